@@ -1,0 +1,657 @@
+"""Owns the way to a tunnel: a Twisted client endpoint whose connections are tunnels.
+
+What the server's control messages mean is ``joining``'s business, whom to trust is ``tls``'s.
+Nothing here may know standard input and output, or the global reactor.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid as uuids
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import txaio
+from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from OpenSSL import SSL
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IStreamClientEndpoint,
+    ITransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.client.joining import Joining, Partner, TunnelError, oneLine
+from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
+
+txaio.use_twisted()
+
+DEFAULT_NAME = "nymea-remoteproxy-client"
+
+# Seconds. The server gives each step up to the answer 5 to 8 seconds.
+DEFAULT_TIMEOUT = 30.0
+
+# Seconds a server may take to close the connection after the closing handshake; nothing can follow
+# that one.
+DROP_TIMEOUT = 5.0
+
+# Autobahn itself reads an HTTP answer's header without any limit.
+MAX_HTTP_HEADER_SIZE = 16 * 1024
+
+
+@dataclass(frozen=True)
+class ProxyUrl:
+    """Where a proxy listens: ``where`` is for people, ``resource`` for WebSocket only."""
+
+    scheme: str
+    where: str
+    host: str = ""
+    port: int = 0
+    resource: str = "/"
+    path: str = ""
+
+    @property
+    def isWebSocket(self) -> bool:
+        """Whether the proxy is spoken to in WebSocket messages."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def isSecure(self) -> bool:
+        """Whether there is TLS."""
+        return self.scheme in ("wss", "tls")
+
+    @classmethod
+    def parse(cls, url: str) -> ProxyUrl:
+        """Read ``url``; ValueError says in one line what is wrong with it."""
+        if url.startswith("unix:"):
+            path = url.removeprefix("unix:")
+            if not path or "\0" in path:
+                raise ValueError("the URL names no socket: unix:PATH")
+            return cls("unix", oneLine(url), path=path)
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError("the URL has characters that no URL has")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as problem:
+            raise ValueError(f"the URL is broken: {problem}") from None
+        if parts.scheme not in ("ws", "wss", "tcp", "tls"):
+            raise ValueError("the URL must start with ws://, wss://, tcp://, tls:// or unix:")
+        if not parts.hostname or not port:
+            raise ValueError(f"the URL needs a host and a port: {parts.scheme}://HOST:PORT")
+        if parts.username is not None or parts.fragment:
+            raise ValueError("the URL has a user name or a fragment, which mean nothing here")
+        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if parts.scheme in ("tcp", "tls") and resource != "/":
+            raise ValueError(f"a {parts.scheme}:// URL has no path")
+        host = parts.hostname
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return cls(parts.scheme, where, host=host, port=port, resource=resource)
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class TunnelTransport:
+    """The transport of a protocol that runs through a tunnel.
+
+    Whatever the real transport can do, such as buffering and back pressure, is left to it.
+
+    Attributes:
+        partner: who is at the other end.
+        disconnecting: ``loseConnection`` was called.
+    """
+
+    def __init__(self, reactor: Any, wire: Any, partner: Partner, protocol: IProtocol) -> None:
+        self.partner = partner
+        self.disconnecting = False
+        self._reactor = reactor
+        self._wire = wire
+        self._protocol = protocol
+        self._paused = False
+        self._held: deque[bytes] = deque()
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` to the partner."""
+        self._wire.write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send the pieces of ``data``, joined, to the partner."""
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Close the tunnel once everything written has been sent."""
+        self.disconnecting = True
+        self._wire.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close the tunnel at once; what was not sent yet is lost."""
+        self.disconnecting = True
+        self._wire.abortConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Say that nothing will follow, and go on receiving.
+
+        Only plain streams can be closed by halves; TLS and WebSocket close both ways.
+        """
+        self.loseConnection()
+
+    def getPeer(self) -> IAddress:
+        """Return the proxy's address; the partner's is not known here."""
+        return self._wire.getPeer()
+
+    def getHost(self) -> IAddress:
+        """Return the address of this end of the connection to the proxy."""
+        return self._wire.getHost()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let ``producer`` be paused and resumed as our send buffer fills and drains."""
+        self._wire.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer; a ``loseConnection`` that waited for it happens now."""
+        self._wire.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing until ``resumeProducing``, not even what has been read already."""
+        self._paused = True
+        self._wire.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on delivering what the partner sends."""
+        self._paused = False
+        if self._held:
+            # Not from within this call: a producer is not expected to deliver while it is being
+            # resumed.
+            self._reactor.callLater(0, self._deliverHeld)
+        else:
+            self._wire.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Close the tunnel: its consumer is gone."""
+        self.loseConnection()
+
+    def deliver(self, data: bytes) -> None:
+        """Hand ``data`` to the protocol, or keep it while paused: one read's worth at most."""
+        if self._paused or self._held:
+            self._held.append(data)
+        else:
+            self._protocol.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """Nothing more will come; a protocol that knows no halves is at its end then."""
+        halves = IHalfCloseableProtocol(self._protocol, None)
+        if halves is None:
+            self._wire.loseConnection()
+        else:
+            halves.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing more can be sent."""
+        halves = IHalfCloseableProtocol(self._protocol, None)
+        if halves is not None:
+            halves.writeConnectionLost()
+
+    def lost(self, reason: Failure) -> None:
+        """Hand over what is kept, then the connection's end: the partner sent it before it left."""
+        self._paused = False
+        while self._held:
+            self._protocol.dataReceived(self._held.popleft())
+        self._protocol.connectionLost(reason)
+
+    def _deliverHeld(self) -> None:
+        while self._held and not self._paused:
+            self._protocol.dataReceived(self._held.popleft())
+        if not self._paused:
+            self._wire.resumeProducing()
+
+
+class _StreamTransport(TunnelTransport):
+    """The tunnel over TCP, TLS or a Unix socket."""
+
+    def __init__(self, canCloseByHalves: bool, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._canCloseByHalves = canCloseByHalves
+
+    def loseWriteConnection(self) -> None:
+        """See ``TunnelTransport``."""
+        if self._canCloseByHalves:
+            self._wire.loseWriteConnection()
+        else:
+            self.loseConnection()
+
+
+class _WebSocketTransport(TunnelTransport):
+    """The tunnel over WebSocket: every write is one binary message."""
+
+    def __init__(self, leg: _WebSocketLeg, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._leg = leg
+        self._hasProducer = False
+
+    def write(self, data: bytes) -> None:
+        """See ``TunnelTransport``."""
+        if data and self._leg.state == WebSocketClientProtocol.STATE_OPEN:
+            self._leg.sendMessage(bytes(data), isBinary=True)
+
+    def loseConnection(self) -> None:
+        """See ``TunnelTransport``."""
+        self.disconnecting = True
+        # As Twisted's TLS does: a producer that has not finished may still write.
+        if not self._hasProducer:
+            self._leg.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See ``TunnelTransport``."""
+        self._hasProducer = True
+        super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """See ``TunnelTransport``."""
+        self._hasProducer = False
+        super().unregisterProducer()
+        if self.disconnecting:
+            self.loseConnection()
+
+
+class _Leg:
+    """What both kinds of connection to a proxy share: the start, which TLS delays, and the end."""
+
+    transport: Any
+
+    def __init__(self, attempt: _Attempt) -> None:
+        self.attempt = attempt
+        self.tunnel: TunnelTransport | None = None
+        # Never two on one object: the wrapper of Twisted's endpoints passes on the last one only.
+        alsoProvides(self, IHalfCloseableProtocol if attempt.check is None else IHandshakeListener)
+
+    def begin(self) -> None:
+        """Nothing may be sent to the server before this."""
+        raise NotImplementedError
+
+    def readConnectionLost(self) -> None:
+        """The proxy closed its direction, on a plain stream."""
+        if self.tunnel is None:
+            self.transport.loseConnection()
+        else:
+            self.tunnel.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Our direction is closed, as the tunnel's protocol wanted it."""
+        if self.tunnel is not None:
+            self.tunnel.writeConnectionLost()
+
+    def connectionMade(self) -> None:
+        """The connection is up, except for TLS."""
+        self.attempt.connected(self)
+        # Not by interface: Twisted 22.4's Unix sockets claim to be TCP.
+        if self.attempt.url.scheme != "unix":
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+        if self.attempt.check is None:
+            self.begin()
+
+    def handshakeCompleted(self) -> None:
+        """TLS is up."""
+        assert self.attempt.check is not None
+        try:
+            self.attempt.check.checkServer(self.transport.getHandle())
+        except TunnelError as problem:
+            self.attempt.fail(problem)
+        else:
+            self.begin()
+
+    def controlReceived(self, data: bytes) -> bytes:
+        """Pass ``data`` on to the control phase and return what follows the notification."""
+        try:
+            rest = self.attempt.joining.receive(data)
+        except TunnelError as problem:
+            self.attempt.fail(problem)
+            return b""
+        if self.attempt.joining.waiting:
+            self.attempt.accepted()
+        return rest
+
+    def ended(self, reason: Failure, words: str | None) -> None:
+        """The connection is gone: with ``words`` not in the way it should."""
+        if self.tunnel is None:
+            self.attempt.lost(reason, words)
+        else:
+            if isinstance(reason.value, SSL.Error) and self.attempt.check is not None:
+                words = self.attempt.check.explain(reason.value)
+            if words is not None:
+                reason = Failure(error.ConnectionLost(words))
+            self.tunnel.lost(reason)
+            self.attempt.factory.doStop()
+
+
+class _StreamLeg(_Leg, Protocol):
+    """A connection to a proxy over TCP, TLS or a Unix socket."""
+
+    transport: Any
+    _seenPayload = False
+
+    def begin(self) -> None:
+        self.transport.write(self.attempt.joining.request)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.tunnel is None:
+            data = self.controlReceived(data)
+            partner = self.attempt.joining.partner
+            if partner is not None:
+                self.attempt.establish(
+                    lambda protocol: _StreamTransport(
+                        self.attempt.check is None,
+                        self.attempt.reactor,
+                        self.transport,
+                        partner,
+                        protocol,
+                    )
+                )
+        if self.tunnel is not None and data:
+            if not self._seenPayload:
+                # The notification's end, which may come in a read of its own.
+                self._seenPayload = True
+                data = data.removeprefix(b"\n")
+            if data:
+                self.tunnel.deliver(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended(reason, None)
+
+
+class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
+    """A connection to a proxy over WebSocket."""
+
+    def __init__(self, attempt: _Attempt) -> None:
+        _Leg.__init__(self, attempt)
+        WebSocketClientProtocol.__init__(self)
+        self._begun = False
+        self._dropping: Any = None
+
+    def begin(self) -> None:
+        self._begun = True
+        WebSocketClientProtocol.connectionMade(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.state != self.STATE_CONNECTING:
+            super().dataReceived(data)
+            return
+        try:
+            super().dataReceived(data)
+        except Exception as problem:  # bad HTTP makes Autobahn's parser stumble in many ways
+            self.attempt.fail(self.attempt.joining.stranger(f"HTTP answer: {problem}"))
+        if self.state == self.STATE_CONNECTING and len(self.data) > MAX_HTTP_HEADER_SIZE:
+            self.attempt.fail(self.attempt.joining.stranger("its HTTP answer has no end"))
+
+    def onOpen(self) -> None:
+        # The server sends a stream's bytes in messages of the type that this one has, and bytes are
+        # no text.
+        self.sendMessage(self.attempt.joining.request, isBinary=True)
+
+    # The frame callbacks replace Autobahn's, which collect whole messages.
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        pass
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        pass
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        if self.tunnel is not None:
+            if payload:
+                self.tunnel.deliver(payload)
+        elif self.attempt.joining.partner is None:
+            self.controlReceived(payload)
+
+    def onMessageFrameEnd(self) -> None:
+        pass
+
+    def onMessageEnd(self) -> None:
+        partner = self.attempt.joining.partner
+        if self.tunnel is None and partner is not None:
+            # The tunnel begins with the message after the notification's, however much that one
+            # holds.
+            self.attempt.establish(
+                lambda protocol: _WebSocketTransport(
+                    self, self.attempt.reactor, self.transport, partner, protocol
+                )
+            )
+
+    def onCloseFrame(self, code: Any, reasonRaw: Any) -> bool | None:
+        handled: bool | None = super().onCloseFrame(code, reasonRaw)
+        if self._dropping is None:
+            self._dropping = self.attempt.reactor.callLater(DROP_TIMEOUT, self._drop)
+        return handled
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._dropping is not None and self._dropping.active():
+            self._dropping.cancel()
+        if not self._begun:
+            self.ended(reason, None)
+            return
+        super().connectionLost(reason)
+        words = None
+        if not self.wasClean:
+            words = self.attempt.joining.redacted(self.wasNotCleanReason or "connection lost")
+        elif self.remoteCloseCode not in (None, self.CLOSE_STATUS_CODE_NORMAL):
+            text = self.remoteCloseReason or "no reason given"
+            words = f"{self.attempt.joining.redacted(text)} ({self.remoteCloseCode})"
+        elif self.tunnel is None:
+            words = self.attempt.joining.redacted(self.remoteCloseReason or "no reason given")
+        self.ended(connectionDone if self.wasClean else reason, words)
+
+    def _drop(self) -> None:
+        self.transport.abortConnection()
+
+
+class _Attempt:
+    """One ``connect``: from the first packet to the tunnel, or to the reason why there is none."""
+
+    def __init__(self, endpoint: TunnelEndpoint, factory: Any) -> None:
+        self.reactor = endpoint.reactor
+        self.factory = factory
+        self.joining = endpoint.joining()
+        self.check = ServerCheck(endpoint.tls, endpoint.url.host) if endpoint.url.isSecure else None
+        self.url = endpoint.url
+        self._timeout = endpoint.timeout
+        self._onWaiting = endpoint.onWaiting
+        self._leg: _Leg | None = None
+        self._connecting: Deferred[Any] | None = None
+        self._deadline: Any = None
+        self._isOver = False
+        self._result: Deferred[Any] = Deferred(lambda _: self._give(Failure(CancelledError())))
+
+    def start(self) -> Deferred[Any]:
+        self.factory.doStart()
+        self._deadline = self.reactor.callLater(self._timeout, self._timedOut)
+        legFactory: Any
+        if self.url.isWebSocket:
+            legFactory = self._webSocketFactory()
+        else:
+            legFactory = Factory.forProtocol(lambda: _StreamLeg(self))
+            legFactory.noisy = False
+        self._connecting = self._wire().connect(legFactory)
+        self._connecting.addErrback(self._notConnected)
+        return self._result
+
+    def connected(self, leg: _Leg) -> None:
+        self._leg = leg
+
+    def accepted(self) -> None:
+        """The server let us in: from now on it decides how long to wait for the partner."""
+        if self._deadline.active() and not self._isOver:
+            self._deadline.cancel()
+            self._onWaiting()
+
+    def establish(self, makeTransport: Callable[[Any], TunnelTransport]) -> None:
+        """The tunnel is up: connect the user's protocol to it."""
+        leg = self._leg
+        if self._isOver or leg is None:
+            return
+        try:
+            protocol = self.factory.buildProtocol(leg.transport.getPeer())
+            if protocol is None:
+                raise error.NoProtocol()
+        except Exception:
+            self._give(Failure())
+            return
+        self._isOver = True
+        leg.tunnel = makeTransport(protocol)
+        protocol.makeConnection(leg.tunnel)
+        self._result.callback(protocol)
+
+    def fail(self, problem: TunnelError) -> None:
+        self._give(Failure(problem))
+
+    def lost(self, reason: Failure, words: str | None) -> None:
+        """The connection ended before there was a tunnel."""
+        if isinstance(reason.value, SSL.Error) and self.check is not None:
+            self.fail(TunnelError(self.check.explain(reason.value)))
+        elif self.joining.waiting:
+            because = f": {words}" if words else ""
+            self.fail(TunnelError(f"the server closed the connection while waiting{because}"))
+        else:
+            detail = words or "it closed the connection without an answer"
+            self.fail(self.joining.stranger(detail))
+
+    def _wire(self) -> IStreamClientEndpoint:
+        if self.url.scheme == "unix":
+            return UNIXClientEndpoint(self.reactor, self.url.path, timeout=self._timeout)
+        wire = HostnameEndpoint(self.reactor, self.url.host, self.url.port, timeout=self._timeout)
+        return wire if self.check is None else wrapClientTLS(self.check, wire)
+
+    def _webSocketFactory(self) -> Any:
+        factory: Any = WebSocketClientFactory(
+            reactor=self.reactor, useragent=f"{DEFAULT_NAME}/{__version__}"
+        )
+        factory.noisy = False
+        factory.host, _, factory.port = self.url.where.rpartition(":")
+        factory.resource = self.url.resource
+        # No timer of Autobahn's: they run on the global reactor, and the one for the closing
+        # handshake does not wait until a slow partner has taken what was sent. The deadline here
+        # and DROP_TIMEOUT do instead. Every byte is taken as payload, so text is not validated;
+        # sizes are bounded by not collecting.
+        factory.setProtocolOptions(
+            openHandshakeTimeout=0,
+            closeHandshakeTimeout=0,
+            serverConnectionDropTimeout=0,
+            utf8validateIncoming=False,
+            perMessageCompressionOffers=[],
+        )
+
+        def build(_: IAddress) -> _WebSocketLeg:
+            leg = _WebSocketLeg(self)
+            leg.factory = factory
+            return leg
+
+        factory.buildProtocol = build
+        return factory
+
+    def _timedOut(self) -> None:
+        self.fail(TunnelError(f"no answer from {self.url.where} within {self._timeout:g} s"))
+
+    def _notConnected(self, failure: Failure) -> None:
+        cause = failure.value
+        if isinstance(cause, error.ConnectionRefusedError):
+            words = "connection refused"
+        elif isinstance(cause, error.DNSLookupError):
+            words = "the host name is not known"
+        elif isinstance(cause, error.TimeoutError):
+            words = "timed out"
+        elif isinstance(cause, error.ConnectError) and isinstance(cause.osError, int):
+            words = os.strerror(cause.osError)
+        else:
+            words = oneLine(cause)
+        self.fail(TunnelError(f"cannot connect to {self.url.where}: {words}"))
+
+    def _give(self, failure: Failure) -> None:
+        """End the attempt without a tunnel; the first reason counts."""
+        if self._isOver:
+            return
+        self._isOver = True
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        if self._leg is not None:
+            self._leg.transport.abortConnection()
+        elif self._connecting is not None:
+            self._connecting.cancel()
+        self.factory.doStop()
+        self._result.errback(failure)
+
+
+@implementer(IStreamClientEndpoint)
+class TunnelEndpoint:
+    """A client endpoint whose connections are tunnels to whoever joins with the same token and
+    nonce.
+
+    Args:
+        reactor: the reactor to connect and wait with.
+        url: ``ws://HOST:PORT[/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
+        ``unix:PATH``.
+        token: what the server lets us in for.
+        nonce: keeps several tunnels with the same token apart.
+        name: what the partner sees as our name.
+        uuid: what the partner sees as our uuid; without it every connection gets a new random one.
+        tls: whom to trust; only for wss and tls.
+        timeout: seconds for connecting, and for everything up to the server's answer to the token.
+            How long to wait for the partner is the server's decision.
+        onWaiting: called when the server has accepted the token and the partner is waited for.
+
+    Raises:
+        ValueError: an argument is wrong; the text is one line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        token: str,
+        nonce: str | None = None,
+        name: str = DEFAULT_NAME,
+        uuid: str | None = None,
+        tls: TlsOptions | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        onWaiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reactor = reactor
+        self.url = ProxyUrl.parse(url)
+        self.timeout = timeout
+        self.onWaiting = onWaiting
+        if tls is not None and not self.url.isSecure:
+            raise ValueError(f"there is no TLS to check in a {self.url.scheme} URL")
+        self.tls = tls or TlsOptions()
+        self._token = token
+        self._nonce = nonce
+        self._name = name
+        try:
+            self._uuid = None if uuid is None else uuids.UUID(uuid)
+        except ValueError:
+            raise ValueError("the uuid is none") from None
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Join, and build a protocol once the tunnel is up.
+
+        Returns:
+            A Deferred of the protocol, whose transport is a ``TunnelTransport``. It fails with
+            ``TunnelError`` when there is no tunnel to be had; cancelling it closes the connection.
+        """
+        return _Attempt(self, protocolFactory).start()
+
+    def joining(self) -> Joining:
+        """Return the control phase of a new connection."""
+        uuid = self._uuid or uuids.uuid4()
+        return Joining(self._token, self._nonce, self._name, f"{{{uuid}}}")

@@ -1,0 +1,251 @@
+"""What the server is to do, worked out from the settings and the command line.
+
+Owns the defaults that depend on something else, and the checks that need more than one setting.
+Everything that can be wrong is found here, before anything listens.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twisted.internet.ssl import CertificateOptions
+
+from nymearemoteproxy.authentication.tokens import readTokens
+from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
+from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
+from nymearemoteproxy.proxy import Timing
+from nymearemoteproxy.settings import Settings, SettingsError
+from nymearemoteproxy.tls import (
+    CertificateFiles,
+    fingerprint,
+    loadCertificate,
+    selfSigned,
+    stateDirectory,
+)
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """Where the tokens come from that this server knows by itself."""
+
+    tokens: Sequence[str] = ()
+    file: str = ""
+
+    def read(self) -> list[str]:
+        """Return all tokens.
+
+        :raises SettingsError: the file cannot be read.
+        """
+        if not self.file:
+            return list(self.tokens)
+        try:
+            return [*self.tokens, *readTokens(self.file)]
+        except OSError as error:
+            raise SettingsError(
+                f"cannot read the token file {self.file}: {error.strerror}"
+            ) from None
+        except ValueError as error:
+            reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
+            raise SettingsError(f"cannot use the token file {self.file}: {reason}") from None
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the server is to do.
+
+    :ivar certificates: for each secure listener's `Listener.files`, what it speaks TLS with.
+    :ivar credentials: client id and secret for the authentication server.
+    :ivar generatedToken: the one token that was made because none was given; to be shown.
+    :ivar fingerprint: of the certificate that was made because none was given.
+    """
+
+    settings: Settings
+    listeners: Sequence[Listener]
+    certificates: dict[CertificateFiles | None, CertificateOptions]
+    timing: Timing
+    bounds: Bounds
+    tokens: TokenSource | None
+    credentials: tuple[str, str] | None
+    acceptAnyToken: bool
+    generatedToken: str | None
+    fingerprint: str | None
+    logFile: str | None
+    verbosity: int
+    warnings: Sequence[str] = field(default=())
+
+
+def configure(
+    settings: Settings,
+    webSockets: Sequence[str] = (),
+    streams: Sequence[str] = (),
+    tokens: Sequence[str] = (),
+    acceptAnyToken: bool = False,
+    logFile: str | None = None,
+    verbosity: int = 0,
+    inBackground: bool = False,
+) -> Configuration:
+    """Work out what to do.
+
+    :param inBackground: nobody would see a token that is shown.
+    :raises SettingsError: something is missing, or does not go together.
+    :raises ListenerError: a place to listen on cannot be used.
+    :raises CertificateError: a certificate cannot be used.
+    """
+    listeners = _listeners(settings, webSockets, streams)
+    own, certificates = _certificates(settings, listeners)
+    source, generated = _tokens(settings, tokens, acceptAnyToken, inBackground)
+    if acceptAnyToken:
+        for listener in listeners:
+            if not listener.isLocal:
+                raise ListenerError(
+                    f'--accept-any-token: "{listener.description}" is neither a loopback address '
+                    "nor a Unix socket, so strangers could come in"
+                )
+    if settings["Authentication.pairing"] == "subject" and (
+        not settings["Authentication.server"] or source is not None or acceptAnyToken
+    ):
+        raise SettingsError(
+            "[Authentication] pairing = subject needs an authentication server and nothing else: "
+            "only a server names the account that a token belongs to"
+        )
+    if logFile is None and settings["ProxyServer.writeLogs"]:
+        logFile = settings["ProxyServer.logFile"]
+    return Configuration(
+        settings=settings,
+        listeners=listeners,
+        certificates=certificates,
+        timing=_timing(settings),
+        bounds=_bounds(settings),
+        tokens=source,
+        credentials=_credentials(settings),
+        acceptAnyToken=acceptAnyToken,
+        generatedToken=generated,
+        fingerprint=None if own is None else fingerprint(own),
+        logFile=logFile,
+        verbosity=verbosity,
+        warnings=settings.warnings,
+    )
+
+
+def _listeners(
+    settings: Settings, webSockets: Sequence[str], streams: Sequence[str]
+) -> list[Listener]:
+    tls = "tls:" if settings["SSL.enabled"] else ""
+    if not webSockets:
+        host = settings["WebSocketServer.host"]
+        if host is None:
+            host = "" if settings["SSL.certificate"] else "127.0.0.1"
+        webSockets = [tls + tcpDescription(host, settings["WebSocketServer.port"])]
+    streams = list(streams)
+    if settings.isGiven("TcpServer.port"):
+        streams.append(
+            tls + tcpDescription(settings["TcpServer.host"], settings["TcpServer.port"])
+        )
+    if path := settings["UnixSocketServer.unixSocketFileName"]:
+        streams.append("unix:" + path.replace("\\", "\\\\").replace(":", "\\:"))
+    return [parseListener(description, True) for description in webSockets] + [
+        parseListener(description, False) for description in streams
+    ]
+
+
+def _certificates(
+    settings: Settings, listeners: Sequence[Listener]
+) -> tuple[CertificateFiles | None, dict[CertificateFiles | None, CertificateOptions]]:
+    """Load what the listeners need; return the files of a self-signed one, if it was needed."""
+    wanted = {listener.files for listener in listeners if listener.secure}
+    certificates = {files: loadCertificate(files) for files in wanted if files is not None}
+    own = None
+    if settings["SSL.certificate"]:
+        # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
+        files = CertificateFiles(
+            settings["SSL.certificate"],
+            settings["SSL.certificateKey"],
+            settings["SSL.certificateChain"],
+        )
+        return None, {**certificates, None: loadCertificate(files)}
+    if settings["SSL.certificateKey"]:
+        raise SettingsError("a certificate key is given, but no certificate")
+    if None in wanted:
+        own = selfSigned(stateDirectory())
+        return own, {**certificates, None: loadCertificate(own)}
+    return None, {**certificates}
+
+
+def _tokens(
+    settings: Settings, tokens: Sequence[str], acceptAnyToken: bool, inBackground: bool
+) -> tuple[TokenSource | None, str | None]:
+    """Return where tokens come from, and the token that had to be made if there is none."""
+    file = settings["Authentication.tokenFile"]
+    if "" in tokens:
+        raise SettingsError("--token: the token is empty")
+    if tokens or file:
+        source = TokenSource(tokens, file)
+        source.read()
+        return source, None
+    if settings["Authentication.server"] or acceptAnyToken:
+        return None, None
+    if inBackground:
+        raise SettingsError(
+            "no authentication is given, and in the background nobody would see a generated "
+            "token: use --server, --token-file or --token"
+        )
+    generated = secrets.token_urlsafe(24)
+    return TokenSource([generated]), generated
+
+
+def _credentials(settings: Settings) -> tuple[str, str] | None:
+    path = settings["Authentication.clientSecretFile"]
+    user = settings["Authentication.clientId"]
+    if bool(path) != bool(user):
+        raise SettingsError("[Authentication] clientId and clientSecretFile go together")
+    if not path:
+        return None
+    try:
+        return user, Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
+    except OSError as error:
+        raise SettingsError(f"cannot read the client secret {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the client secret {path} is not UTF-8") from None
+
+
+def _timing(settings: Settings) -> Timing:
+    def seconds(key: str) -> float:
+        return settings.seconds(f"ProxyServer.{key}")
+
+    return Timing(
+        tlsHandshake=seconds("tlsHandshakeTimeout"),
+        webSocketHandshake=seconds("webSocketHandshakeTimeout"),
+        inactive=seconds("inactiveTimeout"),
+        authentication=min(seconds("authenticationTimeout"), seconds("jsonRpcTimeout")),
+        alone=seconds("aloneTimeout"),
+        notificationGap=seconds("notificationGap"),
+        ping=seconds("pingInterval"),
+        pingAnswer=seconds("pingTimeout"),
+        close=seconds("closeTimeout"),
+    )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    connections = settings["Limits.maxConnections"]
+    possible = max(1, raiseFileLimit() - RESERVED_FILES)
+    if connections is None:
+        connections = possible
+    elif connections > possible:
+        settings.warnings.append(
+            f"[Limits] maxConnections is {connections}, but the limit of open files "
+            f"(ulimit -n, LimitNOFILE) leaves room for {possible}"
+        )
+    unauthenticated = settings["Limits.maxUnauthenticated"]
+    if unauthenticated is None:
+        unauthenticated = (connections or possible) // 2
+    return Bounds(
+        connections=connections,
+        unauthenticated=unauthenticated,
+        connectionsPerAddress=settings["Limits.maxConnectionsPerAddress"],
+        unauthenticatedPerAddress=settings["Limits.maxUnauthenticatedPerAddress"],
+        attemptsPerSecondPerAddress=settings["Limits.attemptsPerSecondPerAddress"],
+        exempt=settings["Limits.exemptNetworks"],
+    )

@@ -1,0 +1,396 @@
+"""The control phase on a wire: drives a session, performs its effects, keeps its deadline.
+
+Owns what WebSocket and stream clients have in common before the tunnel, and what comes before
+either: the TLS handshake and the PROXY header. Knows nothing of framing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.jsonrpc import MessageError
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.rendezvous import Meeting, PairingRefused
+from nymearemoteproxy.session import (
+    CheckToken,
+    Close,
+    Effects,
+    Join,
+    RestartDeadline,
+    Send,
+    StartTunnel,
+    State,
+)
+from nymearemoteproxy.transports import Linger, switchProtocol
+from nymearemoteproxy.tunnel import ILeg, Tunnel
+
+log = ProxyLogger()
+
+
+@implementer(IClient)
+class Phase(Protocol):
+    """One phase of a connection: has one deadline, and closes when it passes."""
+
+    transport: Any
+
+    def __init__(self, proxy: Proxy, record: Record) -> None:
+        self.proxy = proxy
+        self.record = record
+        self._deadline: IDelayedCall | None = None
+        record.client = self
+
+    def setDeadline(self, seconds: float) -> None:
+        """Have `deadlinePassed` called; replaces an earlier deadline."""
+        self.clearDeadline()
+        self._deadline = self.proxy.clock.callLater(seconds, self.deadlinePassed)
+
+    def clearDeadline(self) -> None:
+        """No deadline any more."""
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def deadlinePassed(self) -> None:
+        """The time for this phase is over."""
+        raise NotImplementedError
+
+    def end(self, outcome: Outcome) -> None:
+        """Close at once, for this reason."""
+        self.clearDeadline()
+        self.record.endsWith(outcome)
+        self.transport.abortConnection()
+
+    def next(self, phase: Any) -> None:
+        """Hand the connection to its next phase."""
+        self.clearDeadline()
+        switchProtocol(self.transport, phase)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.clearDeadline()
+        self.proxy.ended(self.record)
+
+    def shutDown(self) -> None:
+        self.end(Outcome.SHUTDOWN_WAITING)
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+
+@implementer(IHandshakeListener)
+class Arrival(Phase):
+    """Waits for the TLS handshake, and where there is no TLS for what follows a PROXY header.
+
+    :param build: makes the next phase.
+    """
+
+    def __init__(
+        self, proxy: Proxy, record: Record, build: Callable[[Proxy, Record], Phase]
+    ) -> None:
+        super().__init__(proxy, record)
+        self._build = build
+        self._ended = False
+
+    def connectionMade(self) -> None:
+        timing = self.proxy.timing
+        self.setDeadline(timing.tlsHandshake if self.record.secure else timing.inactive)
+
+    def handshakeCompleted(self) -> None:
+        refusal = self.proxy.identified(self.record, self.transport.getPeer())
+        if refusal is None:
+            self.next(self._build(self.proxy, self.record))
+        else:
+            log.warn(
+                "connection {number} from {peer} refused: {outcome}",
+                event="connection-refused",
+                number=self.record.number,
+                peer=self.record.peer,
+                outcome=refusal.label,
+            )
+            self.end(refusal)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.record.outcome is not None:
+            return
+        self.handshakeCompleted()
+        if self.record.outcome is None:
+            client: Any = self.record.client
+            client.dataReceived(data)
+
+    def deadlinePassed(self) -> None:
+        secure = self.record.secure
+        self.end(Outcome.TLS_HANDSHAKE_TIMEOUT if secure else Outcome.INACTIVE_TIMEOUT)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        secure = self.record.secure
+        self.record.endsWith(Outcome.TLS_HANDSHAKE_FAILED if secure else Outcome.LEFT_EARLY)
+        super().connectionLost(reason)
+
+
+@implementer(IPushProducer)
+class Control(Phase):
+    """Runs one client's session; a subclass adds the framing.
+
+    A client that does not read its answers is not read from either.
+    """
+
+    def __init__(self, proxy: Proxy, record: Record) -> None:
+        super().__init__(proxy, record)
+        self.session = proxy.newSession()
+        self._blocked = False
+        self._closing = False
+        self._lost = False
+        self._token: str | None = None
+        self._pending: Deferred[Any] | None = None
+        self._tunnel: Tunnel | None = None
+
+    # What a subclass provides
+
+    def feed(self, data: bytes) -> None:
+        """Take in what arrived."""
+        raise NotImplementedError
+
+    def take(self) -> bytes | None:
+        """Return the next whole message; None when there is none yet.
+
+        :raises MessageError: something arrived that is no message.
+        """
+        raise NotImplementedError
+
+    def holdsData(self) -> bool:
+        """True when there is anything that `take` did not return, be it a part of a message."""
+        raise NotImplementedError
+
+    def sendMessage(self, data: bytes) -> None:
+        """Write one message."""
+        raise NotImplementedError
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        """Tell the client why, if there is a way to, and stop sending."""
+        raise NotImplementedError
+
+    def makeLeg(self, needsGap: bool) -> ILeg:
+        """Return the leg that takes the connection over."""
+        raise NotImplementedError
+
+    def startWaiting(self) -> None:
+        """The client waits for its partner from now on."""
+
+    def afterMessages(self) -> None:
+        """Look at what arrived besides messages."""
+
+    def drop(self, data: bytes) -> None:
+        """Something arrived after we said goodbye."""
+
+    # Events of the transport
+
+    def connectionMade(self) -> None:
+        timing = self.proxy.timing
+        self.linger = Linger(
+            self.proxy.clock, self.transport, self.record.secure, timing.close
+        )
+        self.transport.registerProducer(self, True)
+        self.setDeadline(timing.inactive)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.record.received += len(data)
+        if self._closing:
+            self.drop(data)
+        else:
+            self.feed(data)
+            self._pump()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost = True
+        self.perform(self.session.gone())
+        self.linger.stop()
+        super().connectionLost(reason)
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        self.transport.resumeProducing()
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; `connectionLost` deals with it."""
+
+    def deadlinePassed(self) -> None:
+        self.perform(self.session.deadlinePassed())
+
+    def shutDown(self) -> None:
+        self.perform(self.session.stopped())
+
+    # The session
+
+    def _pump(self) -> None:
+        """Pass on what has arrived, as far as the session and the client's reading allow."""
+        session = self.session
+        while session.expectsMessages and not self._blocked:
+            try:
+                message = self.take()
+            except MessageError as error:
+                self.perform(session.badMessage(error))
+                break
+            if message is None:
+                break
+            self.perform(session.messageReceived(message))
+        if session.state in (State.AUTHENTICATING, State.WAITING) and self.holdsData():
+            self.perform(session.dataReceived())
+        self.afterMessages()
+        if self._token is not None:
+            # Only now, so that it makes no difference how fast the backend is.
+            token, self._token = self._token, None
+            self._checkToken(token)
+
+    def perform(self, effects: Effects) -> None:
+        """Do what the session asks for."""
+        for effect in effects:
+            match effect:
+                case Send(data):
+                    self.sendMessage(data)
+                case RestartDeadline():
+                    self.setDeadline(self.proxy.timing.inactive)
+                case CheckToken(token):
+                    self.setDeadline(self.proxy.timing.authentication)
+                    self._token = token
+                case Join():
+                    self._join(effect)
+                case StartTunnel(needsGap):
+                    self._startTunnel(needsGap)
+                case Close(outcome):
+                    self._close(outcome)
+
+    def _checkToken(self, token: str) -> None:
+        def judged(verdict: Verdict) -> None:
+            self._pending = None
+            if verdict.accepted:
+                self.record.subject = verdict.subject
+                self.perform(self.session.accepted(token, verdict.subject))
+            else:
+                self.perform(self.session.refused())
+
+        def failed(failure: Failure) -> None:
+            if self.session.state is not State.AUTHENTICATING:
+                return  # cancelled
+            self._pending = None
+            if failure.check(BackendError):
+                log.error(
+                    "connection {number} from {peer} cannot be authenticated by the "
+                    "authentication server: {reason}",
+                    event="authentication-error",
+                    number=self.record.number,
+                    peer=self.record.peer,
+                    reason=str(failure.value),
+                )
+            else:
+                log.failure("the authentication backend failed", failure)
+            self.perform(self.session.backendFailed())
+
+        asked = self._pending = self.proxy.authenticator.authenticate(token)
+        asked.addCallbacks(judged, failed)
+        asked.addErrback(self._internalError)
+
+    def _join(self, join: Join) -> None:
+        def met(meeting: Meeting) -> None:
+            self._pending = None
+            self._tunnel = meeting.tunnel
+            self.perform(self.session.paired(meeting.partner))
+
+        def refused(failure: Failure) -> None:
+            if self.session.state is not State.WAITING:
+                return  # cancelled
+            self._pending = None
+            failure.trap(PairingRefused)
+            self.perform(self.session.pairingRefused(failure.value.outcome))
+
+        self.proxy.gate.authenticated(self.record.ticket)
+        self.record.name, self.record.uuid = join.identity.name, join.identity.uuid
+        self.setDeadline(self.proxy.timing.alone)
+        self.startWaiting()
+        joined = self._pending = self.proxy.rendezvous.join(join.key, join.identity)
+        joined.addCallbacks(met, refused)
+        joined.addErrback(self._internalError)
+
+    def _internalError(self, failure: Failure) -> None:
+        log.failure("connection {number}: internal error", failure, number=self.record.number)
+        self.end(Outcome.INTERNAL_ERROR)
+
+    def _startTunnel(self, needsGap: bool) -> None:
+        assert self._tunnel is not None
+        self._readFreely()
+        self.record.tunneled = True
+        leg = self.makeLeg(needsGap)
+        self.next(leg)
+        self._tunnel.attach(leg)
+
+    def _close(self, outcome: Outcome) -> None:
+        self.clearDeadline()
+        self.record.endsWith(outcome)
+        self._closing = True
+        self._token = None
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+        if not self._lost:
+            self._readFreely()
+            self.sayGoodbye(outcome)
+            self.linger.start()
+
+    def _readFreely(self) -> None:
+        self.transport.unregisterProducer()
+        if self._blocked:
+            self.transport.resumeProducing()
+
+
+class ProxyFactory(Factory):
+    """Builds the first phase of every connection that a listener accepts.
+
+    :param transport: WebSocket or stream; a stream is named after its address.
+    :param secure: the connections are TLS.
+    :param behindProxy: a PROXY header tells the client's address.
+    :param build: makes the phase that begins with the client's own first byte.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        transport: str,
+        secure: bool,
+        behindProxy: bool,
+        build: Callable[[Proxy, Record], Phase],
+    ) -> None:
+        self._proxy = proxy
+        self._transport = transport
+        self._secure = secure
+        self._behindProxy = behindProxy
+        self._build = build
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        transport = "unix" if isinstance(addr, UNIXAddress) else self._transport
+        record = self._proxy.admit(addr, transport, self._secure)
+        if record is None:
+            return None
+        if self._secure or self._behindProxy:
+            return Arrival(self._proxy, record, self._build)
+        return self._build(self._proxy, record)

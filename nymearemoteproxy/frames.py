@@ -1,0 +1,285 @@
+"""WebSocket frames as a server sees them (RFC 6455 section 5): reading, writing, cutting.
+
+Owns the byte layout and every rule about frames. Knows nothing of transports, sessions or time:
+bytes go in, pieces of messages come out, and the other way round. Nothing is collected: what
+has arrived of a frame is passed on at once as a fragment of its own.
+"""
+
+from __future__ import annotations
+
+from nymearemoteproxy.masking import unmask
+
+CONTINUATION = 0x0
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+
+PROTOCOL_ERROR = 1002
+INVALID_PAYLOAD = 1007
+
+MAX_CONTROL_PAYLOAD = 125  # RFC 6455 section 5.5
+_FIN = 0x80
+_MASKED = 0x80
+_CONTROL = 0x08  # the bit that all control opcodes have
+
+Piece = tuple[int, bool, bytes]
+"""(opcode, last of its message, payload): whole frames for the partner; opcode 0 continues."""
+
+_KNOWN_OPCODES = frozenset((CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG))
+
+# RFC 6455 section 7.4 and the IANA registry it founded: what may stand in a close frame
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015), *range(3000, 5000)))
+
+
+class FrameError(Exception):
+    """The client broke the protocol.
+
+    :ivar code: the close code it is told.
+    :ivar reason: the reason it is told.
+    """
+
+    def __init__(self, reason: str, code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+def header(opcode: int, fin: bool, size: int) -> bytes:
+    """Return the header of an unmasked frame with `size` bytes of payload."""
+    first = opcode | _FIN if fin else opcode
+    if size < 126:
+        return bytes((first, size))
+    if size < 65536:
+        return bytes((first, 126)) + size.to_bytes(2, "big")
+    return bytes((first, 127)) + size.to_bytes(8, "big")
+
+
+def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
+    """Return one whole unmasked frame."""
+    return header(opcode, fin, len(payload)) + payload
+
+
+def closeFrame(code: int, reason: str = "") -> bytes:
+    """Return a close frame; the reason is shortened to what fits."""
+    payload = code.to_bytes(2, "big") + reason.encode()[: MAX_CONTROL_PAYLOAD - 2]
+    return frame(CLOSE, payload)
+
+
+def encodePieces(pieces: list[Piece]) -> bytes:
+    """Return the frames for what `FrameReader.receive` returned elsewhere."""
+    return b"".join([frame(opcode, payload, fin) for opcode, fin, payload in pieces])
+
+
+def checkClose(payload: bytes) -> int:
+    """Return the code in a close frame's payload, 1000 when it has none.
+
+    :raises FrameError: the payload is malformed.
+    """
+    if not payload:
+        return 1000
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or code not in _CLOSE_CODES:
+        raise FrameError("invalid close code")
+    try:
+        payload[2:].decode("utf-8")
+    except UnicodeDecodeError:
+        raise FrameError("close reason is not UTF-8", INVALID_PAYLOAD) from None
+    return code
+
+
+class FrameReader:
+    """Reads the masked frames of one client, however the stream is cut.
+
+    :ivar controls: whole control frames, (opcode, payload), in the order they came; the caller
+        empties it.
+    :ivar error: set once the client broke the protocol. From then on, as from a close frame on,
+        everything is ignored.
+    """
+
+    __slots__ = (
+        "controls",
+        "error",
+        "_closed",
+        "_fin",
+        "_header",
+        "_inMessage",
+        "_mask",
+        "_opcode",
+        "_remaining",
+    )
+
+    def __init__(self) -> None:
+        self.controls: list[tuple[int, bytes]] = []
+        self.error: FrameError | None = None
+        self._closed = False
+        self._header = b""  # a header, or a control frame, that has not arrived whole
+        self._remaining = 0  # bytes of payload still to come of the data frame at hand
+        self._mask = b""
+        self._fin = True
+        self._opcode = CONTINUATION  # for the next piece
+        self._inMessage = False
+
+    @property
+    def inMessage(self) -> bool:
+        """True when a part of a data message has arrived, be it one byte of its header."""
+        return (
+            self._inMessage
+            or self._remaining > 0
+            or (self._header != b"" and not self._header[0] & _CONTROL)
+        )
+
+    def receive(self, data: bytes) -> list[Piece]:
+        """Read what arrived; return the pieces of data messages, in order.
+
+        Control frames are put into `controls`, a breach of the protocol into `error`; the pieces
+        before either are returned all the same.
+        """
+        pieces: list[Piece] = []
+        if self._closed:
+            return pieces
+        if self._header:
+            data = self._header + data
+            self._header = b""
+        position = 0
+        try:
+            while position < len(data):
+                if self._remaining:
+                    position = self._readPayload(data, position, pieces)
+                    continue
+                behind = self._readHeader(data, position, pieces)
+                if self._closed:
+                    break
+                if behind == position:
+                    self._header = data[position:]
+                    break
+                position = behind
+        except FrameError as error:
+            self.error = error
+            self._closed = True
+        return pieces
+
+    def _readPayload(self, data: bytes, position: int, pieces: list[Piece]) -> int:
+        payload = data[position : position + self._remaining]
+        size = len(payload)
+        self._remaining -= size
+        last = self._fin and not self._remaining
+        pieces.append((self._opcode, last, unmask(payload, self._mask)))
+        self._opcode = CONTINUATION
+        turn = size % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
+        return position + size
+
+    def _readHeader(self, data: bytes, position: int, pieces: list[Piece]) -> int:
+        """Read one header, with its payload if it is a control frame.
+
+        Return the position behind it; the same position when it has not arrived whole.
+        """
+        first = data[position]
+        opcode = first & 0x0F
+        fin = first >= _FIN
+        self._checkFirst(first, opcode, fin)
+        if len(data) < position + 2:
+            return position
+        second = data[position + 1]
+        size = second & 0x7F
+        if second < _MASKED:
+            raise FrameError("client frame is not masked")
+        if opcode & _CONTROL and size > MAX_CONTROL_PAYLOAD:
+            raise FrameError("control frame too long")
+        behind = position + 2
+        if size == 126:
+            behind += 2
+        elif size == 127:
+            behind += 8
+        if len(data) < behind + 4:
+            return position
+        if size > MAX_CONTROL_PAYLOAD:
+            size = self._readLongSize(data[position + 2 : behind])
+        mask = data[behind : behind + 4]
+        behind += 4
+        if opcode & _CONTROL:
+            if len(data) < behind + size:
+                return position
+            self._controlReceived(opcode, unmask(data[behind : behind + size], mask))
+            return behind + size
+        if opcode:
+            self._opcode = opcode
+        self._inMessage = not fin
+        self._fin = fin
+        self._mask = mask
+        self._remaining = size
+        if not size:
+            pieces.append((self._opcode, fin, b""))
+            self._opcode = CONTINUATION
+        return behind
+
+    def _checkFirst(self, first: int, opcode: int, fin: bool) -> None:
+        if first & 0x70:
+            raise FrameError("reserved bit set")
+        if opcode not in _KNOWN_OPCODES:
+            raise FrameError("unknown opcode")
+        if opcode & _CONTROL:
+            if not fin:
+                raise FrameError("fragmented control frame")
+        elif bool(opcode) is self._inMessage:
+            raise FrameError(
+                "new message inside a message" if opcode else "nothing to be continued"
+            )
+
+    def _readLongSize(self, encoded: bytes) -> int:
+        size = int.from_bytes(encoded, "big")
+        if size < (126 if len(encoded) == 2 else 65536):
+            raise FrameError("payload length not in the shortest form")
+        if size >= 1 << 63:
+            raise FrameError("payload length out of range")
+        return size
+
+    def _controlReceived(self, opcode: int, payload: bytes) -> None:
+        if opcode == CLOSE:
+            checkClose(payload)
+            self._closed = True
+        self.controls.append((opcode, payload))
+
+
+class StreamFramer:
+    """Turns a byte stream into WebSocket messages of one type.
+
+    Text is cut only between characters; bytes that are no UTF-8 go out as binary messages.
+
+    :param opcode: TEXT or BINARY, the type the receiving client uses itself.
+    """
+
+    __slots__ = ("_opcode", "_tail")
+
+    def __init__(self, opcode: int) -> None:
+        self._opcode = opcode
+        self._tail = b""
+
+    @property
+    def holdsBack(self) -> bool:
+        """True while the beginning of a character waits for its rest."""
+        return self._tail != b""
+
+    def encode(self, data: bytes) -> bytes:
+        """Return the frames for `data`; the beginning of a character may be held back."""
+        if self._opcode == BINARY or (not self._tail and data.isascii()):
+            return frame(self._opcode, data)
+        data = self._tail + data
+        self._tail = b""
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if error.reason != "unexpected end of data":
+                return frame(BINARY, data)
+            self._tail = data[error.start :]
+            data = data[: error.start]
+        return frame(TEXT, data) if data else b""
+
+    def flush(self) -> bytes:
+        """Return the frames for what was held back: the rest of the character did not come."""
+        if not self._tail:
+            return b""
+        tail, self._tail = self._tail, b""
+        return frame(BINARY, tail)

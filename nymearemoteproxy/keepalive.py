@@ -1,0 +1,104 @@
+"""Finds WebSocket clients that are gone without a farewell, by ping.
+
+Owns when a ping is due and when its answer is overdue, for any number of clients with one timer.
+Knows nothing of frames.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import Interface
+
+
+class IPingable(Interface):
+    """A client that can be pinged."""
+
+    def bytesReceived() -> int:
+        """How many bytes the client has sent so far: any of them is a sign of life."""
+
+    def isBlocked() -> bool:
+        """True while the client does not take what it was sent already."""
+
+    def ping() -> None:
+        """Send a ping."""
+
+    def pingTimedOut() -> None:
+        """Nothing came since the ping."""
+
+
+class _Queue:
+    """Calls back for each member after the same delay, in the order they were added."""
+
+    def __init__(
+        self, clock: IReactorTime, delay: float, due: Callable[[IPingable, int], None]
+    ) -> None:
+        self._clock = clock
+        self._delay = delay
+        self._due = due
+        self._members: OrderedDict[IPingable, tuple[float, int]] = OrderedDict()
+        self._timer: IDelayedCall | None = None
+
+    def add(self, member: IPingable, note: int = 0) -> None:
+        self._members[member] = (self._clock.seconds() + self._delay, note)
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._delay, self._run)
+
+    def remove(self, member: IPingable) -> None:
+        self._members.pop(member, None)
+        if not self._members and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        while self._members:
+            member, (time, note) = next(iter(self._members.items()))
+            if time > now:
+                if self._timer is None:
+                    self._timer = self._clock.callLater(time - now, self._run)
+                return
+            del self._members[member]
+            self._due(member, note)
+
+
+class Keepalive:
+    """Pings its members at an interval and reports those that stay silent.
+
+    A ping is not sent, and silence not counted, while a client does not take what it was sent
+    already: it may be slow, and TCP finds out if it is gone.
+
+    :param interval: seconds between pings; 0 = never ping.
+    :param timeout: seconds after a ping in which anything must come.
+    """
+
+    def __init__(self, clock: IReactorTime, interval: float, timeout: float) -> None:
+        self._active = interval > 0
+        self._idle = _Queue(clock, interval, self._pingDue)
+        self._pinged = _Queue(clock, timeout, self._answerDue)
+
+    def add(self, member: IPingable) -> None:
+        """Watch `member` from now on."""
+        if self._active:
+            self._idle.add(member)
+
+    def remove(self, member: IPingable) -> None:
+        """Watch `member` no longer."""
+        self._idle.remove(member)
+        self._pinged.remove(member)
+
+    def _pingDue(self, member: IPingable, _note: int) -> None:
+        if member.isBlocked():
+            self._idle.add(member)
+        else:
+            member.ping()
+            self._pinged.add(member, member.bytesReceived())
+
+    def _answerDue(self, member: IPingable, receivedAtPing: int) -> None:
+        if member.bytesReceived() > receivedAtPing or member.isBlocked():
+            self._idle.add(member)
+        else:
+            member.pingTimedOut()

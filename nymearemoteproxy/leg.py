@@ -1,0 +1,203 @@
+"""What the legs of a tunnel have in common, whatever their framing.
+
+Owns back pressure, and the order in which a leg ends. There is one object per leg and tunnel, and
+an idle tunnel should cost little, so legs have slots.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.transports import Linger
+from nymearemoteproxy.tunnel import ILeg, Tunnel
+
+log = ProxyLogger()
+
+
+@implementer(ILeg)
+class Nobody:
+    """Stands in for a partner that can take nothing more."""
+
+    __slots__ = ()
+
+    def open(self, tunnel: Tunnel, partner: ILeg) -> None:
+        """Never part of a tunnel."""
+
+    def sendBytes(self, data: bytes) -> None:
+        """Drop them."""
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        """Drop them."""
+
+    def pauseReading(self) -> None:
+        """Nothing to pause."""
+
+    def resumeReading(self) -> None:
+        """Nothing to resume."""
+
+    def finish(self, outcome: Outcome) -> None:
+        """Nothing to finish."""
+
+    def partnerLost(self) -> None:
+        """Nothing to lose."""
+
+
+NOBODY = Nobody()
+
+
+@implementer(ILeg)
+class TracedLeg:
+    """Logs the shape of what passes to a leg: sizes and opcodes, never content."""
+
+    def __init__(self, leg: ILeg, sender: Record) -> None:
+        self._leg = leg
+        self._sender = sender
+        self.open = leg.open
+        self.pauseReading = leg.pauseReading
+        self.resumeReading = leg.resumeReading
+        self.finish = leg.finish
+        self.partnerLost = leg.partnerLost
+
+    def sendBytes(self, data: bytes) -> None:
+        self._trace(f"{len(data)} bytes")
+        self._leg.sendBytes(data)
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        for opcode, last, payload in pieces:
+            self._trace(f"opcode {opcode:x}, {len(payload)} bytes{', last' if last else ''}")
+        self._leg.sendPieces(pieces)
+
+    def _trace(self, shape: str) -> None:
+        log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
+
+
+@implementer(IProtocol, IPushProducer, ILeg, IClient)
+class Leg:
+    """One side of a tunnel; a subclass adds the framing.
+
+    It is the producer of its own transport: when the client does not take what it is sent, the
+    partner is not read from.
+    """
+
+    __slots__ = (
+        "transport",
+        "proxy",
+        "record",
+        "linger",
+        "partner",
+        "blocked",
+        "finished",
+        "_tunnel",
+    )
+
+    transport: Any
+
+    def __init__(self, proxy: Proxy, record: Record, linger: Linger) -> None:
+        self.proxy = proxy
+        self.record = record
+        self.linger = linger
+        self.partner: ILeg = NOBODY
+        self.blocked = False
+        self.finished = False
+        self._tunnel: Tunnel | None = None
+        record.client = self
+
+    # What a subclass provides
+
+    def dataReceived(self, data: bytes) -> None:
+        """Relay it."""
+        raise NotImplementedError
+
+    def sendBytes(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        raise NotImplementedError
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        """Write what is held back, then the end."""
+        raise NotImplementedError
+
+    # The tunnel
+
+    def open(self, tunnel: Tunnel, partner: ILeg) -> None:
+        self._tunnel = tunnel
+        self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
+        self.begin()
+
+    def begin(self) -> None:
+        """Let back pressure work."""
+        self.transport.registerProducer(self, True)
+
+    def pauseReading(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeReading(self) -> None:
+        self.transport.resumeProducing()
+
+    def finish(self, outcome: Outcome) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        self.record.endsWith(outcome)
+        self.transport.unregisterProducer()
+        self.sayGoodbye(outcome)
+
+    def partnerLost(self) -> None:
+        self.partner = NOBODY
+        self.linger.start()
+        self.transport.resumeProducing()
+
+    def ended(self, outcome: Outcome) -> None:
+        """The client will send nothing more, but may still take what the partner sends."""
+        self.record.endsWith(outcome)
+        if self._tunnel is not None:
+            self._tunnel.ended(self)
+
+    def left(self, outcome: Outcome) -> None:
+        """The client will neither send nor take anything more."""
+        self.record.endsWith(outcome)
+        if self._tunnel is not None:
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.lost(self)
+        self.partner = NOBODY
+
+    # Events of the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connectionLost(self, reason: Failure) -> None:
+        orderly = reason.check(ConnectionDone)
+        self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
+        self.linger.stop()
+        self.proxy.ended(self.record)
+
+    def pauseProducing(self) -> None:
+        self.blocked = True
+        self.partner.pauseReading()
+
+    def resumeProducing(self) -> None:
+        self.blocked = False
+        self.partner.resumeReading()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; `connectionLost` deals with it."""
+
+    # The server
+
+    def shutDown(self) -> None:
+        self.finish(Outcome.SHUTDOWN)
+        self.partnerLost()
+
+    def abort(self) -> None:
+        self.transport.abortConnection()

@@ -1,0 +1,141 @@
+"""Where the server listens: endpoint descriptions, with our own TLS.
+
+Owns the reading of descriptions. TLS is ours, whoever asks for it, so that every listener has the
+same versions and ciphers; all the rest is Twisted's `serverFromString`. Knows nothing of what is
+spoken on a connection.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
+
+from nymearemoteproxy.tls import CertificateFiles
+
+_PROXY_PREFIX = "haproxy:"
+_TLS_PREFIX = "tls:"
+_SSL_PREFIX = "ssl:"
+BACKLOG = 1024
+"""Connections the kernel holds until they are accepted; Twisted's 50 is too few for a burst."""
+
+_COLON = re.compile(r"(?<!\\):")
+
+
+class ListenerError(Exception):
+    """A description cannot be used; the text is one line for the operator."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One place to listen on.
+
+    :ivar description: as it was given, for people.
+    :ivar plain: the description for Twisted, without TLS.
+    :ivar webSocket: WebSocket, otherwise a stream.
+    :ivar secure: TLS is spoken.
+    :ivar files: the certificate of this listener; None = the server's own.
+    :ivar behindProxy: every connection begins with a PROXY header.
+    """
+
+    description: str
+    plain: str
+    webSocket: bool
+    secure: bool = False
+    files: CertificateFiles | None = None
+    behindProxy: bool = False
+
+    @property
+    def isLocal(self) -> bool:
+        """True when only this machine can reach it: a Unix socket, or a loopback address."""
+        kind, *rest = _COLON.split(self.plain)
+        if kind == "unix":
+            return True
+        if kind not in ("tcp", "tcp6"):
+            return False
+        interface = next((arg for arg in rest if arg.startswith("interface=")), "")
+        host = interface.partition("=")[2].replace("\\", "")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
+        """Return the Twisted endpoint.
+
+        :raises ListenerError: Twisted does not understand the description.
+        """
+        try:
+            return serverFromString(reactor, self.plain)
+        except Exception as error:
+            # Parsers raise whatever their conversions happen to raise.
+            reason = str(error).replace("\n", " ") or type(error).__name__
+            raise ListenerError(
+                f'"{self.description}" is no endpoint description that can be listened on: {reason}'
+            ) from None
+
+
+def _hasIPv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def tcpDescription(host: str, port: int) -> str:
+    """Return the description of a TCP listener; an empty host means every interface."""
+    if host:
+        interface = quoteStringArgument(host)
+    else:
+        interface = quoteStringArgument("::") if _hasIPv6() else "0.0.0.0"  # :: takes IPv4 too
+    return f"tcp:{port}:interface={interface}:backlog={BACKLOG}"
+
+
+def parseListener(description: str, webSocket: bool) -> Listener:
+    """Read one description.
+
+    Besides Twisted's own kinds there is ``tls:`` before any of them, which speaks TLS with the
+    server's certificate, and ``ssl:`` takes that one too when it names no key.
+
+    :raises ListenerError: it cannot be read.
+    """
+    rest = description
+    behindProxy = rest.startswith(_PROXY_PREFIX)
+    if behindProxy:
+        rest = rest.removeprefix(_PROXY_PREFIX)
+    secure = rest.startswith((_TLS_PREFIX, _SSL_PREFIX))
+    files = None
+    if rest.startswith(_TLS_PREFIX):
+        rest = rest.removeprefix(_TLS_PREFIX)
+    elif rest.startswith(_SSL_PREFIX):
+        rest, files = _splitSsl(description, rest)
+    plain = _PROXY_PREFIX + rest if behindProxy else rest
+    return Listener(description, plain, webSocket, secure, files, behindProxy)
+
+
+def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None]:
+    """Split Twisted's ssl: description into its tcp: part and its certificate."""
+    arguments: list[str] = []
+    files: dict[str, str] = {}
+    for argument in _COLON.split(rest)[1:]:
+        name, equals, value = argument.partition("=")
+        if equals and name in ("privateKey", "certKey", "extraCertChain"):
+            files[name] = re.sub(r"\\(.)", r"\1", value)
+        elif equals and name in ("sslmethod", "dhParameters"):
+            raise ListenerError(f'"{description}": {name} is not supported, TLS is 1.2 or 1.3')
+        else:
+            arguments.append(argument)
+    tcp = ":".join(["tcp", *arguments])
+    if not files:
+        return tcp, None
+    if "privateKey" not in files:
+        raise ListenerError(f'"{description}" names a certificate but no privateKey')
+    key = files["privateKey"]
+    certificate = files.get("certKey", key)
+    return tcp, CertificateFiles(certificate, key, files.get("extraCertChain", ""))

@@ -1,0 +1,77 @@
+"""How the log is written.
+
+Owns the two formats, the levels, and where the log goes. Knows nothing of what is logged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import IO, Any
+
+from constantly import NamedConstant
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    Logger,
+    LogLevel,
+    eventAsText,
+    formatEvent,
+    formatTime,
+)
+
+_NAMESPACE = "nymearemoteproxy"
+
+
+class ProxyLogger(Logger):
+    """A logger that is silent below a level that all of its kind share.
+
+    Under twistd the observers are twistd's, which write every level.
+    """
+
+    threshold: NamedConstant = LogLevel.info
+
+    def emit(self, level: NamedConstant, format: str | None = None, **kwargs: object) -> None:
+        if level >= ProxyLogger.threshold:
+            super().emit(level, format, **kwargs)
+
+
+def setVerbose(verbose: bool) -> None:
+    """Log more detail from now on, or no longer."""
+    ProxyLogger.threshold = LogLevel.debug if verbose else LogLevel.info
+
+
+def asText(event: dict[str, Any]) -> str | None:
+    """Format an event as lines for people."""
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if not text:
+        return None
+    level = event.get("log_level", LogLevel.info).name
+    return f"{formatTime(event['log_time'])} {level:<8} {text}\n"
+
+
+def asJson(event: dict[str, Any]) -> str | None:
+    """Format an event as one line of JSON: time, level, text, and the values in it."""
+    text = formatEvent(event)
+    if not text:
+        return None
+    line: dict[str, Any] = {
+        "time": formatTime(event["log_time"]),
+        "level": event.get("log_level", LogLevel.info).name,
+        "text": text,
+    }
+    if str(event.get("log_namespace", "")).startswith(_NAMESPACE):
+        for key, value in event.items():
+            if not key.startswith("log_") and isinstance(value, str | int | float):
+                line[key] = value
+    if "log_failure" in event:
+        line["traceback"] = event["log_failure"].getTraceback()
+    return json.dumps(line) + "\n"
+
+
+FORMATS: dict[str, Callable[[dict[str, Any]], str | None]] = {"text": asText, "json": asJson}
+
+
+def observer(file: IO[str], format: str) -> ILogObserver:
+    """Return an observer that writes to `file` in one of `FORMATS`."""
+    return FileLogObserver(file, FORMATS[format])

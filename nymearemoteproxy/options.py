@@ -1,0 +1,156 @@
+"""The command line of the server, the same under twistd and alone.
+
+Owns the options and how they go together with the settings. What comes out is a `Configuration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.python import usage
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.configuration import Configuration, configure
+from nymearemoteproxy.listeners import ListenerError
+from nymearemoteproxy.settings import Settings, SettingsError
+from nymearemoteproxy.tls import CertificateError
+
+MISTAKES = (usage.UsageError, SettingsError, ListenerError, CertificateError)
+"""Errors that are the operator's: told in one line, with exit status 1."""
+
+
+class Options(usage.Options):
+    """The options of ``nymea-remoteproxy`` and ``twistd nymea-remoteproxy``.
+
+    :ivar configuration: what they amount to.
+    """
+
+    synopsis = "[options]"
+    longdesc = (
+        "Joins two clients that show the same token, and relays what they send. "
+        "Without options it listens on wss://127.0.0.1:2212, with a self-signed certificate "
+        "and a token that it shows on the terminal."
+    )
+    program = "nymea-remoteproxy"
+
+    configuration: Configuration
+
+    optFlags = [
+        ["accept-any-token", None, "for tests: let everybody in; only for local listeners"],
+        ["tunnelproxy", None, "switch the tunnel proxy on (not in this version yet)"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._assignments: list[tuple[str, str]] = []
+        self._overrides: list[str] = []
+        self._file: str | None = None
+        self.webSockets: list[str] = []
+        self.streams: list[str] = []
+        self.tokens: list[str] = []
+        self.logFile: str | None = None
+        self.verbosity = 0
+
+    def opt_logging(self, file: str) -> None:
+        """write the log to this file"""
+        self.logFile = file
+
+    def opt_server(self, url: str) -> None:
+        """URL of the authentication server, http or https"""
+        self._assign("Authentication.server", url)
+
+    def opt_port(self, number: str) -> None:
+        """port of the main WebSocket listener, 0 picks a free one [default: 2212]"""
+        self._assign("WebSocketServer.port", number)
+
+    def opt_host(self, address: str) -> None:
+        """its address [default: all with a certificate, otherwise 127.0.0.1]"""
+        self._assign("WebSocketServer.host", address)
+
+    def opt_certificate(self, file: str) -> None:
+        """PEM file with the certificate, may hold the chain"""
+        self._assign("SSL.certificate", file)
+
+    def opt_certificate_key(self, file: str) -> None:
+        """PEM file with its private key"""
+        self._assign("SSL.certificateKey", file)
+
+    def opt_verbose(self) -> None:
+        """log more; given twice, also the sizes of what is relayed"""
+        self.verbosity += 1
+
+    def opt_configuration(self, file: str) -> None:
+        """INI file with settings"""
+        self._file = file
+
+    def opt_websocket(self, endpoint: str) -> None:
+        """listen for WebSocket clients here instead of on the main listener: a Twisted server
+        endpoint description, with tls: before it for TLS; may be repeated"""
+        self.webSockets.append(endpoint)
+
+    def opt_stream(self, endpoint: str) -> None:
+        """listen for TCP, TLS or Unix socket clients here; may be repeated"""
+        self.streams.append(endpoint)
+
+    def opt_token(self, token: str) -> None:
+        """accept this token; may be repeated; visible to other users of this machine"""
+        self.tokens.append(token)
+
+    def opt_token_file(self, file: str) -> None:
+        """accept the tokens in this file, one per line"""
+        self._assign("Authentication.tokenFile", file)
+
+    def opt_set(self, assignment: str) -> None:
+        """override one setting: SECTION.KEY=VALUE; may be repeated"""
+        self._overrides.append(assignment)
+
+    def opt_version(self) -> None:
+        """show the version"""
+        print(f"nymea-remoteproxy {__version__}")
+        raise SystemExit(0)
+
+    opt_l = opt_logging
+    opt_s = opt_server
+    opt_p = opt_port
+    opt_c = opt_certificate
+    opt_k = opt_certificate_key
+    opt_v = opt_verbose
+    opt_C = opt_configuration
+    opt_V = opt_version
+    opt_h = usage.Options.opt_help
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line and all that it refers to.
+
+        :raises SystemExit: for a mistake of the operator's, with one line that says which.
+            (twistd itself answers a UsageError with its whole help text and exit status 0.)
+        """
+        try:
+            super().parseOptions(options)
+        except MISTAKES as error:
+            reason = " ".join(str(error).split())
+            raise SystemExit(f"{self.program}: {reason}") from None
+
+    def postOptions(self) -> None:
+        if self["tunnelproxy"]:
+            raise usage.UsageError("--tunnelproxy: this version has no tunnel proxy yet")
+        settings = Settings()
+        if self._file is not None:
+            settings.load(self._file)
+        for assignment in self._overrides:
+            settings.override(assignment)
+        for name, value in self._assignments:
+            settings.set(name, value)
+        self.configuration = configure(
+            settings,
+            webSockets=self.webSockets,
+            streams=self.streams,
+            tokens=self.tokens,
+            acceptAnyToken=bool(self["accept-any-token"]),
+            logFile=self.logFile,
+            verbosity=self.verbosity,
+            inBackground=self.parent is not None and not self.parent["nodaemon"],
+        )
+
+    def _assign(self, name: str, value: str) -> None:
+        self._assignments.append((name, value))

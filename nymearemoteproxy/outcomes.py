@@ -1,0 +1,216 @@
+"""The closed catalogue of the ways a connection can end.
+
+Owns the names that logs, counters and documentation use, and what a WebSocket
+client is told. Knows nothing of how a connection is ended.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(Enum):
+    """Why a connection ended.
+
+    :ivar label: the name in logs and counters.
+    :ivar closeCode: WebSocket close code (RFC 6455 section 7.4.1), 0 where no close frame is sent.
+    :ivar reason: what the close frame says.
+    :ivar meaning: one sentence for the operator; the documentation is made from it.
+    """
+
+    label: str
+    closeCode: int
+    reason: str
+    meaning: str
+
+    def __init__(self, label: str, closeCode: int, reason: str, meaning: str) -> None:
+        self.label = label
+        self.closeCode = closeCode
+        self.reason = reason
+        self.meaning = meaning
+
+    # After a tunnel
+    CLIENT_LEFT = (
+        "client-left",
+        1000,
+        "",
+        "The client left its tunnel in an orderly way.",
+    )
+    PARTNER_LEFT = (
+        "partner-left",
+        1000,
+        "tunnel partner disconnected",
+        "The client's partner left or was lost, so its own connection was closed.",
+    )
+    CONNECTION_LOST = (
+        "connection-lost",
+        0,
+        "",
+        "The connection of a tunnelled client broke (reset, timed out in the kernel, no farewell).",
+    )
+    PING_TIMEOUT = (
+        "ping-timeout",
+        1008,
+        "no answer to ping",
+        "A WebSocket client sent nothing within pingTimeout after a ping: it is gone or stuck.",
+    )
+    WEBSOCKET_PROTOCOL_ERROR = (
+        "websocket-protocol-error",
+        1002,
+        "WebSocket protocol error",
+        "The client broke RFC 6455: unmasked or malformed frame, reserved bit, unknown opcode.",
+    )
+
+    # Before a tunnel
+    LEFT_EARLY = (
+        "left-early",
+        1000,
+        "",
+        "The client left before it had a partner.",
+    )
+    INVALID_JSON = (
+        "invalid-json",
+        1002,
+        "invalid JSON",
+        "The client sent something that is not a JSON object.",
+    )
+    INVALID_REQUEST = (
+        "invalid-request",
+        1008,
+        "invalid request",
+        "The client sent JSON that is no request this server knows: "
+        "bad id, method or params.",
+    )
+    MESSAGE_TOO_LARGE = (
+        "message-too-large",
+        1009,
+        "message too large",
+        "The client sent more than maxControlMessageSize for one control message "
+        "or HTTP request head.",
+    )
+    DATA_BEFORE_TUNNEL = (
+        "data-before-tunnel",
+        1008,
+        "data before the tunnel was established",
+        "The client sent data while it should have waited for its partner.",
+    )
+    TOKEN_REFUSED = (
+        "token-refused",
+        1008,
+        "invalid token",
+        "The client's token is not valid.",
+    )
+    AUTHENTICATION_TIMEOUT = (
+        "authentication-timeout",
+        1013,
+        "authentication timed out",
+        "The authentication server did not answer within authenticationTimeout.",
+    )
+    AUTHENTICATION_ERROR = (
+        "authentication-error",
+        1013,
+        "authentication unavailable",
+        "The authentication server could not be reached or gave no usable answer.",
+    )
+    TUNNEL_EXISTS = (
+        "tunnel-exists",
+        1008,
+        "tunnel already exists",
+        "Two other clients already share a tunnel with the same token and nonce.",
+    )
+    DUPLICATE_UUID = (
+        "duplicate-client-uuid",
+        1008,
+        "duplicate client uuid",
+        "A client met itself: both sides gave the same uuid, token and nonce.",
+    )
+
+    # Deadlines
+    TLS_HANDSHAKE_TIMEOUT = (
+        "tls-handshake-timeout",
+        0,
+        "",
+        "The TLS handshake was not finished within tlsHandshakeTimeout.",
+    )
+    TLS_HANDSHAKE_FAILED = (
+        "tls-handshake-failed",
+        0,
+        "",
+        "The TLS handshake failed: no TLS, a version or cipher too old, or the client gave up.",
+    )
+    WEBSOCKET_HANDSHAKE_TIMEOUT = (
+        "websocket-handshake-timeout",
+        0,
+        "",
+        "The WebSocket upgrade was not finished within webSocketHandshakeTimeout.",
+    )
+    WEBSOCKET_HANDSHAKE_FAILED = (
+        "websocket-handshake-failed",
+        0,
+        "",
+        "The client's HTTP request was no valid WebSocket upgrade.",
+    )
+    INACTIVE_TIMEOUT = (
+        "inactive-timeout",
+        1008,
+        "inactive for too long",
+        "The client made no valid call within inactiveTimeout.",
+    )
+    ALONE_TIMEOUT = (
+        "alone-timeout",
+        1013,
+        "no partner in time",
+        "No partner came within aloneTimeout.",
+    )
+
+    # Limits
+    TOO_MANY_CONNECTIONS = (
+        "too-many-connections",
+        0,
+        "",
+        "maxConnections were open already.",
+    )
+    TOO_MANY_UNAUTHENTICATED = (
+        "too-many-unauthenticated",
+        0,
+        "",
+        "maxUnauthenticated connections that have not authenticated yet were open already.",
+    )
+    TOO_MANY_FROM_ADDRESS = (
+        "too-many-from-address",
+        0,
+        "",
+        "maxConnectionsPerAddress were open from the client's address already.",
+    )
+    TOO_MANY_UNAUTHENTICATED_FROM_ADDRESS = (
+        "too-many-unauthenticated-from-address",
+        0,
+        "",
+        "maxUnauthenticatedPerAddress were open from the client's address already.",
+    )
+    TOO_MANY_ATTEMPTS = (
+        "too-many-attempts",
+        0,
+        "",
+        "The client's address connected more often than attemptsPerSecondPerAddress.",
+    )
+
+    # The server's own
+    SHUTDOWN = (
+        "shutdown",
+        1001,
+        "server is shutting down",
+        "The server was stopped.",
+    )
+    SHUTDOWN_WAITING = (
+        "shutdown-waiting",
+        1013,
+        "server is shutting down, try again later",
+        "The server was stopped while the client had no partner yet.",
+    )
+    INTERNAL_ERROR = (
+        "internal-error",
+        1011,
+        "internal error",
+        "A fault of this server; the log holds the details. Please report it.",
+    )

@@ -1,0 +1,258 @@
+"""The service: puts the parts together, listens, reloads and stops.
+
+Owns the life of the server process. Everything in it is made elsewhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.authentication import FirstOf, IAuthenticator
+from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
+from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
+from nymearemoteproxy.configuration import Configuration
+from nymearemoteproxy.control import ProxyFactory
+from nymearemoteproxy.limits import Gate
+from nymearemoteproxy.listeners import Listener, ListenerError
+from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
+from nymearemoteproxy.options import Options
+from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.rendezvous import Rendezvous
+from nymearemoteproxy.session import PairingKeys
+from nymearemoteproxy.settings import SettingsError
+from nymearemoteproxy.stream import TCP, StreamControl
+from nymearemoteproxy.tls import wrap
+from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
+
+log = ProxyLogger()
+
+CLIENT = "nymea-remoteproxy-client"
+
+
+def makeAuthenticator(
+    reactor: Any, configuration: Configuration
+) -> tuple[IAuthenticator, TokenList | None]:
+    """Return the backend, and the list of tokens in it that can be replaced."""
+    if configuration.acceptAnyToken:
+        return AnyToken(), None
+    tokens = None
+    if configuration.tokens is not None:
+        tokens = TokenList(configuration.tokens.read())
+    settings = configuration.settings
+    url = settings["Authentication.server"]
+    if not url:
+        assert tokens is not None
+        return tokens, tokens
+    connections = settings["Authentication.connections"]
+    server = HttpAuthenticator(
+        makeHttpClient(reactor, connections),
+        url,
+        connections,
+        form=settings["Authentication.request"] == "form",
+        credentials=configuration.credentials,
+    )
+    return (server if tokens is None else FirstOf(tokens, server)), tokens
+
+
+class ProxyService(Service):
+    """The server.
+
+    :param reactor: listens, and tells the time.
+    """
+
+    def __init__(self, reactor: Any, configuration: Configuration) -> None:
+        settings = configuration.settings
+        self._reactor = reactor
+        self._configuration = configuration
+        authenticator, self._tokens = makeAuthenticator(reactor, configuration)
+        self.proxy = Proxy(
+            clock=reactor,
+            gate=Gate(reactor, configuration.bounds),
+            authenticator=authenticator,
+            rendezvous=Rendezvous(),
+            timing=configuration.timing,
+            keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
+            name=settings["ProxyServer.name"],
+            messageLimit=settings["Limits.maxControlMessageSize"],
+            traceTraffic=configuration.verbosity > 1,
+        )
+        self._upgradeFactory = makeUpgradeFactory(reactor)
+        self.ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Listen on every listener.
+
+        :raises SystemExit: one of them cannot be listened on; the text is one line that says why.
+        """
+        super().privilegedStartService()
+        for listener in self._configuration.listeners:
+            try:
+                self.ports.append(self._listen(listener))
+            except (CannotListenError, ListenerError, OSError) as error:
+                for port in self.ports:
+                    port.stopListening()
+                raise SystemExit(f"{Options.program}: {_describe(listener, error)}") from None
+
+    def startService(self) -> None:
+        super().startService()
+        log.info("nymea-remoteproxy {version} starts", version=__version__)
+        for warning in self._configuration.warnings:
+            log.warn("{warning}", warning=warning)
+        for listener, port in zip(self._configuration.listeners, self.ports, strict=True):
+            log.info("listening on {url}", url=_url(listener, port))
+        if self._configuration.fingerprint is not None:
+            log.info(
+                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
+                fingerprint=self._configuration.fingerprint,
+            )
+        if self._configuration.generatedToken is not None:
+            self._showToken(self._configuration.generatedToken)
+        self._reactor.callWhenRunning(self._handleSignals)
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop listening, say goodbye to every client, and wait until they are gone."""
+        log.info("stopping")
+        yield super().stopService()
+        for port in self.ports:
+            yield port.stopListening()
+        self.ports = []
+        gone = self.proxy.shutDown()
+        grace = self._configuration.settings.seconds("ProxyServer.shutdownTimeout")
+        cutOff = self._reactor.callLater(grace, self.proxy.abortAll)
+        yield gone
+        if cutOff.active():
+            cutOff.cancel()
+        log.info("stopped")
+
+    def reload(self) -> None:
+        """Read the token file anew; keep the tokens as they are when it cannot be read."""
+        source = self._configuration.tokens
+        if self._tokens is None or source is None or not source.file:
+            log.info("there is no token file to read anew")
+            return
+        try:
+            tokens = source.read()
+        except SettingsError as error:
+            log.error("the tokens stay as they were: {reason}", reason=str(error))
+            return
+        self._tokens.replace(tokens)
+        log.info("read {count} tokens", count=len(tokens))
+
+    def _listen(self, listener: Listener) -> IListeningPort:
+        if listener.webSocket:
+            factory = ProxyFactory(
+                self.proxy, "WebSocket", listener.secure, listener.behindProxy, self._buildUpgrade
+            )
+        else:
+            factory = ProxyFactory(
+                self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
+            )
+        if listener.secure:
+            factory = wrap(self._configuration.certificates[listener.files], factory)
+        results: list[Any] = []
+        listener.endpoint(self._reactor).listen(factory).addBoth(results.append)
+        if not results:
+            raise ListenerError("it does not listen at once")
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        port: IListeningPort = results[0]
+        return port
+
+    def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
+        return Upgrade(proxy, record, self._upgradeFactory)
+
+    def _handleSignals(self) -> None:
+        """Have SIGTERM end the process with status 0, also under twistd, and SIGHUP reload."""
+        self._onSignal(signal.SIGTERM, self._reactor.stop)
+        self._onSignal(signal.SIGHUP, self.reload)
+
+    def _onSignal(self, number: int, act: Callable[[], object]) -> None:
+        signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
+
+    def _showToken(self, token: str) -> None:
+        """Show it on the terminal, which is not where the log goes."""
+        url = _url(self._configuration.listeners[0], self.ports[0])
+        pin = self._configuration.fingerprint
+        command = f"{_clientCommand()} --url {url} --token {token}" + (
+            f" --fingerprint {pin}" if pin else ""
+        )
+        terminal = sys.__stderr__
+        if terminal is not None:
+            terminal.write(
+                f"\nThe token of this run is {token}\n"
+                "Join two clients by giving this command in two other terminals, "
+                f"then type in either:\n\n    {command}\n    {command}\n\n"
+            )
+            terminal.flush()
+
+
+def _clientCommand() -> str:
+    if shutil.which(CLIENT):
+        return CLIENT
+    beside = Path(sys.executable).with_name(CLIENT)
+    return str(beside) if beside.exists() else CLIENT
+
+
+def _url(listener: Listener, port: IListeningPort) -> str:
+    address = port.getHost()
+    if listener.webSocket:
+        scheme = "wss" if listener.secure else "ws"
+    else:
+        scheme = "tls" if listener.secure else "tcp"
+    host = getattr(address, "host", None)
+    if host is None:
+        name = address.name
+        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+    return f"{scheme}://[{host}]:{address.port}" if ":" in host else (
+        f"{scheme}://{host}:{address.port}"
+    )
+
+
+def _describe(listener: Listener, error: Exception) -> str:
+    """Say in one line why a listener does not listen."""
+    if isinstance(error, ListenerError):
+        return str(error)
+    cause = getattr(error, "socketError", error)
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return f"cannot listen on {listener.description}: {reason}"
+
+
+def startLogging(configuration: Configuration) -> None:
+    """Log to the configured file, besides wherever the log goes already.
+
+    :raises SystemExit: the file cannot be opened.
+    """
+    setVerbose(configuration.verbosity > 0)
+    if configuration.logFile is None:
+        return
+    try:
+        file = open(configuration.logFile, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+    except OSError as error:
+        raise SystemExit(
+            f"{Options.program}: cannot write the log file {configuration.logFile}: "
+            f"{error.strerror}"
+        ) from None
+    format = configuration.settings["ProxyServer.logFormat"]
+    globalLogPublisher.addObserver(observer(file, format))
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Return the service that `options` describe; what twistd calls."""
+    if reactor is None:
+        from twisted.internet import reactor
+    startLogging(options.configuration)
+    return ProxyService(reactor, options.configuration)

@@ -1,0 +1,441 @@
+"""The control phase of one client: a table of states and events, and what each step asks for.
+
+Owns every decision between the first message and the tunnel, and the methods a client may call.
+Knows no reactor, clock or socket: it returns effects, and whoever drives it performs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from nymearemoteproxy.jsonrpc import (
+    Api,
+    MessageError,
+    Method,
+    Notification,
+    Request,
+    encode,
+    failure,
+    success,
+)
+from nymearemoteproxy.outcomes import Outcome
+
+SERVER = "nymea-remoteproxy"
+API_VERSION = "0.3"
+INVALID_TOKEN = "Invalid token. You are not allowed to use this server."
+BACKEND_TIMEOUT = "The authentication server did not answer in time. Please try again later."
+BACKEND_ERROR = "The authentication server is not available. Please try again later."
+
+HELLO = Method(
+    "RemoteProxy.Hello",
+    "Ask which server this is and which version of the API it speaks.",
+    returns={"server": "String", "name": "String", "version": "String", "apiVersion": "String"},
+)
+INTROSPECT = Method(
+    "RemoteProxy.Introspect",
+    "List the methods, notifications and types of this server.",
+    returns={"methods": "Object", "notifications": "Object", "types": "Object"},
+)
+AUTHENTICATE = Method(
+    "Authentication.Authenticate",
+    "Show the token that both ends of the tunnel know, and the nonce if they agreed on one. "
+    "Then send nothing until RemoteProxy.TunnelEstablished arrives; all that follows it comes "
+    "from the partner. A refused client is disconnected. Without uuid and name (first API) the "
+    "answer has no params and the notification is Tunnel.Established.",
+    params={"token": "String", "o:nonce": "String", "o:uuid": "String", "o:name": "String"},
+    returns={"authenticationError": "$ref:AuthenticationError"},
+    together=("uuid", "name"),
+)
+TUNNEL_ESTABLISHED = Notification(
+    "RemoteProxy.TunnelEstablished",
+    "The partner is there. This is the last message of the server: what follows is the partner's.",
+    {"name": "String", "uuid": "String"},
+)
+TUNNEL_ESTABLISHED_FIRST_API = Notification(
+    "Tunnel.Established", "The same for clients of the first API."
+)
+
+
+class AuthenticationError(Enum):
+    """What an Authenticate response of API 0.3 says."""
+
+    NO_ERROR = "AuthenticationErrorNoError"
+    UNKNOWN = "AuthenticationErrorUnknown"
+    TIMEOUT = "AuthenticationErrorTimeout"
+    ABORTED = "AuthenticationErrorAborted"
+    AUTHENTICATION_FAILED = "AuthenticationErrorAuthenticationFailed"
+    PROXY_ERROR = "AuthenticationErrorProxyError"
+
+
+TOKEN_TUNNEL_API = Api(
+    methods=(HELLO, INTROSPECT, AUTHENTICATE),
+    notifications=(TUNNEL_ESTABLISHED, TUNNEL_ESTABLISHED_FIRST_API),
+    enums={"AuthenticationError": [error.value for error in AuthenticationError]},
+)
+
+
+class State(Enum):
+    """Where a client stands."""
+
+    UNAUTHENTICATED = "unauthenticated"
+    AUTHENTICATING = "authenticating"
+    WAITING = "waiting"
+    TUNNELED = "tunneled"
+    CLOSED = "closed"
+
+
+class Event(Enum):
+    """What can happen to a client."""
+
+    CALL = "Hello or Introspect"
+    AUTHENTICATE = "Authenticate"
+    BAD_MESSAGE = "invalid message"
+    DATA = "data out of turn"
+    ACCEPTED = "token accepted"
+    REFUSED = "token refused"
+    BACKEND_FAILED = "backend failed"
+    PAIRED = "partner found"
+    PAIRING_REFUSED = "pairing refused"
+    DEADLINE = "deadline"
+    STOPPED = "server stops"
+    GONE = "client gone"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How a client is shown to its partner; empty strings for one of the first API."""
+
+    name: str = ""
+    uuid: str = ""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Effect: write this to the client."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class RestartDeadline:
+    """Effect: the client has the whole inactiveTimeout again."""
+
+
+@dataclass(frozen=True)
+class CheckToken:
+    """Effect: ask the authentication backend, within authenticationTimeout."""
+
+    token: str
+
+
+@dataclass(frozen=True)
+class Join:
+    """Effect: wait for the partner, within aloneTimeout."""
+
+    key: bytes
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class StartTunnel:
+    """Effect: the control phase is over; relay from here on. No deadline is left.
+
+    :ivar needsGap: a stream client of this API loses what comes right behind the notification.
+    """
+
+    needsGap: bool
+
+
+@dataclass(frozen=True)
+class Close:
+    """Effect: say goodbye and end the connection. Whatever was under way for it is given up."""
+
+    outcome: Outcome
+
+
+Effect = Send | RestartDeadline | CheckToken | Join | StartTunnel | Close
+Effects = Sequence[Effect]
+
+_NOTHING: Effects = ()
+
+_UNAUTHENTICATED, _AUTHENTICATING, _WAITING = (
+    State.UNAUTHENTICATED,
+    State.AUTHENTICATING,
+    State.WAITING,
+)
+_TUNNELED, _CLOSED = State.TUNNELED, State.CLOSED
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of the table: the state that follows, and the Session method that acts."""
+
+    state: State
+    action: str
+
+
+def _late(state: State) -> Step:
+    """An event that came too late or too early to matter, such as an answer nobody awaits now."""
+    return Step(state, "ignore")
+
+
+TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
+    _UNAUTHENTICATED: {
+        Event.CALL: Step(_UNAUTHENTICATED, "answer"),
+        Event.AUTHENTICATE: Step(_AUTHENTICATING, "authenticate"),
+        Event.BAD_MESSAGE: Step(_CLOSED, "reject"),
+        Event.DATA: Step(_CLOSED, "forbidData"),
+        Event.ACCEPTED: _late(_UNAUTHENTICATED),
+        Event.REFUSED: _late(_UNAUTHENTICATED),
+        Event.BACKEND_FAILED: _late(_UNAUTHENTICATED),
+        Event.PAIRED: _late(_UNAUTHENTICATED),
+        Event.PAIRING_REFUSED: _late(_UNAUTHENTICATED),
+        Event.DEADLINE: Step(_CLOSED, "closeInactive"),
+        Event.STOPPED: Step(_CLOSED, "closeStopped"),
+        Event.GONE: Step(_CLOSED, "forget"),
+    },
+    _AUTHENTICATING: {
+        Event.CALL: Step(_CLOSED, "forbidData"),
+        Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
+        Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
+        Event.DATA: Step(_CLOSED, "forbidData"),
+        Event.ACCEPTED: Step(_WAITING, "accept"),
+        Event.REFUSED: Step(_CLOSED, "refuse"),
+        Event.BACKEND_FAILED: Step(_CLOSED, "blameBackend"),
+        Event.PAIRED: _late(_AUTHENTICATING),
+        Event.PAIRING_REFUSED: _late(_AUTHENTICATING),
+        Event.DEADLINE: Step(_CLOSED, "giveUpBackend"),
+        Event.STOPPED: Step(_CLOSED, "closeStopped"),
+        Event.GONE: Step(_CLOSED, "forget"),
+    },
+    _WAITING: {
+        Event.CALL: Step(_CLOSED, "forbidData"),
+        Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
+        Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
+        Event.DATA: Step(_CLOSED, "forbidData"),
+        Event.ACCEPTED: _late(_WAITING),
+        Event.REFUSED: _late(_WAITING),
+        Event.BACKEND_FAILED: _late(_WAITING),
+        Event.PAIRED: Step(_TUNNELED, "startTunnel"),
+        Event.PAIRING_REFUSED: Step(_CLOSED, "closePairing"),
+        Event.DEADLINE: Step(_CLOSED, "closeAlone"),
+        Event.STOPPED: Step(_CLOSED, "closeStopped"),
+        Event.GONE: Step(_CLOSED, "forget"),
+    },
+    # From here on the tunnel decides; the session only remembers that it is over.
+    _TUNNELED: {
+        **{event: _late(_TUNNELED) for event in Event},
+        Event.GONE: Step(_CLOSED, "ignore"),
+    },
+    _CLOSED: {event: _late(_CLOSED) for event in Event},
+}
+
+
+@dataclass(frozen=True)
+class _Authenticating:
+    """What is known of a client from its Authenticate on."""
+
+    request: Request
+    identity: Identity | None
+    """None for the first API."""
+
+    def answer(self, error: AuthenticationError, text: str | None = None) -> Effect:
+        if self.identity is None:
+            return Send(
+                encode(
+                    success(self.request.id) if text is None else failure(self.request.id, text)
+                )
+            )
+        message = success(self.request.id, {"authenticationError": error.value})
+        if text is not None:
+            message["error"] = text
+        return Send(encode(message))
+
+
+class PairingKeys:
+    """Makes the key under which two clients meet.
+
+    Keys are keyed hashes, so that neither tokens nor nonces stay in memory and all keys are
+    short whatever clients send.
+
+    :param bySubject: pair by the subject the backend reported instead of by the token.
+    """
+
+    def __init__(self, bySubject: bool = False) -> None:
+        self.bySubject = bySubject
+        self._secret = secrets.token_bytes(32)
+
+    def key(self, token: str, subject: str | None, nonce: str) -> bytes:
+        """Return the key; equal exactly when (token or subject, nonce) are equal."""
+        first = subject if self.bySubject and subject else token
+        digest = hashlib.blake2b(digest_size=16, key=self._secret)
+        for part in (first.encode(), nonce.encode()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return digest.digest()
+
+
+class Session:
+    """One client's way from its first message to the tunnel.
+
+    Every method returns the effects to perform, in order.
+
+    :param hello: the params of the answer to Hello.
+    """
+
+    def __init__(self, api: Api, hello: Mapping[str, str], keys: PairingKeys) -> None:
+        self.state = State.UNAUTHENTICATED
+        self._api = api
+        self._hello = hello
+        self._keys = keys
+        self._authenticating: _Authenticating | None = None
+
+    @property
+    def expectsMessages(self) -> bool:
+        """True while what the client sends is read as JSON-RPC."""
+        return self.state is State.UNAUTHENTICATED
+
+    @property
+    def identity(self) -> Identity:
+        """How the client calls itself; empty until it said so, and for the first API."""
+        return (self._authenticating and self._authenticating.identity) or Identity()
+
+    def messageReceived(self, raw: bytes) -> Effects:
+        """One whole message arrived."""
+        if not self.expectsMessages:
+            return self._step(Event.DATA)
+        try:
+            request = self._api.parse(raw)
+        except MessageError as error:
+            return self.badMessage(error)
+        if request.method is AUTHENTICATE:
+            return self._step(Event.AUTHENTICATE, request)
+        return self._step(Event.CALL, request)
+
+    def badMessage(self, error: MessageError) -> Effects:
+        """Something arrived that is no message."""
+        return self._step(Event.BAD_MESSAGE, error)
+
+    def dataReceived(self) -> Effects:
+        """Bytes arrived although none are allowed now."""
+        return self._step(Event.DATA)
+
+    def accepted(self, token: str, subject: str | None) -> Effects:
+        """The backend lets the client in; `subject` names its account where known.
+
+        When pairing goes by subject, a client without one is let in nowhere.
+        """
+        if self._keys.bySubject and not subject:
+            return self.backendFailed()
+        return self._step(Event.ACCEPTED, token, subject)
+
+    def refused(self) -> Effects:
+        """The backend says that the token is not valid."""
+        return self._step(Event.REFUSED)
+
+    def backendFailed(self) -> Effects:
+        """The backend could not say."""
+        return self._step(Event.BACKEND_FAILED)
+
+    def paired(self, partner: Identity) -> Effects:
+        """The partner is there."""
+        return self._step(Event.PAIRED, partner)
+
+    def pairingRefused(self, outcome: Outcome) -> Effects:
+        """There is no place for this client under its key."""
+        return self._step(Event.PAIRING_REFUSED, outcome)
+
+    def deadlinePassed(self) -> Effects:
+        """The time for the present state is over."""
+        return self._step(Event.DEADLINE)
+
+    def stopped(self) -> Effects:
+        """The server is being stopped."""
+        return self._step(Event.STOPPED)
+
+    def gone(self) -> Effects:
+        """The client disconnected."""
+        return self._step(Event.GONE)
+
+    def _step(self, event: Event, *details: Any) -> Effects:
+        step = TRANSITIONS[self.state][event]
+        self.state = step.state
+        act: Callable[..., Effects] = getattr(self, "_" + step.action)
+        return act(*details)
+
+    def _ignore(self, *_details: object) -> Effects:
+        return _NOTHING
+
+    def _forget(self) -> Effects:
+        return (Close(Outcome.LEFT_EARLY),)
+
+    def _answer(self, request: Request) -> Effects:
+        params = self._hello if request.method is HELLO else self._api.introspection
+        return (Send(encode(success(request.id, params))), RestartDeadline())
+
+    def _reject(self, error: MessageError) -> Effects:
+        return (Send(encode(failure(error.requestId, error.text))), Close(error.outcome))
+
+    def _forbidData(self, *_details: object) -> Effects:
+        return (Close(Outcome.DATA_BEFORE_TUNNEL),)
+
+    def _authenticate(self, request: Request) -> Effects:
+        params = request.params
+        identity = Identity(params["name"], params["uuid"]) if "uuid" in params else None
+        self._authenticating = _Authenticating(request, identity)
+        return (CheckToken(params["token"]),)
+
+    def _accept(self, token: str, subject: str | None) -> Effects:
+        assert self._authenticating is not None
+        nonce = self._authenticating.request.params.get("nonce", "")
+        return (
+            self._authenticating.answer(AuthenticationError.NO_ERROR),
+            Join(self._keys.key(token, subject, nonce), self.identity),
+        )
+
+    def _fail(self, error: AuthenticationError, text: str, outcome: Outcome) -> Effects:
+        assert self._authenticating is not None
+        return (self._authenticating.answer(error, text), Close(outcome))
+
+    def _refuse(self) -> Effects:
+        error = AuthenticationError.AUTHENTICATION_FAILED
+        return self._fail(error, INVALID_TOKEN, Outcome.TOKEN_REFUSED)
+
+    def _blameBackend(self) -> Effects:
+        error = AuthenticationError.PROXY_ERROR
+        return self._fail(error, BACKEND_ERROR, Outcome.AUTHENTICATION_ERROR)
+
+    def _giveUpBackend(self) -> Effects:
+        error = AuthenticationError.TIMEOUT
+        return self._fail(error, BACKEND_TIMEOUT, Outcome.AUTHENTICATION_TIMEOUT)
+
+    def _startTunnel(self, partner: Identity) -> Effects:
+        assert self._authenticating is not None
+        notification: dict[str, Any]
+        if self._authenticating.identity is None:
+            notification = {"id": "1", "notification": TUNNEL_ESTABLISHED_FIRST_API.name}
+        else:
+            notification = {
+                "id": 0,
+                "notification": TUNNEL_ESTABLISHED.name,
+                "params": {"name": partner.name, "uuid": partner.uuid},
+            }
+        needsGap = self._authenticating.identity is not None
+        return (Send(encode(notification)), StartTunnel(needsGap))
+
+    def _closePairing(self, outcome: Outcome) -> Effects:
+        return (Close(outcome),)
+
+    def _closeInactive(self) -> Effects:
+        return (Close(Outcome.INACTIVE_TIMEOUT),)
+
+    def _closeAlone(self) -> Effects:
+        return (Close(Outcome.ALONE_TIMEOUT),)
+
+    def _closeStopped(self) -> Effects:
+        return (Close(Outcome.SHUTDOWN_WAITING),)

@@ -1,0 +1,424 @@
+"""The settings: every name, type, default and meaning, and where their values come from.
+
+Owns the INI file and its checks. What the settings mean for the server is made elsewhere.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from nymearemoteproxy.limits import LOOPBACK, Network
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text is one line for the operator."""
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _flag(text: str) -> bool:
+    values = configparser.ConfigParser.BOOLEAN_STATES
+    if text.lower() not in values:
+        raise ValueError("use true or false")
+    return values[text.lower()]
+
+
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError("use a whole number") from None
+        if not lowest <= value <= highest:
+            raise ValueError(f"use a number from {lowest} to {highest}")
+        return value
+
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"use {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _url(text: str) -> str:
+    if text:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("use a URL that begins with http:// or https://")
+        parts.port  # noqa: B018 - raises ValueError when it is no port
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+DAY = 24 * 3600 * 1000
+_milliseconds = _number(1, DAY)
+_millisecondsOrOff = _number(0, DAY)
+_port = _number(0, 65535)
+_limit = _number(0, 1 << 31)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of one setting.
+
+    :ivar parse: reads the text of the file; raises ValueError that says what to write instead.
+    :ivar default: None where the default depends on something else, which `meaning` explains.
+    :ivar kind: what to write, for the documentation.
+    """
+
+    section: str
+    key: str
+    kind: str
+    parse: Callable[[str], Any]
+    default: Any
+    meaning: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.section}.{self.key}"
+
+
+def _timeout(key: str, default: int, meaning: str) -> Setting:
+    return Setting("ProxyServer", key, "milliseconds", _milliseconds, default, meaning)
+
+
+def _bound(key: str, default: int | None, meaning: str) -> Setting:
+    return Setting("Limits", key, "number, 0 = none", _limit, default, meaning)
+
+
+def _path(section: str, key: str, meaning: str) -> Setting:
+    return Setting(section, key, "path", _text, "", meaning)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "ProxyServer",
+        "name",
+        "text",
+        _text,
+        "nymea-remoteproxy",
+        "The name that clients are told in the answer to Hello.",
+    ),
+    Setting(
+        "ProxyServer",
+        "writeLogs",
+        "true or false",
+        _flag,
+        False,
+        "Write the log to logFile. ``--logging`` does the same on the command line.",
+    ),
+    Setting(
+        "ProxyServer",
+        "logFile",
+        "path",
+        _text,
+        "/var/log/nymea-remoteproxy.log",
+        "The log file.",
+    ),
+    Setting(
+        "ProxyServer",
+        "logFormat",
+        "text or json",
+        _choice("text", "json"),
+        "text",
+        "How the log is written: lines for people, or one JSON object per line.",
+    ),
+    _timeout(
+        "authenticationTimeout",
+        8000,
+        "How long the authentication backend may take to judge a token.",
+    ),
+    _timeout(
+        "jsonRpcTimeout",
+        10000,
+        "How long any call may take. Only Authenticate takes time, so the lower one of this and "
+        "authenticationTimeout counts.",
+    ),
+    _timeout(
+        "inactiveTimeout",
+        8000,
+        "How long a client may be connected without a valid call. Every valid call starts the time "
+        "anew, bytes alone do not.",
+    ),
+    _timeout("aloneTimeout", 8000, "How long a client waits for its partner."),
+    _timeout(
+        "tlsHandshakeTimeout", 5000, "How long a new connection may take for the TLS handshake."
+    ),
+    _timeout(
+        "webSocketHandshakeTimeout",
+        5000,
+        "How long a new connection may take for the WebSocket upgrade.",
+    ),
+    Setting(
+        "ProxyServer",
+        "notificationGap",
+        "milliseconds, 0 = none",
+        _millisecondsOrOff,
+        20,
+        "How long a stream client of API 0.3 gets nothing behind the notification that its tunnel "
+        "is up: clients in the field lose what arrives together with it.",
+    ),
+    Setting(
+        "ProxyServer",
+        "pingInterval",
+        "milliseconds, 0 = never",
+        _millisecondsOrOff,
+        30000,
+        "How often WebSocket clients that wait or have a tunnel are pinged; for streams, the "
+        "silence after which TCP keepalive probes begin.",
+    ),
+    _timeout(
+        "pingTimeout",
+        10000,
+        "How long after a ping something must come. A client that does not take what it was sent "
+        "is slow rather than gone, and not pinged meanwhile.",
+    ),
+    _timeout(
+        "closeTimeout",
+        10000,
+        "How long a client that was told goodbye may take to close and to receive what was still "
+        "on its way; after twice that time the connection is aborted.",
+    ),
+    Setting(
+        "ProxyServer",
+        "shutdownTimeout",
+        "milliseconds, 0 = none",
+        _millisecondsOrOff,
+        5000,
+        "How long clients have to leave when the server is stopped, before they are cut off.",
+    ),
+    Setting(
+        "SSL",
+        "enabled",
+        "true or false",
+        _flag,
+        True,
+        "Speak TLS on the listeners of this file and on the main listener.",
+    ),
+    _path("SSL", "certificate", "PEM file; may hold the chain, and the key. Without it a "
+          "self-signed certificate is made and kept in the state directory."),
+    _path("SSL", "certificateKey", "PEM file with the private key."),
+    _path("SSL", "certificateChain", "PEM file with the certificates up to the root."),
+    Setting(
+        "WebSocketServer",
+        "host",
+        "address",
+        _text,
+        None,
+        "Address of the main WebSocket listener. Default: every interface when there is a "
+        "certificate, otherwise 127.0.0.1.",
+    ),
+    Setting(
+        "WebSocketServer",
+        "port",
+        "port",
+        _port,
+        2212,
+        "Port of the main WebSocket listener; 0 picks a free one, which the log tells.",
+    ),
+    Setting("TcpServer", "host", "address", _text, "127.0.0.1", "Address of a TCP or TLS stream "
+            "listener."),
+    Setting("TcpServer", "port", "port", _port, None, "Its port. Default: no such listener."),
+    _path("UnixSocketServer", "unixSocketFileName", "Path of a Unix socket to listen on. Default: "
+          "none."),
+    Setting(
+        "Authentication",
+        "server",
+        "URL",
+        _url,
+        "",
+        "The authentication server that judges tokens.",
+    ),
+    Setting(
+        "Authentication",
+        "request",
+        "json or form",
+        _choice("json", "form"),
+        "json",
+        "How it is asked: with nymea's JSON, or with the form of RFC 7662.",
+    ),
+    Setting("Authentication", "clientId", "text", _text, "", "User name for the authentication "
+            "server (HTTP basic authentication)."),
+    _path("Authentication", "clientSecretFile", "File whose first line is the password for the "
+          "authentication server."),
+    Setting(
+        "Authentication",
+        "connections",
+        "number",
+        _number(1, 1000),
+        16,
+        "How many questions the authentication server is asked at once; further ones wait.",
+    ),
+    _path("Authentication", "tokenFile", "File with one accepted token per line; # begins a "
+          "comment line. Read anew on SIGHUP."),
+    Setting(
+        "Authentication",
+        "pairing",
+        "token or subject",
+        _choice("token", "subject"),
+        "token",
+        "What two clients must have in common besides the nonce: the token, or the account that "
+        "the authentication server names for it.",
+    ),
+    _bound("maxConnections", None, "Connections in all. Default: what the limit of open files "
+           "allows, less a reserve."),
+    _bound("maxUnauthenticated", None, "Connections in all that have not authenticated yet. "
+           "Default: half of maxConnections."),
+    _bound("maxConnectionsPerAddress", 1000, "Connections from one address. Many clients may share "
+           "one behind a provider's NAT."),
+    _bound("maxUnauthenticatedPerAddress", 100, "Connections from one address that have not "
+           "authenticated yet."),
+    _bound("attemptsPerSecondPerAddress", 50, "New connections per second from one address."),
+    Setting(
+        "Limits",
+        "maxControlMessageSize",
+        "bytes, 0 = no limit",
+        _limit,
+        10240,
+        "The size of one message before the tunnel.",
+    ),
+    Setting(
+        "Limits",
+        "exemptNetworks",
+        "networks, with commas",
+        _networks,
+        LOOPBACK,
+        "Where the limits per address do not apply, such as the address of a reverse proxy. An "
+        "IPv6 address counts by its /64.",
+    ),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_SECTIONS = tuple(dict.fromkeys(setting.section for setting in SETTINGS))
+
+RETIRED: Mapping[str, str] = {
+    "AWS": "the AWS authentication of the old server is gone, see [Authentication]",
+    "ProxyServer.proxyEnabled": "the proxy is always on",
+}
+"""Sections and keys of the C++ server that mean nothing here, and why."""
+
+NOT_YET: Mapping[str, str] = {
+    "ProxyServer.logEngineEnabled": "this version has no statistics log yet",
+    "ProxyServer.monitorSocket": "this version has no monitor socket yet",
+    "WebSocketServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
+    "TcpServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
+    "UnixSocketServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
+}
+"""Sections and keys that are read, so that files of the C++ server load, but have no effect."""
+
+
+class Settings:
+    """The values of all settings.
+
+    :ivar warnings: what the operator should know of the file, one line each.
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self.warnings: list[str] = []
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of ``Section.key``: as given, else its default."""
+        return self._values.get(name, _BY_NAME[name].default)
+
+    def isGiven(self, name: str) -> bool:
+        """True when ``Section.key`` has been set."""
+        return name in self._values
+
+    def seconds(self, name: str) -> float:
+        """Return a setting that is in milliseconds."""
+        return float(self[name]) / 1000
+
+    def set(self, name: str, text: str) -> None:
+        """Set ``Section.key`` from text.
+
+        :raises SettingsError: there is no such setting, or the text is no value for it.
+        """
+        section, _, key = name.partition(".")
+        ignored = {**RETIRED, **NOT_YET}
+        why = ignored.get(section) or ignored.get(name)
+        if why is not None:
+            warning = f"{_label(section, '' if section in ignored else key)} is ignored: {why}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+            return
+        setting = _BY_NAME.get(name)
+        if setting is None:
+            raise SettingsError(_unknown(section, key))
+        try:
+            self._values[name] = setting.parse(text.strip())
+        except ValueError as error:
+            raise SettingsError(
+                f"{_label(section, key)} cannot be {text.strip()!r}: {error}"
+            ) from None
+
+    def override(self, assignment: str) -> None:
+        """Set one setting from ``SECTION.KEY=VALUE``.
+
+        :raises SettingsError: it is no such assignment, or cannot be set.
+        """
+        name, equals, value = assignment.partition("=")
+        if not equals or "." not in name:
+            raise SettingsError(f"--set {assignment}: write SECTION.KEY=VALUE")
+        self.set(name.strip(), value)
+
+    def load(self, path: str) -> None:
+        """Set what the INI file says.
+
+        :raises SettingsError: it cannot be read, or says something that cannot be set.
+        """
+        parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#", ";"))
+        parser.optionxform = str  # type: ignore[assignment, method-assign]
+        try:
+            with open(path, encoding="utf-8") as file:
+                parser.read_file(file)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot read the configuration file {path}: {error.strerror}"
+            ) from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"the configuration file {path} is not UTF-8") from None
+        except configparser.Error as error:
+            reason = " ".join(str(error).split())
+            raise SettingsError(f"the configuration file {path} is broken: {reason}") from None
+        for key in parser.defaults():
+            raise SettingsError(f"{path}: {_unknown('DEFAULT', key)}")
+        for section in parser.sections():
+            known = section in _SECTIONS or section in RETIRED or section in NOT_YET
+            if not known:
+                raise SettingsError(f"{path}: {_unknown(section, '')}")
+            for key, value in parser.items(section):
+                try:
+                    self.set(f"{section}.{key}", value)
+                except SettingsError as error:
+                    raise SettingsError(f"{path}: {error}") from None
+
+
+def _label(section: str, key: str) -> str:
+    return f"[{section}] {key}".rstrip()
+
+
+def _unknown(section: str, key: str) -> str:
+    """Say that there is no such section or key, and which one may have been meant."""
+    if section not in _SECTIONS:
+        near = difflib.get_close_matches(section, _SECTIONS, 1, 0)
+        return f"there is no section [{section}]; the nearest known one is [{near[0]}]"
+    keys = [setting.key for setting in SETTINGS if setting.section == section]
+    near = difflib.get_close_matches(key, keys, 1, 0)
+    return f"there is no setting {_label(section, key)}; the nearest known one is {near[0]}"

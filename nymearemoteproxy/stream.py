@@ -1,0 +1,178 @@
+"""TCP, TLS and Unix stream clients: a byte stream of JSON objects, then of payload.
+
+Owns the framing of streams on both sides of the moment a tunnel begins. Knows nothing of
+WebSocket beyond the payload of its pieces.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPullProducer,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.control import Control
+from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.jsonrpc import ObjectSplitter
+from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.transports import Linger, tuneTcp
+from nymearemoteproxy.tunnel import ILeg
+
+UNIX = "unix"
+TCP = "TCP"
+
+
+@implementer(IHalfCloseableProtocol)
+class StreamControl(Control):
+    """A stream client before its tunnel."""
+
+    def __init__(self, proxy: Proxy, record: Record) -> None:
+        super().__init__(proxy, record)
+        self._splitter = ObjectSplitter(proxy.messageLimit)
+        self._inputEnded = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if self.record.transport != UNIX:
+            timing = self.proxy.timing
+            tuneTcp(self.transport, timing.ping, timing.pingAnswer)
+
+    def feed(self, data: bytes) -> None:
+        self._splitter.feed(data)
+
+    def take(self) -> bytes | None:
+        return self._splitter.take()
+
+    def holdsData(self) -> bool:
+        self._splitter.takeLineEnd()
+        return self._splitter.pending > 0
+
+    def sendMessage(self, data: bytes) -> None:
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        if self._inputEnded:
+            self.transport.loseConnection()
+        else:
+            self.linger.stopSending()
+
+    def makeLeg(self, needsGap: bool) -> ILeg:
+        gap = self.proxy.timing.notificationGap if needsGap else 0.0
+        return StreamLeg(self.proxy, self.record, self.linger, gap, self._splitter.lineEndDue)
+
+    def readConnectionLost(self) -> None:
+        """The client closed its sending direction: it may still want its answers."""
+        self._inputEnded = True
+        if self._closing:
+            self.transport.loseConnection()
+        else:
+            self.perform(self.session.gone())
+
+    def writeConnectionLost(self) -> None:
+        """Our end of the stream is sent."""
+
+
+@implementer(IPullProducer)
+class _Drain:
+    """Finds out when a transport's buffer is empty: then it asks a pull producer for more."""
+
+    def __init__(self, leg: StreamLeg) -> None:
+        self._leg = leg
+        self._asked = False
+
+    def resumeProducing(self) -> None:
+        # Registering already asks once, with the notification still in the buffer.
+        if self._asked:
+            self._leg.notificationLeft()
+        self._asked = True
+
+    def stopProducing(self) -> None:
+        """The transport is gone; the leg is told too."""
+
+
+@implementer(IHalfCloseableProtocol)
+class StreamLeg(Leg):
+    """A stream client in its tunnel.
+
+    :param gap: seconds to wait behind the notification before anything else is sent.
+    :param lineEndDue: the line end of the client's last request has not come yet. Clients that
+        send it by itself do so at once, so it can only be the whole of the first read.
+    """
+
+    __slots__ = ("_gap", "_gapTimer", "_lineEndDue", "_inputEnded")
+
+    def __init__(
+        self, proxy: Proxy, record: Record, linger: Linger, gap: float, lineEndDue: bool
+    ) -> None:
+        super().__init__(proxy, record, linger)
+        self._gap = gap
+        self._gapTimer: IDelayedCall | None = None
+        self._lineEndDue = lineEndDue
+        self._inputEnded = False
+
+    def begin(self) -> None:
+        if self._gap:
+            self.pauseProducing()
+            self.transport.registerProducer(_Drain(self), False)
+        else:
+            super().begin()
+
+    def notificationLeft(self) -> None:
+        """The notification has left our buffers: the gap begins."""
+        self.transport.unregisterProducer()
+        self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
+
+    def _gapOver(self) -> None:
+        self._gapTimer = None
+        super().begin()
+        self.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.record.received += len(data)
+        if self._lineEndDue:
+            self._lineEndDue = False
+            if data in (b"\n", b"\r\n"):
+                return
+        self.partner.sendBytes(data)
+
+    def sendBytes(self, data: bytes) -> None:
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        data = b"".join([payload for _opcode, _last, payload in pieces])
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        self._stopGap()
+        if self._inputEnded:
+            self.linger.close()
+        else:
+            self.linger.stopSending()
+
+    def readConnectionLost(self) -> None:
+        """The client closed its sending direction; it may still be reading."""
+        self._inputEnded = True
+        if self.finished:
+            self.linger.close()
+        else:
+            self.ended(Outcome.CLIENT_LEFT)
+
+    def writeConnectionLost(self) -> None:
+        """Our end of the stream is sent."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._stopGap()
+        super().connectionLost(reason)
+
+    def _stopGap(self) -> None:
+        if self._gapTimer is not None:
+            self._gapTimer.cancel()
+            self._gapTimer = None

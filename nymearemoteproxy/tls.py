@@ -1,0 +1,182 @@
+"""TLS for the listeners: loading certificates, making one where there is none.
+
+Owns what a certificate must be like, and which versions and ciphers are spoken. Knows nothing of
+listeners or connections.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+FORWARD_SECRET = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Cipher suites of TLS 1.2 with forward secrecy and authenticated encryption; all of TLS 1.3's
+are such."""
+
+SELF_SIGNED_DAYS = 3650
+"""A made certificate is pinned by its fingerprint, so that renewing it would only break pins."""
+
+_PEM_END = b"-----END CERTIFICATE-----"
+
+
+class CertificateError(Exception):
+    """The certificate or key cannot be used; the text is one line for the operator."""
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where a certificate is.
+
+    :ivar certificate: PEM; may hold the chain, and the key if `key` is empty.
+    :ivar key: PEM.
+    :ivar chain: PEM, the certificates between ours and the root; may be empty.
+    """
+
+    certificate: str
+    key: str = ""
+    chain: str = ""
+
+
+def _read(path: str, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CertificateError(f"cannot read the {what} {path}: {error.strerror}") from None
+
+
+def _certificates(path: str, what: str) -> list[crypto.X509]:
+    blocks = [block + _PEM_END for block in _read(path, what).split(_PEM_END)[:-1]]
+    if not blocks:
+        raise CertificateError(f"the {what} {path} holds no PEM certificate")
+    try:
+        return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+    except (crypto.Error, ValueError):
+        raise CertificateError(f"the {what} {path} is damaged") from None
+
+
+def _noPassphrase(*_details: object) -> bytes:
+    """Answer OpenSSL, which would otherwise ask on the terminal."""
+    raise ValueError("the key is encrypted")
+
+
+def loadCertificate(files: CertificateFiles) -> CertificateOptions:
+    """Load a certificate and its key, ready to serve.
+
+    :raises CertificateError: a file is missing or damaged, the key does not belong to the
+        certificate, or the certificate has expired.
+    """
+    own, *chain = _certificates(files.certificate, "certificate")
+    if files.chain:
+        chain += _certificates(files.chain, "certificate chain")
+    keyPath = files.key or files.certificate
+    try:
+        key = crypto.load_privatekey(
+            crypto.FILETYPE_PEM, _read(keyPath, "certificate key"), _noPassphrase
+        )
+    except (crypto.Error, ValueError, TypeError):
+        raise CertificateError(
+            f"the certificate key {keyPath} is damaged, encrypted or no PEM private key"
+        ) from None
+    if own.has_expired():
+        raise CertificateError(f"the certificate {files.certificate} has expired")
+    options = CertificateOptions(
+        privateKey=key,
+        certificate=own,
+        extraCertChain=chain,
+        raiseMinimumTo=TLSVersion.TLSv1_2,
+        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(FORWARD_SECRET),
+    )
+    try:
+        options.getContext().check_privatekey()
+    except SSL.Error:
+        raise CertificateError(
+            f"the key {keyPath} does not belong to the certificate {files.certificate}"
+        ) from None
+    return options
+
+
+def fingerprint(files: CertificateFiles) -> str:
+    """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
+    return _certificates(files.certificate, "certificate")[0].digest("sha256").decode("ascii")
+
+
+def wrap(options: CertificateOptions, factory: IProtocolFactory) -> IProtocolFactory:
+    """Return a factory that speaks TLS and builds `factory`'s protocols on top of it."""
+    return TLSMemoryBIOFactory(options, False, factory)
+
+
+def stateDirectory() -> Path:
+    """Return where this program keeps files of its own, by the rules of systemd and XDG."""
+    if directory := os.environ.get("STATE_DIRECTORY"):
+        return Path(directory.partition(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "nymea-remoteproxy"
+
+
+def selfSigned(directory: Path) -> CertificateFiles:
+    """Return the self-signed certificate in `directory`; make it if it is not there.
+
+    :raises CertificateError: it cannot be written.
+    """
+    path = directory / "certificate.pem"
+    if not path.exists():
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, _make())
+        except OSError as error:
+            raise CertificateError(
+                f"cannot write a self-signed certificate to {path}: {error.strerror}; "
+                "give one with --certificate"
+            ) from None
+    return CertificateFiles(str(path))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, all of it or nothing."""
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    unfinished.rename(path)
+
+
+def _make() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nymea-remoteproxy")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.IPAddress(ipaddress.ip_address("::1")),
+        ]
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ) + certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,106 @@
+"""Small services around a Twisted transport: handing it over, closing it without losing data.
+
+Owns what is peculiar to TCP, Unix sockets and Twisted's protocol wrappers (TLS, PROXY protocol).
+Knows nothing of sessions or tunnels.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.protocols.policies import ProtocolWrapper
+
+KEEPALIVE_PROBES = 3
+"""Unanswered TCP keepalive probes after which a stream client counts as gone."""
+
+
+def switchProtocol(transport: Any, protocol: Any) -> None:
+    """Hand `transport` to another protocol."""
+    if isinstance(transport, ProtocolWrapper):
+        transport.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
+    protocol.makeConnection(transport)
+
+
+def lowestTransport(transport: Any) -> Any:
+    """The transport below TLS and the like."""
+    while isinstance(transport, ProtocolWrapper):
+        transport = transport.transport
+    return transport
+
+
+def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
+    """Send small messages at once, and let TCP find out when the client is gone.
+
+    :param keepaliveIdle: seconds of silence before the first probe; 0 = no probes.
+    :param keepaliveTimeout: seconds from the first probe until the client counts as gone.
+    """
+    lowest = lowestTransport(transport)
+    lowest.setTcpNoDelay(True)
+    if not keepaliveIdle:
+        return
+    lowest.setTcpKeepAlive(True)
+    handle = lowest.getHandle()
+    every = max(1, round(keepaliveTimeout / KEEPALIVE_PROBES))
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+class Linger:
+    """Closes a connection so that what was written arrives.
+
+    Closing a socket while unread data lies in it resets the connection, which may destroy what
+    is still on its way to the client. So reading goes on, into the void, until the client closes
+    too; a client that does not is given two periods of time: after the first the connection is
+    closed in the ordinary way, after the second it is aborted.
+
+    :param seconds: one such period.
+    """
+
+    __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed")
+
+    def __init__(
+        self, clock: IReactorTime, transport: Any, secure: bool, seconds: float
+    ) -> None:
+        self._clock = clock
+        self._transport = transport
+        self._secure = secure
+        self._seconds = seconds
+        self._timer: IDelayedCall | None = None
+        self._closed = False
+
+    def stopSending(self) -> None:
+        """Send what is buffered, and then the end of the stream."""
+        if self._secure:
+            self._transport.loseConnection()  # waits for the client's close_notify
+        else:
+            self._transport.loseWriteConnection()
+
+    def close(self) -> None:
+        """Send what is buffered and close."""
+        self._transport.loseConnection()
+        self.start()
+
+    def start(self) -> None:
+        """Let the time begin in which the client has to close."""
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._seconds, self._expired)
+
+    def stop(self) -> None:
+        """The connection is closed."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _expired(self) -> None:
+        if self._closed:
+            self._transport.abortConnection()
+            return
+        self._closed = True
+        self._timer = self._clock.callLater(self._seconds, self._expired)
+        lowestTransport(self._transport).loseConnection()
+
+

@@ -1,0 +1,357 @@
+"""WebSocket clients: the HTTP upgrade, JSON-RPC in messages, then the relaying of frames.
+
+Autobahn does the HTTP upgrade. From the first frame on the connection is ours: one reader serves
+the control phase and the tunnel, so that no byte has to change hands in the middle of a frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import txaio
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.control import Control
+from nymearemoteproxy.frames import (
+    CLOSE,
+    PING,
+    PONG,
+    TEXT,
+    FrameReader,
+    Piece,
+    StreamFramer,
+    closeFrame,
+    encodePieces,
+    frame,
+)
+from nymearemoteproxy.jsonrpc import tooLarge
+from nymearemoteproxy.keepalive import IPingable
+from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.transports import Linger, switchProtocol
+from nymearemoteproxy.tunnel import ILeg
+
+txaio.use_twisted()
+
+MAX_REQUEST_HEAD = 16 * 1024
+"""Bytes of an HTTP request before its empty line; twice what common servers take for one header."""
+
+TEXT_TAIL_TIMEOUT = 1.0
+"""Seconds the beginning of a character waits for its rest; after that it was no text."""
+
+
+def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
+    """Return the Autobahn factory that holds the settings of the HTTP upgrade."""
+    factory = WebSocketServerFactory(reactor=clock)
+    # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
+    factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
+    return factory
+
+
+@implementer(IClient)
+class Upgrade(WebSocketServerProtocol):
+    """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
+
+    # It logs what it received, such as the request line, which may hold secrets.
+    log = Logger(observer=lambda _event: None)
+
+    def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
+        super().__init__()
+        self.factory = factory
+        self._proxy = proxy
+        self._record = record
+        self._head = b""
+        self._opened = False
+        self._deadline: IDelayedCall | None = None
+        record.client = self
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        timing = self._proxy.timing
+        self._linger = Linger(
+            self._proxy.clock, self.transport, self._record.secure, timing.close
+        )
+        self._deadline = self._proxy.clock.callLater(
+            timing.webSocketHandshake, self._end, Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT
+        )
+
+    def dataReceived(self, data: bytes) -> None:
+        self._record.received += len(data)
+        if self._record.outcome is not None:
+            return
+        self._head += data
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        if len(head) > MAX_REQUEST_HEAD:
+            self._fail(Outcome.MESSAGE_TOO_LARGE)
+            self.failHandshake("request too large", 431)
+        elif end:
+            super().dataReceived(head + end)
+            if self._opened:
+                self._takeOver(rest)
+            else:
+                self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def onOpen(self) -> None:
+        self._opened = True
+
+    def _takeOver(self, rest: bytes) -> None:
+        self._stopDeadline()
+        control = WebSocketControl(self._proxy, self._record)
+        switchProtocol(self.transport, control)
+        if rest:
+            self._record.received -= len(rest)  # counted there
+            control.dataReceived(rest)
+
+    def _fail(self, outcome: Outcome) -> None:
+        """Autobahn answers with an HTTP error and closes."""
+        self._stopDeadline()
+        self._record.endsWith(outcome)
+        self._linger.start()
+
+    def _end(self, outcome: Outcome) -> None:
+        self._stopDeadline()
+        self._record.endsWith(outcome)
+        self.transport.abortConnection()
+
+    def _stopDeadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stopDeadline()
+        self._linger.stop()
+        self._record.endsWith(Outcome.LEFT_EARLY)
+        super().connectionLost(reason)
+        self._proxy.ended(self._record)
+
+    def shutDown(self) -> None:
+        self._end(Outcome.SHUTDOWN_WAITING)
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+
+@implementer(IPingable)
+class WebSocketControl(Control):
+    """A WebSocket client before its tunnel."""
+
+    def __init__(self, proxy: Proxy, record: Record) -> None:
+        super().__init__(proxy, record)
+        self._reader = FrameReader()
+        self._pieces: deque[Piece] = deque()
+        self._message = bytearray()
+        self._opcode = 0  # the type of the client's first message; ours have the same
+
+    def afterMessages(self) -> None:
+        controls, self._reader.controls = self._reader.controls, []
+        for opcode, payload in controls:
+            if opcode == PING and not self._closing:
+                self._write(frame(PONG, payload))
+            elif opcode == CLOSE:
+                self.perform(self.session.gone())
+                self.linger.close()
+        if self._reader.error is not None:
+            self.record.endsWith(Outcome.WEBSOCKET_PROTOCOL_ERROR)
+            self.perform(self.session.gone())
+            self.linger.stopSending()
+
+    def drop(self, data: bytes) -> None:
+        self._reader.receive(data)
+        if any(opcode == CLOSE for opcode, _payload in self._reader.controls):
+            self.linger.close()
+        self._reader.controls.clear()
+
+    def feed(self, data: bytes) -> None:
+        self._pieces.extend(self._reader.receive(data))
+
+    def take(self) -> bytes | None:
+        limit = self.proxy.messageLimit
+        while self._pieces:
+            opcode, last, payload = self._pieces.popleft()
+            self._opcode = self._opcode or opcode
+            self._message += payload
+            if limit and len(self._message) > limit:
+                raise tooLarge(limit)
+            if last:
+                message = bytes(self._message)
+                self._message.clear()
+                return message
+        return None
+
+    def holdsData(self) -> bool:
+        return bool(self._pieces or self._message) or self._reader.inMessage
+
+    def sendMessage(self, data: bytes) -> None:
+        self._write(frame(self._opcode or TEXT, data))
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        error = self._reader.error
+        if error is not None:
+            self._write(closeFrame(error.code, error.reason))
+        else:
+            self._write(closeFrame(outcome.closeCode, outcome.reason))
+        self.proxy.keepalive.remove(self)
+
+    def makeLeg(self, needsGap: bool) -> ILeg:
+        self.proxy.keepalive.remove(self)
+        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, self._opcode)
+
+    def startWaiting(self) -> None:
+        self.proxy.keepalive.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.proxy.keepalive.remove(self)
+        super().connectionLost(reason)
+
+    def _write(self, data: bytes) -> None:
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    # Keepalive
+
+    def bytesReceived(self) -> int:
+        return self.record.received
+
+    def isBlocked(self) -> bool:
+        return self._blocked
+
+    def ping(self) -> None:
+        self._write(frame(PING, b""))
+
+    def pingTimedOut(self) -> None:
+        self.end(Outcome.PING_TIMEOUT)
+
+
+@implementer(IPingable)
+class WebSocketLeg(Leg):
+    """A WebSocket client in its tunnel.
+
+    :param reader: continues where the control phase stopped.
+    :param opcode: the type of message that the bytes of a stream partner are sent in.
+    """
+
+    __slots__ = ("_reader", "_framer", "_tailTimer", "_pong")
+
+    def __init__(
+        self, proxy: Proxy, record: Record, linger: Linger, reader: FrameReader, opcode: int
+    ) -> None:
+        super().__init__(proxy, record, linger)
+        self._reader = reader
+        self._framer = StreamFramer(opcode)
+        self._tailTimer: IDelayedCall | None = None
+        self._pong: bytes | None = None
+
+    def begin(self) -> None:
+        super().begin()
+        self.proxy.keepalive.add(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.record.received += len(data)
+        reader = self._reader
+        pieces = reader.receive(data)
+        if pieces:
+            self.partner.sendPieces(pieces)
+        if reader.controls:
+            self._controlsReceived()
+        if reader.error is not None:
+            self._broken()
+
+    def _controlsReceived(self) -> None:
+        controls, self._reader.controls = self._reader.controls, []
+        for opcode, payload in controls:
+            if opcode == PING:
+                self._pong = payload
+                if not self.blocked:
+                    self._sendPong()
+            elif opcode == CLOSE:
+                self._closeReceived(payload)
+
+    def _sendPong(self) -> None:
+        """Answer the last ping; a client that does not read gets no answer to those before it.
+
+        RFC 6455 section 5.5.3 allows that, and it bounds what a flood of pings can queue up.
+        """
+        payload, self._pong = self._pong, None
+        if payload is not None and not self.finished:
+            self._write(frame(PONG, payload))
+
+    def _closeReceived(self, payload: bytes) -> None:
+        self.left(Outcome.CLIENT_LEFT)
+        if not self.finished:
+            self.finished = True
+            self.transport.unregisterProducer()
+            self._write(frame(CLOSE, payload[:2]))
+        self._cleanUp()
+        self.linger.close()
+
+    def _broken(self) -> None:
+        error = self._reader.error
+        assert error is not None
+        self.left(Outcome.WEBSOCKET_PROTOCOL_ERROR)
+        if not self.finished:
+            self.finished = True
+            self.transport.unregisterProducer()
+            self._write(closeFrame(error.code, error.reason))
+        self._cleanUp()
+        self.linger.stopSending()
+        self.linger.start()
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        self._write(encodePieces(pieces))
+
+    def sendBytes(self, data: bytes) -> None:
+        framer = self._framer
+        self._write(framer.encode(data))
+        if framer.holdsBack and self._tailTimer is None:
+            self._tailTimer = self.proxy.clock.callLater(TEXT_TAIL_TIMEOUT, self._flushTail)
+
+    def _flushTail(self) -> None:
+        self._tailTimer = None
+        self._write(self._framer.flush())
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        self._write(self._framer.flush() + closeFrame(outcome.closeCode, outcome.reason))
+        self._cleanUp()
+        self.linger.start()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self._sendPong()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._cleanUp()
+        # Without a close frame it is no farewell, however TCP was closed.
+        self.record.endsWith(Outcome.CONNECTION_LOST)
+        super().connectionLost(reason)
+
+    def _write(self, data: bytes) -> None:
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def _cleanUp(self) -> None:
+        self.proxy.keepalive.remove(self)
+        if self._tailTimer is not None:
+            self._tailTimer.cancel()
+            self._tailTimer = None
+
+    # Keepalive
+
+    def bytesReceived(self) -> int:
+        return self.record.received
+
+    def isBlocked(self) -> bool:
+        return self.blocked
+
+    def ping(self) -> None:
+        self._write(frame(PING, b""))
+
+    def pingTimedOut(self) -> None:
+        self.record.endsWith(Outcome.PING_TIMEOUT)
+        self.transport.abortConnection()
