@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -361,6 +362,15 @@ class Control(Phase):
             self.transport.resumeProducing()
 
 
+class Refused(Protocol):
+    """A connection that a limit refuses."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.abortConnection()
+
+
 class ProxyFactory(Factory):
     """Builds the first phase of every connection that a listener accepts.
 
@@ -390,7 +400,8 @@ class ProxyFactory(Factory):
         transport = "unix" if isinstance(addr, UNIXAddress) else self._transport
         record = self._proxy.admit(addr, transport, self._secure)
         if record is None:
-            return None
+            # HAProxyWrappingFactory wraps whatever it is given.
+            return Refused() if self._behindProxy else None
         if self._secure or self._behindProxy:
             return Arrival(self._proxy, record, self._build)
         return self._build(self._proxy, record)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -112,9 +112,19 @@ def fingerprint(files: CertificateFiles) -> str:
     return _certificates(files.certificate, "certificate")[0].digest("sha256").decode("ascii")
 
 
+class _TlsFactory(TLSMemoryBIOFactory):
+    """Lets the wrapped factory refuse a connection, before anything is spent on TLS."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        protocol = self.wrappedFactory.buildProtocol(addr)
+        return None if protocol is None else self.protocol(self, protocol)
+
+
 def wrap(options: CertificateOptions, factory: IProtocolFactory) -> IProtocolFactory:
     """Return a factory that speaks TLS and builds `factory`'s protocols on top of it."""
-    return TLSMemoryBIOFactory(options, False, factory)
+    return _TlsFactory(options, False, factory)
 
 
 def stateDirectory() -> Path:

@@ -148,7 +148,7 @@ class Relay(Protocol):
             return
         if not reason.check(error.ConnectionDone):
             lost = reason.value
-            words = oneLine(lost.args[0] if lost.args else "no reason given")
+            words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.session.status, self.session.reason = 1, f"the tunnel was lost: {words}"
         elif not self.transport.disconnecting:
             self.session.say("partner left")
@@ -198,7 +198,7 @@ class _Stdio(Protocol):
 
     def _outputLost(self) -> None:
         # Who closed a pipe knows about it; a full disk is news.
-        reason = "cannot write to standard output" if _isRegular(_STDOUT) else None
+        reason = None if _isPipe(_STDOUT) else "cannot write to standard output"
         self._relay.session.stop(1, reason)
 
 
@@ -310,8 +310,9 @@ def _read(option: str, path: str) -> bytes:
         raise usage.UsageError(f"--{option}: {oneLine(path)}: {words}") from None
 
 
-def _isRegular(fd: int) -> bool:
-    return stat.S_ISREG(os.fstat(fd).st_mode)
+def _isPipe(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _beginLogging(isVerbose: bool) -> None:
