@@ -147,7 +147,7 @@ class Relay(Protocol):
         if self.session.isOver:
             return
         if not reason.check(error.ConnectionDone):
-            lost = reason.value
+            lost: Any = reason.value
             words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.session.status, self.session.reason = 1, f"the tunnel was lost: {words}"
         elif not self.transport.disconnecting:

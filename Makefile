@@ -1,0 +1,30 @@
+# make run     install into a local virtual environment and start the server
+# make test    run the whole test suite
+# make docs    build the documentation
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test docs clean
+
+run: $(VENV)/installed
+	@$(BIN)/nymea-remoteproxy
+
+test: $(VENV)/installed
+	$(BIN)/trial tests
+
+docs: $(VENV)/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp*
+
+$(VENV)/installed: setup.cfg setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[speed,test]"
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet "sphinx >= 7"
+	@touch $@

@@ -1,0 +1,5 @@
+"""Builds the package; everything about it is in setup.cfg."""
+
+from setuptools import setup
+
+setup()
