@@ -35,6 +35,7 @@ from nymearemoteproxy.keepalive import IPingable
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.session import SERVER
 from nymearemoteproxy.transports import Linger, switchProtocol
 from nymearemoteproxy.tunnel import ILeg
 
@@ -49,7 +50,7 @@ TEXT_TAIL_TIMEOUT = 1.0
 
 def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
     """Return the Autobahn factory that holds the settings of the HTTP upgrade."""
-    factory = WebSocketServerFactory(reactor=clock)
+    factory = WebSocketServerFactory(server=SERVER, reactor=clock)
     # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
     factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
     return factory

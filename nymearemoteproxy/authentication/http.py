@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet import ssl
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import platformTrust
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
-    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     ResponseDone,
     ResponseNeverReceived,
@@ -28,6 +27,7 @@ from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import BackendError, IAuthenticator, Verdict
+from nymearemoteproxy.authentication.verification import VerifiedHttps
 
 MAX_ANSWER = 64 * 1024
 """Bytes; an answer is a small JSON object, even with a verified token's claims in it."""
@@ -40,8 +40,7 @@ def makeHttpClient(reactor: IReactorTime, connections: int) -> HTTPClient:
     """Return a client that keeps and reuses up to `connections` connections, TLS verified."""
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = connections
-    policy = BrowserLikePolicyForHTTPS(ssl.platformTrust())
-    return HTTPClient(Agent(reactor, policy, pool=pool))
+    return HTTPClient(Agent(reactor, VerifiedHttps(platformTrust()), pool=pool))
 
 
 @implementer(IAuthenticator)
