@@ -179,6 +179,7 @@ class Leg:
     def connectionLost(self, reason: Failure) -> None:
         orderly = reason.check(ConnectionDone)
         self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
+        self.finished = True
         self.linger.stop()
         self.proxy.ended(self.record)
 

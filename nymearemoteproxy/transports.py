@@ -61,7 +61,7 @@ class Linger:
     :param seconds: one such period.
     """
 
-    __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed")
+    __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed", "_over")
 
     def __init__(
         self, clock: IReactorTime, transport: Any, secure: bool, seconds: float
@@ -72,6 +72,7 @@ class Linger:
         self._seconds = seconds
         self._timer: IDelayedCall | None = None
         self._closed = False
+        self._over = False
 
     def stopSending(self) -> None:
         """Send what is buffered, and then the end of the stream."""
@@ -87,11 +88,12 @@ class Linger:
 
     def start(self) -> None:
         """Let the time begin in which the client has to close."""
-        if self._timer is None:
+        if self._timer is None and not self._over:
             self._timer = self._clock.callLater(self._seconds, self._expired)
 
     def stop(self) -> None:
         """The connection is closed."""
+        self._over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
