@@ -374,6 +374,7 @@ class ControlMixin:
         waiting = yield self.join(self.transport, "waiting")
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
         fresh = yield self.connector.connect(self.transport)
+        yield self.eventually(lambda: self.proxy.gate.connections == 4)
         stopped = self.proxy.shutDown()
         for wire in one, two, waiting, fresh:
             yield wire.end()
@@ -443,7 +444,8 @@ class PairMixin:
     def test_lastWordsToASlowReader(self) -> Inline:
         """A reader that starts only after its partner has left still gets everything."""
         one, two = yield self.tunnel(self.first, self.second)
-        data = os.urandom(2_000_000)
+        # What the buffers on the way can hold; those of Unix sockets are small.
+        data = os.urandom(100_000 if self.second == "unix" else 2_000_000)
         two.transport.pauseProducing()
         one.send(data)
         one.leave()
@@ -630,8 +632,8 @@ class WebSocketMixin:
         """A client that closes in the same read leaves; its partner-to-be waits on."""
         yield self.join("tcp", "good")
         two = yield self.connector.connect(self.transport)
-        two.authenticate("good")
-        two.leave()
+        request = b'{"id":1,"method":"Authentication.Authenticate","params":{"token":"good"}}\n'
+        two.sendRaw(maskedFrame(1, request) + maskedFrame(8, b""))
         yield two.gone()
         yield self.ended(Outcome.LEFT_EARLY)
         self.assertEqual(self.rendezvous.waiting, 1)

@@ -1,0 +1,695 @@
+"""Deadlines, keepalive, back pressure and the notification gap, in memory and by a fake clock."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
+from nymearemoteproxy.limits import Bounds, Gate
+from nymearemoteproxy.logs import setVerbose
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import REFUSALS_INTERVAL, Proxy, Timing
+from nymearemoteproxy.rendezvous import Rendezvous
+from nymearemoteproxy.session import PairingKeys
+from nymearemoteproxy.stream import StreamControl
+from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
+from tests.wires import maskedFrame, splitFrame
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+TIMING = Timing(
+    tlsHandshake=1,
+    webSocketHandshake=2,
+    inactive=3,
+    authentication=4,
+    alone=5,
+    notificationGap=0.02,
+    ping=30,
+    pingAnswer=10,
+    close=6,
+)
+
+
+class Pipe(StringTransport):
+    """A transport that remembers how it was closed.
+
+    Like a real one, and unlike its base, it does not mind what comes too late to matter.
+
+    :ivar protocol: who has the connection now.
+    """
+
+    protocol: Any
+
+    def __init__(self, peer: IAddress) -> None:
+        super().__init__(peerAddress=peer)
+        self.halfClosed = False
+        self.lost = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to set."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing to set."""
+
+    def getHandle(self) -> Any:
+        return self
+
+    def setsockopt(self, *option: int) -> None:
+        """Nothing to set."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def resumeProducing(self) -> None:
+        self.producerState = "producing"
+
+    def pauseProducing(self) -> None:
+        self.producerState = "paused"
+
+    def loseWriteConnection(self) -> None:
+        self.halfClosed = True
+
+    def abortConnection(self) -> None:
+        self.lose(ConnectionAborted())
+
+    def lose(self, reason: Exception) -> None:
+        """The connection is closed; told once."""
+        if not self.lost:
+            self.lost = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+            self.protocol.connectionLost(Failure(reason))
+
+    def receive(self, data: bytes) -> None:
+        """The client sends."""
+        self.protocol.dataReceived(data)
+
+    def take(self) -> bytes:
+        """Return what was sent to the client, and forget it."""
+        data = self.value()
+        self.clear()
+        return data
+
+
+class Backend:
+    """Accepts everything, at once or never.
+
+    :ivar pending: the questions that were not answered.
+    """
+
+    def __init__(self) -> None:
+        self.answers = True
+        self.pending: list[Deferred[Verdict]] = []
+
+    def authenticate(self, token: str) -> Deferred[Verdict]:
+        if self.answers:
+            return succeed(Verdict(True))
+        self.pending.append(Deferred())
+        return self.pending[-1]
+
+
+class InMemory(SynchronousTestCase):
+    """A proxy on a fake clock."""
+
+    bounds = Bounds()
+    traceTraffic = False
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.backend = Backend()
+        self.rendezvous = Rendezvous()
+        self.proxy = Proxy(
+            clock=self.clock,
+            gate=Gate(self.clock, self.bounds),
+            authenticator=self.backend,
+            rendezvous=self.rendezvous,
+            timing=TIMING,
+            keys=PairingKeys(),
+            name="test",
+            messageLimit=10240,
+            traceTraffic=self.traceTraffic,
+        )
+        upgrade = makeUpgradeFactory(self.clock)
+        self.builders: dict[str, Any] = {
+            "WebSocket": lambda proxy, record: Upgrade(proxy, record, upgrade),
+            "TCP": StreamControl,
+        }
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def accept(
+        self, kind: str, secure: bool = False, behindProxy: bool = False, host: str = "127.0.0.1"
+    ) -> Pipe:
+        """Let a client connect."""
+        peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
+        kind = "TCP" if kind == "unix" else kind
+        factory = ProxyFactory(self.proxy, kind, secure, behindProxy, self.builders[kind])
+        protocol = factory.buildProtocol(peer)
+        pipe = Pipe(peer)
+        pipe.protocol = protocol
+        if protocol is not None:
+            protocol.makeConnection(pipe)
+        return pipe
+
+    def upgraded(self) -> Pipe:
+        """Let a WebSocket client connect and upgrade."""
+        pipe = self.accept("WebSocket")
+        pipe.receive(UPGRADE)
+        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 101 "))
+        return pipe
+
+    def open(self, kind: str) -> Pipe:
+        """Let a client connect, ready for its first call."""
+        return self.upgraded() if kind == "WebSocket" else self.accept(kind)
+
+    def call(self, pipe: Pipe, method: str, **params: str) -> None:
+        """Let the client call."""
+        request = json.dumps({"id": 1, "method": method, "params": params}).encode() + b"\n"
+        webSocket = "WebSocket" in type(pipe.protocol).__name__
+        pipe.receive(maskedFrame(1, request) if webSocket else request)
+
+    def authenticate(self, pipe: Pipe, **params: str) -> None:
+        """Let the client authenticate."""
+        self.call(pipe, "Authentication.Authenticate", token="secret token", **params)
+
+    def join(self, first: str, second: str, **params: str) -> tuple[Pipe, Pipe]:
+        """Open a tunnel, and forget what was said on the way."""
+        one, two = self.open(first), self.open(second)
+        self.authenticate(one)
+        self.authenticate(two, **params)
+        one.clear()
+        two.clear()
+        return one, two
+
+    def drained(self, pipe: Pipe) -> None:
+        """A pull producer is asked at once, and again when the buffer is empty."""
+        pipe.producer.resumeProducing()
+        pipe.producer.resumeProducing()
+
+    def assertOutcomes(self, *outcomes: Outcome) -> None:
+        """Check how connections have ended so far, and that each has one line in the log."""
+        self.assertEqual(sorted(self.proxy.outcomes.elements(), key=str), sorted(outcomes, key=str))
+        logged = [event["outcome"] for event in self.events if "outcome" in event]
+        self.assertEqual(sorted(logged), sorted(outcome.label for outcome in outcomes))
+
+    def goneAfterAborting(self, pipe: Pipe) -> None:
+        """A client that ignores our farewell is closed after one period, aborted after two."""
+        self.assertFalse(pipe.lost)
+        self.clock.advance(TIMING.close)
+        self.assertTrue(pipe.disconnecting)
+        self.assertFalse(pipe.lost)
+        self.clock.advance(TIMING.close)
+        self.assertTrue(pipe.lost)
+
+
+class DeadlineTests(InMemory):
+    """Every phase has an absolute deadline."""
+
+    def test_tlsHandshake(self) -> None:
+        pipe = self.accept("TCP", secure=True)
+        self.clock.advance(0.9)
+        self.assertFalse(pipe.lost)
+        self.clock.advance(0.1)
+        self.assertTrue(pipe.lost)
+        self.assertOutcomes(Outcome.TLS_HANDSHAKE_TIMEOUT)
+
+    def test_tlsHandshakeFails(self) -> None:
+        pipe = self.accept("WebSocket", secure=True)
+        pipe.lose(ConnectionLost())
+        self.assertOutcomes(Outcome.TLS_HANDSHAKE_FAILED)
+
+    def test_webSocketHandshake(self) -> None:
+        """Bytes alone do not start the time anew."""
+        pipe = self.accept("WebSocket")
+        self.clock.advance(1.9)
+        pipe.receive(b"GET ")
+        self.clock.advance(0.1)
+        self.assertTrue(pipe.lost)
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT)
+
+    def test_leavesDuringUpgrade(self) -> None:
+        pipe = self.accept("WebSocket")
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.LEFT_EARLY)
+
+    def test_inactive(self) -> None:
+        """A valid call starts the time anew, bytes alone do not."""
+        for kind in "WebSocket", "TCP", "unix":
+            pipe = self.open(kind)
+            self.clock.advance(2.5)
+            self.call(pipe, "RemoteProxy.Hello")
+            self.clock.advance(2.5)
+            self.assertFalse(pipe.disconnecting or pipe.halfClosed)
+            pipe.receive(b"\x81" if kind == "WebSocket" else b'{"')
+            pipe.clear()
+            self.clock.advance(0.5)
+            if kind == "WebSocket":
+                self.assertEqual(splitFrame(pipe.take())[2], b"\x03\xf0inactive for too long")
+            else:
+                self.assertTrue(pipe.halfClosed)
+            self.goneAfterAborting(pipe)
+        self.assertOutcomes(*[Outcome.INACTIVE_TIMEOUT] * 3)
+
+    def test_authentication(self) -> None:
+        """Both dialects are told that it is not the token's fault."""
+        self.backend.answers = False
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        self.clock.advance(4)
+        response = json.loads(pipe.take())
+        self.assertEqual(response["status"], "error")
+        self.assertIn("did not answer in time", response["error"])
+        pipe.lose(ConnectionDone())
+        pipe = self.open("TCP")
+        self.authenticate(pipe, uuid="1", name="n")
+        self.clock.advance(4)
+        response = json.loads(pipe.take())
+        error = {"authenticationError": "AuthenticationErrorTimeout"}
+        self.assertEqual(response["params"], error)
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(*[Outcome.AUTHENTICATION_TIMEOUT] * 2)
+        for pending in self.backend.pending:
+            self.assertTrue(pending.called, "it was not cancelled")
+
+    def test_alone(self) -> None:
+        pipe = self.upgraded()
+        self.authenticate(pipe)
+        pipe.clear()
+        self.clock.advance(5)
+        self.assertEqual(splitFrame(pipe.take())[2], b"\x03\xf5no partner in time")
+        self.assertEqual(self.rendezvous.waiting, 0)
+        self.goneAfterAborting(pipe)
+        self.assertOutcomes(Outcome.ALONE_TIMEOUT)
+
+    def test_noDeadlineInATunnel(self) -> None:
+        one, two = self.join("TCP", "unix")
+        self.clock.advance(100_000)
+        one.receive(b"still here")
+        self.assertEqual(two.take(), b"still here")
+
+    def test_partnerIgnoresOurFarewell(self) -> None:
+        for kind in "WebSocket", "TCP":
+            one, two = self.join("TCP", kind)
+            one.lose(ConnectionDone())
+            self.goneAfterAborting(two)
+
+    def test_stalledAfterItsOwnFarewell(self) -> None:
+        """A client that says goodbye but takes nothing more is cut off in the end."""
+        one, two = self.join("WebSocket", "TCP")
+        one.receive(maskedFrame(8, b""))
+        self.assertTrue(one.disconnecting)
+        two.lose(ConnectionDone())
+        self.goneAfterAborting(one)
+
+    def test_failedUpgradeIsNotReadFurther(self) -> None:
+        pipe = self.accept("WebSocket")
+        pipe.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 426 "))
+        pipe.receive(UPGRADE)
+        self.assertEqual(pipe.take(), b"")
+        self.goneAfterAborting(pipe)
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def test_dataAfterOurFarewell(self) -> None:
+        """It is dropped; the client's close frame then ends the connection."""
+        pipe = self.upgraded()
+        pipe.receive(maskedFrame(1, b"garbage"))
+        pipe.clear()
+        pipe.receive(maskedFrame(1, b"more") + maskedFrame(9, b"ping"))
+        self.assertEqual(pipe.take(), b"")
+        self.assertFalse(pipe.disconnecting)
+        pipe.receive(maskedFrame(8, b""))
+        self.assertTrue(pipe.disconnecting)
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.INVALID_JSON)
+
+    def test_shutDownInEveryEarlyPhase(self) -> None:
+        tls, upgrade = self.accept("TCP", secure=True), self.accept("WebSocket")
+        stopped = self.proxy.shutDown()
+        self.assertTrue(tls.lost and upgrade.lost)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertOutcomes(*[Outcome.SHUTDOWN_WAITING] * 2)
+
+    def test_abortAll(self) -> None:
+        """What is left after the grace is cut off."""
+        one, two = self.join("TCP", "WebSocket")
+        three, four = self.accept("WebSocket"), self.accept("TCP")
+        stopped = self.proxy.shutDown()
+        self.assertNoResult(stopped)
+        self.proxy.abortAll()
+        self.successResultOf(stopped)
+        for pipe in one, two, three, four:
+            self.assertTrue(pipe.lost)
+
+
+class KeepaliveTests(InMemory):
+    """Half-open WebSocket clients are found by ping, while they wait and in a tunnel."""
+
+    def test_inATunnel(self) -> None:
+        one, two = self.join("WebSocket", "TCP")
+        self.clock.advance(30)
+        self.assertEqual(one.take(), b"\x89\x00")
+        one.receive(maskedFrame(10, b""))
+        self.clock.advance(10)
+        self.assertFalse(one.lost)
+        self.clock.advance(30)
+        self.assertEqual(one.take(), b"\x89\x00")
+        self.clock.advance(10)
+        self.assertTrue(one.lost)
+        self.assertTrue(two.halfClosed)
+        two.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.PING_TIMEOUT, Outcome.PARTNER_LEFT)
+
+    def test_blocked(self) -> None:
+        """A client that does not take what it was sent is slow, not gone."""
+        one, two = self.join("WebSocket", "TCP")
+        one.producer.pauseProducing()
+        self.assertEqual(two.producerState, "paused")
+        self.clock.advance(100)
+        self.assertEqual(one.take(), b"")
+        self.assertFalse(one.lost)
+        one.producer.resumeProducing()
+        self.clock.advance(30)
+        self.assertEqual(one.take(), b"\x89\x00")
+
+    def test_whileWaiting(self) -> None:
+        timing = Timing(alone=100, ping=30, pingAnswer=10)
+        self.proxy.timing = timing
+        pipe = self.upgraded()
+        self.authenticate(pipe)
+        pipe.clear()
+        self.clock.advance(30)
+        self.assertEqual(pipe.take(), b"\x89\x00")
+        pipe.receive(maskedFrame(10, b""))
+        self.clock.pump([10] * 5)
+        self.assertTrue(pipe.lost)
+        self.assertOutcomes(Outcome.PING_TIMEOUT)
+
+    def test_blockedWhileWaiting(self) -> None:
+        self.proxy.timing = Timing(alone=100, ping=30, pingAnswer=10)
+        pipe = self.upgraded()
+        self.authenticate(pipe)
+        pipe.producer.pauseProducing()
+        pipe.clear()
+        self.clock.advance(50)
+        self.assertEqual(pipe.take(), b"")
+        self.assertFalse(pipe.lost)
+
+
+class BackPressureTests(InMemory):
+    """Who does not read is not sent to, and in the end not read for."""
+
+    def test_everyPair(self) -> None:
+        for first in "WebSocket", "TCP":
+            for second in "WebSocket", "TCP":
+                one, two = self.join(first, second)
+                two.producer.pauseProducing()
+                self.assertEqual(one.producerState, "paused")
+                self.assertEqual(two.producerState, "producing")
+                two.producer.resumeProducing()
+                self.assertEqual(one.producerState, "producing")
+                one.lose(ConnectionDone())
+                two.lose(ConnectionDone())
+
+    def test_partnerLeavesWhileBlocked(self) -> None:
+        """The one that was not read from is read again, so that its farewell is seen."""
+        one, two = self.join("WebSocket", "TCP")
+        two.producer.pauseProducing()
+        two.lose(ConnectionLost())
+        self.assertEqual(one.producerState, "producing")
+        self.assertIsNone(one.producer)
+
+    def test_controlPhase(self) -> None:
+        """A client that does not read its answers is not read from, and not answered."""
+        for kind in "WebSocket", "TCP":
+            pipe = self.open(kind)
+            pipe.producer.pauseProducing()
+            self.assertEqual(pipe.producerState, "paused")
+            self.call(pipe, "RemoteProxy.Hello")
+            self.assertEqual(pipe.take(), b"")
+            pipe.producer.resumeProducing()
+            self.assertIn(b'"success"', pipe.take())
+
+    def test_controlPhaseEndsWhileBlocked(self) -> None:
+        pipe = self.open("TCP")
+        pipe.producer.pauseProducing()
+        self.clock.advance(3)
+        self.assertEqual(pipe.producerState, "producing")
+        self.assertIsNone(pipe.producer)
+
+    def test_pingsWhileBlocked(self) -> None:
+        """Only the last of many pings is answered, once the client reads again."""
+        one, _two = self.join("WebSocket", "TCP")
+        one.producer.pauseProducing()
+        for number in range(100):
+            one.receive(maskedFrame(9, b"%d" % number))
+        self.assertEqual(one.take(), b"")
+        one.producer.resumeProducing()
+        self.assertEqual(one.take(), b"\x8a\x0299")
+
+    def test_shutDownWhileBlocked(self) -> None:
+        one, two = self.join("WebSocket", "TCP")
+        two.producer.pauseProducing()
+        self.proxy.shutDown()
+        self.assertEqual(one.producerState, "producing")
+        one.receive(maskedFrame(2, b"late"))
+        self.assertNotIn(b"late", two.take())
+
+
+class GapTests(InMemory):
+    """Stream clients of API 0.3 get nothing together with the notification."""
+
+    def test_gap(self) -> None:
+        one, two = self.join("TCP", "TCP", uuid="2", name="two")
+        self.assertEqual(one.producerState, "paused")
+        self.assertEqual(two.producerState, "producing")
+        two.producer.resumeProducing()
+        self.clock.advance(1)
+        self.assertEqual(one.producerState, "paused", "the notification is still in the buffer")
+        two.producer.resumeProducing()
+        self.clock.advance(0.015)
+        self.assertEqual(one.producerState, "paused")
+        self.clock.advance(0.006)
+        self.assertEqual(one.producerState, "producing")
+        two.producer.pauseProducing()
+        self.assertEqual(one.producerState, "paused")
+
+    def test_notForWebSocket(self) -> None:
+        one, _two = self.join("TCP", "WebSocket", uuid="2", name="two")
+        self.assertEqual(one.producerState, "producing")
+
+    def test_partnerLostInTheGap(self) -> None:
+        one, two = self.join("TCP", "TCP", uuid="2", name="two")
+        self.drained(two)
+        one.lose(ConnectionLost())
+        self.assertTrue(two.halfClosed)
+        self.clock.advance(1)
+        self.assertIsNone(two.producer)
+        two.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.CONNECTION_LOST, Outcome.PARTNER_LEFT)
+
+    def test_lostInTheGap(self) -> None:
+        one, two = self.join("TCP", "TCP", uuid="2", name="two")
+        self.drained(two)
+        two.lose(ConnectionLost())
+        self.clock.advance(1)
+        self.assertEqual(one.producerState, "producing")
+        self.assertTrue(one.halfClosed)
+
+    def test_lostBeforeTheGap(self) -> None:
+        one, two = self.join("TCP", "TCP", uuid="2", name="two")
+        two.lose(ConnectionLost())
+        self.assertTrue(one.halfClosed)
+
+
+class LineEndTests(InMemory):
+    """The line end of the last request is no payload."""
+
+    def join(self, first: str, second: str, **params: str) -> tuple[Pipe, Pipe]:
+        """Open a tunnel; the second client has not sent its line end yet."""
+        one, two = self.open(first), self.open(second)
+        self.authenticate(one)
+        request = {"id": 1, "method": "Authentication.Authenticate"}
+        request["params"] = {"token": "secret token"}
+        two.receive(json.dumps(request).encode())
+        one.clear()
+        return one, two
+
+    def test_late(self) -> None:
+        for lineEnd in b"\n", b"\r\n":
+            one, two = self.join("TCP", "TCP")
+            two.receive(lineEnd)
+            two.receive(b"payload")
+            two.receive(b"\n")
+            self.assertEqual(one.take(), b"payload\n")
+            one.lose(ConnectionDone())
+            two.lose(ConnectionDone())
+
+    def test_never(self) -> None:
+        one, two = self.join("TCP", "TCP")
+        two.receive(b"\npayload")
+        self.assertEqual(one.take(), b"\npayload")
+
+    def test_whileWaiting(self) -> None:
+        pipe = self.open("TCP")
+        pipe.receive(
+            b'{"id":1,"method":"Authentication.Authenticate","params":{"token":"secret token"}}'
+        )
+        pipe.receive(b"\r\n")
+        self.assertEqual(self.rendezvous.waiting, 1)
+        pipe.receive(b"\n")
+        self.assertEqual(self.rendezvous.waiting, 0)
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.DATA_BEFORE_TUNNEL)
+
+
+class ReverseProxyTests(InMemory):
+    """Behind a PROXY header the client's real address counts."""
+
+    bounds = Bounds(connectionsPerAddress=1)
+
+    class Wrapper(ProtocolWrapper):
+        """Stands in for Twisted's wrapper: tells another peer than the transport's."""
+
+        peer: IAddress
+
+        def getPeer(self) -> IAddress:
+            return self.peer
+
+    def arrive(self, host: str, kind: str = "TCP") -> tuple[Pipe, Any]:
+        """Let a client connect through a reverse proxy on loopback."""
+        factory = ProxyFactory(self.proxy, kind, False, True, self.builders[kind])
+        local = IPv4Address("TCP", "127.0.0.1", 1)
+        wrapper = self.Wrapper(WrappingFactory(factory), factory.buildProtocol(local))
+        wrapper.peer = local
+        pipe = Pipe(local)
+        pipe.protocol = wrapper
+        wrapper.makeConnection(pipe)
+        wrapper.peer = IPv4Address("TCP", host, 4000)
+        return pipe, wrapper
+
+    def test_address(self) -> None:
+        pipe, wrapper = self.arrive("192.0.2.1")
+        self.assertIsInstance(wrapper.wrappedProtocol, Arrival)
+        pipe.receive(b'{"id":1,"method":"RemoteProxy.Hello"}')
+        self.assertIn(b'"success"', pipe.take())
+        pipe.lose(ConnectionDone())
+        self.assertEqual(self.events[-1]["peer"], "192.0.2.1:4000")
+
+    def test_limit(self) -> None:
+        first, _wrapper = self.arrive("192.0.2.1")
+        first.receive(b"{")
+        second, _wrapper = self.arrive("192.0.2.1")
+        second.receive(b"{")
+        self.assertTrue(second.lost)
+        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_FROM_ADDRESS], 1)
+        self.assertFalse(first.lost)
+
+    def test_silent(self) -> None:
+        pipe, _wrapper = self.arrive("192.0.2.1")
+        self.clock.advance(3)
+        self.assertTrue(pipe.lost)
+        self.assertOutcomes(Outcome.INACTIVE_TIMEOUT)
+
+    def test_leaves(self) -> None:
+        pipe, _wrapper = self.arrive("192.0.2.1")
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.LEFT_EARLY)
+
+    def test_refusedAtOnce(self) -> None:
+        self.proxy.gate = Gate(self.clock, Bounds(connections=1))
+        self.accept("TCP")
+        pipe = self.accept("TCP", behindProxy=True)
+        self.assertIsInstance(pipe.protocol, Refused)
+        self.assertTrue(pipe.lost)
+
+
+class RefusalTests(InMemory):
+    """A flood of refused connections is counted, and logged in sums."""
+
+    bounds = Bounds(connections=1)
+
+    def test_log(self) -> None:
+        self.accept("TCP")
+        for _ in range(3):
+            self.assertIsNone(self.accept("TCP").protocol)
+        self.assertOutcomesLogged(["connection-refused"])
+        self.clock.advance(REFUSALS_INTERVAL)
+        self.assertOutcomesLogged(["connection-refused", "connections-refused"])
+        self.assertEqual(self.events[-1]["count"], 2)
+        self.assertIsNone(self.accept("TCP").protocol)
+        self.clock.advance(REFUSALS_INTERVAL)
+        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
+
+    def assertOutcomesLogged(self, names: list[str]) -> None:
+        """Check the names of the events that were logged about refusals."""
+        logged = [event["event"] for event in self.events if "refused" in event.get("event", "")]
+        self.assertEqual(logged, names)
+
+
+class TraceTests(InMemory):
+    """Twice verbose shows the shape of the traffic and nothing of its content."""
+
+    traceTraffic = True
+
+    def test_shape(self) -> None:
+        setVerbose(True)
+        self.addCleanup(setVerbose, False)
+        one, two = self.join("WebSocket", "TCP")
+        one.receive(maskedFrame(2, b"content"))
+        two.receive(b"content")
+        shapes = [event["shape"] for event in self.events if "shape" in event]
+        self.assertEqual(shapes, ["opcode 2, 7 bytes, last", "7 bytes"])
+        for event in self.events:
+            self.assertNotIn("secret", str(event))
+
+
+class FaultTests(InMemory):
+    """Faults of our own or of a backend end one connection, with a trace in the log."""
+
+    def test_backendRaises(self) -> None:
+        """Nobody is let in when the backend fails in a way it should not."""
+        self.backend.answers = False
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        self.backend.pending[0].errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(json.loads(pipe.take())["status"], "error")
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.AUTHENTICATION_ERROR)
+
+    def test_internalError(self) -> None:
+        def broken(*_details: object) -> None:
+            raise ZeroDivisionError
+
+        self.rendezvous.join = broken  # type: ignore[method-assign, assignment]
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(pipe.lost)
+        self.assertOutcomes(Outcome.INTERNAL_ERROR)
+
+    def test_rendezvousFails(self) -> None:
+        met: Deferred[Any] = Deferred()
+        self.rendezvous.join = lambda *_details: met  # type: ignore[method-assign]
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        met.errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(pipe.lost)
