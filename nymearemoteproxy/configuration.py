@@ -141,9 +141,7 @@ def _listeners(
         webSockets = [tls + tcpDescription(host, settings["WebSocketServer.port"])]
     streams = list(streams)
     if settings.isGiven("TcpServer.port"):
-        streams.append(
-            tls + tcpDescription(settings["TcpServer.host"], settings["TcpServer.port"])
-        )
+        streams.append(tls + tcpDescription(settings["TcpServer.host"], settings["TcpServer.port"]))
     if path := settings["UnixSocketServer.unixSocketFileName"]:
         streams.append("unix:" + path.replace("\\", "\\\\").replace(":", "\\:"))
     return [parseListener(description, True) for description in webSockets] + [
@@ -156,8 +154,9 @@ def _certificates(
 ) -> tuple[CertificateFiles | None, dict[CertificateFiles | None, CertificateOptions]]:
     """Load what the listeners need; return the files of a self-signed one, if it was needed."""
     wanted = {listener.files for listener in listeners if listener.secure}
-    certificates = {files: loadCertificate(files) for files in wanted if files is not None}
-    own = None
+    certificates: dict[CertificateFiles | None, CertificateOptions] = {
+        files: loadCertificate(files) for files in wanted if files is not None
+    }
     if settings["SSL.certificate"]:
         # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
         files = CertificateFiles(
@@ -165,13 +164,15 @@ def _certificates(
             settings["SSL.certificateKey"],
             settings["SSL.certificateChain"],
         )
-        return None, {**certificates, None: loadCertificate(files)}
+        certificates[None] = loadCertificate(files)
+        return None, certificates
     if settings["SSL.certificateKey"]:
         raise SettingsError("a certificate key is given, but no certificate")
     if None in wanted:
         own = selfSigned(stateDirectory())
-        return own, {**certificates, None: loadCertificate(own)}
-    return None, {**certificates}
+        certificates[None] = loadCertificate(own)
+        return own, certificates
+    return None, certificates
 
 
 def _tokens(

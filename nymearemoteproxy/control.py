@@ -101,7 +101,7 @@ class Arrival(Phase):
     """
 
     def __init__(
-        self, proxy: Proxy, record: Record, build: Callable[[Proxy, Record], Phase]
+        self, proxy: Proxy, record: Record, build: Callable[[Proxy, Record], IProtocol]
     ) -> None:
         super().__init__(proxy, record)
         self._build = build
@@ -202,9 +202,7 @@ class Control(Phase):
 
     def connectionMade(self) -> None:
         timing = self.proxy.timing
-        self.linger = Linger(
-            self.proxy.clock, self.transport, self.record.secure, timing.close
-        )
+        self.linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
 
@@ -321,7 +319,8 @@ class Control(Phase):
                 return  # cancelled
             self._pending = None
             failure.trap(PairingRefused)
-            self.perform(self.session.pairingRefused(failure.value.outcome))
+            refusal: Any = failure.value
+            self.perform(self.session.pairingRefused(refusal.outcome))
 
         self.proxy.gate.authenticated(self.record.ticket)
         self.record.name, self.record.uuid = join.identity.name, join.identity.uuid
@@ -388,7 +387,7 @@ class ProxyFactory(Factory):
         transport: str,
         secure: bool,
         behindProxy: bool,
-        build: Callable[[Proxy, Record], Phase],
+        build: Callable[[Proxy, Record], IProtocol],
     ) -> None:
         self._proxy = proxy
         self._transport = transport
@@ -396,7 +395,8 @@ class ProxyFactory(Factory):
         self._behindProxy = behindProxy
         self._build = build
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        assert addr is not None
         transport = "unix" if isinstance(addr, UNIXAddress) else self._transport
         record = self._proxy.admit(addr, transport, self._secure)
         if record is None:

@@ -164,9 +164,7 @@ def _noConstant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-_DECODER = json.JSONDecoder(
-    parse_float=_finite, parse_int=_integer, parse_constant=_noConstant
-)
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_noConstant)
 
 
 def decodeObject(raw: bytes) -> dict[str, Any]:

@@ -176,6 +176,9 @@ class Leg:
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
 
+    def connectionMade(self) -> None:
+        """It was made long ago."""
+
     def connectionLost(self, reason: Failure) -> None:
         orderly = reason.check(ConnectionDone)
         self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)

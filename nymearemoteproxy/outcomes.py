@@ -78,8 +78,7 @@ class Outcome(Enum):
         "invalid-request",
         1008,
         "invalid request",
-        "The client sent JSON that is no request this server knows: "
-        "bad id, method or params.",
+        "The client sent JSON that is no request this server knows: bad id, method or params.",
     )
     MESSAGE_TOO_LARGE = (
         "message-too-large",

@@ -80,7 +80,11 @@ class Rendezvous:
             return _refused(Outcome.TUNNEL_EXISTS)
         first = self._waiting.pop(key, None)
         if first is None:
-            met: Deferred[Meeting] = Deferred(lambda _: self._waiting.pop(key))
+
+            def giveUp(_met: Deferred[Meeting]) -> None:
+                del self._waiting[key]
+
+            met: Deferred[Meeting] = Deferred(giveUp)
             self._waiting[key] = _Waiter(identity, met)
             return met
         if identity.uuid and _plain(identity.uuid) == _plain(first.identity.uuid):

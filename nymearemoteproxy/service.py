@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -29,7 +29,7 @@ from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.listeners import Listener, ListenerError
 from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.proxy import Proxy, Record, describeAddress
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys
 from nymearemoteproxy.settings import SettingsError
@@ -161,10 +161,11 @@ class ProxyService(Service):
             factory = ProxyFactory(
                 self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
             )
+        serve: IProtocolFactory = factory
         if listener.secure:
-            factory = wrap(self._configuration.certificates[listener.files], factory)
+            serve = wrap(self._configuration.certificates[listener.files], factory)
         results: list[Any] = []
-        listener.endpoint(self._reactor).listen(factory).addBoth(results.append)
+        listener.endpoint(self._reactor).listen(serve).addBoth(results.append)
         if not results:
             raise ListenerError("it does not listen at once")
         if isinstance(results[0], Failure):
@@ -208,18 +209,16 @@ def _clientCommand() -> str:
 
 
 def _url(listener: Listener, port: IListeningPort) -> str:
-    address = port.getHost()
+    address: Any = port.getHost()
+    host, text = describeAddress(address)
+    if host is None:
+        name = address.name
+        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
     if listener.webSocket:
         scheme = "wss" if listener.secure else "ws"
     else:
         scheme = "tls" if listener.secure else "tcp"
-    host = getattr(address, "host", None)
-    if host is None:
-        name = address.name
-        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
-    return f"{scheme}://[{host}]:{address.port}" if ":" in host else (
-        f"{scheme}://{host}:{address.port}"
-    )
+    return f"{scheme}://{text}"
 
 
 def _describe(listener: Listener, error: Exception) -> str:

@@ -247,9 +247,7 @@ class _Authenticating:
     def answer(self, error: AuthenticationError, text: str | None = None) -> Effect:
         if self.identity is None:
             return Send(
-                encode(
-                    success(self.request.id) if text is None else failure(self.request.id, text)
-                )
+                encode(success(self.request.id) if text is None else failure(self.request.id, text))
             )
         message = success(self.request.id, {"authenticationError": error.value})
         if text is not None:

@@ -211,8 +211,12 @@ SETTINGS: tuple[Setting, ...] = (
         True,
         "Speak TLS on the listeners of this file and on the main listener.",
     ),
-    _path("SSL", "certificate", "PEM file; may hold the chain, and the key. Without it a "
-          "self-signed certificate is made and kept in the state directory."),
+    _path(
+        "SSL",
+        "certificate",
+        "PEM file; may hold the chain, and the key. Without it a "
+        "self-signed certificate is made and kept in the state directory.",
+    ),
     _path("SSL", "certificateKey", "PEM file with the private key."),
     _path("SSL", "certificateChain", "PEM file with the certificates up to the root."),
     Setting(
@@ -232,11 +236,20 @@ SETTINGS: tuple[Setting, ...] = (
         2212,
         "Port of the main WebSocket listener; 0 picks a free one, which the log tells.",
     ),
-    Setting("TcpServer", "host", "address", _text, "127.0.0.1", "Address of a TCP or TLS stream "
-            "listener."),
+    Setting(
+        "TcpServer",
+        "host",
+        "address",
+        _text,
+        "127.0.0.1",
+        "Address of a TCP or TLS stream listener.",
+    ),
     Setting("TcpServer", "port", "port", _port, None, "Its port. Default: no such listener."),
-    _path("UnixSocketServer", "unixSocketFileName", "Path of a Unix socket to listen on. Default: "
-          "none."),
+    _path(
+        "UnixSocketServer",
+        "unixSocketFileName",
+        "Path of a Unix socket to listen on. Default: none.",
+    ),
     Setting(
         "Authentication",
         "server",
@@ -253,10 +266,19 @@ SETTINGS: tuple[Setting, ...] = (
         "json",
         "How it is asked: with nymea's JSON, or with the form of RFC 7662.",
     ),
-    Setting("Authentication", "clientId", "text", _text, "", "User name for the authentication "
-            "server (HTTP basic authentication)."),
-    _path("Authentication", "clientSecretFile", "File whose first line is the password for the "
-          "authentication server."),
+    Setting(
+        "Authentication",
+        "clientId",
+        "text",
+        _text,
+        "",
+        "User name for the authentication server (HTTP basic authentication).",
+    ),
+    _path(
+        "Authentication",
+        "clientSecretFile",
+        "File whose first line is the password for the authentication server.",
+    ),
     Setting(
         "Authentication",
         "connections",
@@ -265,8 +287,11 @@ SETTINGS: tuple[Setting, ...] = (
         16,
         "How many questions the authentication server is asked at once; further ones wait.",
     ),
-    _path("Authentication", "tokenFile", "File with one accepted token per line; # begins a "
-          "comment line. Read anew on SIGHUP."),
+    _path(
+        "Authentication",
+        "tokenFile",
+        "File with one accepted token per line; # begins a comment line. Read anew on SIGHUP.",
+    ),
     Setting(
         "Authentication",
         "pairing",
@@ -276,14 +301,26 @@ SETTINGS: tuple[Setting, ...] = (
         "What two clients must have in common besides the nonce: the token, or the account that "
         "the authentication server names for it.",
     ),
-    _bound("maxConnections", None, "Connections in all. Default: what the limit of open files "
-           "allows, less a reserve."),
-    _bound("maxUnauthenticated", None, "Connections in all that have not authenticated yet. "
-           "Default: half of maxConnections."),
-    _bound("maxConnectionsPerAddress", 1000, "Connections from one address. Many clients may share "
-           "one behind a provider's NAT."),
-    _bound("maxUnauthenticatedPerAddress", 100, "Connections from one address that have not "
-           "authenticated yet."),
+    _bound(
+        "maxConnections",
+        None,
+        "Connections in all. Default: what the limit of open files allows, less a reserve.",
+    ),
+    _bound(
+        "maxUnauthenticated",
+        None,
+        "Connections in all that have not authenticated yet. Default: half of maxConnections.",
+    ),
+    _bound(
+        "maxConnectionsPerAddress",
+        1000,
+        "Connections from one address. Many clients may share one behind a provider's NAT.",
+    ),
+    _bound(
+        "maxUnauthenticatedPerAddress",
+        100,
+        "Connections from one address that have not authenticated yet.",
+    ),
     _bound("attemptsPerSecondPerAddress", 50, "New connections per second from one address."),
     Setting(
         "Limits",

@@ -63,9 +63,7 @@ class Linger:
 
     __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed", "_over")
 
-    def __init__(
-        self, clock: IReactorTime, transport: Any, secure: bool, seconds: float
-    ) -> None:
+    def __init__(self, clock: IReactorTime, transport: Any, secure: bool, seconds: float) -> None:
         self._clock = clock
         self._transport = transport
         self._secure = secure
@@ -104,5 +102,3 @@ class Linger:
         self._closed = True
         self._timer = self._clock.callLater(self._seconds, self._expired)
         lowestTransport(self._transport).loseConnection()
-
-

@@ -13,9 +13,9 @@ import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer, provider
 
 from nymearemoteproxy.control import Control
 from nymearemoteproxy.frames import (
@@ -48,6 +48,11 @@ TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
 
 
+@provider(ILogObserver)
+def _silence(_event: object) -> None:
+    """Log nothing."""
+
+
 def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
     """Return the Autobahn factory that holds the settings of the HTTP upgrade."""
     factory = WebSocketServerFactory(server=SERVER, reactor=clock)
@@ -61,7 +66,8 @@ class Upgrade(WebSocketServerProtocol):
     """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
 
     # It logs what it received, such as the request line, which may hold secrets.
-    log = Logger(observer=lambda _event: None)
+    log = Logger(observer=_silence)
+    transport: Any
 
     def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
         super().__init__()
@@ -76,9 +82,7 @@ class Upgrade(WebSocketServerProtocol):
     def connectionMade(self) -> None:
         super().connectionMade()
         timing = self._proxy.timing
-        self._linger = Linger(
-            self._proxy.clock, self.transport, self._record.secure, timing.close
-        )
+        self._linger = Linger(self._proxy.clock, self.transport, self._record.secure, timing.close)
         self._deadline = self._proxy.clock.callLater(
             timing.webSocketHandshake, self._end, Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT
         )

@@ -397,9 +397,7 @@ class PairMixin:
         """Both dialects meet; each is told in its own, and nothing else."""
         one = yield self.join(self.first, "good")
         two = yield self.join(self.second, "good", uuid="{2}", name="zwei")
-        self.assertEqual(
-            (yield one.message()), {"id": "1", "notification": "Tunnel.Established"}
-        )
+        self.assertEqual((yield one.message()), {"id": "1", "notification": "Tunnel.Established"})
         notification = yield two.message()
         self.assertIsInstance(notification.pop("id"), int)
         self.assertEqual(

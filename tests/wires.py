@@ -281,4 +281,3 @@ class _TrustAnybody:
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
         return SSL.Connection(CertificateOptions(verify=False).getContext(), None)
-

@@ -68,9 +68,7 @@ class HttpAuthenticator:
         self._credentials = credentials
 
     def authenticate(self, token: str) -> Deferred[Verdict]:
-        asked: Deferred[Verdict] = self._turns.run(
-            lambda: Deferred.fromCoroutine(self._ask(token))
-        )
+        asked: Deferred[Verdict] = self._turns.run(lambda: Deferred.fromCoroutine(self._ask(token)))
         return asked
 
     async def _ask(self, token: str) -> Verdict:
@@ -138,11 +136,11 @@ def _subject(answer: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException | None) -> str:
     """Say what happened, without quoting anything that may hold the token."""
     reasons = getattr(error, "reasons", None)
     if reasons and isinstance(reasons[0], Failure):
-        error = reasons[0].value
+        return _describe(reasons[0].value)
     if isinstance(error, ConnectError | DNSLookupError):
         return f"it cannot be reached: {error}"
     return f"the request failed: {type(error).__name__}"
