@@ -1,10 +1,11 @@
 # make run     install into a local virtual environment and start the server
 # make test    run the whole test suite
-# make docs    build the documentation
+# make docs    build the documentation (needs Graphviz)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TRIAL ?= $(BIN)/trial
 
 .PHONY: run test docs clean
 
@@ -12,7 +13,7 @@ run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
 
 test: $(VENV)/installed
-	$(BIN)/trial tests
+	$(TRIAL) tests
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.ssl import CertificateOptions
 
 from nymearemoteproxy.authentication.tokens import readTokens
 from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
 from nymearemoteproxy.proxy import Timing
-from nymearemoteproxy.settings import Settings, SettingsError
+from nymearemoteproxy.settings import Settings, SettingsError, isText
 from nymearemoteproxy.tls import (
     CertificateFiles,
     fingerprint,
@@ -137,13 +138,13 @@ def _listeners(
     if not webSockets:
         host = settings["WebSocketServer.host"]
         if host is None:
-            host = "" if settings["SSL.certificate"] else "127.0.0.1"
+            host = "" if tls and settings["SSL.certificate"] else "127.0.0.1"
         webSockets = [tls + tcpDescription(host, settings["WebSocketServer.port"])]
     streams = list(streams)
     if settings.isGiven("TcpServer.port"):
         streams.append(tls + tcpDescription(settings["TcpServer.host"], settings["TcpServer.port"]))
     if path := settings["UnixSocketServer.unixSocketFileName"]:
-        streams.append("unix:" + path.replace("\\", "\\\\").replace(":", "\\:"))
+        streams.append("unix:" + quoteStringArgument(path).replace("=", "\\="))
     return [parseListener(description, True) for description in webSockets] + [
         parseListener(description, False) for description in streams
     ]
@@ -157,7 +158,8 @@ def _certificates(
     certificates: dict[CertificateFiles | None, CertificateOptions] = {
         files: loadCertificate(files) for files in wanted if files is not None
     }
-    if settings["SSL.certificate"]:
+    needed = None in wanted or settings["SSL.enabled"]
+    if settings["SSL.certificate"] and needed:
         # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
         files = CertificateFiles(
             settings["SSL.certificate"],
@@ -166,7 +168,7 @@ def _certificates(
         )
         certificates[None] = loadCertificate(files)
         return None, certificates
-    if settings["SSL.certificateKey"]:
+    if settings["SSL.certificateKey"] and needed:
         raise SettingsError("a certificate key is given, but no certificate")
     if None in wanted:
         own = selfSigned(stateDirectory())
@@ -180,8 +182,9 @@ def _tokens(
 ) -> tuple[TokenSource | None, str | None]:
     """Return where tokens come from, and the token that had to be made if there is none."""
     file = settings["Authentication.tokenFile"]
-    if "" in tokens:
-        raise SettingsError("--token: the token is empty")
+    for token in tokens:
+        if not token or not isText(token):
+            raise SettingsError("--token: the token is empty or not UTF-8")
     if tokens or file:
         source = TokenSource(tokens, file)
         source.read()

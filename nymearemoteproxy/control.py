@@ -323,7 +323,7 @@ class Control(Phase):
             self.perform(self.session.pairingRefused(refusal.outcome))
 
         self.proxy.gate.authenticated(self.record.ticket)
-        self.record.name, self.record.uuid = join.identity.name, join.identity.uuid
+        self.record.name, self.record.uuid = join.identity.name, join.identity.uuid or ""
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
         joined = self._pending = self.proxy.rendezvous.join(join.key, join.identity)

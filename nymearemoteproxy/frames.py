@@ -62,9 +62,11 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
 
 
 def closeFrame(code: int, reason: str = "") -> bytes:
-    """Return a close frame; the reason is shortened to what fits."""
-    payload = code.to_bytes(2, "big") + reason.encode()[: MAX_CONTROL_PAYLOAD - 2]
-    return frame(CLOSE, payload)
+    """Return a close frame.
+
+    :param reason: at most 123 bytes of UTF-8.
+    """
+    return frame(CLOSE, code.to_bytes(2, "big") + reason.encode())
 
 
 def encodePieces(pieces: list[Piece]) -> bytes:

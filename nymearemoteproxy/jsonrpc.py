@@ -108,15 +108,14 @@ class ObjectSplitter:
         while found := _STRUCTURE.search(self._buffer, self._scanned):
             self._scanned = found.end()
             byte = self._buffer[found.start()]
-            if byte == _BACKSLASH:
-                self._scanned += 1
-            elif byte == _QUOTE:
+            if byte == _QUOTE:
                 self._inString = not self._inString
             elif self._inString:
-                continue
+                if byte == _BACKSLASH:
+                    self._scanned += 1
             elif byte == _OPEN:
                 self._depth += 1
-            else:
+            elif byte == _CLOSE:
                 self._depth -= 1
                 if not self._depth:
                     return self._scanned

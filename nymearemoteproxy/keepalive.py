@@ -48,21 +48,22 @@ class _Queue:
 
     def remove(self, member: IPingable) -> None:
         self._members.pop(member, None)
-        if not self._members and self._timer is not None:
+        if not self._members and self._timer is not None and self._timer.active():
             self._timer.cancel()
             self._timer = None
 
     def _run(self) -> None:
-        self._timer = None
+        # Those that are added meanwhile find a timer, although it has run: it is set anew below.
         now = self._clock.seconds()
-        while self._members:
+        wait: float | None = None
+        while self._members and wait is None:
             member, (time, note) = next(iter(self._members.items()))
             if time > now:
-                if self._timer is None:
-                    self._timer = self._clock.callLater(time - now, self._run)
-                return
-            del self._members[member]
-            self._due(member, note)
+                wait = time - now
+            else:
+                del self._members[member]
+                self._due(member, note)
+        self._timer = None if wait is None else self._clock.callLater(wait, self._run)
 
 
 class Keepalive:

@@ -41,7 +41,10 @@ def raiseFileLimit() -> int:
     wanted = MAX_RAISED_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_RAISED_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return min(soft, MAX_RAISED_FILES) if soft > 0 else MAX_RAISED_FILES
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        return soft  # the kernel's own limit may be lower than what it calls the hard one
     return wanted
 
 

@@ -52,17 +52,19 @@ class Listener:
     @property
     def isLocal(self) -> bool:
         """True when only this machine can reach it: a Unix socket, or a loopback address."""
-        kind, *rest = _COLON.split(self.plain)
+        kind, *arguments = _COLON.split(self.plain)
         if kind == "unix":
             return True
         if kind not in ("tcp", "tcp6"):
             return False
-        interface = next((arg for arg in rest if arg.startswith("interface=")), "")
-        host = interface.partition("=")[2].replace("\\", "")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        # As Twisted reads them: the port, then perhaps the interface, or it has a name.
+        hosts = [argument for argument in arguments if "=" not in argument][1:2]
+        hosts += [
+            argument.partition("=")[2]
+            for argument in arguments
+            if argument.startswith("interface=")
+        ]
+        return bool(hosts) and all(_isLoopback(host.replace("\\", "")) for host in hosts)
 
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
@@ -77,6 +79,13 @@ class Listener:
             raise ListenerError(
                 f'"{self.description}" is no endpoint description that can be listened on: {reason}'
             ) from None
+
+
+def _isLoopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _hasIPv6() -> bool:
@@ -106,14 +115,14 @@ def parseListener(description: str, webSocket: bool) -> Listener:
     :raises ListenerError: it cannot be read.
     """
     rest = description
-    behindProxy = rest.startswith(_PROXY_PREFIX)
-    if behindProxy:
-        rest = rest.removeprefix(_PROXY_PREFIX)
-    secure = rest.startswith((_TLS_PREFIX, _SSL_PREFIX))
+    secure = behindProxy = False
     files = None
-    if rest.startswith(_TLS_PREFIX):
-        rest = rest.removeprefix(_TLS_PREFIX)
-    elif rest.startswith(_SSL_PREFIX):
+    while rest.startswith((_PROXY_PREFIX, _TLS_PREFIX)):
+        prefix, _, rest = rest.partition(":")
+        behindProxy = behindProxy or prefix + ":" == _PROXY_PREFIX
+        secure = secure or prefix + ":" == _TLS_PREFIX
+    if rest.startswith(_SSL_PREFIX):
+        secure = True
         rest, files = _splitSsl(description, rest)
     plain = _PROXY_PREFIX + rest if behindProxy else rest
     return Listener(description, plain, webSocket, secure, files, behindProxy)

@@ -55,15 +55,14 @@ def asJson(event: dict[str, Any]) -> str | None:
     text = formatEvent(event)
     if not text:
         return None
-    line: dict[str, Any] = {
-        "time": formatTime(event["log_time"]),
-        "level": event.get("log_level", LogLevel.info).name,
-        "text": text,
-    }
+    line: dict[str, Any] = dict.fromkeys(("time", "level", "text"))
     if str(event.get("log_namespace", "")).startswith(_NAMESPACE):
         for key, value in event.items():
             if not key.startswith("log_") and isinstance(value, str | int | float):
                 line[key] = value
+    line["time"] = formatTime(event["log_time"])
+    line["level"] = event.get("log_level", LogLevel.info).name
+    line["text"] = text
     if "log_failure" in event:
         line["traceback"] = event["log_failure"].getTraceback()
     return json.dumps(line) + "\n"

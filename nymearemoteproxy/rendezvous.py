@@ -87,7 +87,7 @@ class Rendezvous:
             met: Deferred[Meeting] = Deferred(giveUp)
             self._waiting[key] = _Waiter(identity, met)
             return met
-        if identity.uuid and _plain(identity.uuid) == _plain(first.identity.uuid):
+        if _isSame(identity.uuid, first.identity.uuid):
             first.met.errback(PairingRefused(Outcome.DUPLICATE_UUID))
             return _refused(Outcome.DUPLICATE_UUID)
         tunnel = Tunnel(lambda: self._tunnels.pop(key))
@@ -102,6 +102,8 @@ def _refused(outcome: Outcome) -> Deferred[Meeting]:
     return refused
 
 
-def _plain(uuid: str) -> str:
-    """A uuid without the braces that Qt puts around it, in lower case."""
-    return uuid.strip("{}").lower()
+def _isSame(one: str | None, other: str | None) -> bool:
+    """Compare uuids, with or without the braces that Qt puts around them; None equals nothing."""
+    if one is None or other is None:
+        return False
+    return one.strip("{}").lower() == other.strip("{}").lower()

@@ -101,14 +101,19 @@ class ProxyService(Service):
         for listener in self._configuration.listeners:
             try:
                 self.ports.append(self._listen(listener))
-            except (CannotListenError, ListenerError, OSError) as error:
+            except (CannotListenError, ListenerError, OSError, OverflowError) as error:
                 for port in self.ports:
                     port.stopListening()
                 raise SystemExit(f"{Options.program}: {_describe(listener, error)}") from None
 
     def startService(self) -> None:
         super().startService()
-        log.info("nymea-remoteproxy {version} starts", version=__version__)
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        """The reactor runs: signals are ours from now on, and clients may come."""
+        self._handleSignals()
+        log.info("nymea-remoteproxy {version} runs", version=__version__)
         for warning in self._configuration.warnings:
             log.warn("{warning}", warning=warning)
         for listener, port in zip(self._configuration.listeners, self.ports, strict=True):
@@ -120,7 +125,6 @@ class ProxyService(Service):
             )
         if self._configuration.generatedToken is not None:
             self._showToken(self._configuration.generatedToken)
-        self._reactor.callWhenRunning(self._handleSignals)
 
     @inlineCallbacks
     def stopService(self) -> Any:

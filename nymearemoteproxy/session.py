@@ -108,10 +108,13 @@ class Event(Enum):
 
 @dataclass(frozen=True)
 class Identity:
-    """How a client is shown to its partner; empty strings for one of the first API."""
+    """How a client is shown to its partner.
+
+    :ivar uuid: None for a client of the first API, which has none.
+    """
 
     name: str = ""
-    uuid: str = ""
+    uuid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -241,11 +244,10 @@ class _Authenticating:
     """What is known of a client from its Authenticate on."""
 
     request: Request
-    identity: Identity | None
-    """None for the first API."""
+    identity: Identity
 
     def answer(self, error: AuthenticationError, text: str | None = None) -> Effect:
-        if self.identity is None:
+        if self.identity.uuid is None:
             return Send(
                 encode(success(self.request.id) if text is None else failure(self.request.id, text))
             )
@@ -301,7 +303,7 @@ class Session:
     @property
     def identity(self) -> Identity:
         """How the client calls itself; empty until it said so, and for the first API."""
-        return (self._authenticating and self._authenticating.identity) or Identity()
+        return self._authenticating.identity if self._authenticating else Identity()
 
     def messageReceived(self, raw: bytes) -> Effects:
         """One whole message arrived."""
@@ -326,8 +328,11 @@ class Session:
     def accepted(self, token: str, subject: str | None) -> Effects:
         """The backend lets the client in; `subject` names its account where known.
 
-        When pairing goes by subject, a client without one is let in nowhere.
+        When pairing goes by subject, a client without one is let in nowhere. Nor is one with an
+        empty token, whatever the backend says: it would be paired by its nonce alone.
         """
+        if not token:
+            return self.refused()
         if self._keys.bySubject and not subject:
             return self.backendFailed()
         return self._step(Event.ACCEPTED, token, subject)
@@ -384,7 +389,7 @@ class Session:
 
     def _authenticate(self, request: Request) -> Effects:
         params = request.params
-        identity = Identity(params["name"], params["uuid"]) if "uuid" in params else None
+        identity = Identity(params.get("name", ""), params.get("uuid"))
         self._authenticating = _Authenticating(request, identity)
         return (CheckToken(params["token"]),)
 
@@ -415,16 +420,16 @@ class Session:
     def _startTunnel(self, partner: Identity) -> Effects:
         assert self._authenticating is not None
         notification: dict[str, Any]
-        if self._authenticating.identity is None:
+        firstApi = self._authenticating.identity.uuid is None
+        if firstApi:
             notification = {"id": "1", "notification": TUNNEL_ESTABLISHED_FIRST_API.name}
         else:
             notification = {
                 "id": 0,
                 "notification": TUNNEL_ESTABLISHED.name,
-                "params": {"name": partner.name, "uuid": partner.uuid},
+                "params": {"name": partner.name, "uuid": partner.uuid or ""},
             }
-        needsGap = self._authenticating.identity is not None
-        return (Send(encode(notification)), StartTunnel(needsGap))
+        return (Send(encode(notification)), StartTunnel(needsGap=not firstApi))
 
     def _closePairing(self, outcome: Outcome) -> Effects:
         return (Close(outcome),)

@@ -20,6 +20,11 @@ class SettingsError(Exception):
     """A setting cannot be used; the text is one line for the operator."""
 
 
+def isText(text: str) -> bool:
+    """Tell whether a string from the command line is UTF-8; other bytes arrive as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _text(text: str) -> str:
     return text
 
@@ -398,6 +403,8 @@ class Settings:
         setting = _BY_NAME.get(name)
         if setting is None:
             raise SettingsError(_unknown(section, key))
+        if "\0" in text or not isText(text):
+            raise SettingsError(f"{_label(section, key)} has characters that no setting has")
         try:
             self._values[name] = setting.parse(text.strip())
         except ValueError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ def loadCertificate(files: CertificateFiles) -> CertificateOptions:
         raise CertificateError(
             f"the certificate key {keyPath} is damaged, encrypted or no PEM private key"
         ) from None
+    if _publicKey(own.to_cryptography()) != _publicKey(key.to_cryptography_key()):
+        raise CertificateError(
+            f"the key {keyPath} does not belong to the certificate {files.certificate}"
+        )
     if own.has_expired():
         raise CertificateError(f"the certificate {files.certificate} has expired")
     options = CertificateOptions(
@@ -100,12 +105,21 @@ def loadCertificate(files: CertificateFiles) -> CertificateOptions:
         acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(FORWARD_SECRET),
     )
     try:
-        options.getContext().check_privatekey()
-    except SSL.Error:
+        options.getContext()
+    except SSL.Error as error:
+        reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
         raise CertificateError(
-            f"the key {keyPath} does not belong to the certificate {files.certificate}"
+            f"OpenSSL does not accept the certificate {files.certificate}: {reason}"
         ) from None
     return options
+
+
+def _publicKey(holder: Any) -> bytes:
+    """Return the public key of a certificate or private key, to be compared."""
+    encoded: bytes = holder.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
 
 
 def fingerprint(files: CertificateFiles) -> str:
@@ -156,11 +170,15 @@ def selfSigned(directory: Path) -> CertificateFiles:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, all of it or nothing."""
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    unfinished.rename(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            unfinished.rename(path)
+        except OSError:
+            unfinished.unlink()
+            raise
 
 
 def _make() -> bytes:

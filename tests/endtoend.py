@@ -7,6 +7,7 @@ authentication server.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime
 import ipaddress
 import json
@@ -23,7 +24,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,13 @@ TWISTD = (
 CONSOLE = (sys.executable, "-m", "nymearemoteproxy.cli")
 CLIENT = (sys.executable, "-m", "nymearemoteproxy.client.cli")
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds to wait for something that happens at once unless there is a bug."""
 
 MARK = "s3cr3t"
 """Begins every token and nonce of these tests, so that one search finds a leak of any of them."""
 
+SIGTERM, SIGHUP, SIGINT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 INVALID_TOKEN = "Invalid token. You are not allowed to use this server."
 BACKEND_TIMEOUT = "The authentication server did not answer in time. Please try again later."
@@ -80,7 +81,22 @@ def inThread(method: Callable[..., None]) -> Callable[..., Deferred[None]]:
     return test
 
 
+def until(condition: Callable[[], bool], problem: str) -> None:
+    """Wait for what no event tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(problem)
+        time.sleep(0.01)
+
+
 # Processes
+
+
+def _environment() -> dict[str, str]:
+    removed = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN")
+    inherited = {name: value for name, value in os.environ.items() if name not in removed}
+    return {**inherited, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
 
 
 class Program:
@@ -95,17 +111,14 @@ class Program:
         environment: dict[str, str] | None = None,
         stateHome: str = "/nonexistent",
     ) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name not in _REMOVED}
         self.lines: list[tuple[str, str]] = []
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._open = 2
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={
-                **inherited,
-                "PYTHONPATH": str(ROOT),
-                "LC_ALL": "C.UTF-8",
+                **_environment(),
                 "XDG_STATE_HOME": stateHome,
                 **(environment or {}),
             },
@@ -146,11 +159,15 @@ class Program:
     def waitFor(self, pattern: str, since: int = 0, count: int = 1) -> re.Match[str]:
         """Wait until a line matches, or `count` lines do; return the last match."""
         deadline = time.monotonic() + PATIENCE
+        search = re.compile(pattern).search
         with self._changed:
             while True:
-                found = self.find(pattern, since)
-                if len(found) >= count:
-                    return found[count - 1]
+                for position in range(since, len(self.lines)):
+                    match = search(self.lines[position][1])
+                    count -= match is not None
+                    if match and not count:
+                        return match
+                since = len(self.lines)
                 left = deadline - time.monotonic()
                 if not self._open or left <= 0:
                     raise AssertionError(
@@ -187,12 +204,61 @@ class Program:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
-_REMOVED = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN")
+_FORKER = """
+import json, os, signal, sys
+from nymearemoteproxy import cli
+for line in sys.stdin:
+    arguments, environment, output = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        file = os.open(output, os.O_WRONLY | os.O_CREAT)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.environ.update(environment)
+        sys.argv = ["nymea-remoteproxy", *arguments]
+        cli.main()
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Forker:
+    """Runs the console script often, each time in a process of its own that need not import."""
+
+    def __init__(self, directory: Path) -> None:
+        self._output = directory / "output"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _FORKER],
+            cwd=ROOT,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def run(self, arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+        """Return the exit status, negative for a signal, and all that was written."""
+        self._output.unlink(missing_ok=True)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        job = json.dumps([arguments, environment, str(self._output)])
+        self._process.stdin.write(job.encode("ascii") + b"\n")
+        self._process.stdin.flush()
+        status = int(self._process.stdout.readline())
+        return status, self._output.read_text("utf-8", "replace")
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+        self._process.stdout.close()
 
 
 class Server(Program):
     """The server; ready once constructed.
 
+    :param running: wait for more than the log: until it handles signals, and so runs.
     :ivar urls: of its listeners, in the order of the log.
     :ivar baseline: files open before anybody came.
     """
@@ -204,11 +270,14 @@ class Server(Program):
         listeners: int = 1,
         environment: dict[str, str] | None = None,
         stateHome: str = "/nonexistent",
+        running: bool = True,
     ) -> None:
         command = TWISTD if twistd else CONSOLE
         super().__init__([*command, *arguments], environment, stateHome)
         try:
             self.waitFor("listening on ", count=listeners)
+            if running:
+                until(self.handlesSignals, "it does not handle SIGHUP")
         except BaseException:
             self.stop()
             raise
@@ -224,13 +293,18 @@ class Server(Program):
         pattern = rf"from {re.escape(client.peer)} ended: (\S+) "
         return self.waitFor(pattern, since)[1]
 
+    def handlesSignals(self) -> bool:
+        """Tell whether SIGHUP would be handled."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        return caught is not None and bool(int(caught[1], 16) & 1 << SIGHUP - 1)
+
     def settle(self) -> None:
         """Wait until no more files are open than before anybody came."""
-        deadline = time.monotonic() + PATIENCE
-        while (count := self.openFiles()) > self.baseline:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{count} files are open, {self.baseline} were before")
-            time.sleep(0.01)
+        until(
+            lambda: self.openFiles() <= self.baseline,
+            f"more files are open than {self.baseline} as before",
+        )
 
 
 # Certificates
@@ -305,11 +379,11 @@ class Stream:
             self.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
         self._received = b""
         if tls if tls is not None else scheme in ("tls", "wss"):
-            self.socket = _tlsContext().wrap_socket(self.socket, server_hostname="localhost")
+            self.socket = TLS.wrap_socket(self.socket, server_hostname="localhost")
 
     def send(self, data: bytes) -> None:
         """Send bytes; the server may well have closed meanwhile."""
-        with suppress(ConnectionError, ssl.SSLError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             self.socket.sendall(data)
 
     def _more(self) -> bool:
@@ -375,11 +449,15 @@ class Stream:
         return data, None
 
 
-def _tlsContext() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+def _makeTlsContext() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+TLS = _makeTlsContext()
+"""Trusts everybody."""
 
 
 def frame(
@@ -398,7 +476,9 @@ def frame(
     if not masked:
         return head + payload
     mask = secrets.token_bytes(4)
-    return head + mask + bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+    masks = (mask * (size // 4 + 1))[:size]
+    hidden = int.from_bytes(payload, "big") ^ int.from_bytes(masks, "big")
+    return head + mask + hidden.to_bytes(size, "big")
 
 
 UPGRADE = (
@@ -560,10 +640,11 @@ class EndToEnd(TestCase):
         twistd: bool = False,
         listeners: int = 1,
         environment: dict[str, str] | None = None,
+        running: bool = True,
     ) -> Server:
         """Start a server that ends with this test."""
         state = str(self.temporary())
-        server = Server(arguments, twistd, listeners, environment, state)
+        server = Server(arguments, twistd, listeners, environment, state, running)
         self.addCleanup(self.assertDiscreet, server)
         self.addCleanup(server.stop)
         return server
@@ -669,12 +750,14 @@ class Asked:
 class Backend:
     """An authentication server on loopback, in this process.
 
+    :ivar port: the same every time it listens.
     :ivar answer: called in the reactor's thread with each request; returns the body.
     :ivar asked: all requests so far.
     """
 
     def __init__(self) -> None:
-        self.port = 0
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
         self.asked: list[Asked] = []
         self.answer: Answer = lambda request: b'{"isValid": true}'
         self._changed = threading.Condition()
@@ -682,15 +765,21 @@ class Backend:
         self._channels: list[Any] = []
 
     def listen(self, context: Any = None) -> None:
-        """Listen, from the second time on on the same port; `context` is for TLS."""
+        """Listen; `context` is for TLS."""
         site = Site(_Page(self))
         site.noisy = False
         build = site.buildProtocol
-        backend = self
 
         def buildProtocol(address: Any) -> Any:
-            channel = build(address)
-            backend._channels.append(channel)
+            channel: Any = build(address)
+            lost = channel.connectionLost
+
+            def connectionLost(reason: Any) -> None:
+                self._channels.remove(channel)
+                lost(reason)
+
+            channel.connectionLost = connectionLost
+            self._channels.append(channel)
             return channel
 
         site.buildProtocol = buildProtocol  # type: ignore[method-assign]
@@ -701,7 +790,6 @@ class Backend:
             return reactor.listenSSL(self.port, site, context, interface="127.0.0.1")
 
         self._port = blockingCallFromThread(reactor, listen)
-        self.port = self._port.getHost().port
 
     def stop(self) -> None:
         """Close the port and every connection."""
@@ -711,12 +799,12 @@ class Backend:
 
         def stop() -> Any:
             for channel in self._channels:
-                if channel.transport is not None:
-                    channel.transport.abortConnection()
-            self._channels.clear()
+                channel._channel.transport.abortConnection()
             return port.stopListening()
 
         blockingCallFromThread(reactor, stop)
+        while self._channels:
+            blockingCallFromThread(reactor, time.sleep, 0)
 
     def waitFor(self, count: int) -> list[Asked]:
         """Wait until so many requests have come."""
@@ -750,6 +838,3 @@ class _Page(Resource):
 def hang(request: Request) -> int:
     """Never answer."""
     return NOT_DONE_YET
-
-
-SIGTERM, SIGHUP, SIGINT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT

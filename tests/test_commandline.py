@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nymearemoteproxy import __version__
@@ -20,6 +18,7 @@ from .endtoend import (
     TWISTD,
     Certificate,
     EndToEnd,
+    Forker,
     Program,
     Stream,
     call,
@@ -29,7 +28,7 @@ from .endtoend import (
     secret,
 )
 
-Row = tuple[Sequence[str | bytes], str]
+Row = tuple[Sequence[str], str]
 """Arguments, and what the reason must match."""
 
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
@@ -41,39 +40,31 @@ class MistakeTests(EndToEnd):
     """Every mistake of the operator's: exit status 1 or 2, one line of reason, no traceback."""
 
     def assertMistakes(self, *rows: Row, **environment: str) -> None:
-        """Hold each row under the console script, the first also under twistd; some at a time."""
-        state = environment.pop("XDG_STATE_HOME", "")
-        states = self.temporary()
+        """Hold each row; the first one also in fresh processes, of both commands."""
+        forker = Forker(self.temporary())
+        self.addCleanup(forker.stop)
+        problems = []
 
-        def check(command: Sequence[str], row: Row) -> str | None:
-            arguments, expected = row
-            ownState = state or tempfile.mkdtemp(dir=states)
-            program = Program([*command, *arguments], environment, ownState)
-            try:
-                status = program.wait()
-            except AssertionError as error:
-                return f"{arguments}: {error}"
-            finally:
-                program.stop()
-            text = program.text()
+        def check(name: str, row: Row, status: int, text: str) -> None:
             lines = [LOG_PREFIX.sub("", line) for line in text.splitlines() if line]
             reasons = [line for line in lines if not LOG_LINE.match(line)]
             right = (
                 status in (1, 2)
                 and len(reasons) == 1
                 and reasons[0].startswith("nymea-remoteproxy: ")
-                and re.search(expected, reasons[0]) is not None
+                and re.search(row[1], reasons[0]) is not None
                 and "Traceback" not in text
                 and MARK not in text
             )
-            name = "twistd" if command is TWISTD else "console"
-            if right:
-                return None
-            return f"{name} {arguments}: status {status}, no {expected!r} alone in:\n{text}"
+            if not right:
+                problems.append(f"{name} {row}: status {status}, not this line alone:\n{text}")
 
-        with ThreadPoolExecutor(3) as pool:
-            work = [(TWISTD, rows[0]), *((CONSOLE, row) for row in rows)]
-            problems = [problem for problem in pool.map(lambda job: check(*job), work) if problem]
+        for name, command in (("console", CONSOLE), ("twistd", TWISTD)):
+            program = self.run_([*command, *rows[0][0]], **environment)
+            check(name, rows[0], program.wait(), program.text())
+        for row in rows[1:]:
+            state = {"XDG_STATE_HOME": str(self.temporary())}
+            check("forked", row, *forker.run(row[0], {**state, **environment}))
         if problems:
             self.fail("\n\n".join(problems))
 
@@ -189,7 +180,7 @@ class MistakeTests(EndToEnd):
             ([*token, "--websocket", "tcp:70000:interface=127.0.0.1"], "70000"),
             ([*token, "--websocket", "tcp:0:nope=1"], "nope"),
             ([*token, "--websocket", "tls:"], "endpoint description"),
-            ([*token, "--stream", "haproxy:"], "endpoint description"),
+            ([*token, "-p", "0", "--stream", "haproxy:"], "endpoint description"),
             ([*token, "-p", "0", "--stream", "unix:/nonexistent/directory/s"], "No such file"),
             ([*token, "-p", "0", "--stream", f"unix:/tmp/{'x' * 200}"], "too long|endpoint"),
             ([*token, "-p", "0", "--stream", "systemd:domain=INET:index=0"], "systemd"),
@@ -358,9 +349,7 @@ class ProperUseTests(EndToEnd):
         server = self.start("-C", ini, "--token", (token := secret()), listeners=3)
         for ignored in ("AWS", "proxyEnabled", "TcpServerTunnelProxy"):
             server.waitFor(rf"warn .*{ignored}.* is ignored")
-        self.assertEqual(
-            [url.partition(":")[0] for url in server.urls], ["wss", "tls", "unix"]
-        )
+        self.assertEqual([url.partition(":")[0] for url in server.urls], ["wss", "tls", "unix"])
         for url in server.urls:
             client = join(url, token)
             client.close()
@@ -477,9 +466,7 @@ class ProperUseTests(EndToEnd):
             lines = [json.loads(line) for line in server.text("err").splitlines() if line]
             for line in lines:
                 self.assertLessEqual({"time", "level", "text"}, set(line))
-            ends = {
-                line["peer"]: line for line in lines if line.get("event") == "connection-ended"
-            }
+            ends = {line["peer"]: line for line in lines if line.get("event") == "connection-ended"}
             self.assertEqual(len([1 for line in lines if " ended: " in line["text"]]), 3)
             outcomes = {peer: line["outcome"] for peer, line in ends.items()}
             self.assertEqual(outcomes[one.peer], "connection-lost")

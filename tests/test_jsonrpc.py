@@ -31,9 +31,7 @@ PROPERTY = settings(max_examples=150, deadline=None, database=None)
 TEXTS = st.text(st.sampled_from('{}"\\[]:, \n\té€😀a'), max_size=12)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS,
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(TEXTS, children, max_size=3)
-    ),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXTS, children, max_size=3),
     max_leaves=8,
 )
 OBJECTS = st.dictionaries(TEXTS, VALUES, max_size=4)
@@ -43,9 +41,7 @@ GAPS = st.sampled_from([b"", b"\n", b"\r\n", b" ", b"\t\n ", b"\n\n"])
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut `data` at the given places, wherever they lie."""
     bounds = sorted(place % (len(data) + 1) for place in places)
-    return [
-        data[start:end] for start, end in zip([0, *bounds], [*bounds, len(data)], strict=True)
-    ]
+    return [data[start:end] for start, end in zip([0, *bounds], [*bounds, len(data)], strict=True)]
 
 
 def takeAll(splitter: ObjectSplitter) -> list[bytes]:
@@ -343,12 +339,8 @@ class EncodeTests(SynchronousTestCase):
     def test_responses(self) -> None:
         """Params and error appear only where there are any."""
         self.assertEqual(encode(success(7)), b'{"id":7,"status":"success"}\n')
-        self.assertEqual(
-            encode(success(7, {})), b'{"id":7,"status":"success","params":{}}\n'
-        )
-        self.assertEqual(
-            encode(failure(-1, "No.")), b'{"id":-1,"status":"error","error":"No."}\n'
-        )
+        self.assertEqual(encode(success(7, {})), b'{"id":7,"status":"success","params":{}}\n')
+        self.assertEqual(encode(failure(-1, "No.")), b'{"id":-1,"status":"error","error":"No."}\n')
 
     def test_tooLarge(self) -> None:
         """The text names the limit."""
@@ -447,9 +439,7 @@ class ParseTests(SynchronousTestCase):
     def test_unknownMethod(self) -> None:
         """Method and namespace are told apart; names are case-sensitive; a notification is none."""
         for method in ("Test.Unknown", "Test.plain", "Test.Happened"):
-            self.assertEqual(
-                self.assertRefused({"id": 5, "method": method}, 5), "Unknown method."
-            )
+            self.assertEqual(self.assertRefused({"id": 5, "method": method}, 5), "Unknown method.")
         for method in ("Nobody.Plain", "test.Plain", "Other.Silent"):
             self.assertEqual(
                 self.assertRefused({"id": 5, "method": method}, 5), "Unknown namespace."

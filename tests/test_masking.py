@@ -106,7 +106,5 @@ class ChoiceTests(SynchronousTestCase):
         self.patchModule("websockets.speedups", Speedups)
         self.patchModule("wsaccel.xormask", Wsaccel)
         self.reload()
-        self.assertEqual(
-            list(masking.implementations()), ["websockets", "wsaccel", "integers"]
-        )
+        self.assertEqual(list(masking.implementations()), ["websockets", "wsaccel", "integers"])
         self.assertEqual(masking.unmask(b"a", b"mask"), b"websockets amask")

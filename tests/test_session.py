@@ -263,9 +263,7 @@ class CallTests(SynchronousTestCase):
                     "notifications": "Object",
                     "types": "Object",
                 },
-                "Authentication.Authenticate": {
-                    "authenticationError": "$ref:AuthenticationError"
-                },
+                "Authentication.Authenticate": {"authenticationError": "$ref:AuthenticationError"},
             },
         )
         for method in params["methods"].values():
@@ -388,7 +386,7 @@ class AuthenticateTests(SynchronousTestCase):
     def test_identity(self) -> None:
         """A client of API 0.3 has the name it gave, one of the first API none."""
         session = newSession()
-        self.assertEqual(session.identity, Identity("", ""))
+        self.assertEqual(session.identity, Identity())
         session.messageReceived(authenticate(API_0_3))
         self.assertEqual(session.identity, Identity("Kitchen", UUID))
         self.assertEqual(authenticating(FIRST_API).identity, Identity("", ""))
@@ -398,7 +396,7 @@ class AuthenticateTests(SynchronousTestCase):
         send, join = authenticating(FIRST_API).accepted(TOKEN, None)
         self.assertEqual(send, Send(b'{"id":3,"status":"success"}\n'))
         assert isinstance(join, Join)
-        self.assertEqual(join.identity, Identity("", ""))
+        self.assertEqual(join.identity, Identity())
         send, join = authenticating(API_0_3).accepted(TOKEN, None)
         self.assertEqual(
             send,
@@ -710,4 +708,3 @@ class PairingKeyTests(SynchronousTestCase):
         key = PairingKeys().key(long, None, long)
         self.assertEqual(len(key), 16)
         self.assertNotEqual(PairingKeys().key(long, None, long), key)
-

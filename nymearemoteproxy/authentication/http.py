@@ -6,12 +6,11 @@ whoever asks cancels when it took too long.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -23,11 +22,13 @@ from twisted.web.client import (
     ResponseDone,
     ResponseNeverReceived,
 )
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import BackendError, IAuthenticator, Verdict
 from nymearemoteproxy.authentication.verification import VerifiedHttps
+from nymearemoteproxy.jsonrpc import MessageError, decodeObject
 
 MAX_ANSWER = 64 * 1024
 """Bytes; an answer is a small JSON object, even with a verified token's claims in it."""
@@ -95,7 +96,9 @@ class HttpAuthenticator:
     async def _post(self, options: Mapping[str, Any]) -> IResponse:
         try:
             return await self._client.post(self._url, **options)
-        except ResponseNeverReceived:
+        except ResponseNeverReceived as error:
+            if any(reason.check(CancelledError) for reason in error.reasons):
+                raise
             # A connection from the pool may just have been closed at the other end. Twisted
             # repeats no POST by itself, but asking about a token twice does no harm.
             return await self._client.post(self._url, **options)
@@ -115,11 +118,9 @@ def judge(body: bytes) -> Verdict:
     :raises BackendError: it is no verdict.
     """
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BackendError("its answer is not JSON") from None
-    if not isinstance(answer, dict):
-        raise BackendError("its answer is not a JSON object")
+        answer = decodeObject(body)
+    except MessageError as error:
+        raise BackendError(f"its answer cannot be read: {error.text}") from None
     verdicts = [answer[name] for name in ("isValid", "active") if name in answer]
     if not verdicts or not all(isinstance(verdict, bool) for verdict in verdicts):
         raise BackendError("its answer has no boolean isValid or active")
@@ -159,7 +160,9 @@ class _Collector(Protocol):
             self._finish(BackendError(f"its answer is larger than {MAX_ANSWER} bytes"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._finish(None if reason.check(ResponseDone) else reason.value)
+        # An answer without a length ends with its connection; JSON tells whether it is whole.
+        whole = reason.check(ResponseDone, PotentialDataLoss)
+        self._finish(None if whole else reason.value)
 
     def _finish(self, error: BaseException | None) -> None:
         if self._done is None:
@@ -168,8 +171,8 @@ class _Collector(Protocol):
         if error is None:
             done.callback(self._body)
         else:
-            if self.transport is not None:
-                self.transport.loseConnection()
+            assert self.transport is not None
+            self.transport.loseConnection()
             done.errback(error)
 
     def cancelled(self, _done: Deferred[bytes]) -> None:

@@ -22,7 +22,7 @@ def readTokens(path: str) -> list[str]:
     :raises OSError: the file cannot be read.
     :raises ValueError: it is not UTF-8, or holds no token.
     """
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
     tokens = [line for line in lines if line and not line.startswith("#")]
     if not tokens:
         raise ValueError("it holds no token")

@@ -1,0 +1,885 @@
+"""Owns the checks of the command line, of what it amounts to, and of places to listen on."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor as globalReactor
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy import __version__, configuration, listeners
+from nymearemoteproxy.configuration import Configuration, configure
+from nymearemoteproxy.limits import LOOPBACK, RESERVED_FILES, Bounds
+from nymearemoteproxy.listeners import (
+    BACKLOG,
+    Listener,
+    ListenerError,
+    parseListener,
+    tcpDescription,
+)
+from nymearemoteproxy.options import Options
+from nymearemoteproxy.proxy import Timing
+from nymearemoteproxy.service import ProxyService
+from nymearemoteproxy.settings import Settings, SettingsError
+from nymearemoteproxy.tls import CertificateError, CertificateFiles, fingerprint
+from tests.test_settings import CPP_SERVER
+
+PROPERTY = settings(max_examples=150, deadline=None, database=None)
+
+FILES = 5000
+"""What the limit of open files pretends to be."""
+
+
+def makeCertificate() -> bytes:
+    """Return a certificate with its key, in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+class ConfigurationCase(SynchronousTestCase):
+    """Helpers for the checks of the command line."""
+
+    def setUp(self) -> None:
+        self.state = Path(self.mktemp()).absolute()
+        self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.state)})
+        self.patch(configuration, "raiseFileLimit", lambda: FILES)
+
+    def write(self, content: str | bytes) -> str:
+        """Write a file, return its path."""
+        path = os.path.abspath(self.mktemp())
+        Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def certificate(self) -> str:
+        """Return the path of a certificate with its key."""
+        return self.write(makeCertificate())
+
+    def configured(self, *arguments: str, file: str | None = None) -> Configuration:
+        """Return what these arguments, and this content of a file, amount to."""
+        options = Options()
+        options.parseOptions([*arguments, *(() if file is None else ("-C", self.write(file)))])
+        return options.configuration
+
+    def assertMistake(self, *arguments: str, file: str | None = None) -> str:
+        """The operator is told in one line, with exit status 1; return it."""
+        mistake = self.assertRaises(SystemExit, self.configured, *arguments, file=file)
+        text = mistake.code
+        assert isinstance(text, str), text  # Python prints it and exits with status 1
+        self.assertTrue(text.startswith("nymea-remoteproxy: "), text)
+        self.assertNotIn("\n", text)
+        return text
+
+    def descriptions(self, configured: Configuration) -> list[tuple[str, bool, bool]]:
+        """Return where it listens: description for Twisted, WebSocket, secure."""
+        return [
+            (listener.plain, listener.webSocket, listener.secure)
+            for listener in configured.listeners
+        ]
+
+
+class BareTests(ConfigurationCase):
+    """The command without options."""
+
+    def test_listener(self) -> None:
+        """One WebSocket listener with TLS, for this machine only."""
+        (listener,) = self.configured().listeners
+        self.assertTrue(listener.webSocket)
+        self.assertTrue(listener.secure)
+        self.assertTrue(listener.isLocal)
+        self.assertFalse(listener.behindProxy)
+        self.assertIsNone(listener.files)
+        reactor = MemoryReactorClock()
+        listener.endpoint(reactor).listen(Factory())
+        (port, _, backlog, interface) = reactor.tcpServers[0]
+        self.assertEqual((port, backlog, interface), (2212, BACKLOG, "127.0.0.1"))
+
+    def test_certificate(self) -> None:
+        """A self-signed one is made in the state directory, and its fingerprint shown."""
+        configured = self.configured()
+        (made,) = self.state.iterdir()
+        self.assertEqual(configured.fingerprint, fingerprint(CertificateFiles(str(made))))
+        self.assertEqual(set(configured.certificates), {None})
+        self.assertEqual(self.configured().fingerprint, configured.fingerprint)
+
+    def test_token(self) -> None:
+        """A random token is made, another one in each run, and it is the one accepted."""
+        first, second = self.configured(), self.configured()
+        for configured in (first, second):
+            assert configured.generatedToken is not None and configured.tokens is not None
+            self.assertGreaterEqual(len(configured.generatedToken), 32)
+            self.assertEqual(configured.tokens.read(), [configured.generatedToken])
+        self.assertNotEqual(first.generatedToken, second.generatedToken)
+
+    def test_rest(self) -> None:
+        """Nothing else is on."""
+        configured = self.configured()
+        self.assertFalse(configured.acceptAnyToken)
+        self.assertIsNone(configured.logFile)
+        self.assertEqual(configured.verbosity, 0)
+        self.assertIsNone(configured.credentials)
+        self.assertEqual(list(configured.warnings), [])
+
+    def test_timing(self) -> None:
+        """The contract's time limits, in seconds."""
+        self.assertEqual(
+            self.configured().timing,
+            Timing(
+                tlsHandshake=5,
+                webSocketHandshake=5,
+                inactive=8,
+                authentication=8,
+                alone=8,
+                notificationGap=0.02,
+                ping=30,
+                pingAnswer=10,
+                close=10,
+            ),
+        )
+
+    def test_bounds(self) -> None:
+        """What the limit of open files allows, less a reserve; half of them unauthenticated."""
+        self.assertEqual(
+            self.configured().bounds,
+            Bounds(
+                connections=FILES - RESERVED_FILES,
+                unauthenticated=(FILES - RESERVED_FILES) // 2,
+                connectionsPerAddress=1000,
+                unauthenticatedPerAddress=100,
+                attemptsPerSecondPerAddress=50,
+                exempt=LOOPBACK,
+            ),
+        )
+
+
+class OptionTests(ConfigurationCase):
+    """Every option, by its long and its short name."""
+
+    def test_logging(self) -> None:
+        """Log file."""
+        for option in ("--logging", "-l"):
+            self.assertEqual(self.configured(option, "/x/y.log").logFile, "/x/y.log")
+
+    def test_server(self) -> None:
+        """With an authentication server, no token is made."""
+        for option in ("--server", "-s"):
+            configured = self.configured(option, "https://a.example/b")
+            self.assertEqual(configured.settings["Authentication.server"], "https://a.example/b")
+            self.assertIsNone(configured.tokens)
+            self.assertIsNone(configured.generatedToken)
+
+    def test_portAndHost(self) -> None:
+        """Port and address of the main listener."""
+        for option in ("--port", "-p"):
+            configured = self.configured(option, "0", "--host", "::1")
+            self.assertEqual(
+                self.descriptions(configured),
+                [(f"tcp:0:interface=\\:\\:1:backlog={BACKLOG}", True, True)],
+            )
+
+    def test_certificate(self) -> None:
+        """With a certificate the main listener is on every interface, and nothing is made."""
+        both = self.certificate()
+        for options in (
+            ("--certificate", both),
+            ("-c", both, "-k", both),
+            ("-c", both, "--certificate-key", both),
+        ):
+            configured = self.configured(*options)
+            self.assertIsNone(configured.fingerprint)
+            self.assertEqual(set(configured.certificates), {None})
+            self.assertFalse(configured.listeners[0].isLocal)
+        self.assertFalse(self.state.exists())
+        configured = self.configured("-c", both, "--host", "127.0.0.1")
+        self.assertTrue(configured.listeners[0].isLocal)
+
+    def test_verbose(self) -> None:
+        """May be given twice."""
+        self.assertEqual(self.configured("-v").verbosity, 1)
+        self.assertEqual(self.configured("--verbose", "-v").verbosity, 2)
+        self.assertEqual(self.configured("-vv").verbosity, 2)
+
+    def test_configuration(self) -> None:
+        """The INI file."""
+        path = self.write("[ProxyServer]\nname=x\n")
+        for option in ("--configuration", "-C"):
+            self.assertEqual(self.configured(option, path).settings["ProxyServer.name"], "x")
+
+    def test_websocket(self) -> None:
+        """Given at all, it replaces the main listener."""
+        configured = self.configured("--websocket", "tcp:1", "--websocket", "tls:unix:/run/x")
+        self.assertEqual(
+            self.descriptions(configured), [("tcp:1", True, False), ("unix:/run/x", True, True)]
+        )
+
+    def test_stream(self) -> None:
+        """Comes besides the main listener."""
+        configured = self.configured("-p", "5", "--stream", "tcp:1", "--stream", "ssl:2")
+        self.assertEqual(
+            self.descriptions(configured)[1:], [("tcp:1", False, False), ("tcp:2", False, True)]
+        )
+        self.assertTrue(configured.listeners[0].webSocket)
+
+    def test_plainOnly(self) -> None:
+        """Without a secure listener no certificate is made."""
+        configured = self.configured("--websocket", "tcp:1")
+        self.assertIsNone(configured.fingerprint)
+        self.assertEqual(configured.certificates, {})
+        self.assertFalse(self.state.exists())
+
+    def test_tokens(self) -> None:
+        """Given tokens and a file's come together."""
+        path = self.write("# mine\nthird\n")
+        configured = self.configured("--token", "first", "--token", "second", "--token-file", path)
+        assert configured.tokens is not None
+        self.assertEqual(configured.tokens.read(), ["first", "second", "third"])
+        self.assertIsNone(configured.generatedToken)
+        Path(path).write_text("fourth\n")
+        self.assertEqual(configured.tokens.read(), ["first", "second", "fourth"])
+
+    def test_set(self) -> None:
+        """One setting."""
+        configured = self.configured("--set", "ProxyServer.aloneTimeout=1500")
+        self.assertEqual(configured.timing.alone, 1.5)
+
+    def test_acceptAnyToken(self) -> None:
+        """No token is made then."""
+        configured = self.configured("--accept-any-token")
+        self.assertTrue(configured.acceptAnyToken)
+        self.assertIsNone(configured.generatedToken)
+        self.assertIsNone(configured.tokens)
+
+    def shown(self, option: str) -> str:
+        """Return what an option shows before it ends the program with status 0."""
+        output = io.StringIO()
+        self.patch(sys, "stdout", output)
+        ended = self.assertRaises(SystemExit, Options().parseOptions, [option])
+        self.assertIn(ended.code, (0, None))
+        return output.getvalue()
+
+    def test_version(self) -> None:
+        """Name and version."""
+        for option in ("--version", "-V"):
+            self.assertEqual(self.shown(option), f"nymea-remoteproxy {__version__}\n")
+
+    def test_help(self) -> None:
+        """Every option of the public interface is there."""
+        for option in ("--help", "-h"):
+            shown = self.shown(option)
+            for name in (
+                "-h, --help",
+                "-V, --version",
+                "-l, --logging=",
+                "-s, --server=",
+                "-p, --port=",
+                "--host=",
+                "-c, --certificate=",
+                "-k, --certificate-key=",
+                "-v, --verbose",
+                "-C, --configuration=",
+                "--websocket=",
+                "--stream=",
+                "--token=",
+                "--token-file=",
+                "--accept-any-token",
+                "--tunnelproxy",
+                "--set=",
+            ):
+                self.assertIn(name, shown)
+
+
+class PrecedenceTests(ConfigurationCase):
+    """Command line, --set, file, default."""
+
+    def port(self, *arguments: str, file: str | None = None) -> int:
+        """Return the port of the main listener."""
+        port: int = self.configured(*arguments, file=file).settings["WebSocketServer.port"]
+        return port
+
+    def test_order(self) -> None:
+        """Each one beats those behind it, whatever the order they are given in."""
+        file = "[WebSocketServer]\nport=1\n"
+        override = ("--set", "WebSocketServer.port=2")
+        option = ("--port", "3")
+        self.assertEqual(self.port(), 2212)
+        self.assertEqual(self.port(file=file), 1)
+        self.assertEqual(self.port(*override), 2)
+        self.assertEqual(self.port(*override, file=file), 2)
+        self.assertEqual(self.port(*option, *override, file=file), 3)
+        self.assertEqual(self.port(*override, *option, file=file), 3)
+        self.assertEqual(self.port("-C", self.write(file), *override), 2)
+
+    def test_lastOfItsKind(self) -> None:
+        """Of the same kind the last counts."""
+        self.assertEqual(self.port("-p", "3", "-p", "4"), 4)
+        self.assertEqual(
+            self.port("--set", "WebSocketServer.port=3", "--set", "WebSocketServer.port=4"), 4
+        )
+
+    def test_eachOption(self) -> None:
+        """So it is for every option that stands for a setting."""
+        both = self.certificate()
+        tokens = self.write("x\n")
+        for arguments, name, value in (
+            (("--server", "http://b"), "Authentication.server", "http://b"),
+            (("--host", "127.0.0.2"), "WebSocketServer.host", "127.0.0.2"),
+            (("--certificate", both), "SSL.certificate", both),
+            (("-c", both, "--certificate-key", both), "SSL.certificateKey", both),
+            (("--token-file", tokens), "Authentication.tokenFile", tokens),
+        ):
+            section, _, key = name.partition(".")
+            configured = self.configured(
+                *arguments, "--set", f"{name}=http://set", file=f"[{section}]\n{key}=http://file\n"
+            )
+            self.assertEqual(configured.settings[name], value)
+
+    def test_logFile(self) -> None:
+        """The file's log file is used when it says so."""
+        self.assertIsNone(self.configured(file="[ProxyServer]\nlogFile=/f\n").logFile)
+        file = "[ProxyServer]\nlogFile=/f\nwriteLogs=true\n"
+        self.assertEqual(self.configured(file=file).logFile, "/f")
+        self.assertEqual(self.configured("--logging", "/c", file=file).logFile, "/c")
+
+
+class FileTests(ConfigurationCase):
+    """What settings amount to."""
+
+    def test_listeners(self) -> None:
+        """The listeners of the file, all with TLS or all without."""
+        file = (
+            "[WebSocketServer]\nhost=127.0.0.1\nport=1\n[TcpServer]\nport=2\n"
+            "[UnixSocketServer]\nunixSocketFileName=/run/x.sock\n"
+        )
+        tail = f"interface=127.0.0.1:backlog={BACKLOG}"
+        self.assertEqual(
+            self.descriptions(self.configured(file=file)),
+            [
+                (f"tcp:1:{tail}", True, True),
+                (f"tcp:2:{tail}", False, True),
+                ("unix:/run/x.sock", False, False),
+            ],
+        )
+        self.assertEqual(
+            self.descriptions(self.configured(file=file + "[SSL]\nenabled=false\n")),
+            [
+                (f"tcp:1:{tail}", True, False),
+                (f"tcp:2:{tail}", False, False),
+                ("unix:/run/x.sock", False, False),
+            ],
+        )
+
+    def test_unixSocketPath(self) -> None:
+        """A path may hold what means something in a description."""
+        for path in ("/run/a:b.sock", "/run/a\\b.sock", "/run/a=b.sock", "/run/mode=777", "/run/ä"):
+            listener = self.configured(
+                file=f"[UnixSocketServer]\nunixSocketFileName={path}\n"
+            ).listeners[1]
+            self.assertTrue(listener.isLocal)
+            reactor = MemoryReactorClock()
+            listener.endpoint(reactor).listen(Factory())
+            self.assertEqual(reactor.unixServers[0][0], path)
+
+    def test_timing(self) -> None:
+        """Milliseconds become seconds; the lower limit of a call counts."""
+        keys = {
+            "tlsHandshakeTimeout": "tlsHandshake",
+            "webSocketHandshakeTimeout": "webSocketHandshake",
+            "inactiveTimeout": "inactive",
+            "aloneTimeout": "alone",
+            "notificationGap": "notificationGap",
+            "pingInterval": "ping",
+            "pingTimeout": "pingAnswer",
+            "closeTimeout": "close",
+        }
+        for number, (key, name) in enumerate(keys.items(), 1):
+            timing = self.configured("--set", f"ProxyServer.{key}={number}").timing
+            self.assertEqual(getattr(timing, name), number / 1000)
+        for authentication, call, expected in ((2000, 1000, 1), (1000, 2000, 1)):
+            timing = self.configured(
+                "--set",
+                f"ProxyServer.authenticationTimeout={authentication}",
+                "--set",
+                f"ProxyServer.jsonRpcTimeout={call}",
+            ).timing
+            self.assertEqual(timing.authentication, expected)
+
+    def bounds(self, **limits: str) -> tuple[Bounds, list[str]]:
+        """Return the bounds and the warnings that these limits amount to."""
+        options = [f"--set=Limits.{name}={value}" for name, value in limits.items()]
+        configured = self.configured(*options)
+        return configured.bounds, list(configured.warnings)
+
+    def test_bounds(self) -> None:
+        """Each limit has its bound."""
+        bounds, warnings = self.bounds(
+            maxConnections="10",
+            maxUnauthenticated="9",
+            maxConnectionsPerAddress="8",
+            maxUnauthenticatedPerAddress="7",
+            attemptsPerSecondPerAddress="6",
+            exemptNetworks="10.0.0.0/8",
+        )
+        self.assertEqual(bounds, Bounds(10, 9, 8, 7, 6, (ipaddress.ip_network("10.0.0.0/8"),)))
+        self.assertEqual(warnings, [])
+
+    def test_boundsThatDependOnEachOther(self) -> None:
+        """Half of the connections may be unauthenticated; none remains none."""
+        self.assertEqual(self.bounds(maxConnections="11")[0].unauthenticated, 5)
+        bounds = self.bounds(maxConnections="0")[0]
+        self.assertEqual(bounds.connections, 0)
+        self.assertEqual(bounds.unauthenticated, (FILES - RESERVED_FILES) // 2)
+        self.assertEqual(self.bounds(maxUnauthenticated="0")[0].unauthenticated, 0)
+
+    def test_moreThanTheFileLimit(self) -> None:
+        """A promise that cannot be kept is told."""
+        bounds, warnings = self.bounds(maxConnections=str(FILES))
+        self.assertEqual(bounds.connections, FILES)
+        (warning,) = warnings
+        self.assertIn(str(FILES - RESERVED_FILES), warning)
+        self.assertEqual(self.bounds(maxConnections=str(FILES - RESERVED_FILES))[1], [])
+
+    def test_tinyFileLimit(self) -> None:
+        """However few files there may be, no limit becomes none by accident."""
+        self.patch(configuration, "raiseFileLimit", lambda: 10)
+        self.assertEqual(self.configured().bounds.connections, 1)
+
+    def test_credentials(self) -> None:
+        """The first line of the file is the password."""
+        path = self.write(" s:cret €\nsecond line\n")
+        file = f"[Authentication]\nserver=http://a\nclientId=me\nclientSecretFile={path}\n"
+        self.assertEqual(self.configured(file=file).credentials, ("me", "s:cret €"))
+
+    def test_pairingBySubject(self) -> None:
+        """Only an authentication server can name accounts, so nothing else may let in."""
+        option = ("--set", "Authentication.pairing=subject")
+        server = ("--server", "http://a")
+        self.configured(*option, *server)
+        for more in ((), ("--token", "x"), ("--accept-any-token",)):
+            self.assertIn("subject", self.assertMistake(*option, *more))
+        for more in (("--token", "x"), ("--accept-any-token",)):
+            self.assertIn("subject", self.assertMistake(*option, *server, *more))
+
+    def test_cppServer(self) -> None:
+        """A file of the C++ server is all that is needed."""
+        path = self.certificate()
+        file = CPP_SERVER.replace("/etc/ssl/certs/ssl-cert-snakeoil.pem", path).replace(
+            "/etc/ssl/private/ssl-cert-snakeoil.key", path
+        )
+        configured = self.configured("--server", "https://a.example/", file=file)
+        self.assertEqual(len(configured.listeners), 3)
+        self.assertEqual(configured.logFile, "/var/log/nymea-remoteproxy.log")
+        self.assertTrue(any("[AWS]" in warning for warning in configured.warnings))
+
+    def test_cppServerWithoutTls(self) -> None:
+        """The C++ server does not look at the certificate when TLS is off, so it may be missing."""
+        file = CPP_SERVER.replace("enabled=true", "enabled=false").replace("/etc/ssl/", "/none/")
+        configured = self.configured("--server", "https://a.example/", file=file)
+        self.assertEqual({listener.secure for listener in configured.listeners}, {False})
+
+    def test_notInBackground(self) -> None:
+        """Nobody would see a generated token there."""
+        options = Options()
+        options.parent = {"nodaemon": False}
+        mistake = self.assertRaises(SystemExit, options.parseOptions, [])
+        self.assertIn("background", str(mistake.code))
+        for arguments in (["--token", "x"], ["--server", "http://a"], ["--accept-any-token"]):
+            options = Options()
+            options.parent = {"nodaemon": False}
+            options.parseOptions(arguments)
+        options = Options()
+        options.parent = {"nodaemon": True}
+        options.parseOptions([])
+        self.assertIsNotNone(options.configuration.generatedToken)
+
+
+class AcceptAnyTokenTests(ConfigurationCase):
+    """Everybody is let in: only for tests on one machine."""
+
+    def test_local(self) -> None:
+        """Loopback addresses and Unix sockets."""
+        for description in (
+            "tcp:1:interface=127.0.0.1",
+            "tcp:1:interface=127.1.2.3:backlog=5",
+            "tcp:1:interface=\\:\\:1",
+            "tcp6:1:interface=\\:\\:1",
+            "ssl:1:interface=127.0.0.1",
+            "tls:tcp:1:interface=127.0.0.1",
+            "unix:/run/x",
+            "tls:unix:/run/x:mode=660",
+        ):
+            for option in ("--websocket", "--stream"):
+                self.configured("--accept-any-token", option, description)
+
+    def test_strangers(self) -> None:
+        """Everything else is refused, and named."""
+        for description in (
+            "tcp:1",
+            "tcp:1:interface=0.0.0.0",
+            "tcp:1:interface=",
+            "tcp:1:interface=192.0.2.1",
+            "tcp:1:interface=\\:\\:",
+            "tcp:1:interface=\\:\\:ffff\\:192.0.2.1",
+            "tcp:1:interface=localhost.example.com",
+            "tcp6:1",
+            "ssl:1",
+            "tls:tcp:1",
+            "systemd:domain=INET:index=0",
+            "haproxy:tcp:1:interface=127.0.0.1",
+            "fd:3",
+        ):
+            for option in ("--websocket", "--stream"):
+                text = self.assertMistake("--accept-any-token", option, description)
+                self.assertIn("--accept-any-token", text)
+                self.assertIn(f'"{description}"', text)
+
+    def test_oneOfMany(self) -> None:
+        """One listener for strangers is enough."""
+        self.assertMistake("--accept-any-token", "--websocket", "unix:/run/x", "--stream", "tcp:1")
+        self.assertMistake("--accept-any-token", file="[TcpServer]\nhost=0.0.0.0\nport=1\n")
+        self.assertMistake("--accept-any-token", "--host", "0.0.0.0")
+        self.assertMistake("--accept-any-token", "--certificate", self.certificate())
+
+    def test_twoInterfaces(self) -> None:
+        """Of an argument given twice Twisted takes the last, so that one decides."""
+        self.assertMistake(
+            "--accept-any-token",
+            "--websocket",
+            "tcp:1:interface=127.0.0.1:interface=0.0.0.0",
+        )
+
+
+class MistakeTests(ConfigurationCase):
+    """Whatever the operator does wrong is told in one line."""
+
+    def test_commandLine(self) -> None:
+        """Options that do not exist, miss their value, or have a wrong one."""
+        for arguments, word in (
+            (("--nonsense",), "nonsense"),
+            (("-x",), "x"),
+            (("--port",), "port"),
+            (("--accept-any-token=1",), "accept-any-token"),
+            (("positional",), "arguments"),
+            (("-p", "https"), "https"),
+            (("-p", "65536"), "65536"),
+            (("-s", "ftp://a"), "ftp://a"),
+            (("--set", "x"), "SECTION.KEY=VALUE"),
+            (("--set", "ProxyServer.nam=x"), "name"),
+            (("--set", "Proxyserver.name=x"), "[ProxyServer]"),
+            (("--token", ""), "empty"),
+            (("--tunnelproxy",), "tunnelproxy"),
+        ):
+            self.assertIn(word, self.assertMistake(*arguments))
+
+    def test_files(self) -> None:
+        """Files that are missing or hold something else."""
+        missing = os.path.abspath(self.mktemp())
+        notUtf8 = self.write(b"\xff\n")
+        empty = self.write("# nothing\n")
+        certificate = self.certificate()
+        for arguments, path, word in (
+            (("-C", missing), missing, "No such file"),
+            (("-C", notUtf8), notUtf8, "UTF-8"),
+            (("--token-file", missing), missing, "No such file"),
+            (("--token-file", notUtf8), notUtf8, "UTF-8"),
+            (("--token-file", empty), empty, "no token"),
+            (("--token-file", "/"), "/", "directory"),
+            (("-c", missing), missing, "No such file"),
+            (("-c", empty), empty, "no PEM certificate"),
+            (("-c", certificate, "-k", missing), missing, "No such file"),
+            (("--stream", f"ssl:1:privateKey={missing}"), missing, "No such file"),
+        ):
+            text = self.assertMistake(*arguments)
+            self.assertIn(path, text)
+            self.assertIn(word, text)
+
+    def test_broken(self) -> None:
+        """Also when the parser's own message has several lines."""
+        self.assertIn("broken", self.assertMistake(file="[a\nb\n\x00c"))
+        self.assertIn("broken", self.assertMistake(file="[SSL]\nx\ny\n"))
+
+    def test_stateDirectory(self) -> None:
+        """No place for our own certificate."""
+        self.state.write_bytes(b"")
+        self.assertIn("--certificate", self.assertMistake())
+
+    def test_keyWithoutCertificate(self) -> None:
+        """It would not be used."""
+        self.assertIn("no certificate", self.assertMistake("-k", self.certificate()))
+
+    def test_credentials(self) -> None:
+        """User and password go together, and the password must be readable."""
+        path = self.write("secret\n")
+        missing = os.path.abspath(self.mktemp())
+        user, file = "Authentication.clientId", "Authentication.clientSecretFile"
+        self.assertIn("clientSecretFile", self.assertMistake("--set", f"{user}=me"))
+        self.assertIn("clientId", self.assertMistake("--set", f"{file}={path}"))
+        for wrong, word in ((missing, "No such file"), (self.write(b"\xff"), "UTF-8")):
+            text = self.assertMistake("--set", f"{user}=me", "--set", f"{file}={wrong}")
+            self.assertIn(wrong, text)
+            self.assertIn(word, text)
+
+    def test_tokenThatIsNoText(self) -> None:
+        """An argument that is not UTF-8 (Python marks the bytes) can be no client's token."""
+        self.assertMistake("--token", os.fsdecode(b"caf\xe9"))
+
+    def test_nulInAPath(self) -> None:
+        """No file can be called so."""
+        for name in ("SSL.certificate", "Authentication.tokenFile"):
+            section, _, key = name.partition(".")
+            self.assertMistake(file=f"[{section}]\n{key}=/a\0b\n")
+
+    def test_secretsAreNotTold(self) -> None:
+        """No text quotes a token or a password."""
+        path = self.write("sesame\n")
+        for arguments in (
+            ("--token", "sesame", "-p", "x"),
+            ("--token", "sesame", "--accept-any-token", "--host", "0.0.0.0"),
+            ("--set", f"Authentication.clientSecretFile={path}"),
+        ):
+            self.assertNotIn("sesame", self.assertMistake(*arguments))
+
+    def test_listening(self) -> None:
+        """What only Twisted or the system can find wrong ends in one line, too."""
+        for description in (
+            "",
+            "nonsense:1",
+            "tcp",
+            "tcp:",
+            "tcp:port",
+            "tcp:70000:interface=127.0.0.1",
+            "tcp:-1:interface=127.0.0.1",
+            "tcp:1:colour=red",
+            "tcp:0:interface=192.0.2.1",
+            "tcp:0:interface=no address",
+            "unix:/nonexistent/x.sock",
+            "unix:/tmp/" + "x" * 200,
+            "systemd:domain=INET:index=7",
+            "haproxy:nonsense:1",
+            "tls:nonsense:1",
+        ):
+            options = Options()
+            try:
+                options.parseOptions(["--token", "x", "--websocket", description])
+                service = ProxyService(globalReactor, options.configuration)
+                service.privilegedStartService()
+            except SystemExit as mistake:
+                assert isinstance(mistake.code, str)
+                self.assertNotIn("\n", mistake.code)
+            else:
+                self.fail(f"it listens on {description!r}")
+
+    def test_raisedByTheParts(self) -> None:
+        """Who calls `configure` gets errors of its own kinds."""
+        given_ = Settings()
+        self.assertRaises(SettingsError, configure, given_, tokens=[""])
+        self.assertRaises(
+            ListenerError, configure, given_, webSockets=["tcp:1"], acceptAnyToken=True
+        )
+        given_.set("SSL.certificate", "/")
+        self.assertRaises(CertificateError, configure, given_)
+
+    @PROPERTY
+    @given(
+        st.lists(
+            st.sampled_from(["-p", "--set", "--host", "-s", "--token", "--stream", "-v", "x"])
+            | st.text(st.characters(blacklist_categories=("Cs",)), max_size=12),
+            max_size=5,
+        )
+    )
+    def test_anyArguments(self, arguments: list[str]) -> None:
+        """Whatever is written, it is a configuration or a SystemExit."""
+        output = io.StringIO()
+        stdout, sys.stdout = sys.stdout, output
+        try:
+            options = Options()
+            options.parseOptions(arguments)
+            self.assertTrue(options.configuration.listeners)
+        except SystemExit as ended:
+            self.assertNotIn("\n", str(ended.code))
+        finally:
+            sys.stdout = stdout
+
+
+class TcpDescriptionTests(SynchronousTestCase):
+    """The description of a TCP listener."""
+
+    def interface(self, host: str) -> str:
+        """Return the interface that Twisted listens on, in the end."""
+        reactor = MemoryReactorClock()
+        parseListener(tcpDescription(host, 7), True).endpoint(reactor).listen(Factory())
+        (port, _, backlog, interface) = reactor.tcpServers[0]
+        self.assertEqual((port, backlog), (7, BACKLOG))
+        address: str = interface
+        return address
+
+    def test_host(self) -> None:
+        """An address of either kind."""
+        for host in ("127.0.0.1", "::1", "fe80::1%eth0", "2001:db8::1"):
+            self.assertEqual(self.interface(host), host)
+
+    def test_everyInterface(self) -> None:
+        """With IPv6 where there is any."""
+        self.patch(listeners, "_hasIPv6", lambda: True)
+        self.assertEqual(self.interface(""), "::")
+        self.patch(listeners, "_hasIPv6", lambda: False)
+        self.assertEqual(self.interface(""), "0.0.0.0")
+
+    def test_hasIPv6(self) -> None:
+        """It is tried out."""
+        bound: list[object] = []
+
+        class Socket:
+            def __init__(self, family: int, kind: int) -> None:
+                bound.append(family)
+
+            def __enter__(self) -> Socket:
+                return self
+
+            def __exit__(self, *details: object) -> None:
+                bound.append("closed")
+
+            def bind(self, address: tuple[str, int]) -> None:
+                bound.append(address)
+
+        self.patch(socket, "socket", Socket)
+        self.assertTrue(listeners._hasIPv6())
+        self.assertEqual(bound, [socket.AF_INET6, ("::", 0), "closed"])
+
+        def fails(*details: Any) -> None:
+            raise OSError("Address family not supported by protocol")
+
+        self.patch(Socket, "bind", fails)
+        self.assertFalse(listeners._hasIPv6())
+        self.patch(socket, "socket", fails)
+        self.assertFalse(listeners._hasIPv6())
+
+
+class ListenerTests(SynchronousTestCase):
+    """Reading descriptions."""
+
+    def assertRead(self, description: str, plain: str, **expected: Any) -> None:
+        """It is read so, for both kinds of clients."""
+        for webSocket in (False, True):
+            self.assertEqual(
+                parseListener(description, webSocket),
+                Listener(description, plain, webSocket, **expected),
+            )
+
+    def test_plain(self) -> None:
+        """What Twisted knows stays as it is."""
+        for description in (
+            "tcp:2212",
+            "tcp:port=2212:interface=\\:\\:1",
+            "unix:/run/x\\:y:mode=660",
+            "systemd:domain=INET:name=web",
+        ):
+            self.assertRead(description, description)
+
+    def test_tls(self) -> None:
+        """tls: before any of them."""
+        self.assertRead("tls:tcp:1", "tcp:1", secure=True)
+        self.assertRead("tls:unix:/run/x", "unix:/run/x", secure=True)
+        self.assertRead(
+            "tls:systemd:domain=INET:index=0", "systemd:domain=INET:index=0", secure=True
+        )
+
+    def test_ssl(self) -> None:
+        """ssl: is TCP with our TLS; without a key it takes the server's certificate."""
+        self.assertRead("ssl:1", "tcp:1", secure=True)
+        self.assertRead(
+            "ssl:port=1:interface=\\:\\:1:backlog=3",
+            "tcp:port=1:interface=\\:\\:1:backlog=3",
+            secure=True,
+        )
+
+    def test_sslWithFiles(self) -> None:
+        """A certificate of its own; the key's file may hold it."""
+        self.assertRead(
+            "ssl:1:privateKey=/k.pem",
+            "tcp:1",
+            secure=True,
+            files=CertificateFiles("/k.pem", "/k.pem"),
+        )
+        self.assertRead(
+            "ssl:1:privateKey=/k\\:1.pem:certKey=/c\\\\.pem:extraCertChain=/x=y.pem:interface=::",
+            "tcp:1:interface=::",
+            secure=True,
+            files=CertificateFiles("/c\\.pem", "/k:1.pem", "/x=y.pem"),
+        )
+
+    def test_sslMistakes(self) -> None:
+        """A certificate without a key, and what would weaken TLS."""
+        for description, word in (
+            ("ssl:1:certKey=/c.pem", "privateKey"),
+            ("ssl:1:extraCertChain=/c.pem", "privateKey"),
+            ("ssl:1:sslmethod=SSLv3_METHOD", "sslmethod"),
+            ("ssl:1:dhParameters=/d.pem:privateKey=/k.pem", "dhParameters"),
+        ):
+            error = self.assertRaises(ListenerError, parseListener, description, True)
+            self.assertIn(word, str(error))
+            self.assertIn(description, str(error))
+
+    def test_haproxy(self) -> None:
+        """A reverse proxy tells the client's address, in the clear before TLS."""
+        self.assertRead("haproxy:tcp:1", "haproxy:tcp:1", behindProxy=True)
+        self.assertRead("haproxy:unix:/run/x", "haproxy:unix:/run/x", behindProxy=True)
+        self.assertRead("haproxy:tls:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+        self.assertRead("haproxy:ssl:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+
+    def test_haproxyWithinTls(self) -> None:
+        """On the wire there is but one order, whichever way round it is written."""
+        self.assertRead("tls:haproxy:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+
+    def test_positionalInterface(self) -> None:
+        """Twisted takes the interface without its name, too."""
+        self.assertTrue(parseListener("tcp:1:127.0.0.1", True).isLocal)
+        self.assertFalse(parseListener("tcp:1:192.0.2.1", True).isLocal)
+
+    def test_endpoints(self) -> None:
+        """What is read, Twisted understands."""
+        reactor = MemoryReactorClock()
+        for description in ("tcp:1", "tls:tcp:2", "ssl:3:privateKey=/k", "haproxy:tls:tcp:4"):
+            parseListener(description, True).endpoint(reactor).listen(Factory())
+        self.assertEqual([server[0] for server in reactor.tcpServers], [1, 2, 3, 4])
+        self.assertEqual(reactor.sslServers, [])
+        parseListener("tls:unix:/run/x", True).endpoint(reactor).listen(Factory())
+        self.assertEqual(reactor.unixServers[0][0], "/run/x")
+
+    def test_noEndpoint(self) -> None:
+        """What Twisted does not understand is told in one line, with the description."""
+        for description in ("", "nonsense:1", "tcp", "tcp:x", "tcp:1:a=b", "haproxy:", "tls:"):
+            listener = parseListener(description, True)
+            error = self.assertRaises(ListenerError, listener.endpoint, MemoryReactorClock())
+            self.assertIn(f'"{description}"', str(error))
+            self.assertNotIn("\n", str(error))
+            self.assertFalse(str(error).rstrip().endswith(":"), "it says why")

@@ -1,0 +1,289 @@
+"""Owns the checks of the meeting place and of the tunnel, with legs that only take notes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.rendezvous import IRendezvous, Meeting, PairingRefused, Rendezvous
+from nymearemoteproxy.session import Identity
+from nymearemoteproxy.tunnel import ILeg, Tunnel
+
+KEY, OTHER_KEY = b"key", b"other key"
+ANNA = Identity("Anna", "{11111111-2222-3333-4444-55555555aaaa}")
+BERT = Identity("Bert", "{11111111-2222-3333-4444-55555555bbbb}")
+NOBODY = Identity()
+
+
+@implementer(ILeg)
+class FakeLeg:
+    """A leg that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.whenFinished: Callable[[], object] | None = None
+
+    def open(self, tunnel: Tunnel, partner: ILeg) -> None:
+        self.told.append(("open", tunnel, partner))
+
+    def sendBytes(self, data: bytes) -> None:
+        self.told.append(data)
+
+    def sendPieces(self, pieces: list[Piece]) -> None:
+        self.told.append(pieces)
+
+    def pauseReading(self) -> None:
+        self.told.append("pauseReading")
+
+    def resumeReading(self) -> None:
+        self.told.append("resumeReading")
+
+    def finish(self, outcome: Outcome) -> None:
+        self.told.append(outcome)
+        if self.whenFinished is not None:
+            self.whenFinished()
+
+    def partnerLost(self) -> None:
+        self.told.append("partnerLost")
+
+
+class RendezvousTests(SynchronousTestCase):
+    """Who meets whom."""
+
+    def setUp(self) -> None:
+        self.rendezvous = Rendezvous()
+
+    def assertCounts(self, waiting: int, tunnels: int) -> None:
+        """So many wait, so many tunnels are up."""
+        self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (waiting, tunnels))
+
+    def assertRefused(self, joined: Deferred[Meeting], outcome: Outcome) -> None:
+        """There was no place."""
+        refusal = self.failureResultOf(joined, PairingRefused).value
+        self.assertIs(refusal.outcome, outcome)
+        self.assertEqual(str(refusal), outcome.label)
+
+    def tunnel(self, key: bytes = KEY) -> Tunnel:
+        """Return a tunnel that is up, its legs attached."""
+        self.rendezvous.join(key, NOBODY)
+        tunnel = self.successResultOf(self.rendezvous.join(key, NOBODY)).tunnel
+        tunnel.attach(FakeLeg())
+        tunnel.attach(FakeLeg())
+        return tunnel
+
+    def test_interface(self) -> None:
+        """It provides what it says."""
+        self.assertTrue(verifyObject(IRendezvous, self.rendezvous))
+
+    def test_meeting(self) -> None:
+        """The first waits, the second does not; each learns of the other, and of one tunnel."""
+        first = self.rendezvous.join(KEY, ANNA)
+        self.assertNoResult(first)
+        self.assertCounts(1, 0)
+        second = self.successResultOf(self.rendezvous.join(KEY, BERT))
+        meeting = self.successResultOf(first)
+        self.assertEqual((meeting.partner, second.partner), (BERT, ANNA))
+        self.assertIs(meeting.tunnel, second.tunnel)
+        self.assertCounts(0, 1)
+
+    def test_keysDiffer(self) -> None:
+        """Who has another key waits elsewhere."""
+        first = self.rendezvous.join(KEY, ANNA)
+        other = self.rendezvous.join(OTHER_KEY, BERT)
+        self.assertNoResult(first)
+        self.assertNoResult(other)
+        self.assertCounts(2, 0)
+        self.successResultOf(self.rendezvous.join(OTHER_KEY, NOBODY))
+        self.assertNoResult(first)
+        self.assertCounts(1, 1)
+
+    def test_tunnelExists(self) -> None:
+        """A third one is refused, and the tunnel is not disturbed."""
+        tunnel = self.tunnel()
+        self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
+        self.assertCounts(0, 1)
+        for leg in tunnel._legs:
+            self.assertEqual(len(leg.told), 1)  # type: ignore[attr-defined]
+
+    def test_afterTheTunnel(self) -> None:
+        """Once the tunnel is no longer up its key is free: the next one waits, as before."""
+        for end in (Tunnel.ended, Tunnel.lost):
+            tunnel = self.tunnel()
+            end(tunnel, tunnel._legs[0])
+            self.assertCounts(0, 0)
+            first = self.rendezvous.join(KEY, ANNA)
+            self.assertNoResult(first)
+            second = self.successResultOf(self.rendezvous.join(KEY, BERT))
+            self.assertIsNot(second.tunnel, tunnel)
+            end(tunnel, tunnel._legs[1])  # the old one's other side
+            self.assertCounts(0, 1)
+            second.tunnel.attach(FakeLeg())
+            second.tunnel.attach(FakeLeg())
+            second.tunnel.lost(second.tunnel._legs[0])
+
+    def test_duplicateUuid(self) -> None:
+        """Who meets itself would loop: both are refused, and the place is free again."""
+        for one, two in (
+            (ANNA.uuid, ANNA.uuid),
+            (ANNA.uuid, ANNA.uuid.strip("{}")),
+            (ANNA.uuid.upper(), ANNA.uuid),
+        ):
+            first = self.rendezvous.join(KEY, Identity("one", one))
+            second = self.rendezvous.join(KEY, Identity("two", two))
+            self.assertRefused(first, Outcome.DUPLICATE_UUID)
+            self.assertRefused(second, Outcome.DUPLICATE_UUID)
+            self.assertCounts(0, 0)
+
+    def test_sameName(self) -> None:
+        """Names need not differ."""
+        self.rendezvous.join(KEY, Identity("Phone", ANNA.uuid))
+        self.successResultOf(self.rendezvous.join(KEY, Identity("Phone", BERT.uuid)))
+
+    def test_firstApi(self) -> None:
+        """Clients of the first API have no uuid, which is nobody's duplicate."""
+        for one, two in ((NOBODY, NOBODY), (NOBODY, ANNA), (ANNA, NOBODY)):
+            rendezvous = Rendezvous()
+            first = rendezvous.join(KEY, one)
+            self.assertIs(self.successResultOf(rendezvous.join(KEY, two)).partner, one)
+            self.assertIs(self.successResultOf(first).partner, two)
+
+    def test_firstApiMeetsOddUuid(self) -> None:
+        """Whatever a client of API 0.3 calls its uuid, it is none of the first API's."""
+        self.rendezvous.join(KEY, NOBODY)
+        self.successResultOf(self.rendezvous.join(KEY, Identity("odd", "{}")))
+
+    def test_cancelled(self) -> None:
+        """Who gives up frees its place at once, and only its own."""
+        first = self.rendezvous.join(KEY, ANNA)
+        other = self.rendezvous.join(OTHER_KEY, ANNA)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertCounts(1, 0)
+        self.assertNoResult(self.rendezvous.join(KEY, BERT))
+        self.assertNoResult(other)
+        self.assertCounts(2, 0)
+
+    def test_cancelledTooLate(self) -> None:
+        """Once paired there is nothing to give up."""
+        first = self.rendezvous.join(KEY, ANNA)
+        second = self.rendezvous.join(KEY, BERT)
+        third = self.rendezvous.join(KEY, BERT)
+        for joined in (first, second, third):
+            joined.cancel()
+        self.assertRefused(third, Outcome.TUNNEL_EXISTS)
+        self.assertCounts(0, 1)
+
+    def test_thirdWhileTheFirstLearns(self) -> None:
+        """In the very moment of pairing the tunnel is up already for everybody else."""
+        refused: list[Deferred[Meeting]] = []
+        first = self.rendezvous.join(KEY, ANNA)
+        first.addCallback(lambda _: refused.append(self.rendezvous.join(KEY, ANNA)))
+        self.rendezvous.join(KEY, BERT)
+        self.assertRefused(refused[0], Outcome.TUNNEL_EXISTS)
+
+    def test_rejoinWhenRefused(self) -> None:
+        """Who is refused as a duplicate may come back at once, under its key."""
+        again: list[Deferred[Meeting]] = []
+        first = self.rendezvous.join(KEY, ANNA)
+        first.addErrback(lambda _: again.append(self.rendezvous.join(KEY, ANNA)))
+        self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.DUPLICATE_UUID)
+        self.assertNoResult(again[0])
+        self.assertCounts(1, 0)
+
+
+class TunnelTests(SynchronousTestCase):
+    """How a tunnel begins and ends."""
+
+    def setUp(self) -> None:
+        self.released = 0
+        self.tunnel = Tunnel(self.release)
+        self.first, self.second = FakeLeg(), FakeLeg()
+
+    def release(self) -> None:
+        """Count how often the key is given back."""
+        self.released += 1
+
+    def attach(self) -> None:
+        """Attach both, and forget what they were told of it."""
+        for leg in (self.first, self.second):
+            self.tunnel.attach(leg)
+        for leg in (self.first, self.second):
+            leg.told.clear()
+
+    def test_attach(self) -> None:
+        """With the second leg both are opened, each towards the other."""
+        self.tunnel.attach(self.first)
+        self.assertEqual(self.first.told, [])
+        self.tunnel.attach(self.second)
+        self.assertEqual(self.first.told, [("open", self.tunnel, self.second)])
+        self.assertEqual(self.second.told, [("open", self.tunnel, self.first)])
+        self.assertEqual(self.released, 0)
+
+    def test_ended(self) -> None:
+        """The other side is told that nothing more comes, once; the key is free at once."""
+        self.attach()
+        for _ in range(2):
+            self.tunnel.ended(self.first)
+            self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT])
+            self.assertEqual(self.first.told, [])
+            self.assertEqual(self.released, 1)
+
+    def test_outcome(self) -> None:
+        """The other side can be told another reason."""
+        self.attach()
+        self.tunnel.ended(self.second, Outcome.INTERNAL_ERROR)
+        self.assertEqual(self.first.told, [Outcome.INTERNAL_ERROR])
+
+    def test_lost(self) -> None:
+        """Who is lost can neither send nor take: the other side is told both."""
+        self.attach()
+        self.tunnel.lost(self.first)
+        self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.first.told, [])
+        self.assertEqual(self.released, 1)
+
+    def test_lostAfterEnded(self) -> None:
+        """The end is told once, the loss when it comes."""
+        self.attach()
+        self.tunnel.ended(self.first)
+        self.tunnel.lost(self.first)
+        self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.released, 1)
+
+    def test_everyOrder(self) -> None:
+        """In every order of events each side is finished once at most, and the key given once."""
+        events = list(itertools.product(("ended", "lost"), (0, 1)))
+        for length in range(1, 5):
+            for order in itertools.product(events, repeat=length):
+                self.setUp()
+                self.attach()
+                legs = (self.first, self.second)
+                for name, place in order:
+                    getattr(self.tunnel, name)(legs[place])
+                self.assertEqual(self.released, 1, order)
+                for place, leg in enumerate(legs):
+                    other = 1 - place
+                    finished = leg.told.count(Outcome.PARTNER_LEFT)
+                    self.assertEqual(finished, any(at == other for _, at in order), order)
+                    lost = "partnerLost" in leg.told
+                    self.assertEqual(lost, ("lost", other) in order, order)
+                    if lost and finished:
+                        self.assertLess(
+                            leg.told.index(Outcome.PARTNER_LEFT), leg.told.index("partnerLost")
+                        )
+
+    def test_finishEndsTheOther(self) -> None:
+        """A leg may end within being told of the other's end: nobody is told twice."""
+        self.attach()
+        self.second.whenFinished = lambda: self.tunnel.lost(self.second)
+        self.tunnel.lost(self.first)
+        self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.first.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.released, 1)

@@ -1,0 +1,431 @@
+"""Owns the checks of the settings: their values, the INI file, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.settings import NOT_YET, RETIRED, SETTINGS, Settings, SettingsError
+
+PROPERTY = settings(max_examples=100, deadline=None, database=None)
+
+CPP_SERVER = """\
+[ProxyServer]
+name=nymea-remoteproxy
+writeLogs=true
+logFile=/var/log/nymea-remoteproxy.log
+logEngineEnabled=false
+monitorSocket=/tmp/nymea-remoteproxy-monitor.sock
+jsonRpcTimeout=10000
+authenticationTimeout=9000
+inactiveTimeout=7000
+aloneTimeout=6000
+
+[AWS]
+region=eu-west-1
+authorizerLambdaFunction=system-services-authorizer-dev-checkToken
+awsCredentialsUrl=http://169.254.169.254/latest/meta-data/iam/security-credentials/EC2-Role
+
+[SSL]
+enabled=true
+certificate=/etc/ssl/certs/ssl-cert-snakeoil.pem
+certificateKey=/etc/ssl/private/ssl-cert-snakeoil.key
+certificateChain=
+
+[WebSocketServer]
+host=127.0.0.1
+port=1212
+
+[TcpServer]
+host=127.0.0.1
+port=1213
+
+[UnixSocketServer]
+unixSocketFileName=/run/nymea-remoteproxy.sock
+
+[WebSocketServerTunnelProxy]
+host=127.0.0.1
+port=2212
+
+[TcpServerTunnelProxy]
+host=127.0.0.1
+port=2213
+"""
+
+
+def asText(value: Any) -> str:
+    """Write a value as the file would."""
+    if isinstance(value, tuple):
+        return ", ".join(str(network) for network in value)
+    return str(value)
+
+
+class SettingsCase(SynchronousTestCase):
+    """Helpers for the checks of settings."""
+
+    def setUp(self) -> None:
+        self.settings = Settings()
+
+    def write(self, content: str | bytes) -> str:
+        """Write a file, return its path."""
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def load(self, content: str | bytes) -> Settings:
+        """Load a file with this content."""
+        self.settings.load(self.write(content))
+        return self.settings
+
+    def assertFails(self, act: Any, *arguments: str) -> str:
+        """The operator is told in one line; return it."""
+        text = str(self.assertRaises(SettingsError, act, *arguments))
+        self.assertNotIn("\n", text)
+        return text
+
+
+class DeclarationTests(SettingsCase):
+    """The declarations themselves."""
+
+    def test_defaults(self) -> None:
+        """The defaults of the contract."""
+        for name, expected in {
+            "ProxyServer.tlsHandshakeTimeout": 5000,
+            "ProxyServer.webSocketHandshakeTimeout": 5000,
+            "ProxyServer.inactiveTimeout": 8000,
+            "ProxyServer.authenticationTimeout": 8000,
+            "ProxyServer.aloneTimeout": 8000,
+            "ProxyServer.notificationGap": 20,
+            "ProxyServer.pingInterval": 30000,
+            "ProxyServer.pingTimeout": 10000,
+            "WebSocketServer.port": 2212,
+            "Limits.maxControlMessageSize": 10 * 1024,
+            "Limits.exemptNetworks": (
+                ipaddress.ip_network("127.0.0.0/8"),
+                ipaddress.ip_network("::1"),
+            ),
+        }.items():
+            self.assertEqual(self.settings[name], expected, name)
+            self.assertFalse(self.settings.isGiven(name))
+
+    def test_defaultsCanBeWritten(self) -> None:
+        """Every default, written into a file, gives the same value."""
+        for setting in SETTINGS:
+            if setting.default is not None:
+                self.settings.set(setting.name, asText(setting.default))
+                self.assertTrue(self.settings.isGiven(setting.name))
+                self.assertEqual(self.settings[setting.name], setting.default, setting.name)
+
+    def test_described(self) -> None:
+        """Every setting says what it means and what to write; names are unique."""
+        names = [setting.name for setting in SETTINGS]
+        self.assertEqual(len(set(names)), len(names))
+        for setting in SETTINGS:
+            self.assertTrue(setting.kind, setting.name)
+            self.assertTrue(setting.meaning.endswith("."), setting.name)
+            if setting.default is None:
+                self.assertIn("Default:", setting.meaning, setting.name)
+        self.assertEqual({*RETIRED, *NOT_YET} & set(names), set())
+
+    def test_unknownName(self) -> None:
+        """Asking for what was never declared is a fault of the program."""
+        self.assertRaises(KeyError, self.settings.__getitem__, "ProxyServer.nonsense")
+
+
+class ValueTests(SettingsCase):
+    """The kinds of values."""
+
+    def assertValues(self, name: str, **values: Any) -> None:
+        """Each text gives its value."""
+        for text, value in values.items():
+            self.settings.set(name, text)
+            self.assertEqual(self.settings[name], value, text)
+
+    def assertRejected(self, name: str, *texts: str) -> None:
+        """No text is a value; the setting and the text are named, and what to write."""
+        before = self.settings[name]
+        for text in texts:
+            said = self.assertFails(self.settings.set, name, text)
+            section, _, key = name.partition(".")
+            self.assertIn(f"[{section}] {key} cannot be {text.strip()!r}: ", said)
+            self.assertEqual(self.settings[name], before)
+
+    def test_flags(self) -> None:
+        """As INI files spell them, in any case."""
+        true, false = (
+            dict.fromkeys(("true", "True", "yes", "on", "1"), True),
+            dict.fromkeys(("false", "FALSE", "no", "off", "0"), False),
+        )
+        self.assertValues("SSL.enabled", **true, **false)
+        self.assertRejected("SSL.enabled", "", "maybe", "2")
+
+    def test_timeouts(self) -> None:
+        """From a millisecond to a day."""
+        self.assertValues(
+            "ProxyServer.aloneTimeout", **{"1": 1, " 500 ": 500, "86400000": 86400000}
+        )
+        self.assertRejected(
+            "ProxyServer.aloneTimeout", "0", "-1", "86400001", "1.5", "8s", "", "nan", "1e3"
+        )
+
+    def test_timeoutsThatCanBeOff(self) -> None:
+        """Where nothing is a choice, 0 is it."""
+        for key in ("notificationGap", "pingInterval", "shutdownTimeout"):
+            self.assertValues(f"ProxyServer.{key}", **{"0": 0})
+            self.assertRejected(f"ProxyServer.{key}", "-1", "86400001")
+
+    def test_seconds(self) -> None:
+        """Milliseconds for people, seconds for the reactor."""
+        self.assertEqual(self.settings.seconds("ProxyServer.notificationGap"), 0.02)
+        self.settings.set("ProxyServer.aloneTimeout", "1500")
+        self.assertEqual(self.settings.seconds("ProxyServer.aloneTimeout"), 1.5)
+
+    def test_ports(self) -> None:
+        """0 to 65535."""
+        self.assertValues("WebSocketServer.port", **{"0": 0, "65535": 65535})
+        self.assertRejected("WebSocketServer.port", "-1", "65536", "https", "")
+        self.assertIsNone(self.settings["TcpServer.port"])
+
+    def test_limits(self) -> None:
+        """0 is no limit."""
+        self.assertValues("Limits.maxConnections", **{"0": 0, "2147483648": 1 << 31})
+        self.assertRejected("Limits.maxConnections", "-1", "2147483649", "many")
+
+    def test_connections(self) -> None:
+        """At least one question must be possible."""
+        self.assertValues("Authentication.connections", **{"1": 1, "1000": 1000})
+        self.assertRejected("Authentication.connections", "0", "1001")
+
+    def test_choices(self) -> None:
+        """The choices are told."""
+        for name, choices in {
+            "ProxyServer.logFormat": ("text", "json"),
+            "Authentication.request": ("json", "form"),
+            "Authentication.pairing": ("token", "subject"),
+        }.items():
+            for choice in choices:
+                self.assertValues(name, **{choice: choice})
+            self.assertRejected(name, "xml", "", choices[0].upper())
+            said = self.assertFails(self.settings.set, name, "xml")
+            self.assertIn(f"use {choices[0]} or {choices[1]}", said)
+
+    def test_urls(self) -> None:
+        """http and https, with a host; empty means none."""
+        for text in ("", "http://a", "https://a.b:8443/c?d", "http://[::1]:80/"):
+            self.assertValues("Authentication.server", **{text: text})
+        self.assertRejected(
+            "Authentication.server",
+            "ftp://a",
+            "a.b/c",
+            "https://",
+            "http:///path",
+            "http://a:port",
+            "http://a:99999",
+            "http://[",
+            "file:///etc/passwd",
+        )
+
+    def test_networks(self) -> None:
+        """With commas; none at all is a choice."""
+        network = ipaddress.ip_network
+        for text, expected in {
+            "": (),
+            "10.0.0.0/8": (network("10.0.0.0/8"),),
+            "192.0.2.1 , 2001:db8::/32,": (network("192.0.2.1/32"), network("2001:db8::/32")),
+        }.items():
+            self.settings.set("Limits.exemptNetworks", text)
+            self.assertEqual(self.settings["Limits.exemptNetworks"], expected)
+        self.assertRejected("Limits.exemptNetworks", "10.0.0.1/8", "localhost", "::/129")
+
+    def test_white_space(self) -> None:
+        """White space around a text does not belong to it."""
+        self.assertValues("ProxyServer.name", **{"  a name \t": "a name"})
+
+
+class UnknownTests(SettingsCase):
+    """Mistakes are told with the nearest known name."""
+
+    def test_section(self) -> None:
+        """A misspelled section."""
+        said = self.assertFails(self.load, "[ProxyServr]\nname=x\n")
+        self.assertIn("there is no section [ProxyServr]", said)
+        self.assertIn("[ProxyServer]", said)
+        said = self.assertFails(self.settings.set, "Limit.maxConnections", "1")
+        self.assertIn("[Limit]", said)
+        self.assertIn("[Limits]", said)
+
+    def test_emptySection(self) -> None:
+        """Even when nothing is in it."""
+        self.assertIn("[Limtis]", self.assertFails(self.load, "[Limtis]\n"))
+
+    def test_key(self) -> None:
+        """A misspelled key."""
+        said = self.assertFails(self.load, "[ProxyServer]\naloneTimout=1\n")
+        self.assertIn("there is no setting [ProxyServer] aloneTimout", said)
+        self.assertTrue(said.endswith(" aloneTimeout"), said)
+        said = self.assertFails(self.settings.set, "Limits.maxconnections", "1")
+        self.assertTrue(said.endswith(" maxConnections"), said)
+
+    def test_nothingAlike(self) -> None:
+        """Something is always nearest."""
+        self.assertIn("nearest", self.assertFails(self.settings.set, "\0.x", "1"))
+        self.assertIn("nearest", self.assertFails(self.settings.set, "SSL.\0", "1"))
+        self.assertIn("nearest", self.assertFails(self.settings.set, "", "1"))
+
+    def test_defaultSection(self) -> None:
+        """The parser's own section for defaults is none of ours."""
+        self.assertIn("[DEFAULT]", self.assertFails(self.load, "[DEFAULT]\nname=x\n"))
+
+    def test_fileIsNamed(self) -> None:
+        """Whatever is wrong in a file, its name is told."""
+        for content in ("[X]\n", "[SSL]\nx=1\n", "[SSL]\nenabled=x\n", "[DEFAULT]\nx=1\n", "x"):
+            path = self.write(content)
+            self.assertIn(path, self.assertFails(Settings().load, path))
+
+    @PROPERTY
+    @given(st.text(max_size=12), st.text(max_size=12))
+    def test_anyAssignment(self, name: str, value: str) -> None:
+        """Whatever is written after --set, it is set or refused in one line."""
+        for assignment in (f"{name}={value}", f"ProxyServer.{name}={value}", name):
+            with contextlib.suppress(SettingsError):
+                Settings().override(assignment)
+
+
+class RetiredTests(SettingsCase):
+    """What the C++ server had and this one has not."""
+
+    def test_warning(self) -> None:
+        """It is told what is ignored and why, once per section or key."""
+        self.load("[AWS]\nregion=x\nother=y\n[ProxyServer]\nproxyEnabled=true\n")
+        self.assertEqual(
+            self.settings.warnings,
+            [
+                f"[AWS] is ignored: {RETIRED['AWS']}",
+                f"[ProxyServer] proxyEnabled is ignored: {RETIRED['ProxyServer.proxyEnabled']}",
+            ],
+        )
+
+    def test_bySet(self) -> None:
+        """On the command line no less."""
+        self.settings.override("AWS.region=x")
+        self.assertEqual(len(self.settings.warnings), 1)
+        self.assertIn("[AWS]", self.settings.warnings[0])
+        self.assertFalse(self.settings.isGiven("AWS.region"))
+
+    def test_notYet(self) -> None:
+        """What is not there yet is told, too."""
+        for name, why in NOT_YET.items():
+            settings = Settings()
+            settings.set(name if "." in name else f"{name}.port", "1")
+            (warning,) = settings.warnings
+            self.assertIn(why, warning)
+            self.assertIn(f"[{name.partition('.')[0]}]", warning)
+
+
+class OverrideTests(SettingsCase):
+    """SECTION.KEY=VALUE."""
+
+    def test_override(self) -> None:
+        """White space around the name does not matter; an equals sign may be in the value."""
+        self.settings.override("ProxyServer.name=a=b.c")
+        self.assertEqual(self.settings["ProxyServer.name"], "a=b.c")
+        self.settings.override(" ProxyServer.name = d ")
+        self.assertEqual(self.settings["ProxyServer.name"], "d")
+
+    def test_noAssignment(self) -> None:
+        """It is told what to write."""
+        for assignment in ("", "name", "name=x", "ProxyServer.name", "=x", "=a.b"):
+            said = self.assertFails(self.settings.override, assignment)
+            self.assertIn("SECTION.KEY=VALUE", said)
+
+
+class FileTests(SettingsCase):
+    """The INI file."""
+
+    def test_cppServer(self) -> None:
+        """A file of the C++ server loads unchanged; what has no effect is told."""
+        loaded = self.load(CPP_SERVER)
+        for name, expected in {
+            "ProxyServer.name": "nymea-remoteproxy",
+            "ProxyServer.writeLogs": True,
+            "ProxyServer.logFile": "/var/log/nymea-remoteproxy.log",
+            "ProxyServer.jsonRpcTimeout": 10000,
+            "ProxyServer.authenticationTimeout": 9000,
+            "ProxyServer.inactiveTimeout": 7000,
+            "ProxyServer.aloneTimeout": 6000,
+            "SSL.enabled": True,
+            "SSL.certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+            "SSL.certificateKey": "/etc/ssl/private/ssl-cert-snakeoil.key",
+            "SSL.certificateChain": "",
+            "WebSocketServer.host": "127.0.0.1",
+            "WebSocketServer.port": 1212,
+            "TcpServer.host": "127.0.0.1",
+            "TcpServer.port": 1213,
+            "UnixSocketServer.unixSocketFileName": "/run/nymea-remoteproxy.sock",
+        }.items():
+            self.assertEqual(loaded[name], expected, name)
+        said = "\n".join(loaded.warnings)
+        self.assertEqual(said.count("[AWS]"), 1)
+        for section in ("WebSocketServerTunnelProxy", "TcpServerTunnelProxy"):
+            self.assertLessEqual(said.count(f"[{section}]"), 1)
+
+    def test_unixSocketServerTunnelProxy(self) -> None:
+        """The third kind of listener of the tunnel proxy is known, too."""
+        self.load("[UnixSocketServerTunnelProxy]\nunixSocketFileName=/run/x.sock\n")
+
+    def test_comments(self) -> None:
+        """Both kinds at the beginning of a line; within a value they belong to it."""
+        self.load("# a\n; b\n[ProxyServer]\n# c\nname=x # y ; z\n")
+        self.assertEqual(self.settings["ProxyServer.name"], "x # y ; z")
+
+    def test_percent(self) -> None:
+        """A percent sign is one."""
+        self.assertEqual(self.load("[ProxyServer]\nname=100%\n")["ProxyServer.name"], "100%")
+
+    def test_utf8(self) -> None:
+        """The file is UTF-8, whatever the locale."""
+        self.assertEqual(self.load("[ProxyServer]\nname=Küche\n")["ProxyServer.name"], "Küche")
+
+    def test_keysAreCaseSensitive(self) -> None:
+        """As they are in the C++ server's."""
+        self.assertIn("NAME", self.assertFails(self.load, "[ProxyServer]\nNAME=x\n"))
+
+    def test_emptyFile(self) -> None:
+        """Nothing is set."""
+        self.load("")
+        self.assertFalse(any(self.settings.isGiven(setting.name) for setting in SETTINGS))
+
+    def test_broken(self) -> None:
+        """No INI file, or one that contradicts itself."""
+        for content in (
+            "name=x\n",
+            "[ProxyServer]\nname\n",
+            "[ProxyServer\n",
+            "[SSL]\nenabled=1\nenabled=0\n",
+            "[SSL]\n[SSL]\n",
+        ):
+            self.assertIn("is broken", self.assertFails(self.load, content))
+
+    def test_notUtf8(self) -> None:
+        """It is told so."""
+        self.assertIn("not UTF-8", self.assertFails(self.load, b"[ProxyServer]\nname=\xff\n"))
+
+    def test_notReadable(self) -> None:
+        """It is told why."""
+        missing = self.mktemp()
+        said = self.assertFails(self.settings.load, missing)
+        self.assertIn(missing, said)
+        self.assertIn("No such file or directory", said)
+        self.assertIn("Is a directory", self.assertFails(self.settings.load, "/"))
+
+    def test_laterValueWins(self) -> None:
+        """What is set later counts."""
+        self.load("[ProxyServer]\nname=file\n")
+        self.settings.override("ProxyServer.name=set")
+        self.assertEqual(self.settings["ProxyServer.name"], "set")
