@@ -16,6 +16,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
@@ -181,12 +182,22 @@ class ProxyService(Service):
         return Upgrade(proxy, record, self._upgradeFactory)
 
     def _handleSignals(self) -> None:
-        """Have SIGTERM end the process with status 0, also under twistd, and SIGHUP reload."""
-        self._onSignal(signal.SIGTERM, self._reactor.stop)
+        """Have SIGTERM and Ctrl-C end the process with status 0, also under twistd.
+
+        SIGHUP reloads.
+        """
+        self._onSignal(signal.SIGTERM, self._stop)
+        self._onSignal(signal.SIGINT, self._stop)
         self._onSignal(signal.SIGHUP, self.reload)
 
+    def _stop(self) -> None:
+        """Stop the process; asking twice does not hurry it."""
+        if self.running:
+            self._reactor.stop()
+
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:
-        signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
 
     def _showToken(self, token: str) -> None:
         """Show it on the terminal, which is not where the log goes."""
@@ -240,6 +251,7 @@ def startLogging(configuration: Configuration) -> None:
     :raises SystemExit: the file cannot be opened.
     """
     setVerbose(configuration.verbosity > 0)
+    Factory.noisy = False  # one line for every question to an authentication server
     if configuration.logFile is None:
         return
     try:

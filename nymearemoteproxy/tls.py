@@ -105,13 +105,22 @@ def loadCertificate(files: CertificateFiles) -> CertificateOptions:
         acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(FORWARD_SECRET),
     )
     try:
-        options.getContext()
+        context = options.getContext()
     except SSL.Error as error:
         reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
         raise CertificateError(
             f"OpenSSL does not accept the certificate {files.certificate}: {reason}"
         ) from None
+    context.set_alpn_select_callback(_ignoreAlpn)
     return options
+
+
+def _ignoreAlpn(_connection: SSL.Connection, _offered: list[bytes]) -> Any:
+    """Serve clients that offer protocols, as browsers do, without choosing one.
+
+    Twisted 26.10 breaks the handshake off when it has no protocols of its own to choose from.
+    """
+    return SSL.NO_OVERLAPPING_PROTOCOLS
 
 
 def _publicKey(holder: Any) -> bytes:

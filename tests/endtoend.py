@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +205,9 @@ class Program:
 
 
 _FORKER = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 from nymearemoteproxy import cli
+gc.freeze()  # or every child would copy all pages of the parent when it ends
 for line in sys.stdin:
     arguments, environment, output = json.loads(line)
     pid = os.fork()
@@ -253,6 +254,16 @@ class Forker:
         self._process.stdin.close()
         self._process.wait(PATIENCE)
         self._process.stdout.close()
+
+
+@cache
+def forker() -> Forker:
+    """Return the one of this run."""
+    directory = tempfile.mkdtemp(prefix="e2e-")
+    made = Forker(Path(directory))
+    atexit.register(shutil.rmtree, directory, True)
+    atexit.register(made.stop)
+    return made
 
 
 class Server(Program):

@@ -120,7 +120,7 @@ def judge(body: bytes) -> Verdict:
     try:
         answer = decodeObject(body)
     except MessageError as error:
-        raise BackendError(f"its answer cannot be read: {error.text}") from None
+        raise BackendError(f"its answer is of no use: {error.text}") from None
     verdicts = [answer[name] for name in ("isValid", "active") if name in answer]
     if not verdicts or not all(isinstance(verdict, bool) for verdict in verdicts):
         raise BackendError("its answer has no boolean isValid or active")
