@@ -178,16 +178,20 @@ def selfSigned(directory: Path) -> CertificateFiles:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, all of it or nothing."""
+    """Write a file that only its owner may read, all of it or nothing.
+
+    When another process was faster, its file stays.
+    """
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         unfinished = Path(file.name)
         try:
             file.write(content)
             file.flush()
-            unfinished.rename(path)
-        except OSError:
+            path.hardlink_to(unfinished)
+        except FileExistsError:
+            pass
+        finally:
             unfinished.unlink()
-            raise
 
 
 def _make() -> bytes:

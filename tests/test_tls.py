@@ -411,9 +411,9 @@ class SelfSignedTests(TlsCase):
         def crash(*details: object) -> None:
             raise OSError(28, "No space left on device")
 
-        rename = self.patch(Path, "rename", crash)
+        link = self.patch(Path, "hardlink_to", crash)
         self.assertRaises(CertificateError, selfSigned, self.directory)
-        rename.restore()
+        link.restore()
         loadCertificate(selfSigned(self.directory))
 
 
