@@ -30,7 +30,6 @@ from nymearemoteproxy.proxy import IClient, Proxy, Record
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
     CheckToken,
-    Close,
     Effects,
     Join,
     RestartDeadline,
@@ -116,22 +115,12 @@ class Arrival(Phase):
         if refusal is None:
             self.next(self._build(self.proxy, self.record))
         else:
-            log.warn(
-                "connection {number} from {peer} refused: {outcome}",
-                event="connection-refused",
-                number=self.record.number,
-                peer=self.record.peer,
-                outcome=refusal.label,
-            )
             self.end(refusal)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.record.outcome is not None:
-            return
         self.handshakeCompleted()
         if self.record.outcome is None:
-            client: Any = self.record.client
-            client.dataReceived(data)
+            self.record.client.dataReceived(data)
 
     def deadlinePassed(self) -> None:
         secure = self.record.secure
@@ -275,8 +264,8 @@ class Control(Phase):
                     self._join(effect)
                 case StartTunnel(needsGap):
                     self._startTunnel(needsGap)
-                case Close(outcome):
-                    self._close(outcome)
+                case _:
+                    self._close(effect.outcome)
 
     def _checkToken(self, token: str) -> None:
         def judged(verdict: Verdict) -> None:

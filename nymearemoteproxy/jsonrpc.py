@@ -179,8 +179,10 @@ def decodeObject(raw: bytes) -> dict[str, Any]:
         message = _DECODER.decode(text)
         if "\\u" in text:
             json.dumps(message, ensure_ascii=False).encode("utf-8")
-    except UnicodeError:
+    except UnicodeDecodeError:
         raise _invalid("Invalid JSON: not UTF-8.") from None
+    except UnicodeEncodeError:
+        raise _invalid("Invalid JSON: a string has a lone surrogate.") from None
     except json.JSONDecodeError as error:
         raise _invalid(f"Invalid JSON: {error.msg} at position {error.pos}.") from None
     except ValueError:

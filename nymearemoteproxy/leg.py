@@ -159,9 +159,9 @@ class Leg:
 
     def ended(self, outcome: Outcome) -> None:
         """The client will send nothing more, but may still take what the partner sends."""
+        assert self._tunnel is not None
         self.record.endsWith(outcome)
-        if self._tunnel is not None:
-            self._tunnel.ended(self)
+        self._tunnel.ended(self)
 
     def left(self, outcome: Outcome) -> None:
         """The client will neither send nor take anything more."""

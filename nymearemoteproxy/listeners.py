@@ -76,6 +76,8 @@ class Listener:
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
+            if self.plain.startswith("systemd:") and isinstance(error, LookupError):
+                reason = "systemd passed no such socket"
             raise ListenerError(
                 f'"{self.description}" is no endpoint description that can be listened on: {reason}'
             ) from None

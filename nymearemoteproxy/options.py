@@ -25,7 +25,6 @@ class Options(usage.Options):
     :ivar configuration: what they amount to.
     """
 
-    synopsis = "[options]"
     longdesc = (
         "Joins two clients that show the same token, and relays what they send. "
         "Without options it listens on wss://127.0.0.1:2212, with a self-signed certificate "
@@ -51,6 +50,11 @@ class Options(usage.Options):
         self.logFile: str | None = None
         self.verbosity = 0
 
+    def getSynopsis(self) -> str:
+        """Return the line of the help text that shows how the command is used."""
+        twistd = "" if self.parent is None else "twistd [twistd options] "
+        return f"Usage: {twistd}{self.program} [options]"
+
     def opt_logging(self, file: str) -> None:
         """write the log to this file"""
         self.logFile = file
@@ -64,7 +68,7 @@ class Options(usage.Options):
         self._assign("WebSocketServer.port", number)
 
     def opt_host(self, address: str) -> None:
-        """its address [default: all with a certificate, otherwise 127.0.0.1]"""
+        """address of the main listener [default: all with a certificate, else 127.0.0.1]"""
         self._assign("WebSocketServer.host", address)
 
     def opt_certificate(self, file: str) -> None:
@@ -72,7 +76,7 @@ class Options(usage.Options):
         self._assign("SSL.certificate", file)
 
     def opt_certificate_key(self, file: str) -> None:
-        """PEM file with its private key"""
+        """PEM file with the certificate's private key"""
         self._assign("SSL.certificateKey", file)
 
     def opt_verbose(self) -> None:
@@ -84,12 +88,11 @@ class Options(usage.Options):
         self._file = file
 
     def opt_websocket(self, endpoint: str) -> None:
-        """listen for WebSocket clients here instead of on the main listener: a Twisted server
-        endpoint description, with tls: before it for TLS; may be repeated"""
+        """listen here (a Twisted endpoint, tls: before it for TLS) instead of on the main one"""
         self.webSockets.append(endpoint)
 
     def opt_stream(self, endpoint: str) -> None:
-        """listen for TCP, TLS or Unix socket clients here; may be repeated"""
+        """listen here for clients without WebSocket: TCP, TLS or a Unix socket; may be repeated"""
         self.streams.append(endpoint)
 
     def opt_token(self, token: str) -> None:

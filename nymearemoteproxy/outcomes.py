@@ -50,8 +50,8 @@ class Outcome(Enum):
     )
     PING_TIMEOUT = (
         "ping-timeout",
-        1008,
-        "no answer to ping",
+        0,
+        "",
         "A WebSocket client sent nothing within pingTimeout after a ping: it is gone or stuck.",
     )
     WEBSOCKET_PROTOCOL_ERROR = (
@@ -209,7 +209,7 @@ class Outcome(Enum):
     )
     INTERNAL_ERROR = (
         "internal-error",
-        1011,
-        "internal error",
+        0,
+        "",
         "A fault of this server; the log holds the details. Please report it.",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -101,7 +102,7 @@ class Record:
         self.subject: str | None = None
         self.tunneled = False
         self.outcome: Outcome | None = None
-        self.client: IClient | None = None
+        self.client: Any = None  # an IClient as long as there is a connection
 
     def endsWith(self, outcome: Outcome) -> None:
         """Note why the connection ends, unless a reason is known already."""
@@ -219,16 +220,14 @@ class Proxy:
         if not self._records:
             return succeed(None)
         self._allGone = Deferred()
-        for record in list(self._records.values()):
-            if record.client is not None:
-                record.client.shutDown()
+        for client in [record.client for record in self._records.values()]:
+            client.shutDown()
         return self._allGone or succeed(None)
 
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
-        for record in list(self._records.values()):
-            if record.client is not None:
-                record.client.abort()
+        for client in [record.client for record in self._records.values()]:
+            client.abort()
 
     def _refused(self, outcome: Outcome, peer: str) -> None:
         """Count a refused connection; log the first of its kind, then sums."""

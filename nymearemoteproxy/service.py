@@ -91,6 +91,7 @@ class ProxyService(Service):
             traceTraffic=configuration.verbosity > 1,
         )
         self._upgradeFactory = makeUpgradeFactory(reactor)
+        self._stopping = False
         self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -192,7 +193,8 @@ class ProxyService(Service):
 
     def _stop(self) -> None:
         """Stop the process; asking twice does not hurry it."""
-        if self.running:
+        if not self._stopping:
+            self._stopping = True
             self._reactor.stop()
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:

@@ -180,7 +180,10 @@ class MistakeTests(EndToEnd):
             ([*token, "--websocket", "tls:"], "endpoint description"),
             ([*token, "-p", "0", "--stream", "haproxy:"], "endpoint description"),
             ([*token, "-p", "0", "--stream", "unix:/nonexistent/directory/s"], "No such file"),
-            ([*token, "-p", "0", "--stream", f"unix:/tmp/{'x' * 200}"], "too long|endpoint"),
+            (
+                [*token, "-p", "0", "--stream", f"unix:{self.temporary()}/{'x' * 200}"],
+                "too long|endpoint",
+            ),
             ([*token, "-p", "0", "--stream", "systemd:domain=INET:index=0"], "systemd"),
         )
 

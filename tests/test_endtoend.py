@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import ssl
 import struct
@@ -163,6 +164,17 @@ class ConsoleLifeTests(EndToEnd):
         self.assertEqual(server.ended(silent), "shutdown-waiting")
         silent.close()
         server.waitFor("stopped")
+
+    @inThread
+    def testSignalsAtOnce(self) -> None:
+        """Signals that come before the first one was dealt with."""
+        server = self.launch("--token", secret())
+        server.signal(signal.SIGSTOP)
+        for number in (SIGHUP, SIGTERM, SIGINT):
+            server.signal(number)
+        server.signal(signal.SIGCONT)
+        self.assertIn(server.wait(), (0, -SIGINT))
+        self.assertEqual(len(server.find(r"\bstopping\b")), 1)
 
     @inThread
     def testReload(self) -> None:

@@ -685,6 +685,15 @@ class PairingKeyTests(SynchronousTestCase):
         self.assertNotEqual(self.key(keys, FIRST_API, "bert"), anna)
         self.assertNotEqual(self.key(keys, {**FIRST_API, "nonce": NONCE}, "anna"), anna)
 
+    def test_emptyToken(self) -> None:
+        """Whatever the backend says, nobody is paired by the nonce alone."""
+        session = newSession()
+        session.messageReceived(
+            b'{"id":1,"method":"Authentication.Authenticate","params":{"token":"","nonce":"n"}}'
+        )
+        effects = session.accepted("", None)
+        self.assertEqual(effects[-1], Close(Outcome.TOKEN_REFUSED))
+
     def test_subjectDoesNotMatterOtherwise(self) -> None:
         """When pairing goes by token, the account is no part of the key."""
         keys = PairingKeys()

@@ -350,6 +350,9 @@ class DeadlineTests(InMemory):
         """What is left after the grace is cut off."""
         one, two = self.join("TCP", "WebSocket")
         three, four = self.accept("WebSocket"), self.accept("TCP")
+        five = self.accept("WebSocket")
+        five.protocol.abort()
+        self.assertTrue(five.lost)
         stopped = self.proxy.shutDown()
         self.assertNoResult(stopped)
         self.proxy.abortAll()

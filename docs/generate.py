@@ -1,0 +1,502 @@
+"""Writes the parts of the documentation that follow from the code into ``docs/generated/``.
+
+``python docs/generate.py`` writes them, with ``--check`` it only tells which are out of date, and
+exits with 1 if any is. Needs the package's own dependencies, not Sphinx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parent
+GENERATED = DOCS / "generated"
+
+sys.path.insert(0, str(DOCS.parent))
+
+from twisted.python import usage  # noqa: E402
+
+from nymearemoteproxy import __version__  # noqa: E402
+from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
+from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
+from nymearemoteproxy.options import Options  # noqa: E402
+from nymearemoteproxy.outcomes import Outcome  # noqa: E402
+from nymearemoteproxy.session import (  # noqa: E402
+    API_VERSION,
+    SERVER,
+    TOKEN_TUNNEL_API,
+    TRANSITIONS,
+    Close,
+    Effects,
+    Event,
+    Identity,
+    PairingKeys,
+    Send,
+    Session,
+    State,
+)
+from nymearemoteproxy.settings import NOT_YET, RETIRED, SETTINGS, Setting  # noqa: E402
+
+NOTICE = "Made by docs/generate.py; do not edit."
+
+CUT = "The connection is cut; no close frame is sent."
+
+HINTS: dict[Outcome, str] = {
+    Outcome.PARTNER_LEFT: "The other line of the same tunnel says why the partner left.",
+    Outcome.CONNECTION_LOST: (
+        "Common with phones that change networks. When all clients end like this after the same "
+        "time, look for a reverse proxy or a firewall with an idle timeout below "
+        ":setting:`ProxyServer.pingInterval`."
+    ),
+    Outcome.PING_TIMEOUT: CUT,
+    Outcome.WEBSOCKET_PROTOCOL_ERROR: (
+        "The close frame says what was wrong, such as ``reserved bit set``. The code is 1007 when "
+        "the reason in the client's own close frame was not UTF-8."
+    ),
+    Outcome.LEFT_EARLY: (
+        "Not an error. A stream that ends its sending direction before its tunnel is up also "
+        "counts as having left."
+    ),
+    Outcome.INVALID_JSON: (
+        "The client got an error response that says where. Often something that is no client of "
+        "this server, such as a scanner."
+    ),
+    Outcome.INVALID_REQUEST: "The client got an error response that says what.",
+    Outcome.MESSAGE_TOO_LARGE: (
+        "Raise :setting:`Limits.maxControlMessageSize` only if your tokens really are that long. "
+        "For an HTTP request head the limit is fixed at 16 KiB and the answer is HTTP status 431."
+    ),
+    Outcome.DATA_BEFORE_TUNNEL: (
+        "A fault of the client: it has to wait for the notification that its tunnel is up."
+    ),
+    Outcome.TOKEN_REFUSED: "See the token list and the log of the authentication server.",
+    Outcome.AUTHENTICATION_TIMEOUT: (
+        "The client may try again later. See how long the authentication server takes, then "
+        ":setting:`ProxyServer.authenticationTimeout` and :setting:`Authentication.connections`."
+    ),
+    Outcome.AUTHENTICATION_ERROR: (
+        "The client may try again later. A line of level error before this one says what the "
+        "authentication server did."
+    ),
+    Outcome.TUNNEL_EXISTS: (
+        "A third client came with the same token and nonce. Clients that need several tunnels at "
+        "once have to use a nonce for each."
+    ),
+    Outcome.DUPLICATE_UUID: "Give every client a uuid of its own.",
+    Outcome.TLS_HANDSHAKE_FAILED: (
+        "Port scanners do this all day. A client of your own may not trust the certificate, or "
+        "speak no TLS at all."
+    ),
+    Outcome.WEBSOCKET_HANDSHAKE_FAILED: (
+        "The client got an HTTP error status. Often a browser or a scanner."
+    ),
+    Outcome.INACTIVE_TIMEOUT: "Also when a PROXY header was awaited and did not come.",
+    Outcome.ALONE_TIMEOUT: (
+        "The client may try again. If it happens while the partner tries too, their tokens or "
+        "nonces differ."
+    ),
+    Outcome.TOO_MANY_CONNECTIONS: (
+        "Raise the limit of open files, see :doc:`running`, then :setting:`Limits.maxConnections`."
+    ),
+    Outcome.TOO_MANY_UNAUTHENTICATED: "A flood, or :setting:`Limits.maxUnauthenticated`.",
+    Outcome.TOO_MANY_FROM_ADDRESS: (
+        "Behind a reverse proxy, tell it to send the PROXY header; see :doc:`running`. "
+        "Otherwise :setting:`Limits.maxConnectionsPerAddress`."
+    ),
+    Outcome.TOO_MANY_UNAUTHENTICATED_FROM_ADDRESS: (
+        "The same with :setting:`Limits.maxUnauthenticatedPerAddress`."
+    ),
+    Outcome.TOO_MANY_ATTEMPTS: (
+        "The same with :setting:`Limits.attemptsPerSecondPerAddress`. A client that comes back at "
+        "once after every refusal does this to itself."
+    ),
+    Outcome.SHUTDOWN_WAITING: "A client that had not finished its WebSocket upgrade is cut off.",
+    Outcome.INTERNAL_ERROR: CUT,
+}
+"""What to do about it, or to know besides, where that is worth a sentence."""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> Iterator[str]:
+    """Yield the lines of a table."""
+    yield ".. list-table::"
+    yield "   :header-rows: 1"
+    yield f"   :widths: {widths}"
+    yield ""
+    for row in (header, *rows):
+        for number, cell in enumerate(row):
+            yield f"   {' ' if number else '*'} - {cell}".rstrip()
+
+
+def page(lines: Iterable[str]) -> str:
+    """Return a reStructuredText fragment."""
+    return "\n".join([f".. {NOTICE}", "", *lines]) + "\n"
+
+
+def wrapped(text: str, indent: str = "   ") -> str:
+    """Return a paragraph in lines that fit."""
+    return textwrap.fill(
+        text, 98, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+# Settings
+
+
+def describeDefault(setting: Setting) -> str:
+    """Return a setting's default as it would stand in the file."""
+    value = setting.default
+    if value is None:
+        return "depends, see below" if "Default:" in setting.meaning else "none"
+    if isinstance(value, bool):
+        return "``true``" if value else "``false``"
+    if isinstance(value, tuple):
+        return "``" + ", ".join(map(str, value)) + "``"
+    return f"``{value}``" if value != "" else "empty"
+
+
+def settings() -> str:
+    """The reference of all settings, by section."""
+
+    def lines() -> Iterator[str]:
+        for section in dict.fromkeys(setting.section for setting in SETTINGS):
+            yield f"[{section}]"
+            yield "-" * (len(section) + 2)
+            yield ""
+            for setting in SETTINGS:
+                if setting.section != section:
+                    continue
+                yield f".. setting:: {setting.name}"
+                yield ""
+                yield f"   | Write: {setting.kind}"
+                yield f"   | Default: {describeDefault(setting)}"
+                yield ""
+                yield wrapped(setting.meaning)
+                yield ""
+
+    return page(lines())
+
+
+def ignored() -> str:
+    """What files of the C++ server may say without effect."""
+    rows = []
+    for kind, names in (("retired", RETIRED), ("not yet", NOT_YET)):
+        for name, why in names.items():
+            section, _, key = name.partition(".")
+            rows.append((f"``[{section}] {key}".rstrip() + "``", kind, f"{why}"))
+    return page(table(("Section, key", "", "Why"), rows, "40 12 60"))
+
+
+# Outcomes
+
+
+def outcomes() -> str:
+    """The catalogue of how connections end."""
+
+    def lines() -> Iterator[str]:
+        for outcome in Outcome:
+            yield f".. outcome:: {outcome.label}"
+            yield ""
+            if not outcome.closeCode:
+                yield "   No close frame."
+            elif HINTS.get(outcome) == CUT:
+                yield f"   Would be close code {outcome.closeCode}, ``{outcome.reason}``."
+            elif outcome.reason:
+                yield f"   Close code {outcome.closeCode}, ``{outcome.reason}``."
+            else:
+                yield f"   Close code {outcome.closeCode}."
+            yield ""
+            yield wrapped(outcome.meaning)
+            yield ""
+            if outcome in HINTS:
+                yield wrapped(HINTS[outcome])
+                yield ""
+
+    return page(lines())
+
+
+# Options
+
+
+def describeOptions(options: usage.Options, program: str) -> str:
+    """All command line options of a program."""
+    shorts: dict[str, str] = {}
+    for short, name in options.synonyms.items():
+        if len(short) == 1:
+            shorts[name] = short
+    parameters = {name: default for name, _short, default, *_ in _rows(options, "optParameters")}
+
+    def lines() -> Iterator[str]:
+        yield f".. program:: {program}"
+        yield ""
+        for long in sorted(set(options.longOpt)):
+            name = long.rstrip("=")
+            method: Callable[..., object] | None = getattr(
+                options, f"opt_{name.replace('-', '_')}", None
+            )
+            argument = ""
+            if long.endswith("="):
+                argument = name if method is None else list(inspect.signature(method).parameters)[0]
+            argument = f" {argument.upper()}" if argument else ""
+            spellings = [f"--{name}{argument}"]
+            if name in shorts:
+                spellings.insert(0, f"-{shorts[name]}{argument}")
+            text = options.docs.get(name) or inspect.getdoc(method) or ""
+            text = " ".join(str(text).split()).rstrip(".")
+            if parameters.get(name) is not None:
+                text += f" [default: {parameters[name]}]"
+            yield f".. option:: {', '.join(spellings)}"
+            yield ""
+            if "://" not in text.partition(" ")[0]:
+                text = text[:1].upper() + text[1:]
+            yield wrapped(text + ".")
+            yield ""
+
+    return page(lines())
+
+
+def _rows(options: usage.Options, name: str) -> list[Any]:
+    return getattr(options, name, [])
+
+
+# States
+
+
+def _edges() -> dict[tuple[State, State], list[Event]]:
+    """What leads from one state to another; what changes nothing is left out."""
+    edges: dict[tuple[State, State], list[Event]] = {}
+    for state, steps in TRANSITIONS.items():
+        for event, step in steps.items():
+            if step.action != "ignore" or step.state is not state:
+                edges.setdefault((state, step.state), []).append(event)
+    return edges
+
+
+def states() -> str:
+    """The session's state diagram."""
+    lines = [
+        f"// {NOTICE}",
+        "digraph session {",
+        "    rankdir=TB; nodesep=0.6; ranksep=0.5;",
+        '    node [shape=box, style="rounded,filled", fillcolor="#eef3f8", fontname="sans-serif"];',
+        '    edge [fontname="sans-serif", fontsize=10];',
+        '    start [shape=point, label=""];',
+        f'    start -> "{State.UNAUTHENTICATED.value}";',
+    ]
+    for (state, following), events in _edges().items():
+        label = "\\l".join(event.value for event in events) + "\\l"
+        lines.append(f'    "{state.value}" -> "{following.value}" [label="{label}"];')
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def transitions() -> str:
+    """The whole table: what each event does in each state."""
+
+    def cell(state: State, event: Event) -> str:
+        step = TRANSITIONS[state][event]
+        if step.action == "ignore" and step.state is state:
+            return "–"
+        return step.action if step.state is state else f"{step.action} → *{step.state.value}*"
+
+    rows = [(event.value, *(cell(state, event) for state in State)) for event in Event]
+    return page(table(("Event", *(state.value for state in State)), rows, "20 20 20 20 10 10"))
+
+
+# Exchanges: what really comes out of a session
+
+
+UUIDS = (
+    "{5d0c1c50-9b1f-4d0e-8d8c-0a5f9e6a0c01}",
+    "{b7a3f5de-3a86-4c7e-9a39-5f0f7e2f9d02}",
+)
+
+
+class Dialogue:
+    """Plays clients against sessions and writes down what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        hello = {
+            "server": SERVER,
+            "name": "nymea-remoteproxy",
+            "version": __version__,
+            "apiVersion": API_VERSION,
+        }
+        self._new: Callable[[], Session] = lambda: Session(TOKEN_TUNNEL_API, hello, PairingKeys())
+        self._sessions: dict[str, Session] = {}
+
+    def session(self, who: str) -> Session:
+        """Return the session of a client, a new one at first."""
+        return self._sessions.setdefault(who, self._new())
+
+    def call(self, who: str, message: dict[str, Any]) -> None:
+        """The client sends a message."""
+        text = json.dumps(message, separators=(",", ":"))
+        self.lines.append(f"{who} → {text}")
+        self.got(who, self.session(who).messageReceived(text.encode()))
+
+    def got(self, who: str, effects: Effects) -> None:
+        """The server does what the session asks for."""
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.lines.append(f"{who} ← {effect.data.decode().rstrip()}")
+            elif isinstance(effect, Close):
+                code, reason = effect.outcome.closeCode, effect.outcome.reason
+                self.lines.append(f"{who} ← close {code} {reason}")
+
+    def authenticate(self, who: str, identity: Identity | None, nonce: str = "") -> None:
+        """The client sends Authenticate."""
+        params = {} if identity is None else {"uuid": identity.uuid, "name": identity.name}
+        params["token"] = "T0ken"
+        if nonce:
+            params["nonce"] = nonce
+        self.call(who, {"id": 1, "method": "Authentication.Authenticate", "params": params})
+
+    def text(self) -> str:
+        """Return all that was said."""
+        return "\n".join(self.lines) + "\n"
+
+
+def hello() -> str:
+    """A call of Hello."""
+    dialogue = Dialogue()
+    dialogue.call("A", {"id": 0, "method": "RemoteProxy.Hello"})
+    return dialogue.text()
+
+
+def introspection() -> str:
+    """The params of the answer to Introspect, in lines."""
+    return json.dumps(TOKEN_TUNNEL_API.introspection, indent=2) + "\n"
+
+
+def tunnel(first: Identity | None, second: Identity | None, nonce: str = "") -> str:
+    """Two clients join."""
+    dialogue = Dialogue()
+    identities = {"A": first, "B": second}
+    for who, identity in identities.items():
+        dialogue.authenticate(who, identity, nonce)
+        dialogue.got(who, dialogue.session(who).accepted("T0ken", None))
+    for who, partner in (("A", second), ("B", first)):
+        dialogue.got(who, dialogue.session(who).paired(partner or Identity()))
+    return dialogue.text()
+
+
+def refusals(identity: Identity | None) -> str:
+    """Authenticate goes wrong in each of its ways."""
+    dialogue = Dialogue()
+    ways: Sequence[Callable[[Session], Effects]] = (
+        Session.refused,
+        Session.deadlinePassed,
+        Session.backendFailed,
+    )
+    for who, fail in zip("ABC", ways, strict=True):
+        dialogue.authenticate(who, identity)
+        dialogue.got(who, fail(dialogue.session(who)))
+    return dialogue.text()
+
+
+BAD_MESSAGES = (
+    "hello",
+    '{"id":1;}',
+    '{"id":1,"method":"RemoteProxy.Hello","x":NaN}',
+    '{"id":1,"method":"RemoteProxy.Hello","x":1e400}',
+    '{"id":1,"method":"RemoteProxy.Hello","x":"\\ud800"}',
+    '{"method":"RemoteProxy.Hello"}',
+    '{"id":1.0,"method":"RemoteProxy.Hello"}',
+    '{"id":1,"method":"Hello"}',
+    '{"id":1,"method":"Nothing.Hello"}',
+    '{"id":1,"method":"RemoteProxy.Nothing"}',
+    '{"id":1,"method":"RemoteProxy.Hello","params":[]}',
+    '{"id":1,"method":"RemoteProxy.Hello","params":{"x":1}}',
+    '{"id":1,"method":"Authentication.Authenticate","params":{}}',
+    '{"id":1,"method":"Authentication.Authenticate","params":{"token":1}}',
+    '{"id":1,"method":"Authentication.Authenticate","params":{"token":"T","uuid":"U"}}',
+)
+
+
+def errors() -> str:
+    """What a stream client is told for each kind of bad message."""
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for text in BAD_MESSAGES:
+            session = Dialogue().session("A")
+            splitter = ObjectSplitter(10240)
+            splitter.feed(text.encode())
+            try:
+                message = splitter.take()
+            except MessageError as error:
+                effects = session.badMessage(error)
+            else:
+                effects = session.messageReceived(message or b"")
+            sent, close = effects
+            assert isinstance(sent, Send) and isinstance(close, Close)
+            answer = json.loads(sent.data)
+            code = f"{close.outcome.closeCode}, :outcome:`{close.outcome.label}`"
+            yield f"``{text}``", f"{answer['id']}, “{answer['error']}”", code
+
+    return page(table(("Client sends", "id and error in the answer", "Close"), rows(), "45 40 15"))
+
+
+CORE = Identity("nymea:core", UUIDS[0])
+PHONE = Identity("My phone", UUIDS[1])
+
+
+def fragments() -> dict[str, str]:
+    """All generated files: name and content."""
+    return {
+        "settings.rst": settings(),
+        "ignored.rst": ignored(),
+        "outcomes.rst": outcomes(),
+        "options.rst": describeOptions(Options(), "nymea-remoteproxy"),
+        "client-options.rst": describeOptions(ClientOptions(), "nymea-remoteproxy-client"),
+        "states.dot": states(),
+        "transitions.rst": transitions(),
+        "hello.txt": hello(),
+        "introspect.json": introspection(),
+        "tunnel.txt": tunnel(CORE, PHONE),
+        "tunnel-first-api.txt": tunnel(None, None, "n0nce"),
+        "tunnel-mixed.txt": tunnel(CORE, None),
+        "refused.txt": refusals(PHONE),
+        "refused-first-api.txt": refusals(None),
+        "errors.rst": errors(),
+    }
+
+
+def outdated() -> list[str]:
+    """Return the names of the files that are not as they should be, or should not be there."""
+    wanted = fragments()
+    present = {path.name for path in GENERATED.iterdir()} if GENERATED.is_dir() else set()
+    wrong = present - set(wanted)
+    for name, content in wanted.items():
+        if name not in present or (GENERATED / name).read_text(encoding="utf-8") != content:
+            wrong.add(name)
+    return sorted(wrong)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files, or check them; return the exit status."""
+    parser = argparse.ArgumentParser(description=NOTICE)
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if outdated")
+    check = parser.parse_args(arguments).check
+    wrong = outdated()
+    for name in wrong:
+        print(f"docs/generated/{name}", "is out of date" if check else "written")
+    if check:
+        return 1 if wrong else 0
+    GENERATED.mkdir(exist_ok=True)
+    wanted = fragments()
+    for name in wrong:
+        if name in wanted:
+            (GENERATED / name).write_text(wanted[name], encoding="utf-8")
+        else:
+            (GENERATED / name).unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

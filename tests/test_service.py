@@ -1,0 +1,133 @@
+"""The life of the service, as far as the end-to-end tests cannot see it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from io import StringIO
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy import service
+from nymearemoteproxy.listeners import Listener
+from nymearemoteproxy.options import Options
+from nymearemoteproxy.service import CLIENT, ProxyService, makeService
+from nymearemoteproxy.transports import tuneTcp
+
+
+class ServiceTests(SynchronousTestCase):
+    """A service on a reactor in memory."""
+
+    def setUp(self) -> None:
+        self.reactor: Any = MemoryReactorClock()
+        self.installed: dict[int, Any] = {}
+        self.patch(signal, "signal", self.installed.__setitem__)
+        self.terminal = StringIO()
+        self.patch(sys, "__stderr__", self.terminal)
+
+    def make(self, *arguments: str) -> ProxyService:
+        """Make the service for a command line."""
+        options = Options()
+        options.parseOptions(["--websocket", "tcp:1:interface=127.0.0.1", *arguments])
+        made = makeService(options, self.reactor)
+        assert isinstance(made, ProxyService)
+        return made
+
+    def start(self, made: ProxyService) -> None:
+        """Start the service, and let the reactor run."""
+        made.privilegedStartService()
+        made.startService()
+        self.reactor.running = False
+        self.reactor.run()
+
+    def test_signals(self) -> None:
+        """What whoever started us wants ignored stays ignored, such as Ctrl-C in the background."""
+        self.patch(
+            signal,
+            "getsignal",
+            lambda number: signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL,
+        )
+        made = self.make("--token", "t")
+        self.start(made)
+        self.assertEqual(set(self.installed), {signal.SIGTERM, signal.SIGHUP})
+
+    def test_stopsOnce(self) -> None:
+        """A second signal does nothing, not even in the same turn of the reactor."""
+        made = self.make("--token", "t")
+        self.start(made)
+        stops: list[None] = []
+        self.reactor.stop = lambda: stops.append(None)
+        self.reactor.callFromThread = lambda act: act()
+        stop = self.installed[signal.SIGTERM]
+        stop(signal.SIGTERM, None)
+        stop(signal.SIGTERM, None)
+        self.assertEqual(len(stops), 1)
+
+    def test_listensTooLate(self) -> None:
+        """An endpoint that does not listen at once is a mistake, not a silent gap."""
+        self.patch(Listener, "endpoint", lambda *_details: self)
+        made = self.make("--token", "t")
+        raised = self.assertRaises(SystemExit, made.privilegedStartService)
+        self.assertIn("does not listen", str(raised))
+
+    def listen(self, _factory: object) -> Deferred[None]:
+        """Never listen; this test stands in for the endpoint."""
+        return Deferred()
+
+    def test_commandToCopy(self) -> None:
+        """It is short where the client is found by its name, and a path that works elsewhere."""
+        for found in None, "/usr/bin/" + CLIENT:
+            self.patch(service.shutil, "which", lambda _name, found=found: found)
+            made = self.make()
+            self.start(made)
+        self.assertIn(f"    {CLIENT} --url ws://", self.terminal.getvalue())
+
+    def test_noTerminal(self) -> None:
+        self.patch(sys, "__stderr__", None)
+        made = self.make()
+        self.start(made)
+        self.assertEqual(self.terminal.getvalue(), "")
+
+
+class TuneTests(SynchronousTestCase):
+    """TCP's own keepalive on stream clients."""
+
+    def tuned(self, idle: float, timeout: float) -> dict[str, Any]:
+        """Return what is set on a transport."""
+        set_: dict[str, Any] = {}
+
+        class Transport:
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                set_["noDelay"] = enabled
+
+            def setTcpKeepAlive(self, enabled: bool) -> None:
+                set_["keepAlive"] = enabled
+
+            def getHandle(self) -> Any:
+                return self
+
+            def setsockopt(self, level: int, option: int, value: int) -> None:
+                assert level == socket.IPPROTO_TCP
+                set_[str(option)] = value
+
+        tuneTcp(Transport(), idle, timeout)
+        return set_
+
+    def test_on(self) -> None:
+        self.assertEqual(
+            self.tuned(30, 10),
+            {
+                "noDelay": True,
+                "keepAlive": True,
+                str(socket.TCP_KEEPIDLE): 30,
+                str(socket.TCP_KEEPINTVL): 3,
+                str(socket.TCP_KEEPCNT): 3,
+            },
+        )
+
+    def test_off(self) -> None:
+        self.assertEqual(self.tuned(0, 10), {"noDelay": True})
