@@ -10,7 +10,8 @@ TRIAL ?= $(BIN)/trial
 .PHONY: run test docs clean
 
 run: $(VENV)/installed
-	@$(BIN)/nymea-remoteproxy
+	@# Five minutes to start the second client by hand, instead of eight seconds.
+	@$(BIN)/nymea-remoteproxy --set ProxyServer.aloneTimeout=300000
 
 test: $(VENV)/installed
 	$(TRIAL) tests

@@ -389,7 +389,7 @@ class AuthenticateTests(SynchronousTestCase):
         self.assertEqual(session.identity, Identity())
         session.messageReceived(authenticate(API_0_3))
         self.assertEqual(session.identity, Identity("Kitchen", UUID))
-        self.assertEqual(authenticating(FIRST_API).identity, Identity("", ""))
+        self.assertEqual(authenticating(FIRST_API).identity, Identity())
 
     def test_accepted(self) -> None:
         """The success response, then the wait for the partner."""
