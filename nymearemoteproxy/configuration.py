@@ -27,12 +27,15 @@ from nymearemoteproxy.tls import (
     stateDirectory,
 )
 
+FEW_CONNECTIONS = 100
+"""Fewer than a small household needs with room for strangers: surely not what was meant."""
+
 
 @dataclass(frozen=True)
 class TokenSource:
     """Where the tokens come from that this server knows by itself."""
 
-    tokens: Sequence[str] = ()
+    tokens: Sequence[str] = field(default=(), repr=False)
     file: str = ""
 
     def read(self) -> list[str]:
@@ -69,9 +72,9 @@ class Configuration:
     timing: Timing
     bounds: Bounds
     tokens: TokenSource | None
-    credentials: tuple[str, str] | None
+    credentials: tuple[str, str] | None = field(repr=False)
     acceptAnyToken: bool
-    generatedToken: str | None
+    generatedToken: str | None = field(repr=False)
     fingerprint: str | None
     logFile: str | None
     verbosity: int
@@ -185,6 +188,11 @@ def _tokens(
     for token in tokens:
         if not token or not isText(token):
             raise SettingsError("--token: the token is empty or not UTF-8")
+    if acceptAnyToken and (tokens or file or settings["Authentication.server"]):
+        raise SettingsError(
+            "--accept-any-token lets everybody in, so it cannot go together with tokens or an "
+            "authentication server"
+        )
     if tokens or file:
         source = TokenSource(tokens, file)
         source.read()
@@ -241,6 +249,11 @@ def _bounds(settings: Settings) -> Bounds:
         settings.warnings.append(
             f"[Limits] maxConnections is {connections}, but the limit of open files "
             f"(ulimit -n, LimitNOFILE) leaves room for {possible}"
+        )
+    if possible < FEW_CONNECTIONS:
+        settings.warnings.append(
+            f"the limit of open files (ulimit -n, LimitNOFILE) leaves room for only {possible} "
+            "connections"
         )
     unauthenticated = settings["Limits.maxUnauthenticated"]
     if unauthenticated is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -26,7 +26,7 @@ from nymearemoteproxy.authentication import BackendError, Verdict
 from nymearemoteproxy.jsonrpc import MessageError
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.proxy import TCP, UNIX, IClient, Proxy, Record
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
     CheckToken,
@@ -37,15 +37,18 @@ from nymearemoteproxy.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.transports import Linger, switchProtocol
+from nymearemoteproxy.transports import Linger, switchProtocol, tuneTcp
 from nymearemoteproxy.tunnel import ILeg, Tunnel
 
 log = ProxyLogger()
 
 
 @implementer(IClient)
-class Phase(Protocol):
-    """One phase of a connection: has one deadline, and closes when it passes."""
+class Phase:
+    """One phase of a connection: has one deadline, and closes when it passes.
+
+    To be mixed into a Twisted protocol.
+    """
 
     transport: Any
 
@@ -93,7 +96,7 @@ class Phase(Protocol):
 
 
 @implementer(IHandshakeListener)
-class Arrival(Phase):
+class Arrival(Phase, Protocol):
     """Waits for the TLS handshake, and where there is no TLS for what follows a PROXY header.
 
     :param build: makes the next phase.
@@ -104,7 +107,6 @@ class Arrival(Phase):
     ) -> None:
         super().__init__(proxy, record)
         self._build = build
-        self._ended = False
 
     def connectionMade(self) -> None:
         timing = self.proxy.timing
@@ -133,7 +135,7 @@ class Arrival(Phase):
 
 
 @implementer(IPushProducer)
-class Control(Phase):
+class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
     A client that does not read its answers is not read from either.
@@ -145,7 +147,7 @@ class Control(Phase):
         self._blocked = False
         self._closing = False
         self._lost = False
-        self._token: str | None = None
+        self._check: IDelayedCall | None = None
         self._pending: Deferred[Any] | None = None
         self._tunnel: Tunnel | None = None
 
@@ -192,6 +194,8 @@ class Control(Phase):
     def connectionMade(self) -> None:
         timing = self.proxy.timing
         self.linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
+        if self.record.transport != UNIX:
+            tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
 
@@ -244,10 +248,6 @@ class Control(Phase):
         if session.state in (State.AUTHENTICATING, State.WAITING) and self.holdsData():
             self.perform(session.dataReceived())
         self.afterMessages()
-        if self._token is not None:
-            # Only now, so that it makes no difference how fast the backend is.
-            token, self._token = self._token, None
-            self._checkToken(token)
 
     def perform(self, effects: Effects) -> None:
         """Do what the session asks for."""
@@ -259,7 +259,9 @@ class Control(Phase):
                     self.setDeadline(self.proxy.timing.inactive)
                 case CheckToken(token):
                     self.setDeadline(self.proxy.timing.authentication)
-                    self._token = token
+                    # Not before all that has arrived is looked at, TLS record by TLS record, so
+                    # that it makes no difference how fast the backend is.
+                    self._check = self.proxy.clock.callLater(0, self._checkToken, token)
                 case Join():
                     self._join(effect)
                 case StartTunnel(needsGap):
@@ -293,7 +295,7 @@ class Control(Phase):
                 log.failure("the authentication backend failed", failure)
             self.perform(self.session.backendFailed())
 
-        asked = self._pending = self.proxy.authenticator.authenticate(token)
+        asked = self._pending = maybeDeferred(self.proxy.authenticator.authenticate, token)
         asked.addCallbacks(judged, failed)
         asked.addErrback(self._internalError)
 
@@ -301,7 +303,10 @@ class Control(Phase):
         def met(meeting: Meeting) -> None:
             self._pending = None
             self._tunnel = meeting.tunnel
-            self.perform(self.session.paired(meeting.partner))
+            if self.session.state is State.WAITING:
+                self.perform(self.session.paired(meeting.partner))
+            else:
+                meeting.tunnel.abandon()  # too late: the client has left meanwhile
 
         def refused(failure: Failure) -> None:
             if self.session.state is not State.WAITING:
@@ -321,7 +326,14 @@ class Control(Phase):
 
     def _internalError(self, failure: Failure) -> None:
         log.failure("connection {number}: internal error", failure, number=self.record.number)
+        if self._tunnel is not None:
+            self._tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)
+
+    def end(self, outcome: Outcome) -> None:
+        self.record.endsWith(outcome)
+        self.perform(self.session.gone())
+        super().end(outcome)
 
     def _startTunnel(self, needsGap: bool) -> None:
         assert self._tunnel is not None
@@ -335,7 +347,8 @@ class Control(Phase):
         self.clearDeadline()
         self.record.endsWith(outcome)
         self._closing = True
-        self._token = None
+        if self._check is not None and self._check.active():
+            self._check.cancel()
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
@@ -386,7 +399,9 @@ class ProxyFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         assert addr is not None
-        transport = "unix" if isinstance(addr, UNIXAddress) else self._transport
+        transport = self._transport
+        if transport == TCP and isinstance(addr, UNIXAddress):
+            transport = UNIX
         record = self._proxy.admit(addr, transport, self._secure)
         if record is None:
             # HAProxyWrappingFactory wraps whatever it is given.

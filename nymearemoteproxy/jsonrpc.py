@@ -79,7 +79,7 @@ class ObjectSplitter:
         """
         buffer = self._buffer
         if not self._depth:
-            self._skipWhiteSpace()
+            self.skipWhiteSpace()
             if not buffer:
                 return None
             if buffer[0] != _OPEN:
@@ -96,12 +96,13 @@ class ObjectSplitter:
         self._lineEndDue = True
         return message
 
-    def _skipWhiteSpace(self) -> None:
+    def skipWhiteSpace(self) -> None:
+        """Drop what may stand between objects."""
         buffer = self._buffer
-        kept = buffer.lstrip(_WHITE_SPACE)
-        if len(kept) != len(buffer):
-            del buffer[: len(buffer) - len(kept)]
-            self._lineEndDue = False
+        skipped = len(buffer) - len(buffer.lstrip(_WHITE_SPACE))
+        if skipped:
+            self._lineEndDue = self._lineEndDue and b"\n" not in buffer[:skipped]
+            del buffer[:skipped]
 
     def _scan(self) -> int | None:
         """Go on to the brace that closes the object; return the position behind it."""
@@ -121,20 +122,6 @@ class ObjectSplitter:
                     return self._scanned
         self._scanned = max(self._scanned, len(self._buffer))
         return None
-
-    def takeLineEnd(self) -> bool:
-        """Drop the line end that belongs to the object taken last; True when it was there.
-
-        It may arrive later than its object, or never: field clients differ.
-        """
-        if not self._lineEndDue:
-            return False
-        for lineEnd in (b"\n", b"\r\n"):
-            if self._buffer.startswith(lineEnd):
-                del self._buffer[: len(lineEnd)]
-                self._lineEndDue = False
-                return True
-        return False
 
     @property
     def lineEndDue(self) -> bool:
@@ -275,7 +262,7 @@ class Request:
 
     id: int
     method: Method
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] = field(repr=False)
 
 
 class Api:

@@ -16,11 +16,15 @@ from zope.interface import Interface
 class IPingable(Interface):
     """A client that can be pinged."""
 
-    def bytesReceived() -> int:
-        """How many bytes the client has sent so far: any of them is a sign of life."""
+    def signsOfLife() -> int:
+        """A number that grows with every byte the client sends.
+
+        It grows too when the client is read from again after a pause, since it was not heard
+        meanwhile.
+        """
 
     def isBlocked() -> bool:
-        """True while the client does not take what it was sent already."""
+        """True while the client does not take what it was sent already, or is not read from."""
 
     def ping() -> None:
         """Send a ping."""
@@ -55,22 +59,25 @@ class _Queue:
     def _run(self) -> None:
         # Those that are added meanwhile find a timer, although it has run: it is set anew below.
         now = self._clock.seconds()
-        wait: float | None = None
-        while self._members and wait is None:
-            member, (time, note) = next(iter(self._members.items()))
-            if time > now:
-                wait = time - now
-            else:
+        try:
+            while self._members:
+                member, (time, note) = next(iter(self._members.items()))
+                if time > now:
+                    break
                 del self._members[member]
                 self._due(member, note)
-        self._timer = None if wait is None else self._clock.callLater(wait, self._run)
+        finally:
+            self._timer = None
+            if self._members:
+                first = next(iter(self._members.values()))[0]
+                self._timer = self._clock.callLater(max(0.0, first - now), self._run)
 
 
 class Keepalive:
     """Pings its members at an interval and reports those that stay silent.
 
     A ping is not sent, and silence not counted, while a client does not take what it was sent
-    already: it may be slow, and TCP finds out if it is gone.
+    already, or is not read from because its partner is slow. TCP finds out if it is gone.
 
     :param interval: seconds between pings; 0 = never ping.
     :param timeout: seconds after a ping in which anything must come.
@@ -96,10 +103,10 @@ class Keepalive:
             self._idle.add(member)
         else:
             member.ping()
-            self._pinged.add(member, member.bytesReceived())
+            self._pinged.add(member, member.signsOfLife())
 
-    def _answerDue(self, member: IPingable, receivedAtPing: int) -> None:
-        if member.bytesReceived() > receivedAtPing or member.isBlocked():
+    def _answerDue(self, member: IPingable, signsAtPing: int) -> None:
+        if member.signsOfLife() > signsAtPing or member.isBlocked():
             self._idle.add(member)
         else:
             member.pingTimedOut()

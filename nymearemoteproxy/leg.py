@@ -1,7 +1,7 @@
 """What the legs of a tunnel have in common, whatever their framing.
 
-Owns back pressure, and the order in which a leg ends. There is one object per leg and tunnel, and
-an idle tunnel should cost little, so legs have slots.
+Owns back pressure, and the order in which a leg ends. Knows nothing of framing or of sessions.
+There is one object per leg and tunnel, and an idle tunnel should cost little, so legs have slots.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class Nobody:
 
     __slots__ = ()
 
-    def open(self, tunnel: Tunnel, partner: ILeg) -> None:
+    def enter(self, tunnel: Tunnel) -> None:
+        """Never part of a tunnel."""
+
+    def open(self, partner: ILeg) -> None:
         """Never part of a tunnel."""
 
     def sendBytes(self, data: bytes) -> None:
@@ -61,6 +64,7 @@ class TracedLeg:
     def __init__(self, leg: ILeg, sender: Record) -> None:
         self._leg = leg
         self._sender = sender
+        self.enter = leg.enter
         self.open = leg.open
         self.pauseReading = leg.pauseReading
         self.resumeReading = leg.resumeReading
@@ -86,6 +90,11 @@ class Leg:
 
     It is the producer of its own transport: when the client does not take what it is sent, the
     partner is not read from.
+
+    :ivar blocked: the client does not take what it was sent.
+    :ivar unread: the client is not read from, since its partner is blocked.
+    :ivar resumptions: how often reading has begun again.
+    :ivar finished: the client was told goodbye; nothing more is sent to it.
     """
 
     __slots__ = (
@@ -96,6 +105,8 @@ class Leg:
         "partner",
         "blocked",
         "finished",
+        "unread",
+        "resumptions",
         "_tunnel",
     )
 
@@ -108,6 +119,8 @@ class Leg:
         self.partner: ILeg = NOBODY
         self.blocked = False
         self.finished = False
+        self.unread = False
+        self.resumptions = 0
         self._tunnel: Tunnel | None = None
         record.client = self
 
@@ -129,9 +142,13 @@ class Leg:
 
     # The tunnel
 
-    def open(self, tunnel: Tunnel, partner: ILeg) -> None:
+    def enter(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
+        self.pauseReading()
+
+    def open(self, partner: ILeg) -> None:
         self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
+        self.resumeReading()
         self.begin()
 
     def begin(self) -> None:
@@ -139,9 +156,12 @@ class Leg:
         self.transport.registerProducer(self, True)
 
     def pauseReading(self) -> None:
+        self.unread = True
         self.transport.pauseProducing()
 
     def resumeReading(self) -> None:
+        self.unread = False
+        self.resumptions += 1
         self.transport.resumeProducing()
 
     def finish(self, outcome: Outcome) -> None:
@@ -155,7 +175,7 @@ class Leg:
     def partnerLost(self) -> None:
         self.partner = NOBODY
         self.linger.start()
-        self.transport.resumeProducing()
+        self.resumeReading()
 
     def ended(self, outcome: Outcome) -> None:
         """The client will send nothing more, but may still take what the partner sends."""
@@ -181,10 +201,12 @@ class Leg:
 
     def connectionLost(self, reason: Failure) -> None:
         orderly = reason.check(ConnectionDone)
-        self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
         self.finished = True
-        self.linger.stop()
-        self.proxy.ended(self.record)
+        try:
+            self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
+        finally:
+            self.linger.stop()
+            self.proxy.ended(self.record)
 
     def pauseProducing(self) -> None:
         self.blocked = True

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable
 from typing import IO, Any
 
-from constantly import NamedConstant
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
@@ -29,9 +28,9 @@ class ProxyLogger(Logger):
     Under twistd the observers are twistd's, which write every level.
     """
 
-    threshold: NamedConstant = LogLevel.info
+    threshold: Any = LogLevel.info
 
-    def emit(self, level: NamedConstant, format: str | None = None, **kwargs: object) -> None:
+    def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         if level >= ProxyLogger.threshold:
             super().emit(level, format, **kwargs)
 

@@ -26,6 +26,10 @@ from nymearemoteproxy.session import API_VERSION, SERVER, TOKEN_TUNNEL_API, Pair
 
 log = ProxyLogger()
 
+WEBSOCKET = "WebSocket"
+TCP = "TCP"
+UNIX = "unix"
+
 REFUSALS_INTERVAL = 10.0
 """Seconds between log lines about refused connections, so that a flood does not fill the disk."""
 
@@ -211,9 +215,8 @@ class Proxy:
             received=record.received,
             sent=record.sent,
         )
-        if not self._records and self._allGone is not None:
-            allGone, self._allGone = self._allGone, None
-            allGone.callback(None)
+        if not self._records:
+            self._fireAllGone()
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
@@ -224,10 +227,16 @@ class Proxy:
             client.shutDown()
         return self._allGone or succeed(None)
 
+    def _fireAllGone(self) -> None:
+        if self._allGone is not None:
+            allGone, self._allGone = self._allGone, None
+            allGone.callback(None)
+
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
         for client in [record.client for record in self._records.values()]:
             client.abort()
+        self._fireAllGone()  # whatever a fault may have left behind, the process must end
 
     def _refused(self, outcome: Outcome, peer: str) -> None:
         """Count a refused connection; log the first of its kind, then sums."""

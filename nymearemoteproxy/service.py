@@ -30,11 +30,11 @@ from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.listeners import Listener, ListenerError
 from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.proxy import Proxy, Record, describeAddress
+from nymearemoteproxy.proxy import TCP, WEBSOCKET, Proxy, Record, describeAddress
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys
 from nymearemoteproxy.settings import SettingsError
-from nymearemoteproxy.stream import TCP, StreamControl
+from nymearemoteproxy.stream import StreamControl
 from nymearemoteproxy.tls import wrap
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 
@@ -161,7 +161,7 @@ class ProxyService(Service):
     def _listen(self, listener: Listener) -> IListeningPort:
         if listener.webSocket:
             factory = ProxyFactory(
-                self.proxy, "WebSocket", listener.secure, listener.behindProxy, self._buildUpgrade
+                self.proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
             )
         else:
             factory = ProxyFactory(
@@ -202,7 +202,7 @@ class ProxyService(Service):
             signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
 
     def _showToken(self, token: str) -> None:
-        """Show it on the terminal, which is not where the log goes."""
+        """Show it on the terminal, and not through the log."""
         url = _url(self._configuration.listeners[0], self.ports[0])
         pin = self._configuration.fingerprint
         command = f"{_clientCommand()} --url {url} --token {token}" + (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -133,7 +133,7 @@ class RestartDeadline:
 class CheckToken:
     """Effect: ask the authentication backend, within authenticationTimeout."""
 
-    token: str
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -243,15 +243,16 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
 class _Authenticating:
     """What is known of a client from its Authenticate on."""
 
-    request: Request
+    requestId: int
     identity: Identity
+    nonce: str = field(repr=False)
 
     def answer(self, error: AuthenticationError, text: str | None = None) -> Effect:
         if self.identity.uuid is None:
             return Send(
-                encode(success(self.request.id) if text is None else failure(self.request.id, text))
+                encode(success(self.requestId) if text is None else failure(self.requestId, text))
             )
-        message = success(self.request.id, {"authenticationError": error.value})
+        message = success(self.requestId, {"authenticationError": error.value})
         if text is not None:
             message["error"] = text
         return Send(encode(message))
@@ -390,15 +391,16 @@ class Session:
     def _authenticate(self, request: Request) -> Effects:
         params = request.params
         identity = Identity(params.get("name", ""), params.get("uuid"))
-        self._authenticating = _Authenticating(request, identity)
+        self._authenticating = _Authenticating(request.id, identity, params.get("nonce", ""))
         return (CheckToken(params["token"]),)
 
     def _accept(self, token: str, subject: str | None) -> Effects:
         assert self._authenticating is not None
-        nonce = self._authenticating.request.params.get("nonce", "")
+        key = self._keys.key(token, subject, self._authenticating.nonce)
+        self._authenticating = replace(self._authenticating, nonce="")
         return (
             self._authenticating.answer(AuthenticationError.NO_ERROR),
-            Join(self._keys.key(token, subject, nonce), self.identity),
+            Join(key, self.identity),
         )
 
     def _fail(self, error: AuthenticationError, text: str, outcome: Outcome) -> Effects:

@@ -448,6 +448,8 @@ class Settings:
             if not known:
                 raise SettingsError(f"{path}: {_unknown(section, '')}")
             for key, value in parser.items(section):
+                if len(value) > 1 and value[0] == value[-1] == '"':
+                    value = value[1:-1]  # as Qt writes values with a comma or semicolon in them
                 try:
                     self.set(f"{section}.{key}", value)
                 except SettingsError as error:

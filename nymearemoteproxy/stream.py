@@ -20,11 +20,11 @@ from nymearemoteproxy.jsonrpc import ObjectSplitter
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
-from nymearemoteproxy.transports import Linger, tuneTcp
+from nymearemoteproxy.transports import Linger, lowestTransport
 from nymearemoteproxy.tunnel import ILeg
 
-UNIX = "unix"
-TCP = "TCP"
+LINE_END_TIMEOUT = 1.0
+"""Seconds from the tunnel's beginning in which a bare line end still belongs to the request."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -36,12 +36,6 @@ class StreamControl(Control):
         self._splitter = ObjectSplitter(proxy.messageLimit)
         self._inputEnded = False
 
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        if self.record.transport != UNIX:
-            timing = self.proxy.timing
-            tuneTcp(self.transport, timing.ping, timing.pingAnswer)
-
     def feed(self, data: bytes) -> None:
         self._splitter.feed(data)
 
@@ -49,7 +43,7 @@ class StreamControl(Control):
         return self._splitter.take()
 
     def holdsData(self) -> bool:
-        self._splitter.takeLineEnd()
+        self._splitter.skipWhiteSpace()
         return self._splitter.pending > 0
 
     def sendMessage(self, data: bytes) -> None:
@@ -102,10 +96,11 @@ class StreamLeg(Leg):
 
     :param gap: seconds to wait behind the notification before anything else is sent.
     :param lineEndDue: the line end of the client's last request has not come yet. Clients that
-        send it by itself do so at once, so it can only be the whole of the first read.
+        send it by itself do so at once, so it can only be the whole of the first read, and only
+        for `LINE_END_TIMEOUT`.
     """
 
-    __slots__ = ("_gap", "_gapTimer", "_lineEndDue", "_inputEnded")
+    __slots__ = ("_gap", "_gapTimer", "_drain", "_lineEndUntil", "_inputEnded")
 
     def __init__(
         self, proxy: Proxy, record: Record, linger: Linger, gap: float, lineEndDue: bool
@@ -113,19 +108,22 @@ class StreamLeg(Leg):
         super().__init__(proxy, record, linger)
         self._gap = gap
         self._gapTimer: IDelayedCall | None = None
-        self._lineEndDue = lineEndDue
+        self._drain: _Drain | None = None
+        self._lineEndUntil = proxy.clock.seconds() + LINE_END_TIMEOUT if lineEndDue else None
         self._inputEnded = False
 
     def begin(self) -> None:
         if self._gap:
             self.pauseProducing()
-            self.transport.registerProducer(_Drain(self), False)
+            # Below TLS, whose own buffers say nothing about what has left.
+            self._drain = _Drain(self)
+            lowestTransport(self.transport).registerProducer(self._drain, False)
         else:
             super().begin()
 
     def notificationLeft(self) -> None:
         """The notification has left our buffers: the gap begins."""
-        self.transport.unregisterProducer()
+        self._stopGap()
         self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
 
     def _gapOver(self) -> None:
@@ -133,11 +131,20 @@ class StreamLeg(Leg):
         super().begin()
         self.resumeProducing()
 
+    def _stopGap(self) -> None:
+        if self._drain is not None:
+            self._drain = None
+            lowestTransport(self.transport).unregisterProducer()
+        if self._gapTimer is not None:
+            self._gapTimer.cancel()
+            self._gapTimer = None
+
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
-        if self._lineEndDue:
-            self._lineEndDue = False
-            if data in (b"\n", b"\r\n"):
+        if self._lineEndUntil is not None:
+            inTime = self.proxy.clock.seconds() < self._lineEndUntil
+            self._lineEndUntil = None
+            if inTime and data in (b"\n", b"\r\n"):
                 return
         self.partner.sendBytes(data)
 
@@ -171,8 +178,3 @@ class StreamLeg(Leg):
     def connectionLost(self, reason: Failure) -> None:
         self._stopGap()
         super().connectionLost(reason)
-
-    def _stopGap(self) -> None:
-        if self._gapTimer is not None:
-            self._gapTimer.cancel()
-            self._gapTimer = None

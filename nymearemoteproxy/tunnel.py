@@ -1,7 +1,7 @@
 """A tunnel joins two legs, and ends when one of them ends.
 
 Owns what a leg is to its partner, and the order in which the two are closed. Knows nothing of
-WebSocket, streams or pairing keys.
+transports, framing or pairing keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from nymearemoteproxy.outcomes import Outcome
 class ILeg(Interface):
     """One side of a tunnel: what its partner and the tunnel see of a client."""
 
-    def open(tunnel: Tunnel, partner: ILeg) -> None:
+    def enter(tunnel: Tunnel) -> None:
+        """This is the leg's tunnel. Read nothing from the client until `open`."""
+
+    def open(partner: ILeg) -> None:
         """Both sides are there: relay what the client sends to `partner` from now on."""
 
     def sendBytes(data: bytes) -> None:
@@ -48,40 +51,53 @@ class Tunnel:
     :param release: called once, when the tunnel is no longer up.
     """
 
-    __slots__ = ("_legs", "_release", "_ended")
+    __slots__ = ("_abandoned", "_ended", "_legs", "_release")
 
     def __init__(self, release: Callable[[], object]) -> None:
         self._release: Callable[[], object] | None = release
         self._legs: list[ILeg] = []
         self._ended: set[ILeg] = set()
+        self._abandoned = False
 
     def attach(self, leg: ILeg) -> None:
-        """Add one side; with the second one, in the same turn of the reactor, relaying begins."""
+        """Add one side; with the second one relaying begins."""
         self._legs.append(leg)
-        if len(self._legs) == 2:
+        leg.enter(self)
+        if self._abandoned:
+            self._bereave(leg)
+        elif len(self._legs) == 2:
             first, second = self._legs
-            first.open(self, second)
-            second.open(self, first)
+            first.open(second)
+            second.open(first)
 
-    def ended(self, leg: ILeg, outcome: Outcome = Outcome.PARTNER_LEFT) -> None:
-        """The client of `leg` will send nothing more.
-
-        :param outcome: how the other side ends.
-        """
-        if leg in self._ended:
-            return
-        self._ended.add(leg)
-        self._giveUpKey()
-        self._other(leg).finish(outcome)
+    def ended(self, leg: ILeg) -> None:
+        """The client of `leg` will send nothing more."""
+        if leg not in self._ended:
+            self._ended.add(leg)
+            for other in self._others(leg):
+                other.finish(Outcome.PARTNER_LEFT)
 
     def lost(self, leg: ILeg) -> None:
-        """The connection of `leg` is closed."""
+        """The connection of `leg` is closed, or as good as closed."""
+        self._giveUpKey()
         self.ended(leg)
-        self._other(leg).partnerLost()
+        self._abandoned = True
+        for other in self._others(leg):
+            other.partnerLost()
 
-    def _other(self, leg: ILeg) -> ILeg:
-        first, second = self._legs
-        return second if leg is first else first
+    def abandon(self) -> None:
+        """A client is gone before its leg was attached."""
+        self._giveUpKey()
+        self._abandoned = True
+        for leg in self._legs:
+            self._bereave(leg)
+
+    def _others(self, leg: ILeg) -> list[ILeg]:
+        return [other for other in self._legs if other is not leg]
+
+    def _bereave(self, leg: ILeg) -> None:
+        leg.finish(Outcome.PARTNER_LEFT)
+        leg.partnerLost()
 
     def _giveUpKey(self) -> None:
         if self._release is not None:

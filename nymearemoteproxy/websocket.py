@@ -2,14 +2,15 @@
 
 Autobahn does the HTTP upgrade. From the first frame on the connection is ours: one reader serves
 the control phase and the tunnel, so that no byte has to change hands in the middle of a frame.
+Knows nothing of streams, tokens or pairing.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any
 
-import txaio
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
@@ -17,7 +18,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer, provider
 
-from nymearemoteproxy.control import Control
+from nymearemoteproxy.control import Control, Phase
 from nymearemoteproxy.frames import (
     CLOSE,
     PING,
@@ -34,15 +35,17 @@ from nymearemoteproxy.jsonrpc import tooLarge
 from nymearemoteproxy.keepalive import IPingable
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import IClient, Proxy, Record
+from nymearemoteproxy.proxy import Proxy, Record
 from nymearemoteproxy.session import SERVER
-from nymearemoteproxy.transports import Linger, switchProtocol
+from nymearemoteproxy.transports import Linger
 from nymearemoteproxy.tunnel import ILeg
-
-txaio.use_twisted()
 
 MAX_REQUEST_HEAD = 16 * 1024
 """Bytes of an HTTP request before its empty line; twice what common servers take for one header."""
+
+_IRRELEVANT = re.compile(rb"^(?:origin|sec-websocket-extensions):[^\r\n]*\r\n", re.I | re.M)
+"""Headers that must not decide anything, but could make Autobahn refuse: tokens say who may in, not
+the page a script came from; and no extension is accepted, however it is offered."""
 
 TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
@@ -61,35 +64,28 @@ def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
     return factory
 
 
-@implementer(IClient)
-class Upgrade(WebSocketServerProtocol):
+class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within Autobahn
     """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
 
     # It logs what it received, such as the request line, which may hold secrets.
     log = Logger(observer=_silence)
-    transport: Any
 
     def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
-        super().__init__()
+        WebSocketServerProtocol.__init__(self)
+        Phase.__init__(self, proxy, record)
         self.factory = factory
-        self._proxy = proxy
-        self._record = record
         self._head = b""
         self._opened = False
-        self._deadline: IDelayedCall | None = None
-        record.client = self
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        timing = self._proxy.timing
-        self._linger = Linger(self._proxy.clock, self.transport, self._record.secure, timing.close)
-        self._deadline = self._proxy.clock.callLater(
-            timing.webSocketHandshake, self._end, Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT
-        )
+        timing = self.proxy.timing
+        self._linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
+        self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
-        self._record.received += len(data)
-        if self._record.outcome is not None:
+        self.record.received += len(data)
+        if self.record.outcome is not None:
             return
         self._head += data
         head, end, rest = self._head.partition(b"\r\n\r\n")
@@ -97,7 +93,7 @@ class Upgrade(WebSocketServerProtocol):
             self._fail(Outcome.MESSAGE_TOO_LARGE)
             self.failHandshake("request too large", 431)
         elif end:
-            super().dataReceived(head + end)
+            super().dataReceived(_IRRELEVANT.sub(b"", head + end))
             if self._opened:
                 self._takeOver(rest)
             else:
@@ -107,40 +103,27 @@ class Upgrade(WebSocketServerProtocol):
         self._opened = True
 
     def _takeOver(self, rest: bytes) -> None:
-        self._stopDeadline()
-        control = WebSocketControl(self._proxy, self._record)
-        switchProtocol(self.transport, control)
+        self.factory.countConnections -= 1  # it will not hear of the end
+        control = WebSocketControl(self.proxy, self.record)
+        self.next(control)
         if rest:
-            self._record.received -= len(rest)  # counted there
+            self.record.received -= len(rest)  # counted there
             control.dataReceived(rest)
 
     def _fail(self, outcome: Outcome) -> None:
         """Autobahn answers with an HTTP error and closes."""
-        self._stopDeadline()
-        self._record.endsWith(outcome)
+        self.clearDeadline()
+        self.record.endsWith(outcome)
         self._linger.start()
 
-    def _end(self, outcome: Outcome) -> None:
-        self._stopDeadline()
-        self._record.endsWith(outcome)
-        self.transport.abortConnection()
-
-    def _stopDeadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+    def deadlinePassed(self) -> None:
+        self.end(Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._stopDeadline()
         self._linger.stop()
-        self._record.endsWith(Outcome.LEFT_EARLY)
-        super().connectionLost(reason)
-        self._proxy.ended(self._record)
-
-    def shutDown(self) -> None:
-        self._end(Outcome.SHUTDOWN_WAITING)
-
-    def abort(self) -> None:
-        self.transport.abortConnection()
+        self.record.endsWith(Outcome.LEFT_EARLY)
+        WebSocketServerProtocol.connectionLost(self, reason)
+        Phase.connectionLost(self, reason)
 
 
 @implementer(IPingable)
@@ -152,7 +135,8 @@ class WebSocketControl(Control):
         self._reader = FrameReader()
         self._pieces: deque[Piece] = deque()
         self._message = bytearray()
-        self._opcode = 0  # the type of the client's first message; ours have the same
+        self._opcode = 0  # the type of the client's first message; our answers have the same
+        self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
 
     def afterMessages(self) -> None:
         controls, self._reader.controls = self._reader.controls, []
@@ -181,6 +165,7 @@ class WebSocketControl(Control):
         while self._pieces:
             opcode, last, payload = self._pieces.popleft()
             self._opcode = self._opcode or opcode
+            self._lastOpcode = opcode or self._lastOpcode
             self._message += payload
             if limit and len(self._message) > limit:
                 raise tooLarge(limit)
@@ -206,7 +191,7 @@ class WebSocketControl(Control):
 
     def makeLeg(self, needsGap: bool) -> ILeg:
         self.proxy.keepalive.remove(self)
-        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, self._opcode)
+        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, self._lastOpcode)
 
     def startWaiting(self) -> None:
         self.proxy.keepalive.add(self)
@@ -221,7 +206,7 @@ class WebSocketControl(Control):
 
     # Keepalive
 
-    def bytesReceived(self) -> int:
+    def signsOfLife(self) -> int:
         return self.record.received
 
     def isBlocked(self) -> bool:
@@ -298,7 +283,8 @@ class WebSocketLeg(Leg):
 
     def _broken(self) -> None:
         error = self._reader.error
-        assert error is not None
+        if error is None or self._tunnel is None:
+            return
         self.left(Outcome.WEBSOCKET_PROTOCOL_ERROR)
         if not self.finished:
             self.finished = True
@@ -314,12 +300,21 @@ class WebSocketLeg(Leg):
     def sendBytes(self, data: bytes) -> None:
         framer = self._framer
         self._write(framer.encode(data))
-        if framer.holdsBack and self._tailTimer is None:
-            self._tailTimer = self.proxy.clock.callLater(TEXT_TAIL_TIMEOUT, self._flushTail)
+        if self._tailTimer is not None:
+            self._tailTimer.cancel()
+            self._tailTimer = None
+        if framer.holdsBack:
+            self._awaitTail()
+
+    def _awaitTail(self) -> None:
+        self._tailTimer = self.proxy.clock.callLater(TEXT_TAIL_TIMEOUT, self._flushTail)
 
     def _flushTail(self) -> None:
         self._tailTimer = None
-        self._write(self._framer.flush())
+        if self.blocked:
+            self._awaitTail()  # the partner cannot send the rest, for we do not read from it
+        else:
+            self._write(self._framer.flush())
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         self._write(self._framer.flush() + closeFrame(outcome.closeCode, outcome.reason))
@@ -348,11 +343,11 @@ class WebSocketLeg(Leg):
 
     # Keepalive
 
-    def bytesReceived(self) -> int:
-        return self.record.received
+    def signsOfLife(self) -> int:
+        return self.record.received + self.resumptions
 
     def isBlocked(self) -> bool:
-        return self.blocked
+        return self.blocked or self.unread
 
     def ping(self) -> None:
         self._write(frame(PING, b""))

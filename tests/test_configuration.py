@@ -486,8 +486,21 @@ class FileTests(ConfigurationCase):
         self.configured(*option, *server)
         for more in ((), ("--token", "x"), ("--accept-any-token",)):
             self.assertIn("subject", self.assertMistake(*option, *more))
-        for more in (("--token", "x"), ("--accept-any-token",)):
-            self.assertIn("subject", self.assertMistake(*option, *server, *more))
+        self.assertIn("subject", self.assertMistake(*option, *server, "--token", "x"))
+
+    def test_acceptAnyTokenStandsAlone(self) -> None:
+        """It never opens a server for which somebody thought about who may in."""
+        tokens = ("--token-file", self.write("token"))
+        for more in (("--server", "http://a"), ("--token", "x"), tokens):
+            self.assertIn("everybody", self.assertMistake("--accept-any-token", *more))
+
+    def test_secretsAreNotShown(self) -> None:
+        """What is printed of a configuration, by whatever mistake, holds no token."""
+        shown = repr(self.configured("--token", "s3cr3t"))
+        self.assertNotIn("s3cr3t", shown)
+        generated = self.configured()
+        assert generated.generatedToken is not None
+        self.assertNotIn(generated.generatedToken, repr(generated))
 
     def test_cppServer(self) -> None:
         """A file of the C++ server is all that is needed."""

@@ -1363,4 +1363,4 @@ class LimitTests(EndToEnd):
             client = arrive(source)
             self.assertEqual(client.rest(), b"")
             peer = re.escape(client.peer)
-            self.server.waitFor(rf"from {peer} refused: too-many-from-address$")
+            self.server.waitFor(rf"from {peer} ended: too-many-from-address ")

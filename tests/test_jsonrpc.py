@@ -169,53 +169,43 @@ class ObjectSplitterTests(SynchronousTestCase):
 
     def test_lineEndTogetherOrLate(self) -> None:
         """The line end that belongs to an object may come with it, later, or in two halves."""
-        for chunks in ([b"{}\n"], [b"{}", b"\n"], [b"{}\r\n"], [b"{}", b"\r", b"\n"]):
+        for chunks in ([b"{}\n"], [b"{}", b"\n"], [b"{}\r\n"], [b"{}", b"\r", b"\n"], [b"{} \n"]):
             splitter = ObjectSplitter(0)
             splitter.feed(chunks[0])
             self.assertEqual(splitter.take(), b"{}")
             for chunk in chunks[1:]:
                 self.assertTrue(splitter.lineEndDue)
-                self.assertFalse(splitter.takeLineEnd())
                 splitter.feed(chunk)
-            self.assertTrue(splitter.takeLineEnd(), chunks)
+                splitter.skipWhiteSpace()
+            splitter.skipWhiteSpace()
             self.assertFalse(splitter.lineEndDue)
-            self.assertFalse(splitter.takeLineEnd(), "there is only one")
             self.assertEqual(splitter.pending, 0)
 
     def test_noLineEndBeforeAnObject(self) -> None:
         """A line end that follows no object belongs to nothing."""
         splitter = ObjectSplitter(0)
         splitter.feed(b"\n")
+        splitter.skipWhiteSpace()
         self.assertFalse(splitter.lineEndDue)
-        self.assertFalse(splitter.takeLineEnd())
-        self.assertEqual(splitter.pending, 1)
 
-    def test_onlyOneLineEndIsTaken(self) -> None:
-        """What comes behind the line end is left for whoever looks next."""
-        for rest in (b"\n", b"x", b"{}", b"\r\n"):
+    def test_onlyWhiteSpaceIsSkipped(self) -> None:
+        """What comes behind it is left for whoever looks next."""
+        for rest in (b"x", b"{}", b"x\n", b"\x00"):
             splitter = ObjectSplitter(0)
-            splitter.feed(b"{}\n" + rest)
+            splitter.feed(b"{}\n \r\n" + rest)
             splitter.take()
-            self.assertTrue(splitter.takeLineEnd())
+            splitter.skipWhiteSpace()
             self.assertEqual(splitter.pending, len(rest))
 
-    def test_otherBytesAreNoLineEnd(self) -> None:
-        """Data in place of the line end stays."""
-        for rest in (b"x\n", b"\rx", b" \n", b"{}"):
+    def test_whiteSpaceOnTheWayToTheNextObject(self) -> None:
+        """It may hold the line end; other white space does not stand for it."""
+        for space, due in ((b" ", True), (b"\n", False)):
             splitter = ObjectSplitter(0)
-            splitter.feed(b"{}" + rest)
+            splitter.feed(b"{}" + space)
             splitter.take()
-            self.assertFalse(splitter.takeLineEnd(), rest)
-            self.assertEqual(splitter.pending, len(rest))
-
-    def test_whiteSpaceSkippedEndsTheLine(self) -> None:
-        """White space that was skipped on the way to the next object was the line end, too."""
-        splitter = ObjectSplitter(0)
-        splitter.feed(b"{} ")
-        splitter.take()
-        self.assertIsNone(splitter.take())
-        self.assertFalse(splitter.lineEndDue)
-        self.assertEqual(splitter.pending, 0)
+            self.assertIsNone(splitter.take())
+            self.assertEqual(splitter.lineEndDue, due)
+            self.assertEqual(splitter.pending, 0)
 
 
 class DecodeObjectTests(SynchronousTestCase):

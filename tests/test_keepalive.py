@@ -27,7 +27,7 @@ class Client:
         self.pings: list[float] = []
         self.timedOut: list[float] = []
 
-    def bytesReceived(self) -> int:
+    def signsOfLife(self) -> int:
         return self.received
 
     def isBlocked(self) -> bool:

@@ -22,10 +22,11 @@ from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.logs import setVerbose
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import REFUSALS_INTERVAL, Proxy, Timing
-from nymearemoteproxy.rendezvous import Rendezvous
-from nymearemoteproxy.session import PairingKeys
-from nymearemoteproxy.stream import StreamControl
-from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.rendezvous import Meeting, Rendezvous
+from nymearemoteproxy.session import Identity, PairingKeys
+from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
+from nymearemoteproxy.tunnel import Tunnel
+from nymearemoteproxy.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
 from tests.wires import maskedFrame, splitFrame
 
 UPGRADE = (
@@ -187,6 +188,7 @@ class InMemory(SynchronousTestCase):
     def authenticate(self, pipe: Pipe, **params: str) -> None:
         """Let the client authenticate."""
         self.call(pipe, "Authentication.Authenticate", token="secret token", **params)
+        self.clock.advance(0)
 
     def join(self, first: str, second: str, **params: str) -> tuple[Pipe, Pipe]:
         """Open a tunnel, and forget what was said on the way."""
@@ -391,6 +393,24 @@ class KeepaliveTests(InMemory):
         self.clock.advance(30)
         self.assertEqual(one.take(), b"\x89\x00")
 
+    def test_notReadFrom(self) -> None:
+        """A client that is not read from, since its partner is slow, cannot be heard."""
+        one, two = self.join("WebSocket", "TCP")
+        self.clock.advance(20)
+        two.producer.pauseProducing()
+        self.clock.pump([10] * 10)
+        self.assertEqual(one.take(), b"")
+        two.producer.resumeProducing()
+        self.clock.pump([10] * 3)
+        self.assertEqual(one.take(), b"\x89\x00")
+        two.producer.pauseProducing()
+        self.clock.advance(9)
+        two.producer.resumeProducing()
+        self.clock.advance(1)
+        self.assertFalse(one.lost, "its answer may not have been read yet")
+        self.clock.pump([10] * 4)
+        self.assertTrue(one.lost)
+
     def test_whileWaiting(self) -> None:
         timing = Timing(alone=100, ping=30, pingAnswer=10)
         self.proxy.timing = timing
@@ -475,6 +495,34 @@ class BackPressureTests(InMemory):
         self.assertNotIn(b"late", two.take())
 
 
+class TextTailTests(InMemory):
+    """The beginning of a character waits for its rest, each for its own time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.text, self.stream = self.join("WebSocket", "TCP")
+
+    def test_eachForItsOwnTime(self) -> None:
+        self.stream.receive(b"\xc3")
+        self.clock.advance(0.9 * TEXT_TAIL_TIMEOUT)
+        self.stream.receive(b"\xbc\xc3")
+        self.assertEqual(self.text.take(), b"\x81\x02\xc3\xbc")
+        self.clock.advance(0.9 * TEXT_TAIL_TIMEOUT)
+        self.assertEqual(self.text.take(), b"")
+        self.clock.advance(0.2 * TEXT_TAIL_TIMEOUT)
+        self.assertEqual(self.text.take(), b"\x82\x01\xc3")
+
+    def test_notWhileBlocked(self) -> None:
+        """The partner is not read from then, so it is not its fault that the rest is missing."""
+        self.stream.receive(b"\xc3")
+        self.text.producer.pauseProducing()
+        self.clock.pump([TEXT_TAIL_TIMEOUT] * 5)
+        self.assertEqual(self.text.take(), b"")
+        self.text.producer.resumeProducing()
+        self.stream.receive(b"\xbc")
+        self.assertEqual(self.text.take(), b"\x81\x02\xc3\xbc")
+
+
 class GapTests(InMemory):
     """Stream clients of API 0.3 get nothing together with the notification."""
 
@@ -531,6 +579,7 @@ class LineEndTests(InMemory):
         request = {"id": 1, "method": "Authentication.Authenticate"}
         request["params"] = {"token": "secret token"}
         two.receive(json.dumps(request).encode())
+        self.clock.advance(0)
         one.clear()
         return one, two
 
@@ -549,14 +598,23 @@ class LineEndTests(InMemory):
         two.receive(b"\npayload")
         self.assertEqual(one.take(), b"\npayload")
 
+    def test_tooLate(self) -> None:
+        """A bare line end after a while is payload."""
+        one, two = self.join("TCP", "TCP")
+        self.clock.advance(LINE_END_TIMEOUT)
+        two.receive(b"\n")
+        self.assertEqual(one.take(), b"\n")
+
     def test_whileWaiting(self) -> None:
         pipe = self.open("TCP")
         pipe.receive(
             b'{"id":1,"method":"Authentication.Authenticate","params":{"token":"secret token"}}'
         )
-        pipe.receive(b"\r\n")
-        self.assertEqual(self.rendezvous.waiting, 1)
-        pipe.receive(b"\n")
+        self.clock.advance(0)
+        for space in b"\r\n", b"\n", b" ":
+            pipe.receive(space)
+            self.assertEqual(self.rendezvous.waiting, 1)
+        pipe.receive(b"x")
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.DATA_BEFORE_TUNNEL)
@@ -687,6 +745,66 @@ class FaultTests(InMemory):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertTrue(pipe.lost)
         self.assertOutcomes(Outcome.INTERNAL_ERROR)
+
+    def test_backendRaisesAtOnce(self) -> None:
+        def broken(_token: str) -> Deferred[Verdict]:
+            raise ZeroDivisionError
+
+        self.backend.authenticate = broken  # type: ignore[method-assign]
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(json.loads(pipe.take())["status"], "error")
+
+    def test_legCannotBeMade(self) -> None:
+        """The partner is sent away, and the key is free again."""
+        one, two = self.open("TCP"), self.open("TCP")
+        self.authenticate(one)
+
+        def broken(_needsGap: bool) -> None:
+            raise ZeroDivisionError
+
+        two.protocol.makeLeg = broken
+        self.authenticate(two)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(two.lost)
+        self.assertTrue(one.halfClosed)
+        self.assertEqual(self.rendezvous.tunnels, 0)
+
+    def test_metTooLate(self) -> None:
+        """A meeting that comes when the client has left sends the partner away."""
+        met: Deferred[Any] = Deferred(lambda _met: None)
+        met.addErrback(lambda _cancelled: later)
+        later: Deferred[Any] = Deferred()
+        released: list[None] = []
+        tunnel = Tunnel(lambda: released.append(None))
+        self.rendezvous.join = lambda *_details: met  # type: ignore[method-assign]
+        pipe = self.open("TCP")
+        self.authenticate(pipe)
+        pipe.lose(ConnectionDone())
+        later.callback(Meeting(Identity(), tunnel))
+        self.assertEqual(len(released), 1)
+
+    def test_partnersFault(self) -> None:
+        """A fault on the way out of one client does not keep the other in the books."""
+        one, two = self.join("TCP", "TCP")
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        two.loseWriteConnection = broken  # type: ignore[method-assign, assignment]
+        self.assertRaises(ZeroDivisionError, one.lose, ConnectionDone())
+        self.assertEqual(self.proxy.gate.connections, 1)
+
+    def test_shutDownInSpiteOfAFault(self) -> None:
+        """What a fault left behind does not keep the process alive."""
+        self.open("TCP")
+        stopped = self.proxy.shutDown()
+        self.proxy.gate.connections += 1
+        for record in self.proxy._records.values():
+            record.client.abort = lambda: None
+        self.proxy.abortAll()
+        self.successResultOf(stopped)
 
     def test_rendezvousFails(self) -> None:
         met: Deferred[Any] = Deferred()

@@ -338,6 +338,27 @@ class ControlMixin:
         self.assertEqual(self.rendezvous.waiting, 1)
 
     @inlineCallbacks
+    def test_dataInTheSecondRecord(self) -> Inline:
+        """The same when the data is in one TCP segment with Authenticate, but not in one record."""
+        one = yield self.join("tcp", "good", uuid="{1}", name="one")
+        two = yield self.connector.connect(self.transport)
+        two.call("RemoteProxy.Hello")
+        yield two.message()
+        if self.transport in ("tls", "wss"):
+            # Twisted sends a record for each 16 KiB at most; this leaves as one TCP write.
+            tls = two.transport.getHandle()
+            request = json.dumps(
+                {"id": 1, "method": "Authentication.Authenticate", "params": {"token": "good"}}
+            ).encode()
+            for part in request, b"PREMATURE":
+                tls.send(maskedFrame(1, part) if two.webSocket else part)
+            two.transport.transport.write(tls.bio_read(1 << 16))
+            yield two.end()
+            self.assertClosed(two, 1008, "data before the tunnel was established")
+            self.assertEqual(self.rendezvous.waiting, 1)
+        self.assertEqual(one.payload, b"")
+
+    @inlineCallbacks
     def test_tunnelExists(self) -> Inline:
         """The third one gets its success and is sent away; the tunnel goes on."""
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
@@ -489,6 +510,9 @@ class HalfCloseMixin:
             yield two.end()
             two.send(b"answer")
             self.assertEqual((yield one.take(6)), b"answer")
+            third = yield self.join(self.transport, "good")
+            yield third.end()
+            yield self.ended(Outcome.TUNNEL_EXISTS)
         two.leave()
         yield two.gone()
         yield one.end()
@@ -663,6 +687,35 @@ class WebSocketMixin:
         answer = yield self._exchange(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 10_000)
         self.assertTrue(answer.startswith(b"HTTP/1.1 431 "), answer)
         yield self.ended(Outcome.MESSAGE_TOO_LARGE)
+
+    @inlineCallbacks
+    def test_originAndExtensionsDecideNothing(self) -> Inline:
+        """Local web views have odd origins, and an extension is declined, not refused."""
+        odd = [b"Origin: null", b"ORIGIN: file://", b"Origin: qrc://"]
+        for header in [*odd, b"Sec-WebSocket-Extensions: permessage-deflate; foo=1"]:
+            answer = yield self._exchange(
+                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n" + header + b"\r\n"
+                b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+                b"Sec-WebSocket-Version: 13\r\n\r\n" + maskedFrame(8, b"")
+            )
+            self.assertTrue(answer.startswith(b"HTTP/1.1 101 "), answer)
+
+    @inlineCallbacks
+    def test_lastTypeCountsForATunnel(self) -> Inline:
+        """Answers have the type used first, relayed bytes the one used to authenticate."""
+        one = yield self.connector.connect(self.transport, 1)
+        one.call("RemoteProxy.Hello")
+        yield one.message()
+        one.opcode = 2
+        one.authenticate("good")
+        yield one.message()
+        two = yield self.join("tcp", "good")
+        yield one.message()
+        yield two.message()
+        seen = len(one.messages)
+        two.send(b"text")
+        yield one.until(lambda: one.messages[seen:])
+        self.assertEqual([opcode for opcode, _payload in one.messages], [1, 1, 1, 2])
 
     @inlineCallbacks
     def test_framesRightBehindTheUpgrade(self) -> Inline:
