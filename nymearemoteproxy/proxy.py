@@ -30,6 +30,9 @@ WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
 
+ABORT_TIMEOUT = 1.0
+"""Seconds for connections to be closed that were aborted, which takes a turn of the reactor."""
+
 REFUSALS_INTERVAL = 10.0
 """Seconds between log lines about refused connections, so that a flood does not fill the disk."""
 
@@ -236,7 +239,9 @@ class Proxy:
         """Close every connection that is still there, at once."""
         for client in [record.client for record in self._records.values()]:
             client.abort()
-        self._fireAllGone()  # whatever a fault may have left behind, the process must end
+        if self._allGone is not None:
+            # Whatever a fault may have left behind, the process must end.
+            self.clock.callLater(ABORT_TIMEOUT, self._fireAllGone)
 
     def _refused(self, outcome: Outcome, peer: str) -> None:
         """Count a refused connection; log the first of its kind, then sums."""

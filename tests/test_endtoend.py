@@ -1155,7 +1155,7 @@ class BadInputTests(SharedServer):
     def testDataWhileWaiting(self) -> None:
         """Who sends instead of waiting is closed, and nothing of it reaches the partner."""
         for scheme in ("tcp", "tls", "ws", "wss"):
-            for data in (b"x", b"{}", call("RemoteProxy.Hello"), b"\n\n"):
+            for data in (b"x", b"{}", call("RemoteProxy.Hello"), b"\n x"):
                 client = join(self.server.url(scheme), self.token)
                 self.keep(client)
                 client.sendMessage(data)

@@ -21,7 +21,7 @@ from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.logs import setVerbose
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import REFUSALS_INTERVAL, Proxy, Timing
+from nymearemoteproxy.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
 from nymearemoteproxy.rendezvous import Meeting, Rendezvous
 from nymearemoteproxy.session import Identity, PairingKeys
 from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
@@ -804,6 +804,8 @@ class FaultTests(InMemory):
         for record in self.proxy._records.values():
             record.client.abort = lambda: None
         self.proxy.abortAll()
+        self.assertNoResult(stopped)
+        self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(stopped)
 
     def test_rendezvousFails(self) -> None:
