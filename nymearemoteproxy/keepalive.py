@@ -1,4 +1,4 @@
-"""Finds WebSocket clients that are gone without a farewell, by ping.
+"""Finds clients that are gone without a farewell: WebSocket clients by ping.
 
 Owns when a ping is due and when its answer is overdue, for any number of clients with one timer.
 Knows nothing of frames.
@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import Interface
 
 
-class IPingable(Interface):
-    """A client that can be pinged."""
+class IWatched(Interface):
+    """A client that is looked after."""
 
     def signsOfLife() -> int:
         """A number that grows with every byte the client sends.
@@ -23,8 +23,15 @@ class IPingable(Interface):
         meanwhile.
         """
 
-    def isBlocked() -> bool:
-        """True while the client does not take what it was sent already, or is not read from."""
+    def isDeaf() -> bool:
+        """True while a ping is of no use.
+
+        The client does not take what it was sent already, or is not read from, or its transport
+        knows no pings.
+        """
+
+    def checkTransport() -> None:
+        """Look whether TCP has given the client up: nobody notices while it is not read from."""
 
     def ping() -> None:
         """Send a ping."""
@@ -37,20 +44,20 @@ class _Queue:
     """Calls back for each member after the same delay, in the order they were added."""
 
     def __init__(
-        self, clock: IReactorTime, delay: float, due: Callable[[IPingable, int], None]
+        self, clock: IReactorTime, delay: float, due: Callable[[IWatched, int], None]
     ) -> None:
         self._clock = clock
         self._delay = delay
         self._due = due
-        self._members: OrderedDict[IPingable, tuple[float, int]] = OrderedDict()
+        self._members: OrderedDict[IWatched, tuple[float, int]] = OrderedDict()
         self._timer: IDelayedCall | None = None
 
-    def add(self, member: IPingable, note: int = 0) -> None:
+    def add(self, member: IWatched, note: int = 0) -> None:
         self._members[member] = (self._clock.seconds() + self._delay, note)
         if self._timer is None:
             self._timer = self._clock.callLater(self._delay, self._run)
 
-    def remove(self, member: IPingable) -> None:
+    def remove(self, member: IWatched) -> None:
         self._members.pop(member, None)
         if not self._members and self._timer is not None and self._timer.active():
             self._timer.cancel()
@@ -77,7 +84,8 @@ class Keepalive:
     """Pings its members at an interval and reports those that stay silent.
 
     A ping is not sent, and silence not counted, while a client does not take what it was sent
-    already, or is not read from because its partner is slow. TCP finds out if it is gone.
+    already, or is not read from because its partner is slow. TCP finds out if it is gone, and is
+    asked at the same interval.
 
     :param interval: seconds between pings; 0 = never ping.
     :param timeout: seconds after a ping in which anything must come.
@@ -88,25 +96,26 @@ class Keepalive:
         self._idle = _Queue(clock, interval, self._pingDue)
         self._pinged = _Queue(clock, timeout, self._answerDue)
 
-    def add(self, member: IPingable) -> None:
+    def add(self, member: IWatched) -> None:
         """Watch `member` from now on."""
         if self._active:
             self._idle.add(member)
 
-    def remove(self, member: IPingable) -> None:
+    def remove(self, member: IWatched) -> None:
         """Watch `member` no longer."""
         self._idle.remove(member)
         self._pinged.remove(member)
 
-    def _pingDue(self, member: IPingable, _note: int) -> None:
-        if member.isBlocked():
+    def _pingDue(self, member: IWatched, _note: int) -> None:
+        if member.isDeaf():
             self._idle.add(member)
+            member.checkTransport()
         else:
             member.ping()
             self._pinged.add(member, member.signsOfLife())
 
-    def _answerDue(self, member: IPingable, signsAtPing: int) -> None:
-        if member.signsOfLife() > signsAtPing or member.isBlocked():
+    def _answerDue(self, member: IWatched, signsAtPing: int) -> None:
+        if member.signsOfLife() > signsAtPing or member.isDeaf():
             self._idle.add(member)
         else:
             member.pingTimedOut()

@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import IClient, Proxy, Record
-from nymearemoteproxy.transports import Linger
+from nymearemoteproxy.proxy import UNIX, IClient, Proxy, Record
+from nymearemoteproxy.transports import Linger, isGivenUp
 from nymearemoteproxy.tunnel import ILeg, Tunnel
 
 log = ProxyLogger()
@@ -84,7 +85,7 @@ class TracedLeg:
         log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
 
 
-@implementer(IProtocol, IPushProducer, ILeg, IClient)
+@implementer(IProtocol, IPushProducer, ILeg, IClient, IWatched)
 class Leg:
     """One side of a tunnel; a subclass adds the framing.
 
@@ -149,6 +150,7 @@ class Leg:
     def open(self, partner: ILeg) -> None:
         self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
         self.resumeReading()
+        self.proxy.keepalive.add(self)
         self.begin()
 
     def begin(self) -> None:
@@ -202,6 +204,7 @@ class Leg:
     def connectionLost(self, reason: Failure) -> None:
         orderly = reason.check(ConnectionDone)
         self.finished = True
+        self.proxy.keepalive.remove(self)
         try:
             self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
         finally:
@@ -218,6 +221,26 @@ class Leg:
 
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` deals with it."""
+
+    # Keepalive; a subclass adds pings where there are any
+
+    def signsOfLife(self) -> int:
+        return self.record.received + self.resumptions
+
+    def isDeaf(self) -> bool:
+        return True
+
+    def checkTransport(self) -> None:
+        if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
+            self.record.endsWith(Outcome.CONNECTION_LOST)
+            self.transport.abortConnection()
+
+    def ping(self) -> None:
+        """Streams have none."""
+
+    def pingTimedOut(self) -> None:
+        self.record.endsWith(Outcome.PING_TIMEOUT)
+        self.transport.abortConnection()
 
     # The server
 

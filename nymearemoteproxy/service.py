@@ -64,6 +64,7 @@ def makeAuthenticator(
         connections,
         form=settings["Authentication.request"] == "form",
         credentials=configuration.credentials,
+        freshClient=makeHttpClient(reactor, 0),
     )
     return (server if tokens is None else FirstOf(tokens, server)), tokens
 

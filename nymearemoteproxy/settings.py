@@ -185,7 +185,7 @@ SETTINGS: tuple[Setting, ...] = (
         "milliseconds, 0 = never",
         _millisecondsOrOff,
         30000,
-        "How often WebSocket clients that wait or have a tunnel are pinged; for streams, the "
+        "How often WebSocket clients that wait or have a tunnel are pinged; for TCP, the "
         "silence after which TCP keepalive probes begin.",
     ),
     _timeout(

@@ -6,6 +6,7 @@ Knows nothing of sessions or tunnels.
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any
 
@@ -48,6 +49,13 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def isGivenUp(transport: Any) -> bool:
+    """Tell whether TCP has given a connection up: reset, or no answer to its keepalive probes."""
+    poller = select.poll()
+    poller.register(lowestTransport(transport).getHandle(), 0)
+    return any(events & select.POLLERR for _descriptor, events in poller.poll(0))
 
 
 class Linger:

@@ -32,7 +32,7 @@ from nymearemoteproxy.frames import (
     frame,
 )
 from nymearemoteproxy.jsonrpc import tooLarge
-from nymearemoteproxy.keepalive import IPingable
+from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
@@ -126,7 +126,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         Phase.connectionLost(self, reason)
 
 
-@implementer(IPingable)
+@implementer(IWatched)
 class WebSocketControl(Control):
     """A WebSocket client before its tunnel."""
 
@@ -209,8 +209,11 @@ class WebSocketControl(Control):
     def signsOfLife(self) -> int:
         return self.record.received
 
-    def isBlocked(self) -> bool:
+    def isDeaf(self) -> bool:
         return self._blocked
+
+    def checkTransport(self) -> None:
+        """It is read from, so its end is noticed."""
 
     def ping(self) -> None:
         self._write(frame(PING, b""))
@@ -219,7 +222,6 @@ class WebSocketControl(Control):
         self.end(Outcome.PING_TIMEOUT)
 
 
-@implementer(IPingable)
 class WebSocketLeg(Leg):
     """A WebSocket client in its tunnel.
 
@@ -237,10 +239,6 @@ class WebSocketLeg(Leg):
         self._framer = StreamFramer(opcode)
         self._tailTimer: IDelayedCall | None = None
         self._pong: bytes | None = None
-
-    def begin(self) -> None:
-        super().begin()
-        self.proxy.keepalive.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
@@ -343,15 +341,8 @@ class WebSocketLeg(Leg):
 
     # Keepalive
 
-    def signsOfLife(self) -> int:
-        return self.record.received + self.resumptions
-
-    def isBlocked(self) -> bool:
+    def isDeaf(self) -> bool:
         return self.blocked or self.unread
 
     def ping(self) -> None:
         self._write(frame(PING, b""))
-
-    def pingTimedOut(self) -> None:
-        self.record.endsWith(Outcome.PING_TIMEOUT)
-        self.transport.abortConnection()

@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from treq.testing import StubTreq
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -314,6 +316,25 @@ class BoundTests(SynchronousTestCase):
         client.flush()
         self.assertTrue(self.successResultOf(third).accepted)
         self.assertEqual([json.loads(body)["token"] for body in backend.bodies], ["first", "third"])
+
+
+class DeadConnectionTests(SynchronousTestCase):
+    """Connections that died while they were kept for reuse."""
+
+    def test_askedAgainOnAFreshOne(self) -> None:
+        """However many of them are dead, the second question goes over a new connection."""
+
+        class Dead:
+            def post(self, _url: str, **_options: object) -> Deferred[Any]:
+                return fail(ResponseNeverReceived([Failure(ConnectionDone())]))
+
+        fresh = StubTreq(Backend(replying()))
+        dead: Any = Dead()
+        asked = HttpAuthenticator(dead, URL, 1, freshClient=fresh).authenticate(TOKEN)
+        fresh.flush()
+        self.assertTrue(self.successResultOf(asked).accepted)
+        asked = HttpAuthenticator(dead, URL, 1).authenticate(TOKEN)
+        self.failureResultOf(asked, BackendError)
 
 
 class JudgeTests(SynchronousTestCase):

@@ -8,14 +8,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from nymearemoteproxy.keepalive import IPingable, Keepalive
+from nymearemoteproxy.keepalive import IWatched, Keepalive
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
 INTERVAL, TIMEOUT = 30, 10
 
 
-@implementer(IPingable)
+@implementer(IWatched)
 class Client:
     """A client that notes when it was pinged."""
 
@@ -26,11 +26,15 @@ class Client:
         self.blocked = False
         self.pings: list[float] = []
         self.timedOut: list[float] = []
+        self.checks: list[float] = []
+
+    def checkTransport(self) -> None:
+        self.checks.append(self.clock.seconds())
 
     def signsOfLife(self) -> int:
         return self.received
 
-    def isBlocked(self) -> bool:
+    def isDeaf(self) -> bool:
         return self.blocked
 
     def ping(self) -> None:
@@ -100,6 +104,14 @@ class KeepaliveTests(SynchronousTestCase):
         client.received = 1000
         self.runFor(INTERVAL + TIMEOUT)
         self.assertEqual(client.timedOut, [40])
+
+    def test_blockedIsCheckedInstead(self) -> None:
+        """A client that cannot be pinged has its transport looked at, as often."""
+        client = self.client()
+        client.blocked = True
+        self.clock.pump([1] * (3 * INTERVAL))
+        self.assertEqual(client.checks, [INTERVAL, 2 * INTERVAL, 3 * INTERVAL])
+        self.assertEqual(client.pings, [])
 
     def test_blockedWhenPingIsDue(self) -> None:
         """Who does not take what it was sent is not pinged until it does."""

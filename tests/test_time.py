@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -33,6 +34,9 @@ UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+CONNECTED = socket.socketpair()
+"""Stands for every socket in memory: one that is connected, and on which nothing happens."""
+
 TIMING = Timing(
     tlsHandshake=1,
     webSocketHandshake=2,
@@ -69,6 +73,9 @@ class Pipe(StringTransport):
 
     def getHandle(self) -> Any:
         return self
+
+    def fileno(self) -> int:
+        return CONNECTED[0].fileno()
 
     def setsockopt(self, *option: int) -> None:
         """Nothing to set."""

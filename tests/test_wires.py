@@ -731,6 +731,43 @@ class WebSocketMixin:
         self.assertIn(b'{"id":5,"status":"success"', answer)
 
 
+class StalledMixin:
+    """A client that is lost while its partner does not read, so that it is not read from either."""
+
+    timing = Timing(ping=0.1, pingAnswer=0.2, close=0.2)
+    transport = ""
+    size = 20_000_000
+    """More than the kernel's buffers hold on the way."""
+
+    @inlineCallbacks
+    def test_resetWhileUnread(self) -> Inline:
+        one, two = yield self.tunnel(self.transport, OTHER[self.transport])
+        two.transport.pauseProducing()
+        one.send(bytes(self.size))
+        record = next(iter(self.proxy._records.values()))
+        yield self.eventually(lambda: record.client.unread)
+        one.transport.abortConnection()
+        yield self.ended(Outcome.CONNECTION_LOST)
+        self.assertEqual(self.rendezvous.tunnels, 0)
+        two.transport.resumeProducing()
+        yield two.end()
+
+    @inlineCallbacks
+    def test_aliveWhileUnread(self) -> Inline:
+        """One that is only slow is left alone, and loses nothing."""
+        one, two = yield self.tunnel(self.transport, OTHER[self.transport])
+        two.transport.pauseProducing()
+        one.send(bytes(self.size))
+        record = next(iter(self.proxy._records.values()))
+        yield self.eventually(lambda: record.client.unread)
+        for _ in range(5):
+            turn: Deferred[None] = Deferred()
+            reactor.callLater(0.1, turn.callback, None)
+            yield turn
+        two.transport.resumeProducing()
+        yield two.take(self.size)
+
+
 def _suites() -> None:
     """Make one test class per transport, and one per pair of transports."""
     for transport in TRANSPORTS:
@@ -741,6 +778,10 @@ def _suites() -> None:
         globals()[name] = type(
             name, (*mixins, Served), {"transport": transport, "__module__": __name__}
         )
+        if transport != "unix":
+            name = f"{transport.capitalize()}StalledTests"
+            members = {"transport": transport, "__module__": __name__}
+            globals()[name] = type(name, (StalledMixin, Served), members)
         for second in TRANSPORTS:
             name = f"{transport.capitalize()}With{second.capitalize()}Tests"
             members = {"first": transport, "second": second, "__module__": __name__}

@@ -70,7 +70,7 @@ class Wire(Protocol):
     transport: Any
 
     def __init__(self) -> None:
-        self.payload = b""
+        self.payload = bytearray()
         self.ended = False
         self.lost = False
         self._waiting: list[tuple[Callable[[], Any], Deferred[Any]]] = []
@@ -139,7 +139,8 @@ class Wire(Protocol):
         if len(self.payload) < size:
             assert not self.lost, f"closed after {len(self.payload)} of {size} bytes"
             return None
-        taken, self.payload = self.payload[:size], self.payload[size:]
+        taken = bytes(self.payload[:size])
+        del self.payload[:size]
         return taken
 
     def _look(self) -> None:
@@ -190,7 +191,7 @@ class WebSocketWire(Wire):
         self.pongs: list[bytes] = []
         self.close: tuple[int, str] | None = None
         self._data = b""
-        self._partial: tuple[int, bytes] | None = None
+        self._partial: tuple[int, bytearray] | None = None
 
     def connectionMade(self) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -228,11 +229,12 @@ class WebSocketWire(Wire):
         elif opcode == 10:
             self.pongs.append(payload)
         else:
-            first, begun = self._partial or (opcode, b"")
+            first, begun = self._partial or (opcode, bytearray())
             assert (opcode == 0) is (self._partial is not None)
-            self._partial = None if fin else (first, begun + payload)
+            begun += payload
+            self._partial = None if fin else (first, begun)
             if fin:
-                self.messages.append((first, begun + payload))
+                self.messages.append((first, bytes(begun)))
             self.payload += payload
 
 

@@ -38,8 +38,11 @@ MAX_SUBJECT = 1024
 
 
 def makeHttpClient(reactor: IReactorTime, connections: int) -> HTTPClient:
-    """Return a client that keeps and reuses up to `connections` connections, TLS verified."""
-    pool = HTTPConnectionPool(reactor, persistent=True)
+    """Return a client that keeps and reuses up to `connections` connections, TLS verified.
+
+    With 0 connections every question has one of its own.
+    """
+    pool = HTTPConnectionPool(reactor, persistent=connections > 0)
     pool.maxPersistentPerHost = connections
     return HTTPClient(Agent(reactor, VerifiedHttps(platformTrust()), pool=pool))
 
@@ -48,10 +51,12 @@ def makeHttpClient(reactor: IReactorTime, connections: int) -> HTTPClient:
 class HttpAuthenticator:
     """Posts the token and reads the verdict.
 
+    :param client: reuses connections.
     :param url: where to; http or https.
     :param connections: the most requests at once; further ones wait for their turn.
     :param form: send RFC 7662's form instead of nymea's JSON.
     :param credentials: client id and secret for HTTP basic authentication.
+    :param freshClient: reuses none; for asking again when a connection turned out to be dead.
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class HttpAuthenticator:
         connections: int,
         form: bool = False,
         credentials: tuple[str, str] | None = None,
+        freshClient: HTTPClient | None = None,
     ) -> None:
         self._client = client
+        self._freshClient = freshClient or client
         self._url = url
         self._turns = DeferredSemaphore(connections)
         self._form = form
@@ -101,7 +108,7 @@ class HttpAuthenticator:
                 raise
             # A connection from the pool may just have been closed at the other end. Twisted
             # repeats no POST by itself, but asking about a token twice does no harm.
-            return await self._client.post(self._url, **options)
+            return await self._freshClient.post(self._url, **options)
 
 
 def _checkType(response: IResponse) -> None:
