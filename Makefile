@@ -23,10 +23,11 @@ clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp*
 
 $(VENV)/installed: setup.cfg setup.py
+	@echo "Installing into $(VENV) from PyPI, this takes a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[speed,test]"
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
-	$(BIN)/pip install --quiet "sphinx >= 7"
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[docs]"
 	@touch $@

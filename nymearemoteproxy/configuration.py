@@ -64,6 +64,7 @@ class Configuration:
     :ivar credentials: client id and secret for the authentication server.
     :ivar generatedToken: the one token that was made because none was given; to be shown.
     :ivar fingerprint: of the certificate that was made because none was given.
+    :ivar inBackground: nobody looks at the terminal.
     """
 
     settings: Settings
@@ -78,6 +79,7 @@ class Configuration:
     fingerprint: str | None
     logFile: str | None
     verbosity: int
+    inBackground: bool = False
     warnings: Sequence[str] = field(default=())
 
 
@@ -130,6 +132,7 @@ def configure(
         fingerprint=None if own is None else fingerprint(own),
         logFile=logFile,
         verbosity=verbosity,
+        inBackground=inBackground,
         warnings=settings.warnings,
     )
 

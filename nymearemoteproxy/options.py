@@ -134,6 +134,14 @@ class Options(usage.Options):
             reason = " ".join(str(error).split())
             raise SystemExit(f"{self.program}: {reason}") from None
 
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is no option.
+
+        :raises UsageError: there is something.
+        """
+        if arguments:
+            raise usage.UsageError(f"it takes no arguments: {arguments[0]!r}")
+
     def postOptions(self) -> None:
         if self["tunnelproxy"]:
             raise usage.UsageError("--tunnelproxy: this version has no tunnel proxy yet")

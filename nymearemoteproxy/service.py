@@ -5,7 +5,6 @@ Owns the life of the server process. Everything in it is made elsewhere.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -15,7 +14,11 @@ from typing import Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
@@ -27,7 +30,7 @@ from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.limits import Gate
-from nymearemoteproxy.listeners import Listener, ListenerError
+from nymearemoteproxy.listeners import BACKLOG, Listener, ListenerError
 from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import TCP, WEBSOCKET, Proxy, Record, describeAddress
@@ -41,6 +44,10 @@ from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 log = ProxyLogger()
 
 CLIENT = "nymea-remoteproxy-client"
+
+
+class StartError(Exception):
+    """The service cannot start; the text is one line for the operator."""
 
 
 def makeAuthenticator(
@@ -99,15 +106,21 @@ class ProxyService(Service):
         """Listen on every listener.
 
         :raises SystemExit: one of them cannot be listened on; the text is one line that says why.
+        :raises StartError: the same in the background, where twistd passes on exceptions only.
         """
         super().privilegedStartService()
-        for listener in self._configuration.listeners:
-            try:
-                self.ports.append(self._listen(listener))
-            except (CannotListenError, ListenerError, OSError, OverflowError) as error:
-                for port in self.ports:
-                    port.stopListening()
-                raise SystemExit(f"{Options.program}: {_describe(listener, error)}") from None
+        listener: Listener | None = None
+        try:
+            endpoints = [item.endpoint(self._reactor) for item in self._configuration.listeners]
+            for listener, endpoint in zip(self._configuration.listeners, endpoints, strict=True):
+                self.ports.append(self._listen(listener, endpoint))
+        except (CannotListenError, ListenerError, OSError, OverflowError) as error:
+            for port in self.ports:
+                port.stopListening()
+            reason = _describe(listener, error)
+            if self._configuration.inBackground:
+                raise StartError(reason) from None
+            raise SystemExit(f"{Options.program}: {reason}") from None
 
     def startService(self) -> None:
         super().startService()
@@ -159,7 +172,7 @@ class ProxyService(Service):
         self._tokens.replace(tokens)
         log.info("read {count} tokens", count=len(tokens))
 
-    def _listen(self, listener: Listener) -> IListeningPort:
+    def _listen(self, listener: Listener, endpoint: IStreamServerEndpoint) -> IListeningPort:
         if listener.webSocket:
             factory = ProxyFactory(
                 self.proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
@@ -172,7 +185,7 @@ class ProxyService(Service):
         if listener.secure:
             serve = wrap(self._configuration.certificates[listener.files], factory)
         results: list[Any] = []
-        listener.endpoint(self._reactor).listen(serve).addBoth(results.append)
+        endpoint.listen(serve).addBoth(results.append)
         if not results:
             raise ListenerError("it does not listen at once")
         if isinstance(results[0], Failure):
@@ -213,15 +226,15 @@ class ProxyService(Service):
         if terminal is not None:
             terminal.write(
                 f"\nThe token of this run is {token}\n"
-                "Join two clients by giving this command in two other terminals, "
-                f"then type in either:\n\n    {command}\n    {command}\n\n"
+                "Join two clients by giving this command in two other terminals within "
+                f"{self._configuration.timing.alone:.0f} seconds, then type in either:\n\n"
+                f"    {command}\n    {command}\n\n"
             )
             terminal.flush()
 
 
 def _clientCommand() -> str:
-    if shutil.which(CLIENT):
-        return CLIENT
+    """Return the client that belongs to this server, so that it works in any terminal."""
     beside = Path(sys.executable).with_name(CLIENT)
     return str(beside) if beside.exists() else CLIENT
 
@@ -239,13 +252,14 @@ def _url(listener: Listener, port: IListeningPort) -> str:
     return f"{scheme}://{text}"
 
 
-def _describe(listener: Listener, error: Exception) -> str:
+def _describe(listener: Listener | None, error: Exception) -> str:
     """Say in one line why a listener does not listen."""
-    if isinstance(error, ListenerError):
+    if listener is None or isinstance(error, ListenerError):
         return str(error)
     cause = getattr(error, "socketError", error)
     reason = getattr(cause, "strerror", None) or str(cause)
-    return f"cannot listen on {listener.description}: {reason}"
+    place = listener.description.removesuffix(f":backlog={BACKLOG}")
+    return f"cannot listen on {place}: {reason}"
 
 
 def startLogging(configuration: Configuration) -> None:

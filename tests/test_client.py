@@ -1070,12 +1070,50 @@ class CommandTests(TestCase):
 
     @awaited
     async def test_null(self) -> None:
+        """Who has nothing to send receives everything, until the partner leaves."""
+        data = os.urandom(3_000_000)
         for scheme in ("tcp", "ws"):
             fake = Fake(self, scheme)
-            out, told, status = await self.run_(
-                "--url", fake.url, shell='"$@" </dev/null >/dev/null'
-            )
-            self.assertEqual((status, out), (0, b""), told)
+            join = fake.script
+
+            def script(peer: Any, join: Callable[[Any], object] = join) -> None:
+                join(peer)
+
+                def later() -> None:
+                    peer.send(data)
+                    peer.close()
+
+                reactor.callLater(1.5, later)
+
+            fake.script = script
+            out, told, status = await self.run_("--url", fake.url, shell='"$@" </dev/null >out')
+            self.assertEqual((status, self.copied() == data), (0, True), told)
+
+    @awaited
+    async def test_answersBehindTheEndOfInput(self) -> None:
+        """What the partner answers with short pauses still arrives; then we leave."""
+        for scheme in ("tcp", "ws"):
+            fake = Fake(self, scheme)
+
+            def payload(peer: Any, _data: bytes) -> None:
+                for number in range(4):
+                    reactor.callLater(0.5 * number, peer.send, b"%d" % number)
+
+            fake.payload = payload
+            (self.directory / "in").write_bytes(b"question")
+            out, told, status = await self.run_("--url", fake.url, shell='"$@" <in >out')
+            self.assertEqual((status, self.copied()), (0, b"0123"), told)
+
+    @awaited
+    async def test_partnerLeavesFirst(self) -> None:
+        """It is said when there was more to send."""
+        fake = Fake(self, "ws")
+        fake.payload = lambda peer, data: peer.close()
+        out, told, status = await self.run_(
+            "--url", fake.url, shell='(echo some; sleep 3; echo more) | "$@"'
+        )
+        self.assertEqual(status, 0, told)
+        self.assertIn("partner left before the end of standard input", told)
 
     @awaited
     async def test_tls(self) -> None:

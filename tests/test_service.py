@@ -6,16 +6,16 @@ import signal
 import socket
 import sys
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import service
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.service import CLIENT, ProxyService, makeService
+from nymearemoteproxy.service import CLIENT, ProxyService, StartError, makeService
 from nymearemoteproxy.transports import tuneTcp
 
 
@@ -79,12 +79,25 @@ class ServiceTests(SynchronousTestCase):
         return Deferred()
 
     def test_commandToCopy(self) -> None:
-        """It is short where the client is found by its name, and a path that works elsewhere."""
-        for found in None, "/usr/bin/" + CLIENT:
-            self.patch(service.shutil, "which", lambda _name, found=found: found)
-            made = self.make()
-            self.start(made)
+        """It is the client beside this Python, since that works in any terminal."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.patch(sys, "executable", str(directory / "python3"))
+        made = self.make()
+        self.start(made)
         self.assertIn(f"    {CLIENT} --url ws://", self.terminal.getvalue())
+        (directory / CLIENT).touch()
+        made = self.make()
+        self.start(made)
+        self.assertIn(f"    {directory / CLIENT} --url ws://", self.terminal.getvalue())
+
+    def test_cannotStartInTheBackground(self) -> None:
+        """twistd tells who started it, and removes its pid file, for ordinary exceptions only."""
+        options = Options()
+        options.parent = {"nodaemon": False}
+        options.parseOptions(["--websocket", "nonsense", "--token", "t"])
+        made = makeService(options, self.reactor)
+        self.assertIn("nonsense", str(self.assertRaises(StartError, made.privilegedStartService)))
 
     def test_noTerminal(self) -> None:
         self.patch(sys, "__stderr__", None)

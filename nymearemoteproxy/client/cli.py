@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.logger import (
@@ -36,6 +36,10 @@ from nymearemoteproxy.client.tls import TlsOptions
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
 
+# Seconds. What the partner still has on its way after the end of our input has come by then, unless
+# it pauses; and nobody minds waiting that long.
+SILENCE = 1.0
+
 _STDIN = 0
 _STDOUT = 1
 
@@ -47,11 +51,14 @@ class Options(usage.Options):
     longdesc = (
         "Joins a tunnel of a nymea-remoteproxy, then copies standard input to the partner and what "
         "the partner sends to standard output. The token is taken from --token, --token-file or "
-        f"the variable {TOKEN_VARIABLE}; other users can read the command line."
+        f"the variable {TOKEN_VARIABLE}; other users can read the command line. At the end of "
+        "standard input it leaves as soon as the partner has been silent for a second; without any "
+        "input it waits until the partner leaves. Exit status 0: there was a tunnel. 1: there was "
+        "none, or it broke."
     )
     optParameters = [
         ["url", None, None, "ws://HOST:PORT[/path], wss://..., tcp://..., tls://... or unix:PATH"],
-        ["token", None, None, "what the server lets us in for"],
+        ["token", None, None, "the token that the server accepts and the partner knows too"],
         ["token-file", None, None, "file with the token: its first line that is no # comment"],
         ["nonce", None, None, "keeps several tunnels with the same token apart"],
         ["name", None, DEFAULT_NAME, "what the partner sees as our name"],
@@ -70,11 +77,12 @@ class Options(usage.Options):
     ]
 
     def opt_version(self) -> None:
-        """Show the version and exit."""
+        """show the version"""
         print(PROGRAM, __version__)
         raise SystemExit(0)
 
     opt_V = opt_version
+    opt_h = usage.Options.opt_help
 
     def postOptions(self) -> None:
         """Complete and check the options together."""
@@ -119,14 +127,25 @@ class Options(usage.Options):
         return next((line for line in lines if line and not line.startswith("#")), "")
 
 
+@implementer(IPushProducer)
 class Relay(Protocol):
-    """The tunnel's end: starts the copying and brings it to an end, once."""
+    """The tunnel's end: starts the copying and brings it to an end, once.
+
+    The end of the input does not end the tunnel at once, since most transports can only close both
+    ways: whoever has sent something leaves when the partner has been silent for `SILENCE`, and
+    whoever has nothing to send waits until the partner leaves.
+    """
 
     transport: Any
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.stdio: _Stdio | None = None
+        self._hasSent = False
+        self._hasHeard = False
+        self._inputEnded = False
+        self._isPaused = False
+        self._timer: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         partner = self.transport.partner
@@ -140,10 +159,49 @@ class Relay(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         assert self.stdio is not None
+        self._hasHeard = True
         self.stdio.write(data)
+
+    def send(self, data: bytes) -> None:
+        """Standard input brought this."""
+        self._hasSent = True
+        self.transport.write(data)
+
+    def inputEnded(self) -> None:
+        """Standard input is at its end."""
+        self._inputEnded = True
+        self.transport.unregisterProducer()
+        if self._hasSent:
+            self._awaitSilence()
+
+    def _awaitSilence(self) -> None:
+        self._hasHeard = False
+        self._timer = self.session.reactor.callLater(SILENCE, self._silenceOver)
+
+    def _silenceOver(self) -> None:
+        self._timer = None
+        if self._hasHeard or self._isPaused:
+            self._awaitSilence()
+        else:
+            self.transport.loseWriteConnection()
+
+    def pauseProducing(self) -> None:
+        self._isPaused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._isPaused = False
+        self._hasHeard = True
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self.transport.stopProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         assert self.stdio is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.session.isOver:
             return
         if not reason.check(error.ConnectionDone):
@@ -151,7 +209,10 @@ class Relay(Protocol):
             words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.session.status, self.session.reason = 1, f"the tunnel was lost: {words}"
         elif not self.transport.disconnecting:
-            self.session.say("partner left")
+            unsent = self._hasSent and not self._inputEnded
+            self.session.say(
+                "partner left before the end of standard input" if unsent else "partner left"
+            )
         self.stdio.finish()
 
 
@@ -167,7 +228,7 @@ class _Stdio(Protocol):
 
     def connectionMade(self) -> None:
         self._relay.transport.registerProducer(self.transport, True)
-        self.transport.registerProducer(self._relay.transport, True)
+        self.transport.registerProducer(self._relay, True)
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
@@ -179,12 +240,11 @@ class _Stdio(Protocol):
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        self._relay.transport.write(data)
+        self._relay.send(data)
 
     def readConnectionLost(self) -> None:
         if not self._isFinishing:
-            self._relay.transport.unregisterProducer()
-            self._relay.transport.loseWriteConnection()
+            self._relay.inputEnded()
 
     def writeConnectionLost(self) -> None:
         self._outputLost()
