@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
-from twisted.web.client import ResponseNeverReceived
+from twisted.web.client import RequestNotSent, RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -325,16 +325,21 @@ class DeadConnectionTests(SynchronousTestCase):
         """However many of them are dead, the second question goes over a new connection."""
 
         class Dead:
-            def post(self, _url: str, **_options: object) -> Deferred[Any]:
-                return fail(ResponseNeverReceived([Failure(ConnectionDone())]))
+            def __init__(self, error: Exception) -> None:
+                self.error = error
 
-        fresh = StubTreq(Backend(replying()))
-        dead: Any = Dead()
-        asked = HttpAuthenticator(dead, URL, 1, freshClient=fresh).authenticate(TOKEN)
-        fresh.flush()
-        self.assertTrue(self.successResultOf(asked).accepted)
-        asked = HttpAuthenticator(dead, URL, 1).authenticate(TOKEN)
-        self.failureResultOf(asked, BackendError)
+            def post(self, _url: str, **_options: object) -> Deferred[Any]:
+                return fail(self.error)
+
+        lost = [Failure(ConnectionDone())]
+        for error in RequestNotSent(), RequestTransmissionFailed(lost), ResponseNeverReceived(lost):
+            fresh = StubTreq(Backend(replying()))
+            dead: Any = Dead(error)
+            asked = HttpAuthenticator(dead, URL, 1, freshClient=fresh).authenticate(TOKEN)
+            fresh.flush()
+            self.assertTrue(self.successResultOf(asked).accepted)
+            asked = HttpAuthenticator(dead, URL, 1).authenticate(TOKEN)
+            self.failureResultOf(asked, BackendError)
 
 
 class JudgeTests(SynchronousTestCase):

@@ -348,6 +348,12 @@ class OverrideTests(SettingsCase):
 class FileTests(SettingsCase):
     """The INI file."""
 
+    def test_quotes(self) -> None:
+        """Qt puts values with a comma or a semicolon into quotes."""
+        settings = self.load('[ProxyServer]\nname="one, two"\nlogFile="\n')
+        self.assertEqual(settings["ProxyServer.name"], "one, two")
+        self.assertEqual(settings["ProxyServer.logFile"], '"')
+
     def test_cppServer(self) -> None:
         """A file of the C++ server loads unchanged; what has no effect is told."""
         loaded = self.load(CPP_SERVER)

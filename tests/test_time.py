@@ -348,6 +348,16 @@ class DeadlineTests(InMemory):
         pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.INVALID_JSON)
 
+    def test_breaksTheProtocolAfterOurFarewell(self) -> None:
+        """One close frame is enough."""
+        one, two = self.join("WebSocket", "TCP")
+        two.lose(ConnectionDone())
+        one.clear()
+        one.receive(b"\xf0")
+        one.receive(b"\xf0")
+        self.assertEqual(one.take(), b"")
+        self.goneAfterAborting(one)
+
     def test_shutDownInEveryEarlyPhase(self) -> None:
         tls, upgrade = self.accept("TCP", secure=True), self.accept("WebSocket")
         stopped = self.proxy.shutDown()

@@ -401,6 +401,16 @@ class SelfSignedTests(TlsCase):
         self.assertIn(path, str(error))
         self.assertIn("Not a directory", str(error))
 
+    def test_anotherWasFaster(self) -> None:
+        """The file that is there first stays."""
+        self.directory.mkdir()
+        first = selfSigned(self.directory)
+        content = Path(first.certificate).read_bytes()
+        self.patch(Path, "exists", lambda _path: False)
+        self.assertEqual(selfSigned(self.directory), first)
+        self.assertEqual(Path(first.certificate).read_bytes(), content)
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["certificate.pem"])
+
     def test_afterACrash(self) -> None:
         """What a crash left behind does not stop the next start.
 

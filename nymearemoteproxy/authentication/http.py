@@ -11,7 +11,7 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import platformTrust
@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
+    RequestNotSent,
+    RequestTransmissionFailed,
     ResponseDone,
     ResponseNeverReceived,
 )
@@ -103,12 +105,20 @@ class HttpAuthenticator:
     async def _post(self, options: Mapping[str, Any]) -> IResponse:
         try:
             return await self._client.post(self._url, **options)
-        except ResponseNeverReceived as error:
-            if any(reason.check(CancelledError) for reason in error.reasons):
+        except (RequestNotSent, RequestTransmissionFailed, ResponseNeverReceived) as error:
+            if not _isDeadConnection(error):
                 raise
             # A connection from the pool may just have been closed at the other end. Twisted
             # repeats no POST by itself, but asking about a token twice does no harm.
             return await self._freshClient.post(self._url, **options)
+
+
+def _isDeadConnection(error: Any) -> bool:
+    """Tell whether a request failed since its connection was closed, not by us and not by TLS."""
+    reasons = getattr(error, "reasons", ())
+    if any(reason.check(CancelledError) for reason in reasons):
+        return False
+    return not reasons or any(reason.check(ConnectionDone, ConnectionLost) for reason in reasons)
 
 
 def _checkType(response: IResponse) -> None:
