@@ -61,6 +61,8 @@ class Configuration:
     """What the server is to do.
 
     :ivar certificates: for each secure listener's `Listener.files`, what it speaks TLS with.
+    :ivar tokens: where tokens come from that this server knows by itself.
+    :ivar acceptedTokens: what was read there.
     :ivar credentials: client id and secret for the authentication server.
     :ivar generatedToken: the one token that was made because none was given; to be shown.
     :ivar fingerprint: of the certificate that was made because none was given.
@@ -73,6 +75,7 @@ class Configuration:
     timing: Timing
     bounds: Bounds
     tokens: TokenSource | None
+    acceptedTokens: Sequence[str] | None = field(repr=False)
     credentials: tuple[str, str] | None = field(repr=False)
     acceptAnyToken: bool
     generatedToken: str | None = field(repr=False)
@@ -102,7 +105,7 @@ def configure(
     """
     listeners = _listeners(settings, webSockets, streams)
     own, certificates = _certificates(settings, listeners)
-    source, generated = _tokens(settings, tokens, acceptAnyToken, inBackground)
+    source, accepted, generated = _tokens(settings, tokens, acceptAnyToken, inBackground)
     if acceptAnyToken:
         for listener in listeners:
             if not listener.isLocal:
@@ -126,6 +129,7 @@ def configure(
         timing=_timing(settings),
         bounds=_bounds(settings),
         tokens=source,
+        acceptedTokens=accepted,
         credentials=_credentials(settings),
         acceptAnyToken=acceptAnyToken,
         generatedToken=generated,
@@ -185,8 +189,8 @@ def _certificates(
 
 def _tokens(
     settings: Settings, tokens: Sequence[str], acceptAnyToken: bool, inBackground: bool
-) -> tuple[TokenSource | None, str | None]:
-    """Return where tokens come from, and the token that had to be made if there is none."""
+) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
+    """Return where tokens come from, what they are, and the one that was made if there is none."""
     file = settings["Authentication.tokenFile"]
     for token in tokens:
         if not token or not isText(token):
@@ -198,17 +202,16 @@ def _tokens(
         )
     if tokens or file:
         source = TokenSource(tokens, file)
-        source.read()
-        return source, None
+        return source, source.read(), None
     if settings["Authentication.server"] or acceptAnyToken:
-        return None, None
+        return None, None, None
     if inBackground:
         raise SettingsError(
             "no authentication is given, and in the background nobody would see a generated "
             "token: use --server, --token-file or --token"
         )
     generated = secrets.token_urlsafe(24)
-    return TokenSource([generated]), generated
+    return TokenSource([generated]), [generated], generated
 
 
 def _credentials(settings: Settings) -> tuple[str, str] | None:

@@ -232,15 +232,17 @@ class Leg:
 
     def checkTransport(self) -> None:
         if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
-            self.record.endsWith(Outcome.CONNECTION_LOST)
-            self.transport.abortConnection()
+            self._cutOff(Outcome.CONNECTION_LOST)
 
     def ping(self) -> None:
         """Streams have none."""
 
     def pingTimedOut(self) -> None:
-        self.record.endsWith(Outcome.PING_TIMEOUT)
-        self.transport.abortConnection()
+        self._cutOff(Outcome.PING_TIMEOUT)
+
+    def _cutOff(self, outcome: Outcome) -> None:
+        self.record.endsWith(outcome)
+        self.abort()
 
     # The server
 

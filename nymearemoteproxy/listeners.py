@@ -120,9 +120,9 @@ def parseListener(description: str, webSocket: bool) -> Listener:
     secure = behindProxy = False
     files = None
     while rest.startswith((_PROXY_PREFIX, _TLS_PREFIX)):
-        prefix, _, rest = rest.partition(":")
-        behindProxy = behindProxy or prefix + ":" == _PROXY_PREFIX
-        secure = secure or prefix + ":" == _TLS_PREFIX
+        behindProxy = behindProxy or rest.startswith(_PROXY_PREFIX)
+        secure = secure or rest.startswith(_TLS_PREFIX)
+        rest = rest.partition(":")[2]
     if rest.startswith(_SSL_PREFIX):
         secure = True
         rest, files = _splitSsl(description, rest)

@@ -57,8 +57,8 @@ def makeAuthenticator(
     if configuration.acceptAnyToken:
         return AnyToken(), None
     tokens = None
-    if configuration.tokens is not None:
-        tokens = TokenList(configuration.tokens.read())
+    if configuration.acceptedTokens is not None:
+        tokens = TokenList(configuration.acceptedTokens)
     settings = configuration.settings
     url = settings["Authentication.server"]
     if not url:

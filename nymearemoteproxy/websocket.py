@@ -272,11 +272,7 @@ class WebSocketLeg(Leg):
 
     def _closeReceived(self, payload: bytes) -> None:
         self.left(Outcome.CLIENT_LEFT)
-        if not self.finished:
-            self.finished = True
-            self.transport.unregisterProducer()
-            self._write(frame(CLOSE, payload[:2]))
-        self._cleanUp()
+        self._writeLast(frame(CLOSE, payload[:2]))
         self.linger.close()
 
     def _broken(self) -> None:
@@ -284,13 +280,17 @@ class WebSocketLeg(Leg):
         if error is None or self._tunnel is None:
             return
         self.left(Outcome.WEBSOCKET_PROTOCOL_ERROR)
+        self._writeLast(closeFrame(error.code, error.reason))
+        self.linger.stopSending()
+        self.linger.start()
+
+    def _writeLast(self, close: bytes) -> None:
+        """Write a close frame, unless the client was told goodbye already."""
         if not self.finished:
             self.finished = True
             self.transport.unregisterProducer()
-            self._write(closeFrame(error.code, error.reason))
+            self._write(close)
         self._cleanUp()
-        self.linger.stopSending()
-        self.linger.start()
 
     def sendPieces(self, pieces: list[Piece]) -> None:
         self._write(encodePieces(pieces))

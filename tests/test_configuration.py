@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import ipaddress
 import os
@@ -11,10 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
@@ -37,34 +32,13 @@ from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.service import ProxyService
 from nymearemoteproxy.settings import Settings, SettingsError
 from nymearemoteproxy.tls import CertificateError, CertificateFiles, fingerprint
+from tests.certificates import issue, pem
 from tests.test_settings import CPP_SERVER
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
 
 FILES = 5000
 """What the limit of open files pretends to be."""
-
-
-def makeCertificate() -> bytes:
-    """Return a certificate with its key, in PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 class ConfigurationCase(SynchronousTestCase):
@@ -83,7 +57,7 @@ class ConfigurationCase(SynchronousTestCase):
 
     def certificate(self) -> str:
         """Return the path of a certificate with its key."""
-        return self.write(makeCertificate())
+        return self.write(pem(*issue("test", None)))
 
     def configured(self, *arguments: str, file: str | None = None) -> Configuration:
         """Return what these arguments, and this content of a file, amount to."""
