@@ -368,6 +368,23 @@ class Certificate:
 
 # Clients
 
+_portsUsed: set[int] = set()
+
+
+def _boundSocket(address: str) -> socket.socket:
+    """Return a socket with a local port that no client had before: logs name clients by it.
+
+    Left to `connect`, two clients of different listeners get the same one now and then.
+    """
+    while True:
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        made.bind((address, 0))
+        port = made.getsockname()[1]
+        if port not in _portsUsed:
+            _portsUsed.add(port)
+            return made
+        made.close()
+
 
 class Stream:
     """A client on a plain or TLS byte stream.
@@ -385,7 +402,9 @@ class Stream:
         else:
             host, _, port = rest.removeprefix("//").rpartition(":")
             self.host, self.port = host.strip("[]"), int(port)
-            self.socket = socket.create_connection((self.host, self.port), PATIENCE)
+            self.socket = _boundSocket(self.host)
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect((self.host, self.port))
             name = self.socket.getsockname()
             self.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
         self._received = b""
