@@ -7,12 +7,12 @@ Everything that can be wrong is found here, before anything listens.
 from __future__ import annotations
 
 import secrets
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.ssl import CertificateOptions
 
 from nymearemoteproxy.authentication.tokens import readTokens
 from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
@@ -71,7 +71,7 @@ class Configuration:
 
     settings: Settings
     listeners: Sequence[Listener]
-    certificates: dict[CertificateFiles | None, CertificateOptions]
+    certificates: dict[CertificateFiles | None, ssl.SSLContext]
     timing: Timing
     bounds: Bounds
     tokens: TokenSource | None
@@ -162,10 +162,10 @@ def _listeners(
 
 def _certificates(
     settings: Settings, listeners: Sequence[Listener]
-) -> tuple[CertificateFiles | None, dict[CertificateFiles | None, CertificateOptions]]:
+) -> tuple[CertificateFiles | None, dict[CertificateFiles | None, ssl.SSLContext]]:
     """Load what the listeners need; return the files of a self-signed one, if it was needed."""
     wanted = {listener.files for listener in listeners if listener.secure}
-    certificates: dict[CertificateFiles | None, CertificateOptions] = {
+    certificates: dict[CertificateFiles | None, ssl.SSLContext] = {
         files: loadCertificate(files) for files in wanted if files is not None
     }
     needed = None in wanted or settings["SSL.enabled"]

@@ -37,7 +37,7 @@ from nymearemoteproxy.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.transports import Linger, switchProtocol, tuneTcp
+from nymearemoteproxy.transports import Linger, tuneTcp
 from nymearemoteproxy.tunnel import ILeg, Tunnel
 
 log = ProxyLogger()
@@ -82,7 +82,7 @@ class Phase:
     def next(self, phase: Any) -> None:
         """Hand the connection to its next phase."""
         self.clearDeadline()
-        switchProtocol(self.transport, phase)
+        self.transport.switchProtocol(phase)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.clearDeadline()

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.frames import FIN, Frames
 from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
@@ -39,7 +39,7 @@ class Nobody:
     def sendBytes(self, data: bytes) -> None:
         """Drop them."""
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
+    def sendFrames(self, frames: Frames) -> None:
         """Drop them."""
 
     def pauseReading(self) -> None:
@@ -76,10 +76,11 @@ class TracedLeg:
         self._trace(f"{len(data)} bytes")
         self._leg.sendBytes(data)
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
-        for opcode, last, payload in pieces:
+    def sendFrames(self, frames: Frames) -> None:
+        for header, payload in zip(frames[::2], frames[1::2], strict=True):
+            opcode, last = header[0] & ~FIN, header[0] & FIN
             self._trace(f"opcode {opcode:x}, {len(payload)} bytes{', last' if last else ''}")
-        self._leg.sendPieces(pieces)
+        self._leg.sendFrames(frames)
 
     def _trace(self, shape: str) -> None:
         log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
@@ -134,7 +135,7 @@ class Leg:
     def sendBytes(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
+    def sendFrames(self, frames: Frames) -> None:
         raise NotImplementedError
 
     def sayGoodbye(self, outcome: Outcome) -> None:

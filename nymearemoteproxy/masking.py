@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Unmask = Callable[[bytes, bytes], bytes]
+Unmask = Callable[[bytes | memoryview, bytes], bytes]
 """(payload, four bytes of mask) → payload; masking and unmasking are the same operation."""
 
 
-def unmaskWithIntegers(payload: bytes, mask: bytes) -> bytes:
+def unmaskWithIntegers(payload: bytes | memoryview, mask: bytes) -> bytes:
     """XOR as one large integer: no dependency, 0.7 µs for 256 bytes, 87 µs for 64 KiB."""
     size = len(payload)
     repeated = (mask * (size // 4 + 1))[:size]
@@ -37,7 +37,7 @@ def implementations() -> dict[str, Unmask]:
     except ImportError:
         pass
     else:
-        found["wsaccel"] = lambda payload, mask: XorMaskerSimple(mask).process(payload)
+        found["wsaccel"] = lambda payload, mask: XorMaskerSimple(mask).process(bytes(payload))
     found["integers"] = unmaskWithIntegers
     return found
 

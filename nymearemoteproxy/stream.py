@@ -6,21 +6,17 @@ WebSocket beyond the payload of its pieces.
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IPullProducer,
-)
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.control import Control
-from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.jsonrpc import ObjectSplitter
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
-from nymearemoteproxy.transports import Linger, lowestTransport
+from nymearemoteproxy.transports import Linger
 from nymearemoteproxy.tunnel import ILeg
 
 LINE_END_TIMEOUT = 1.0
@@ -72,24 +68,6 @@ class StreamControl(Control):
         """Our end of the stream is sent."""
 
 
-@implementer(IPullProducer)
-class _Drain:
-    """Finds out when a transport's buffer is empty: then it asks a pull producer for more."""
-
-    def __init__(self, leg: StreamLeg) -> None:
-        self._leg = leg
-        self._asked = False
-
-    def resumeProducing(self) -> None:
-        # Registering already asks once, with the notification still in the buffer.
-        if self._asked:
-            self._leg.notificationLeft()
-        self._asked = True
-
-    def stopProducing(self) -> None:
-        """The transport is gone; the leg is told too."""
-
-
 @implementer(IHalfCloseableProtocol)
 class StreamLeg(Leg):
     """A stream client in its tunnel.
@@ -100,7 +78,7 @@ class StreamLeg(Leg):
         for `LINE_END_TIMEOUT`.
     """
 
-    __slots__ = ("_gap", "_gapTimer", "_drain", "_lineEndUntil", "_inputEnded")
+    __slots__ = ("_gap", "_gapTimer", "_lineEndUntil", "_inputEnded")
 
     def __init__(
         self, proxy: Proxy, record: Record, linger: Linger, gap: float, lineEndDue: bool
@@ -108,33 +86,29 @@ class StreamLeg(Leg):
         super().__init__(proxy, record, linger)
         self._gap = gap
         self._gapTimer: IDelayedCall | None = None
-        self._drain: _Drain | None = None
         self._lineEndUntil = proxy.clock.seconds() + LINE_END_TIMEOUT if lineEndDue else None
         self._inputEnded = False
 
     def begin(self) -> None:
-        if self._gap:
+        super().begin()
+        if self._gap and not self.blocked:
             self.pauseProducing()
-            # Below TLS, whose own buffers say nothing about what has left.
-            self._drain = _Drain(self)
-            lowestTransport(self.transport).registerProducer(self._drain, False)
-        else:
-            super().begin()
+            self.resumeProducing()
 
-    def notificationLeft(self) -> None:
-        """The notification has left our buffers: the gap begins."""
-        self._stopGap()
-        self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
+    def resumeProducing(self) -> None:
+        if self._gap:
+            # The notification has left our buffers: the gap begins.
+            self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
+            self._gap = 0.0
+        else:
+            super().resumeProducing()
 
     def _gapOver(self) -> None:
         self._gapTimer = None
-        super().begin()
-        self.resumeProducing()
+        super().resumeProducing()
 
     def _stopGap(self) -> None:
-        if self._drain is not None:
-            self._drain = None
-            lowestTransport(self.transport).unregisterProducer()
+        self._gap = 0.0
         if self._gapTimer is not None:
             self._gapTimer.cancel()
             self._gapTimer = None
@@ -152,10 +126,8 @@ class StreamLeg(Leg):
         self.record.sent += len(data)
         self.transport.write(data)
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
-        data = b"".join([payload for _opcode, _last, payload in pieces])
-        self.record.sent += len(data)
-        self.transport.write(data)
+    def sendFrames(self, frames: Frames) -> None:
+        self.sendBytes(b"".join(frames[1::2]))
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         self._stopGap()

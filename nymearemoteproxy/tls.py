@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL, crypto
-from twisted.internet.interfaces import IAddress, IProtocolFactory
-from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from OpenSSL import crypto
 
 FORWARD_SECRET = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Cipher suites of TLS 1.2 with forward secrecy and authenticated encryption; all of TLS 1.3's
@@ -73,7 +71,7 @@ def _noPassphrase(*_details: object) -> bytes:
     raise ValueError("the key is encrypted")
 
 
-def loadCertificate(files: CertificateFiles) -> CertificateOptions:
+def loadCertificate(files: CertificateFiles) -> ssl.SSLContext:
     """Load a certificate and its key, ready to serve.
 
     :raises CertificateError: a file is missing or damaged, the key does not belong to the
@@ -97,30 +95,28 @@ def loadCertificate(files: CertificateFiles) -> CertificateOptions:
         )
     if own.has_expired():
         raise CertificateError(f"the certificate {files.certificate} has expired")
-    options = CertificateOptions(
-        privateKey=key,
-        certificate=own,
-        extraCertChain=chain,
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(FORWARD_SECRET),
-    )
-    try:
-        context = options.getContext()
-    except SSL.Error as error:
-        reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason given"
-        raise CertificateError(
-            f"OpenSSL does not accept the certificate {files.certificate}: {reason}"
-        ) from None
-    context.set_alpn_select_callback(_ignoreAlpn)
-    return options
+    return _serverContext(own, chain, files.certificate, keyPath)
 
 
-def _ignoreAlpn(_connection: SSL.Connection, _offered: list[bytes]) -> Any:
-    """Serve clients that offer protocols, as browsers do, without choosing one.
-
-    Twisted 26.10 breaks the handshake off when it has no protocols of its own to choose from.
-    """
-    return SSL.NO_OVERLAPPING_PROTOCOLS
+def _serverContext(
+    own: crypto.X509, chain: list[crypto.X509], path: str, keyPath: str
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(FORWARD_SECRET)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    with tempfile.NamedTemporaryFile() as shown:
+        for certificate in (own, *chain):
+            shown.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
+        shown.flush()
+        try:
+            context.load_cert_chain(shown.name, keyPath, _noPassphrase)
+        except ssl.SSLError as error:
+            raise CertificateError(
+                f"OpenSSL does not accept the certificate {path}: {error.reason}"
+            ) from None
+    return context
 
 
 def _publicKey(holder: Any) -> bytes:
@@ -134,21 +130,6 @@ def _publicKey(holder: Any) -> bytes:
 def fingerprint(files: CertificateFiles) -> str:
     """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
     return _certificates(files.certificate, "certificate")[0].digest("sha256").decode("ascii")
-
-
-class _TlsFactory(TLSMemoryBIOFactory):
-    """Lets the wrapped factory refuse a connection, before anything is spent on TLS."""
-
-    noisy = False
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        protocol = self.wrappedFactory.buildProtocol(addr)
-        return None if protocol is None else self.protocol(self, protocol)
-
-
-def wrap(options: CertificateOptions, factory: IProtocolFactory) -> IProtocolFactory:
-    """Return a factory that speaks TLS and builds `factory`'s protocols on top of it."""
-    return _TlsFactory(options, False, factory)
 
 
 def stateDirectory() -> Path:

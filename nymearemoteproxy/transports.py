@@ -1,4 +1,4 @@
-"""Small services around a Twisted transport: handing it over, closing it without losing data.
+"""Small services around a transport: tuning it, closing it without losing data.
 
 Owns what is peculiar to TCP, Unix sockets and Twisted's protocol wrappers (TLS, PROXY protocol).
 Knows nothing of sessions or tunnels.
@@ -11,26 +11,9 @@ import socket
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.protocols.policies import ProtocolWrapper
 
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
-
-
-def switchProtocol(transport: Any, protocol: Any) -> None:
-    """Hand `transport` to another protocol."""
-    if isinstance(transport, ProtocolWrapper):
-        transport.wrappedProtocol = protocol
-    else:
-        transport.protocol = protocol
-    protocol.makeConnection(transport)
-
-
-def lowestTransport(transport: Any) -> Any:
-    """The transport below TLS and the like."""
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport
 
 
 def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
@@ -39,12 +22,11 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     :param keepaliveIdle: seconds of silence before the first probe; 0 = no probes.
     :param keepaliveTimeout: seconds from the first probe until the client counts as gone.
     """
-    lowest = lowestTransport(transport)
-    lowest.setTcpNoDelay(True)
+    handle = transport.lowest.getHandle()
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not keepaliveIdle:
         return
-    lowest.setTcpKeepAlive(True)
-    handle = lowest.getHandle()
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     every = max(1, round(keepaliveTimeout / KEEPALIVE_PROBES))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
@@ -54,7 +36,7 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
 def isGivenUp(transport: Any) -> bool:
     """Tell whether TCP has given a connection up: reset, or no answer to its keepalive probes."""
     poller = select.poll()
-    poller.register(lowestTransport(transport).getHandle(), 0)
+    poller.register(transport.lowest.getHandle(), 0)
     return any(events & select.POLLERR for _descriptor, events in poller.poll(0))
 
 
@@ -109,4 +91,4 @@ class Linger:
             return
         self._closed = True
         self._timer = self._clock.callLater(self._seconds, self._expired)
-        lowestTransport(self._transport).loseConnection()
+        self._transport.lowest.loseConnection()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from zope.interface import Interface
 
-from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
 
 
@@ -26,8 +26,8 @@ class ILeg(Interface):
     def sendBytes(data: bytes) -> None:
         """Relay bytes of a stream to the client."""
 
-    def sendPieces(pieces: list[Piece]) -> None:
-        """Relay pieces of WebSocket messages to the client."""
+    def sendFrames(frames: Frames) -> None:
+        """Relay parts of WebSocket messages to the client."""
 
     def pauseReading() -> None:
         """The partner cannot take more for now."""

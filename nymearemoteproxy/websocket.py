@@ -14,21 +14,20 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
-from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer, provider
+from zope.interface import implementer
 
 from nymearemoteproxy.control import Control, Phase
 from nymearemoteproxy.frames import (
     CLOSE,
+    FIN,
     PING,
     PONG,
     TEXT,
     FrameReader,
-    Piece,
+    Frames,
     StreamFramer,
     closeFrame,
-    encodePieces,
     frame,
 )
 from nymearemoteproxy.jsonrpc import tooLarge
@@ -51,9 +50,13 @@ TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
 
 
-@provider(ILogObserver)
-def _silence(_event: object) -> None:
-    """Log nothing."""
+class _Silence:
+    """Takes log calls, and does nothing."""
+
+    def debug(self, *_format: object, **_values: object) -> None:
+        """Nothing."""
+
+    trace = info = warn = error = failure = debug
 
 
 def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
@@ -68,7 +71,9 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
     """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
 
     # It logs what it received, such as the request line, which may hold secrets.
-    log = Logger(observer=_silence)
+    log = _Silence()
+    # It would copy its settings into each connection, and format them for the log.
+    CONFIG_ATTRS = ()
 
     def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
         WebSocketServerProtocol.__init__(self)
@@ -102,6 +107,11 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
     def onOpen(self) -> None:
         self._opened = True
 
+    def __getattr__(self, name: str) -> Any:
+        if name in WebSocketServerProtocol.CONFIG_ATTRS:
+            return getattr(self.factory, name)
+        raise AttributeError(name)
+
     def _takeOver(self, rest: bytes) -> None:
         self.factory.countConnections -= 1  # it will not hear of the end
         control = WebSocketControl(self.proxy, self.record)
@@ -133,7 +143,7 @@ class WebSocketControl(Control):
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
         self._reader = FrameReader()
-        self._pieces: deque[Piece] = deque()
+        self._frames: deque[bytes] = deque()
         self._message = bytearray()
         self._opcode = 0  # the type of the client's first message; our answers have the same
         self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
@@ -158,25 +168,26 @@ class WebSocketControl(Control):
         self._reader.controls.clear()
 
     def feed(self, data: bytes) -> None:
-        self._pieces.extend(self._reader.receive(data))
+        self._frames.extend(self._reader.receive(data))
 
     def take(self) -> bytes | None:
         limit = self.proxy.messageLimit
-        while self._pieces:
-            opcode, last, payload = self._pieces.popleft()
+        while self._frames:
+            header, payload = self._frames.popleft(), self._frames.popleft()
+            opcode = header[0] & ~FIN
             self._opcode = self._opcode or opcode
             self._lastOpcode = opcode or self._lastOpcode
             self._message += payload
             if limit and len(self._message) > limit:
                 raise tooLarge(limit)
-            if last:
+            if header[0] & FIN:
                 message = bytes(self._message)
                 self._message.clear()
                 return message
         return None
 
     def holdsData(self) -> bool:
-        return bool(self._pieces or self._message) or self._reader.inMessage
+        return bool(self._frames or self._message) or self._reader.inMessage
 
     def sendMessage(self, data: bytes) -> None:
         self._write(frame(self._opcode or TEXT, data))
@@ -243,9 +254,9 @@ class WebSocketLeg(Leg):
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
         reader = self._reader
-        pieces = reader.receive(data)
-        if pieces:
-            self.partner.sendPieces(pieces)
+        frames = reader.receive(data)
+        if frames:
+            self.partner.sendFrames(frames)
         if reader.controls:
             self._controlsReceived()
         if reader.error is not None:
@@ -292,8 +303,8 @@ class WebSocketLeg(Leg):
             self._write(close)
         self._cleanUp()
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
-        self._write(encodePieces(pieces))
+    def sendFrames(self, frames: Frames) -> None:
+        self._write(b"".join(frames))
 
     def sendBytes(self, data: bytes) -> None:
         framer = self._framer

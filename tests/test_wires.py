@@ -15,12 +15,14 @@ from twisted.trial.unittest import TestCase
 from nymearemoteproxy import tls
 from nymearemoteproxy.authentication import BackendError, Verdict
 from nymearemoteproxy.control import ProxyFactory
+from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Timing
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys
 from nymearemoteproxy.stream import StreamControl
+from nymearemoteproxy.tlstransport import TlsFactory
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 from tests.wires import Connector, Inline, Wire, maskedFrame, reactor
 
@@ -74,7 +76,7 @@ class Served(TestCase):
             messageLimit=self.messageLimit,
         )
         upgrade = makeUpgradeFactory(reactor)
-        options = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
+        context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
         addresses: dict[str, Any] = {}
         self.ports = []
         for name in TRANSPORTS:
@@ -90,7 +92,8 @@ class Served(TestCase):
             else:
                 factory = ProxyFactory(self.proxy, "TCP", secure, False, StreamControl)
             if secure:
-                factory = tls.wrap(options, factory)
+                factory = TlsFactory(context, factory)
+            factory = DirectFactory(factory)
             if name == "unix":
                 addresses[name] = os.path.relpath(self.mktemp())
                 port = reactor.listenUNIX(addresses[name], factory)
@@ -197,6 +200,8 @@ class ControlMixin:
         yield two.message()
         yield two.message()
         yield one.message()
+        one.send(b"welcome")  # when it arrives, the server has read the line end by itself
+        yield two.take(7)
         two.send(b"payload")
         self.assertEqual((yield one.take(7)), b"payload")
 

@@ -1,0 +1,177 @@
+"""Writing without delay: what can go to the kernel at once does.
+
+Twisted's transports keep what is written until the reactor has polled, which costs two calls of
+epoll_ctl and a turn of the reactor for every write. Owns the choice between sending and leaving it
+to Twisted, and what that means for producers. Knows nothing of TLS, framing or tunnels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from zope.interface import implementer
+
+READ_SIZE = 96 * 1024
+"""Bytes read at a time, at most. With the usual 64 KiB a message of 64 KiB and what WebSocket and
+TLS add to it would take two reads; from 128 KiB on glibc takes every buffer from the kernel anew,
+which costs more than larger reads save."""
+
+
+@implementer(IPullProducer)
+class _Drain:
+    """Hears from Twisted's transport that its buffer is empty."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: DirectTransport) -> None:
+        self._owner = owner
+
+    def resumeProducing(self) -> None:
+        self._owner.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; its protocol is told too."""
+
+
+class DirectTransport:
+    """A stream transport of Twisted's, as our protocols see it.
+
+    It must see every byte that is written, so it is there from the beginning: a listener is given
+    it as the protocol of the connection, and it hands the connection on to the real one.
+
+    A producer is paused as soon as the kernel does not take something at once, and resumed when all
+    is sent: no more is buffered for a client than what its partner sends in one read.
+
+    :param protocol: the first one of the connection.
+    :ivar blocked: something waits to be sent, or the connection is being closed.
+    """
+
+    __slots__ = ("blocked", "_transport", "_lowest", "_send", "_producer", "_protocol")
+
+    _transport: Any
+    _lowest: Any
+
+    def __init__(self, protocol: Any) -> None:
+        self.blocked = False
+        self._producer: IPushProducer | None = None
+        self._protocol = protocol
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take the place between this transport and the protocol."""
+        self._transport = self._lowest = transport
+        while isinstance(self._lowest, ProtocolWrapper):
+            self._lowest = self._lowest.transport
+        self._send = self.getHandle().send
+        self._lowest.bufferSize = READ_SIZE
+        self._lowest.registerProducer(_Drain(self), False)
+        self.switchProtocol(self._protocol)
+        del self._protocol
+
+    def switchProtocol(self, protocol: Any) -> None:
+        """Hand the connection to another protocol; what is read goes straight to it."""
+        if self._transport is self._lowest:
+            self._transport.protocol = protocol
+        else:
+            self._transport.wrappedProtocol = protocol
+        protocol.makeConnection(self)
+
+    # Writing
+
+    def write(self, data: bytes) -> None:
+        """Send it now, or as soon as possible."""
+        if self.blocked:
+            self._lowest.write(data)
+            return
+        try:
+            sent = self._send(data)
+        except OSError:
+            sent = 0  # full, or broken: Twisted finds out which
+        if sent < len(data):
+            self.blocked = True
+            self._lowest.write(data[sent:])
+            if self._producer is not None:
+                self._producer.pauseProducing()
+
+    def drained(self) -> None:
+        """All is sent."""
+        if self.blocked:
+            self.blocked = False
+            if self._producer is not None:
+                self._producer.resumeProducing()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Have a push producer paused while something waits to be sent."""
+        assert streaming, "there is no need for pull producers here"
+        self._producer = producer
+        if self.blocked:
+            producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """Pause and resume nobody."""
+        self._producer = None
+
+    # Closing
+
+    def loseConnection(self) -> None:
+        """Send what waits, then close."""
+        self._noMoreSending()
+        self._lowest.loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Send what waits, then the end of the stream."""
+        self._noMoreSending()
+        self._lowest.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self._noMoreSending()
+        self._lowest.abortConnection()
+
+    def _noMoreSending(self) -> None:
+        self.blocked = True
+        self._lowest.unregisterProducer()  # while it has one it does not close
+
+    # What is Twisted's own
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._lowest.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._lowest.resumeProducing()
+
+    def getPeer(self) -> IAddress:
+        """The client's address, which may be the one a PROXY header told."""
+        address: IAddress = self._transport.getPeer()
+        return address
+
+    def getHost(self) -> IAddress:
+        """Our address."""
+        address: IAddress = self._transport.getHost()
+        return address
+
+    def getHandle(self) -> Any:
+        """The socket."""
+        return self._lowest.getHandle()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Send small segments at once."""
+        self._lowest.setTcpNoDelay(enabled)
+
+    @property
+    def lowest(self) -> DirectTransport:
+        """What is below TLS: itself."""
+        return self
+
+
+class DirectFactory(WrappingFactory):
+    """Gives the connections of another factory direct transports."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self.wrappedFactory.buildProtocol(addr)
+        return None if protocol is None else DirectTransport(protocol)

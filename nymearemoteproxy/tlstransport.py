@@ -1,0 +1,272 @@
+"""TLS on a connection, by the standard library's `ssl` over memory buffers.
+
+It takes the place of Twisted's TLS, which goes through pyOpenSSL and cffi and costs three times as
+much for a small record. Owns the handshake, records, and the end of both directions (RFC 8446,
+RFC 5246). Knows nothing of certificates or of what is spoken above it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IPushProducer,
+    ISSLTransport,
+)
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.direct import DirectTransport
+
+RECORD_SIZE = 1 << 14
+"""Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
+
+SLICE_SIZE = 2 * (RECORD_SIZE + 22)
+"""Bytes given to OpenSSL at a time. Its buffers grow to what they held once and never shrink, so
+this bounds what a connection costs after a burst. It is two full records of TLS 1.3 (RFC 8446
+section 5.2: header, content type, tag): a burst mostly begins with a whole record, and a record
+that is cut costs an exception."""
+
+MAX_UNSENT_ANSWERS = 1 << 14
+"""Bytes of TLS's own answers, say to KeyUpdates, for a client that does not take them."""
+
+
+class TlsTransport:
+    """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
+
+    The protocol must not write before `handshakeCompleted`. A client that sends close_notify has
+    ended the connection, in both directions.
+
+    :param context: of a server.
+    :param protocol: the first one of the connection.
+    """
+
+    __slots__ = (
+        "_transport",
+        "_protocol",
+        "_tls",
+        "_incoming",
+        "_outgoing",
+        "_established",
+        "_closing",
+        "_aborted",
+        "_closedByClient",
+        "_fault",
+    )
+
+    _transport: DirectTransport
+
+    def __init__(self, context: ssl.SSLContext, protocol: Any) -> None:
+        self._protocol = protocol
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._established = False
+        self._closing = False
+        self._aborted = False
+        self._closedByClient = False
+        self._fault: Failure | None = None
+
+    def makeConnection(self, transport: DirectTransport) -> None:
+        """The client is there, and will begin the handshake."""
+        self._transport = transport
+        self._protocol.makeConnection(self)
+
+    def switchProtocol(self, protocol: Any) -> None:
+        """Hand the connection to another protocol."""
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    # From the network
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of TLS arrived."""
+        if self._established:
+            self._decrypt(data)
+        else:
+            self._incoming.write(data)
+            if self._shakeHands():
+                self._decrypt(b"")  # what came behind the handshake
+
+    def _shakeHands(self) -> bool:
+        """Go on with the handshake; return whether it is done."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except ssl.SSLError:
+            self._fail(Failure())
+            return False
+        self._established = True
+        self._flush()
+        if IHandshakeListener.providedBy(self._protocol):
+            self._protocol.handshakeCompleted()
+        return True
+
+    def _decrypt(self, data: bytes) -> None:
+        """Deliver what these bytes complete."""
+        records: list[bytes] = []
+        fault = None
+        try:
+            if len(data) <= SLICE_SIZE:
+                self._readRecords(data, records)
+            else:
+                rest = memoryview(data)
+                for start in range(0, len(data), SLICE_SIZE):
+                    self._readRecords(rest[start : start + SLICE_SIZE], records)
+        except ssl.SSLError:
+            fault = Failure()
+        if self._outgoing.pending:
+            self._answer()
+        if records and not self._aborted:
+            self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
+        if fault is not None:
+            self._fail(fault)
+        elif self._closedByClient:
+            self._closing = True
+            self._sendCloseNotify()
+
+    def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
+        incoming, read = self._incoming, self._tls.read
+        incoming.write(data)
+        try:
+            while record := read(RECORD_SIZE):
+                records.append(record)
+                if not incoming.pending:
+                    return
+        except ssl.SSLWantReadError:
+            return  # a record that has not arrived whole, or one of TLS's own
+        except ssl.SSLZeroReturnError:
+            pass
+        self._closedByClient = True
+
+    def _answer(self) -> None:
+        """Send what TLS has to say by itself, unless the client does not take anything."""
+        if not self._transport.blocked:
+            self._flush()
+        elif self._outgoing.pending > MAX_UNSENT_ANSWERS:
+            self.abortConnection()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _fail(self, fault: Failure) -> None:
+        """The client broke TLS; OpenSSL has written the alert that says so."""
+        if not self._aborted:
+            self._fault = self._fault or fault
+            self._closing = True
+            self._flush()
+            self._transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is closed; without close_notify something may be missing."""
+        if self._fault is not None:
+            reason = self._fault
+        elif reason.check(ConnectionDone) and not self._closedByClient:
+            reason = Failure(ConnectionLost("closed without close_notify"))
+        self._closing = self._aborted = True
+        self._protocol.connectionLost(reason)
+
+    # From the protocol
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send."""
+        if self._closing:
+            return
+        encrypt, take = self._tls.write, self._outgoing.read
+        try:
+            done = encrypt(data)
+            sealed = take()
+            if done < len(data):
+                records = [sealed]
+                rest = memoryview(data)
+                while done < len(data):
+                    done += encrypt(rest[done:])
+                    records.append(take())
+                sealed = b"".join(records)
+        except ssl.SSLError:
+            self._fail(Failure())
+        else:
+            self._transport.write(sealed)
+
+    def loseConnection(self) -> None:
+        """Send what waits and close_notify, then wait for the client's."""
+        if not self._established:
+            self.abortConnection()
+        elif not self._closing:
+            self._closing = True
+            self._sendCloseNotify()
+
+    def _sendCloseNotify(self) -> None:
+        """Send ours if it is not sent; with both there is nothing more to come."""
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            pass  # theirs is missing, or they broke TLS, which reading tells
+        self._flush()
+        if self._closedByClient and not self._aborted:
+            self._transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once; nothing more is delivered."""
+        self._closing = self._aborted = True
+        self._transport.abortConnection()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Have a push producer paused while something waits to be sent."""
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Pause and resume nobody."""
+        self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._transport.resumeProducing()
+
+    def getPeer(self) -> IAddress:
+        """The client's address."""
+        return self._transport.getPeer()
+
+    def getHost(self) -> IAddress:
+        """Our address."""
+        return self._transport.getHost()
+
+    @property
+    def blocked(self) -> bool:
+        """Something waits to be sent."""
+        return self._transport.blocked
+
+    @property
+    def lowest(self) -> DirectTransport:
+        """What is below TLS."""
+        return self._transport
+
+
+class TlsFactory(WrappingFactory):
+    """Speaks TLS on the connections of another factory.
+
+    :param context: of a server.
+    """
+
+    noisy = False
+
+    def __init__(self, context: ssl.SSLContext, factory: Any) -> None:
+        super().__init__(factory)
+        self._context = context
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        # A connection that is refused is not worth the expense of TLS.
+        protocol = self.wrappedFactory.buildProtocol(addr)
+        return None if protocol is None else TlsTransport(self._context, protocol)
