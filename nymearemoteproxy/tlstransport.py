@@ -7,6 +7,7 @@ RFC 5246). Knows nothing of certificates or of what is spoken above it.
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from typing import Any
 
@@ -15,11 +16,9 @@ from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
     IPushProducer,
-    ISSLTransport,
 )
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from nymearemoteproxy.direct import DirectTransport
 
@@ -206,10 +205,9 @@ class TlsTransport:
 
     def _sendCloseNotify(self) -> None:
         """Send ours if it is not sent; with both there is nothing more to come."""
-        try:
+        # It fails as long as theirs is missing, and if they broke TLS, which reading tells.
+        with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
-        except ssl.SSLError:
-            pass  # theirs is missing, or they broke TLS, which reading tells
         self._flush()
         if self._closedByClient and not self._aborted:
             self._transport.loseConnection()

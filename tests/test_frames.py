@@ -19,11 +19,9 @@ from nymearemoteproxy.frames import (
     TEXT,
     FrameError,
     FrameReader,
-    Piece,
     StreamFramer,
     checkClose,
     closeFrame,
-    encodePieces,
     frame,
     header,
 )
@@ -140,6 +138,21 @@ def reference(data: bytes) -> tuple[list[Item], bool]:
     return items, False
 
 
+Piece = tuple[int, bool, bytes]
+"""(opcode, last of its message, payload) of one frame."""
+
+
+def pieces(reader: FrameReader, data: bytes) -> list[Piece]:
+    """Let the reader read; return what its frames say, each of which must be whole."""
+    frames = reader.receive(data)
+    found = [
+        unmaskedFrames(head + payload)
+        for head, payload in zip(frames[::2], frames[1::2], strict=True)
+    ]
+    assert all(len(each) == 1 for each in found) and 2 * len(found) == len(frames)
+    return [each[0] for each in found]
+
+
 class Assembler:
     """Puts messages together again from pieces; fails when pieces are no message."""
 
@@ -148,8 +161,8 @@ class Assembler:
         self._kind = 0
         self._parts: list[bytes] = []
 
-    def add(self, pieces: list[Piece]) -> None:
-        for opcode, last, payload in pieces:
+    def add(self, found: list[Piece]) -> None:
+        for opcode, last, payload in found:
             assert (opcode == CONTINUATION) == (self._kind != 0), "opcode at the start only"
             self._kind = self._kind or opcode
             self._parts.append(payload)
@@ -163,7 +176,7 @@ def readAll(chunks: list[bytes]) -> tuple[list[Item], list[Item], FrameReader]:
     reader = FrameReader()
     assembler = Assembler()
     for chunk in chunks:
-        assembler.add(reader.receive(chunk))
+        assembler.add(pieces(reader, chunk))
     return assembler.items, list(reader.controls), reader
 
 
@@ -248,7 +261,7 @@ class ReaderPropertyTests(SynchronousTestCase):
         """Frames encoded for the partner are whole, and hold the same messages."""
         expected, _ = reference(data)
         reader = FrameReader()
-        relayed = [encodePieces(reader.receive(chunk)) for chunk in cut(data, places)]
+        relayed = [b"".join(reader.receive(chunk)) for chunk in cut(data, places)]
         assembler = Assembler()
         for written in relayed:
             assembler.add(unmaskedFrames(written))
@@ -257,7 +270,7 @@ class ReaderPropertyTests(SynchronousTestCase):
 
 def unmaskedFrames(data: bytes) -> list[Piece]:
     """Read a server's frames, all of which must be whole."""
-    pieces: list[Piece] = []
+    found: list[Piece] = []
     while data:
         first, size = data[0], data[1]
         assert not first & 0x70 and size < 128
@@ -266,9 +279,9 @@ def unmaskedFrames(data: bytes) -> list[Piece]:
             behind = 4 if size == 126 else 10
             size = int.from_bytes(data[2:behind], "big")
         assert len(data) >= behind + size
-        pieces.append((first & 15, bool(first & 0x80), data[behind : behind + size]))
+        found.append((first & 15, bool(first & 0x80), data[behind : behind + size]))
         data = data[behind + size :]
-    return pieces
+    return found
 
 
 class ReaderTests(SynchronousTestCase):
@@ -278,16 +291,16 @@ class ReaderTests(SynchronousTestCase):
         """What has arrived of a frame is a piece, the rest continues it; nothing is collected."""
         data = masked(TEXT, b"abcdefgh")
         reader = FrameReader()
-        self.assertEqual(reader.receive(data[:9]), [(TEXT, False, b"abc")])
-        self.assertEqual(reader.receive(data[9:10]), [(CONTINUATION, False, b"d")])
-        self.assertEqual(reader.receive(data[10:]), [(CONTINUATION, True, b"efgh")])
+        self.assertEqual(pieces(reader, data[:9]), [(TEXT, False, b"abc")])
+        self.assertEqual(pieces(reader, data[9:10]), [(CONTINUATION, False, b"d")])
+        self.assertEqual(pieces(reader, data[10:]), [(CONTINUATION, True, b"efgh")])
 
     def test_controlBetweenFragments(self) -> None:
         """Pings may come inside a message (section 5.4) and leave it as it is."""
         reader = FrameReader()
         data = masked(BINARY, b"a", fin=False) + masked(PING, b"p" * 125) + masked(PONG)
         self.assertEqual(
-            reader.receive(data + masked(CONTINUATION, b"b")),
+            pieces(reader, data + masked(CONTINUATION, b"b")),
             [(BINARY, False, b"a"), (CONTINUATION, True, b"b")],
         )
         self.assertEqual(reader.controls, [(PING, b"p" * 125), (PONG, b"")])
@@ -298,25 +311,25 @@ class ReaderTests(SynchronousTestCase):
         reader = FrameReader()
         data = masked(TEXT) + masked(BINARY, fin=False) + masked(CONTINUATION)
         self.assertEqual(
-            reader.receive(data),
+            pieces(reader, data),
             [(TEXT, True, b""), (BINARY, False, b""), (CONTINUATION, True, b"")],
         )
-        self.assertEqual(reader.receive(b""), [])
+        self.assertEqual(pieces(reader, b""), [])
 
     def test_lengths(self) -> None:
         """Each form of the length, at its bounds."""
         for size in (0, 125, 126, 65535, 65536):
             payload = bytes(place % 251 for place in range(size))
             self.assertEqual(
-                FrameReader().receive(masked(BINARY, payload)), [(BINARY, True, payload)]
+                pieces(FrameReader(), masked(BINARY, payload)), [(BINARY, True, payload)]
             )
 
     def test_hugeFrame(self) -> None:
         """A frame of almost 2^63 bytes is begun like any other: nothing waits for its end."""
         reader = FrameReader()
         start = b"\x82\xff" + (2**63 - 1).to_bytes(8, "big") + b"\0\0\0\0"
-        self.assertEqual(reader.receive(start + b"abc"), [(BINARY, False, b"abc")])
-        self.assertEqual(reader.receive(b"d" * 1000), [(CONTINUATION, False, b"d" * 1000)])
+        self.assertEqual(pieces(reader, start + b"abc"), [(BINARY, False, b"abc")])
+        self.assertEqual(pieces(reader, b"d" * 1000), [(CONTINUATION, False, b"d" * 1000)])
         self.assertIsNone(reader.error)
 
     def assertBreach(self, data: bytes, words: str, code: int = PROTOCOL_ERROR) -> None:
@@ -330,7 +343,7 @@ class ReaderTests(SynchronousTestCase):
             self.assertIn(words, reader.error.reason)
             self.assertEqual(str(reader.error), reader.error.reason)
             error = reader.error
-            self.assertEqual(reader.receive(masked(TEXT, b"after") + masked(PING)), [])
+            self.assertEqual(pieces(reader, masked(TEXT, b"after") + masked(PING)), [])
             self.assertEqual(reader.controls, [])
             self.assertIs(reader.error, error)
 
@@ -371,8 +384,8 @@ class ReaderTests(SynchronousTestCase):
         """Fragments of messages are not interleaved (section 5.4)."""
         for fin in (False, True):
             reader = FrameReader()
-            pieces = reader.receive(masked(TEXT, b"a", fin=False) + masked(BINARY, b"b", fin))
-            self.assertEqual(pieces, [(TEXT, False, b"a")])
+            found = pieces(reader, masked(TEXT, b"a", fin=False) + masked(BINARY, b"b", fin))
+            self.assertEqual(found, [(TEXT, False, b"a")])
             assert reader.error is not None
             self.assertIn("inside a message", reader.error.reason)
 
@@ -415,8 +428,8 @@ class ReaderTests(SynchronousTestCase):
         reader = FrameReader()
         close = (1001).to_bytes(2, "big") + b"bye"
         data = masked(TEXT, b"a") + masked(CLOSE, close) + masked(TEXT, b"b") + b"\xff"
-        self.assertEqual(reader.receive(data), [(TEXT, True, b"a")])
-        self.assertEqual(reader.receive(masked(TEXT, b"c") + masked(PING)), [])
+        self.assertEqual(pieces(reader, data), [(TEXT, True, b"a")])
+        self.assertEqual(pieces(reader, masked(TEXT, b"c") + masked(PING)), [])
         self.assertEqual(reader.controls, [(CLOSE, close)])
         self.assertIsNone(reader.error)
 
@@ -424,7 +437,7 @@ class ReaderTests(SynchronousTestCase):
         """They arrived in order, so they are passed on."""
         reader = FrameReader()
         data = masked(TEXT, b"a") + masked(PING, b"p") + masked(TEXT, b"b") + frame(TEXT, b"c")
-        self.assertEqual(reader.receive(data), [(TEXT, True, b"a"), (TEXT, True, b"b")])
+        self.assertEqual(pieces(reader, data), [(TEXT, True, b"a"), (TEXT, True, b"b")])
         self.assertEqual(reader.controls, [(PING, b"p")])
         self.assertIsNotNone(reader.error)
 
@@ -445,7 +458,7 @@ class InMessageTests(SynchronousTestCase):
         reader = FrameReader()
         states = []
         for place in range(len(data)):
-            reader.receive(data[place : place + 1])
+            pieces(reader, data[place : place + 1])
             states.append(reader.inMessage)
         return states
 
@@ -491,12 +504,6 @@ class WritingTests(SynchronousTestCase):
         """Header and payload."""
         self.assertEqual(frame(PING, b"abc"), b"\x89\x03abc")
         self.assertEqual(frame(CONTINUATION, b"", False), b"\x00\x00")
-
-    def test_encodePieces(self) -> None:
-        """One frame per piece, in order."""
-        pieces = [(TEXT, False, b"a"), (CONTINUATION, True, b""), (BINARY, True, b"b")]
-        self.assertEqual(encodePieces(pieces), b"\x01\x01a\x80\x00\x82\x01b")
-        self.assertEqual(encodePieces([]), b"")
 
     def test_closeFrame(self) -> None:
         """Code and reason."""

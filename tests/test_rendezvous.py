@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.frames import Piece
+from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.rendezvous import IRendezvous, Meeting, PairingRefused, Rendezvous
 from nymearemoteproxy.session import Identity
@@ -39,8 +39,8 @@ class FakeLeg:
     def sendBytes(self, data: bytes) -> None:
         self.told.append(data)
 
-    def sendPieces(self, pieces: list[Piece]) -> None:
-        self.told.append(pieces)
+    def sendFrames(self, frames: Frames) -> None:
+        self.told.append(frames)
 
     def pauseReading(self) -> None:
         self.told.append("pauseReading")

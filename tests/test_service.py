@@ -114,18 +114,15 @@ class TuneTests(SynchronousTestCase):
         set_: dict[str, Any] = {}
 
         class Transport:
-            def setTcpNoDelay(self, enabled: bool) -> None:
-                set_["noDelay"] = enabled
-
-            def setTcpKeepAlive(self, enabled: bool) -> None:
-                set_["keepAlive"] = enabled
+            @property
+            def lowest(self) -> Any:
+                return self
 
             def getHandle(self) -> Any:
                 return self
 
             def setsockopt(self, level: int, option: int, value: int) -> None:
-                assert level == socket.IPPROTO_TCP
-                set_[str(option)] = value
+                set_[level, option] = value
 
         tuneTcp(Transport(), idle, timeout)
         return set_
@@ -134,13 +131,13 @@ class TuneTests(SynchronousTestCase):
         self.assertEqual(
             self.tuned(30, 10),
             {
-                "noDelay": True,
-                "keepAlive": True,
-                str(socket.TCP_KEEPIDLE): 30,
-                str(socket.TCP_KEEPINTVL): 3,
-                str(socket.TCP_KEEPCNT): 3,
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 1,
+                (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE): 30,
+                (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL): 3,
+                (socket.IPPROTO_TCP, socket.TCP_KEEPCNT): 3,
             },
         )
 
     def test_off(self) -> None:
-        self.assertEqual(self.tuned(0, 10), {"noDelay": True})
+        self.assertEqual(self.tuned(0, 10), {(socket.IPPROTO_TCP, socket.TCP_NODELAY): 1})

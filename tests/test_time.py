@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
+from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.logs import setVerbose
 from nymearemoteproxy.outcomes import Outcome
@@ -28,15 +26,13 @@ from nymearemoteproxy.session import Identity, PairingKeys
 from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
 from nymearemoteproxy.tunnel import Tunnel
 from nymearemoteproxy.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
+from tests.memory import Pipe
 from tests.wires import maskedFrame, splitFrame
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-CONNECTED = socket.socketpair()
-"""Stands for every socket in memory: one that is connected, and on which nothing happens."""
-
 TIMING = Timing(
     tlsHandshake=1,
     webSocketHandshake=2,
@@ -48,70 +44,6 @@ TIMING = Timing(
     pingAnswer=10,
     close=6,
 )
-
-
-class Pipe(StringTransport):
-    """A transport that remembers how it was closed.
-
-    Like a real one, and unlike its base, it does not mind what comes too late to matter.
-
-    :ivar protocol: who has the connection now.
-    """
-
-    protocol: Any
-
-    def __init__(self, peer: IAddress) -> None:
-        super().__init__(peerAddress=peer)
-        self.halfClosed = False
-        self.lost = False
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Nothing to set."""
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Nothing to set."""
-
-    def getHandle(self) -> Any:
-        return self
-
-    def fileno(self) -> int:
-        return CONNECTED[0].fileno()
-
-    def setsockopt(self, *option: int) -> None:
-        """Nothing to set."""
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-
-    def resumeProducing(self) -> None:
-        self.producerState = "producing"
-
-    def pauseProducing(self) -> None:
-        self.producerState = "paused"
-
-    def loseWriteConnection(self) -> None:
-        self.halfClosed = True
-
-    def abortConnection(self) -> None:
-        self.lose(ConnectionAborted())
-
-    def lose(self, reason: Exception) -> None:
-        """The connection is closed; told once."""
-        if not self.lost:
-            self.lost = True
-            if self.producer is not None:
-                self.producer.stopProducing()
-            self.protocol.connectionLost(Failure(reason))
-
-    def receive(self, data: bytes) -> None:
-        """The client sends."""
-        self.protocol.dataReceived(data)
-
-    def take(self) -> bytes:
-        """Return what was sent to the client, and forget it."""
-        data = self.value()
-        self.clear()
-        return data
 
 
 class Backend:
@@ -168,11 +100,11 @@ class InMemory(SynchronousTestCase):
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
         factory = ProxyFactory(self.proxy, kind, secure, behindProxy, self.builders[kind])
-        protocol = factory.buildProtocol(peer)
+        direct = DirectFactory(factory).buildProtocol(peer)
         pipe = Pipe(peer)
-        pipe.protocol = protocol
-        if protocol is not None:
-            protocol.makeConnection(pipe)
+        pipe.protocol = direct
+        if direct is not None:
+            direct.makeConnection(pipe)
         return pipe
 
     def upgraded(self) -> Pipe:
@@ -205,11 +137,6 @@ class InMemory(SynchronousTestCase):
         one.clear()
         two.clear()
         return one, two
-
-    def drained(self, pipe: Pipe) -> None:
-        """A pull producer is asked at once, and again when the buffer is empty."""
-        pipe.producer.resumeProducing()
-        pipe.producer.resumeProducing()
 
     def assertOutcomes(self, *outcomes: Outcome) -> None:
         """Check how connections have ended so far, and that each has one line in the log."""
@@ -401,12 +328,12 @@ class KeepaliveTests(InMemory):
     def test_blocked(self) -> None:
         """A client that does not take what it was sent is slow, not gone."""
         one, two = self.join("WebSocket", "TCP")
-        one.producer.pauseProducing()
+        one.stall()
         self.assertEqual(two.producerState, "paused")
         self.clock.advance(100)
         self.assertEqual(one.take(), b"")
         self.assertFalse(one.lost)
-        one.producer.resumeProducing()
+        one.drain()
         self.clock.advance(30)
         self.assertEqual(one.take(), b"\x89\x00")
 
@@ -414,15 +341,15 @@ class KeepaliveTests(InMemory):
         """A client that is not read from, since its partner is slow, cannot be heard."""
         one, two = self.join("WebSocket", "TCP")
         self.clock.advance(20)
-        two.producer.pauseProducing()
+        two.stall()
         self.clock.pump([10] * 10)
         self.assertEqual(one.take(), b"")
-        two.producer.resumeProducing()
+        two.drain()
         self.clock.pump([10] * 3)
         self.assertEqual(one.take(), b"\x89\x00")
-        two.producer.pauseProducing()
+        two.stall()
         self.clock.advance(9)
-        two.producer.resumeProducing()
+        two.drain()
         self.clock.advance(1)
         self.assertFalse(one.lost, "its answer may not have been read yet")
         self.clock.pump([10] * 4)
@@ -445,7 +372,7 @@ class KeepaliveTests(InMemory):
         self.proxy.timing = Timing(alone=100, ping=30, pingAnswer=10)
         pipe = self.upgraded()
         self.authenticate(pipe)
-        pipe.producer.pauseProducing()
+        pipe.stall()
         pipe.clear()
         self.clock.advance(50)
         self.assertEqual(pipe.take(), b"")
@@ -459,10 +386,10 @@ class BackPressureTests(InMemory):
         for first in "WebSocket", "TCP":
             for second in "WebSocket", "TCP":
                 one, two = self.join(first, second)
-                two.producer.pauseProducing()
+                two.stall()
                 self.assertEqual(one.producerState, "paused")
                 self.assertEqual(two.producerState, "producing")
-                two.producer.resumeProducing()
+                two.drain()
                 self.assertEqual(one.producerState, "producing")
                 one.lose(ConnectionDone())
                 two.lose(ConnectionDone())
@@ -470,25 +397,24 @@ class BackPressureTests(InMemory):
     def test_partnerLeavesWhileBlocked(self) -> None:
         """The one that was not read from is read again, so that its farewell is seen."""
         one, two = self.join("WebSocket", "TCP")
-        two.producer.pauseProducing()
+        two.stall()
         two.lose(ConnectionLost())
         self.assertEqual(one.producerState, "producing")
-        self.assertIsNone(one.producer)
 
     def test_controlPhase(self) -> None:
         """A client that does not read its answers is not read from, and not answered."""
         for kind in "WebSocket", "TCP":
             pipe = self.open(kind)
-            pipe.producer.pauseProducing()
+            pipe.stall()
             self.assertEqual(pipe.producerState, "paused")
             self.call(pipe, "RemoteProxy.Hello")
             self.assertEqual(pipe.take(), b"")
-            pipe.producer.resumeProducing()
+            pipe.drain()
             self.assertIn(b'"success"', pipe.take())
 
     def test_controlPhaseEndsWhileBlocked(self) -> None:
         pipe = self.open("TCP")
-        pipe.producer.pauseProducing()
+        pipe.stall()
         self.clock.advance(3)
         self.assertEqual(pipe.producerState, "producing")
         self.assertIsNone(pipe.producer)
@@ -496,16 +422,16 @@ class BackPressureTests(InMemory):
     def test_pingsWhileBlocked(self) -> None:
         """Only the last of many pings is answered, once the client reads again."""
         one, _two = self.join("WebSocket", "TCP")
-        one.producer.pauseProducing()
+        one.stall()
         for number in range(100):
             one.receive(maskedFrame(9, b"%d" % number))
         self.assertEqual(one.take(), b"")
-        one.producer.resumeProducing()
+        one.drain()
         self.assertEqual(one.take(), b"\x8a\x0299")
 
     def test_shutDownWhileBlocked(self) -> None:
         one, two = self.join("WebSocket", "TCP")
-        two.producer.pauseProducing()
+        two.stall()
         self.proxy.shutDown()
         self.assertEqual(one.producerState, "producing")
         one.receive(maskedFrame(2, b"late"))
@@ -532,10 +458,10 @@ class TextTailTests(InMemory):
     def test_notWhileBlocked(self) -> None:
         """The partner is not read from then, so it is not its fault that the rest is missing."""
         self.stream.receive(b"\xc3")
-        self.text.producer.pauseProducing()
+        self.text.stall()
         self.clock.pump([TEXT_TAIL_TIMEOUT] * 5)
         self.assertEqual(self.text.take(), b"")
-        self.text.producer.resumeProducing()
+        self.text.drain()
         self.stream.receive(b"\xbc")
         self.assertEqual(self.text.take(), b"\x81\x02\xc3\xbc")
 
@@ -545,18 +471,29 @@ class GapTests(InMemory):
 
     def test_gap(self) -> None:
         one, two = self.join("TCP", "TCP", uuid="2", name="two")
-        self.assertEqual(one.producerState, "paused")
         self.assertEqual(two.producerState, "producing")
-        two.producer.resumeProducing()
+        self.assertGap(one)
+        two.stall()
+        self.assertEqual(one.producerState, "paused")
+
+    def test_notificationInTheBuffer(self) -> None:
+        """The gap begins when the notification has left."""
+        one, two = self.open("TCP"), self.open("TCP")
+        self.authenticate(one)
+        two.full = True
+        self.authenticate(two, uuid="2", name="two")
         self.clock.advance(1)
-        self.assertEqual(one.producerState, "paused", "the notification is still in the buffer")
-        two.producer.resumeProducing()
+        self.assertEqual(one.producerState, "paused")
+        two.drain()
+        self.assertIn(b"TunnelEstablished", two.take())
+        self.assertGap(one)
+
+    def assertGap(self, partner: Pipe) -> None:
+        """The partner is not read from for a while, beginning now."""
         self.clock.advance(0.015)
-        self.assertEqual(one.producerState, "paused")
+        self.assertEqual(partner.producerState, "paused")
         self.clock.advance(0.006)
-        self.assertEqual(one.producerState, "producing")
-        two.producer.pauseProducing()
-        self.assertEqual(one.producerState, "paused")
+        self.assertEqual(partner.producerState, "producing")
 
     def test_notForWebSocket(self) -> None:
         one, _two = self.join("TCP", "WebSocket", uuid="2", name="two")
@@ -564,7 +501,6 @@ class GapTests(InMemory):
 
     def test_partnerLostInTheGap(self) -> None:
         one, two = self.join("TCP", "TCP", uuid="2", name="two")
-        self.drained(two)
         one.lose(ConnectionLost())
         self.assertTrue(two.halfClosed)
         self.clock.advance(1)
@@ -574,14 +510,16 @@ class GapTests(InMemory):
 
     def test_lostInTheGap(self) -> None:
         one, two = self.join("TCP", "TCP", uuid="2", name="two")
-        self.drained(two)
         two.lose(ConnectionLost())
         self.clock.advance(1)
         self.assertEqual(one.producerState, "producing")
         self.assertTrue(one.halfClosed)
 
     def test_lostBeforeTheGap(self) -> None:
-        one, two = self.join("TCP", "TCP", uuid="2", name="two")
+        one, two = self.open("TCP"), self.open("TCP")
+        self.authenticate(one)
+        two.full = True
+        self.authenticate(two, uuid="2", name="two")
         two.lose(ConnectionLost())
         self.assertTrue(one.halfClosed)
 
@@ -652,7 +590,7 @@ class ReverseProxyTests(InMemory):
 
     def arrive(self, host: str, kind: str = "TCP") -> tuple[Pipe, Any]:
         """Let a client connect through a reverse proxy on loopback."""
-        factory = ProxyFactory(self.proxy, kind, False, True, self.builders[kind])
+        factory = DirectFactory(ProxyFactory(self.proxy, kind, False, True, self.builders[kind]))
         local = IPv4Address("TCP", "127.0.0.1", 1)
         wrapper = self.Wrapper(WrappingFactory(factory), factory.buildProtocol(local))
         wrapper.peer = local

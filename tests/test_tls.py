@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import hashlib
 import os
+import ssl
 import stat
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.internet.address import IPv4Address
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import tls
 from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
@@ -29,7 +25,6 @@ from nymearemoteproxy.tls import (
     loadCertificate,
     selfSigned,
     stateDirectory,
-    wrap,
 )
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -78,18 +73,25 @@ class Identity:
         return encoded
 
 
-def shake(server: CertificateOptions, client: SSL.Context) -> SSL.Connection:
-    """Perform a handshake in memory; return the client's end."""
-    ends = [SSL.Connection(client, None), SSL.Connection(server.getContext(), None)]
-    ends[0].set_connect_state()
-    ends[1].set_accept_state()
-    for _ in range(10):
-        for end, other in (ends, ends[::-1]):
-            with contextlib.suppress(SSL.WantReadError):
-                end.do_handshake()
-            with contextlib.suppress(SSL.WantReadError):
-                other.bio_write(end.bio_read(1 << 20))
-    return ends[0]
+def shake(server: ssl.SSLContext, client: SSL.Context) -> SSL.Connection:
+    """Perform a handshake in memory; return the client's end.
+
+    :raises SSL.Error: the server refuses.
+    """
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    serverEnd = server.wrap_bio(incoming, outgoing, server_side=True)
+    clientEnd = SSL.Connection(client, None)
+    clientEnd.set_connect_state()
+    for _ in range(4):
+        with contextlib.suppress(SSL.WantReadError):
+            clientEnd.do_handshake()
+        with contextlib.suppress(SSL.WantReadError):
+            incoming.write(clientEnd.bio_read(1 << 20))
+        with contextlib.suppress(ssl.SSLError):
+            serverEnd.do_handshake()
+        if outgoing.pending:
+            clientEnd.bio_write(outgoing.read())
+    return clientEnd
 
 
 def clientContext(highest: int | None = None, ciphers: bytes | None = None) -> SSL.Context:
@@ -425,33 +427,3 @@ class SelfSignedTests(TlsCase):
         self.assertRaises(CertificateError, selfSigned, self.directory)
         link.restore()
         loadCertificate(selfSigned(self.directory))
-
-
-class WrapTests(TlsCase):
-    """TLS between a factory and its connections."""
-
-    def wrapped(self, factory: Factory) -> Any:
-        """Return the factory with TLS around it."""
-        own = Identity("own")
-        return wrap(loadCertificate(CertificateFiles(self.write(own.pem, own.keyPem))), factory)
-
-    def test_built(self) -> None:
-        """The factory's protocol is below TLS."""
-        built = self.wrapped(Factory.forProtocol(Protocol)).buildProtocol(
-            IPv4Address("TCP", "192.0.2.1", 1)
-        )
-        self.assertIsInstance(built, TLSMemoryBIOProtocol)
-        self.assertIsInstance(built.wrappedProtocol, Protocol)
-
-    def test_refused(self) -> None:
-        """When the factory refuses a connection, nothing is spent on TLS."""
-        address = IPv4Address("TCP", "192.0.2.1", 1)
-        seen: list[object] = []
-
-        class Refusing(Factory):
-            def buildProtocol(self, addr: object) -> None:
-                seen.append(addr)
-
-        self.patch(tls._TlsFactory, "protocol", None)
-        self.assertIsNone(self.wrapped(Refusing()).buildProtocol(address))
-        self.assertEqual(seen, [address])

@@ -1,0 +1,100 @@
+"""A stream transport in memory, for tests without a reactor."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+CONNECTED = socket.socketpair()
+"""Stands for every socket in memory: one that is connected, and on which nothing happens."""
+
+
+class Pipe(StringTransport):
+    """A transport that remembers how it was closed.
+
+    Like a real one, and unlike its base, it does not mind what comes too late to matter.
+
+    :ivar protocol: who has the connection now.
+    :ivar full: the client does not read, so that nothing more can be sent.
+    """
+
+    protocol: Any
+
+    def __init__(self, peer: IAddress) -> None:
+        super().__init__(peerAddress=peer)
+        self.full = False
+        self.halfClosed = False
+        self.lost = False
+        self._unsent: list[bytes] = []
+
+    def getHandle(self) -> Any:
+        return self
+
+    def send(self, data: bytes) -> int:
+        """What a socket does."""
+        if self.full:
+            raise BlockingIOError
+        super().write(data)
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        self._unsent.append(data)
+
+    def stall(self) -> None:
+        """The client stops reading, and something sent to it (forgotten here) does not leave."""
+        self.full = True
+        self.protocol.transport.write(b"something")
+        self._unsent.clear()
+
+    def drain(self) -> None:
+        """The client reads again, and all that waits is sent."""
+        self.full = False
+        for data in self._unsent:
+            super().write(data)
+        self._unsent.clear()
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def fileno(self) -> int:
+        return CONNECTED[0].fileno()
+
+    def setsockopt(self, *option: int) -> None:
+        """Nothing to set."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def resumeProducing(self) -> None:
+        self.producerState = "producing"
+
+    def pauseProducing(self) -> None:
+        self.producerState = "paused"
+
+    def loseWriteConnection(self) -> None:
+        self.halfClosed = True
+
+    def abortConnection(self) -> None:
+        self.lose(ConnectionAborted())
+
+    def lose(self, reason: Exception) -> None:
+        """The connection is closed; told once."""
+        if not self.lost:
+            self.lost = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+            self.protocol.connectionLost(Failure(reason))
+
+    def receive(self, data: bytes) -> None:
+        """The client sends."""
+        self.protocol.dataReceived(data)
+
+    def take(self) -> bytes:
+        """Return what was sent to the client, and forget it."""
+        data = self.value()
+        self.clear()
+        return data
