@@ -1,13 +1,14 @@
-# make run     install into a local virtual environment and start the server
-# make test    run the whole test suite
-# make docs    build the documentation (needs Graphviz)
+# make run         install into a local virtual environment and start the server
+# make test        run the whole test suite
+# make docs        build the documentation (needs Graphviz)
+# make benchmark   measure (25 minutes; haproxy should be installed); OPTIONS=--quick for a trial
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
 
-.PHONY: run test docs clean
+.PHONY: run test docs benchmark clean
 
 run: $(VENV)/installed
 	@# Five minutes to start the second client by hand, instead of eight seconds.
@@ -19,15 +20,22 @@ test: $(VENV)/installed
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+benchmark: $(VENV)/installed-benchmark
+	$(BIN)/python -m benchmarks $(OPTIONS)
+
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp*
 
 $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[speed,test]"
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[test]"
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[docs]"
+	@touch $@
+
+$(VENV)/installed-benchmark: $(VENV)/installed
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[benchmark]"
 	@touch $@
