@@ -21,7 +21,7 @@ docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 benchmark: $(VENV)/installed-benchmark
-	$(BIN)/python -m benchmarks $(OPTIONS)
+	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp*

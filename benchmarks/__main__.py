@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.bench import FULL, QUICK, Bench, Workload
 from benchmarks.connections import Idle, SetUp
-from benchmarks.lab import ROOT, Lab
+from benchmarks.lab import Lab
 from benchmarks.names import TRANSPORTS
 from benchmarks.peers import Haproxy, Own, Peer, PeerError, Stock, Target, TransitRelay
 from benchmarks.pressure import Crowd, SlowReader
@@ -106,9 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--output",
         type=Path,
-        default=ROOT / "benchmarks" / "results",
         metavar="DIR",
-        help="where the results go [default: benchmarks/results]",
+        help="write the figures, the tables and the plots there, too",
     )
     return parser
 
@@ -133,7 +132,8 @@ def main() -> None:
         **{name: value for name, value in given.items() if value is not None},
     )
     try:
-        options.output.mkdir(parents=True, exist_ok=True)
+        if options.output:
+            options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"{options.output} cannot be made: {error.strerror}")
     # As Ctrl-C does: through every `finally`, which ends the children.
@@ -158,8 +158,9 @@ def main() -> None:
         sys.exit("interrupted")
     if not (results.series or results.failures):
         sys.exit("nothing was measured: no server left speaks such a transport")
-    results.save(options.output / "results.json")
-    write(results, options.output)
+    if options.output:
+        results.save(options.output / "results.json")
+        write(results, options.output)
     print(render(results))
     if results.failures:
         sys.exit(f"{len(results.failures)} measurements failed")

@@ -73,7 +73,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
     # It logs what it received, such as the request line, which may hold secrets.
     log = _Silence()
     # It would copy its settings into each connection, and format them for the log.
-    CONFIG_ATTRS = ()
+    CONFIG_ATTRS: list[str] = []
 
     def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
         WebSocketServerProtocol.__init__(self)
