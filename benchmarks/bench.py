@@ -37,7 +37,7 @@ class Scale:
         kernel hold.
     :ivar crowd: connections that do not authenticate.
     :ivar latencySeconds: how long the latency is watched.
-    :ivar isFresh: what depends on a server's age is measured on a new process.
+    :ivar freshProcesses: what depends on a server's age is measured on a new process.
     """
 
     rounds: int = 5
@@ -50,7 +50,7 @@ class Scale:
     slowBytes: int = 128 << 20
     crowd: int = 2000
     latencySeconds: float = 4.0
-    isFresh: bool = True
+    freshProcesses: bool = True
 
 
 FULL = Scale()
@@ -65,7 +65,7 @@ QUICK = Scale(
     slowBytes=24 << 20,
     crowd=100,
     latencySeconds=0.5,
-    isFresh=False,
+    freshProcesses=False,
 )
 
 Competitor = tuple[Peer, Server]
@@ -146,7 +146,7 @@ class Bench:
 
     def isFresh(self, peer: Peer) -> bool:
         """Tell whether a measurement may have a process of its own."""
-        return peer.canStart and self.scale.isFresh
+        return peer.canStart and self.scale.freshProcesses
 
     async def attempt(
         self, workload: str, transport: str, peer: Peer, measurement: Callable[[], Awaitable[None]]

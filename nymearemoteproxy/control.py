@@ -209,6 +209,7 @@ class Control(Phase, Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        self.transport.unregisterProducer()
         self.perform(self.session.gone())
         self.linger.stop()
         super().connectionLost(reason)
@@ -270,6 +271,8 @@ class Control(Phase, Protocol):
                     self._close(effect.outcome)
 
     def _checkToken(self, token: str) -> None:
+        self._check = None  # it holds the token
+
         def judged(verdict: Verdict) -> None:
             self._pending = None
             if verdict.accepted:
@@ -347,8 +350,9 @@ class Control(Phase, Protocol):
         self.clearDeadline()
         self.record.endsWith(outcome)
         self._closing = True
-        if self._check is not None and self._check.active():
+        if self._check is not None:
             self._check.cancel()
+            self._check = None
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()

@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import implementer
 
-READ_SIZE = 96 * 1024
-"""Bytes read at a time, at most. With the usual 64 KiB a message of 64 KiB and what WebSocket and
-TLS add to it would take two reads; from 128 KiB on glibc takes every buffer from the kernel anew,
-which costs more than larger reads save."""
+READ_SIZE = 6 * (16384 + 22)
+"""Bytes read at a time, at most: six full records of TLS 1.3, so that reads of a burst do not cut
+records. With the usual 64 KiB a message of 64 KiB and what WebSocket and TLS add to it would take
+two reads; from 128 KiB on glibc takes every buffer from the kernel anew, which costs more than
+larger reads save."""
 
 
 @implementer(IPullProducer)
@@ -40,6 +41,8 @@ class DirectTransport:
 
     It must see every byte that is written, so it is there from the beginning: a listener is given
     it as the protocol of the connection, and it hands the connection on to the real one.
+
+    It is what our protocols need of a transport, and no more.
 
     A producer is paused as soon as the kernel does not take something at once, and resumed when all
     is sent: no more is buffered for a client than what its partner sends in one read.
@@ -65,7 +68,6 @@ class DirectTransport:
             self._lowest = self._lowest.transport
         self._send = self.getHandle().send
         self._lowest.bufferSize = READ_SIZE
-        self._lowest.registerProducer(_Drain(self), False)
         self.switchProtocol(self._protocol)
         del self._protocol
 
@@ -83,27 +85,30 @@ class DirectTransport:
         """Send it now, or as soon as possible."""
         if self.blocked:
             self._lowest.write(data)
+            if self._producer is not None:
+                self._producer.pauseProducing()
             return
         try:
             sent = self._send(data)
         except OSError:
             sent = 0  # full, or broken: Twisted finds out which
         if sent < len(data):
+            self._lowest.registerProducer(_Drain(self), False)
             self.blocked = True
             self._lowest.write(data[sent:])
             if self._producer is not None:
                 self._producer.pauseProducing()
 
     def drained(self) -> None:
-        """All is sent."""
+        """All is sent; Twisted also asks when it is told whom to ask, with nothing buffered yet."""
         if self.blocked:
             self.blocked = False
+            self._lowest.unregisterProducer()
             if self._producer is not None:
                 self._producer.resumeProducing()
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
-        """Have a push producer paused while something waits to be sent."""
-        assert streaming, "there is no need for pull producers here"
+        """Have a push producer, and no other, paused while something waits to be sent."""
         self._producer = producer
         if self.blocked:
             producer.pauseProducing()
@@ -157,10 +162,6 @@ class DirectTransport:
         """The socket."""
         return self._lowest.getHandle()
 
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Send small segments at once."""
-        self._lowest.setTcpNoDelay(enabled)
-
     @property
     def lowest(self) -> DirectTransport:
         """What is below TLS: itself."""
@@ -171,6 +172,11 @@ class DirectFactory(WrappingFactory):
     """Gives the connections of another factory direct transports."""
 
     noisy = False
+
+    def logPrefix(self) -> str:
+        """In the log it is the factory behind it that listens."""
+        prefix: str = self.wrappedFactory.logPrefix()
+        return prefix
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         protocol = self.wrappedFactory.buildProtocol(addr)

@@ -124,7 +124,7 @@ class FrameReader:
         self._remaining = 0  # bytes of payload still to come of the data frame at hand
         self._mask = b""
         self._fin = True
-        self._opcode = CONTINUATION  # for the next piece
+        self._opcode = CONTINUATION  # for the next frame
         self._inMessage = False
 
     @property
@@ -166,7 +166,7 @@ class FrameReader:
                     break
                 position = behind
         except FrameError as error:
-            self.error = error
+            self.error = error.with_traceback(None)  # which refers to this very frame
             self._closed = True
         return frames
 

@@ -18,6 +18,7 @@ from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import UNIX, IClient, Proxy, Record
+from nymearemoteproxy.tlstransport import IFarewellListener
 from nymearemoteproxy.transports import Linger, isGivenUp
 from nymearemoteproxy.tunnel import ILeg, Tunnel
 
@@ -34,6 +35,9 @@ class Nobody:
         """Never part of a tunnel."""
 
     def open(self, partner: ILeg) -> None:
+        """Never part of a tunnel."""
+
+    def begin(self) -> None:
         """Never part of a tunnel."""
 
     def sendBytes(self, data: bytes) -> None:
@@ -67,6 +71,7 @@ class TracedLeg:
         self._sender = sender
         self.enter = leg.enter
         self.open = leg.open
+        self.begin = leg.begin
         self.pauseReading = leg.pauseReading
         self.resumeReading = leg.resumeReading
         self.finish = leg.finish
@@ -86,7 +91,7 @@ class TracedLeg:
         log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
 
 
-@implementer(IProtocol, IPushProducer, ILeg, IClient, IWatched)
+@implementer(IProtocol, IPushProducer, IFarewellListener, ILeg, IClient, IWatched)
 class Leg:
     """One side of a tunnel; a subclass adds the framing.
 
@@ -142,6 +147,9 @@ class Leg:
         """Write what is held back, then the end."""
         raise NotImplementedError
 
+    departure: Outcome
+    """What it is when a client ends its connection without another word."""
+
     # The tunnel
 
     def enter(self, tunnel: Tunnel) -> None:
@@ -152,10 +160,8 @@ class Leg:
         self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
         self.resumeReading()
         self.proxy.keepalive.add(self)
-        self.begin()
 
     def begin(self) -> None:
-        """Let back pressure work."""
         self.transport.registerProducer(self, True)
 
     def pauseReading(self) -> None:
@@ -194,6 +200,10 @@ class Leg:
             tunnel.lost(self)
         self.partner = NOBODY
 
+    def clientLeft(self) -> None:
+        self.left(self.departure)
+        self.linger.start()
+
     # Events of the transport
 
     def makeConnection(self, transport: Any) -> None:
@@ -206,8 +216,9 @@ class Leg:
         orderly = reason.check(ConnectionDone)
         self.finished = True
         self.proxy.keepalive.remove(self)
+        self.transport.unregisterProducer()
         try:
-            self.left(Outcome.CLIENT_LEFT if orderly else Outcome.CONNECTION_LOST)
+            self.left(self.departure if orderly else Outcome.CONNECTION_LOST)
         finally:
             self.linger.stop()
             self.proxy.ended(self.record)

@@ -1,7 +1,7 @@
 """TCP, TLS and Unix stream clients: a byte stream of JSON objects, then of payload.
 
 Owns the framing of streams on both sides of the moment a tunnel begins. Knows nothing of
-WebSocket beyond the payload of its pieces.
+WebSocket beyond the payload of its frames.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class StreamLeg(Leg):
     """
 
     __slots__ = ("_gap", "_gapTimer", "_lineEndUntil", "_inputEnded")
+
+    departure = Outcome.CLIENT_LEFT
 
     def __init__(
         self, proxy: Proxy, record: Record, linger: Linger, gap: float, lineEndDue: bool

@@ -6,11 +6,13 @@ listeners or connections.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
 import os
 import ssl
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,28 +97,41 @@ def loadCertificate(files: CertificateFiles) -> ssl.SSLContext:
         )
     if own.has_expired():
         raise CertificateError(f"the certificate {files.certificate} has expired")
-    return _serverContext(own, chain, files.certificate, keyPath)
+    context = _makeContext()
+    try:
+        if files.chain:
+            with _bundle(own, *chain) as bundle:
+                context.load_cert_chain(bundle.name, keyPath)
+        else:
+            context.load_cert_chain(files.certificate, keyPath)
+    except ssl.SSLError as error:
+        raise CertificateError(
+            f"OpenSSL does not accept the certificate {files.certificate}: {error.reason}"
+        ) from None
+    except OSError as error:
+        raise CertificateError(
+            f"cannot put the certificate {files.certificate} and its chain together in a "
+            f"temporary file: {error.strerror}"
+        ) from None
+    return context
 
 
-def _serverContext(
-    own: crypto.X509, chain: list[crypto.X509], path: str, keyPath: str
-) -> ssl.SSLContext:
+def _makeContext() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(FORWARD_SECRET)
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    with tempfile.NamedTemporaryFile() as shown:
-        for certificate in (own, *chain):
-            shown.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
-        shown.flush()
-        try:
-            context.load_cert_chain(shown.name, keyPath, _noPassphrase)
-        except ssl.SSLError as error:
-            raise CertificateError(
-                f"OpenSSL does not accept the certificate {path}: {error.reason}"
-            ) from None
+    context.options |= ssl.OP_NO_RENEGOTIATION
     return context
+
+
+@contextlib.contextmanager
+def _bundle(*certificates: crypto.X509) -> Iterator[Any]:
+    """Make a file of certificates, since OpenSSL takes a chain only from the certificate's file."""
+    with tempfile.NamedTemporaryFile() as file:
+        for certificate in certificates:
+            file.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
+        file.flush()
+        yield file
 
 
 def _publicKey(holder: Any) -> bytes:

@@ -19,27 +19,35 @@ from twisted.internet.interfaces import (
 )
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
 from nymearemoteproxy.direct import DirectTransport
 
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
 
-SLICE_SIZE = 2 * (RECORD_SIZE + 22)
+SLICE_SIZE = RECORD_SIZE + 22
 """Bytes given to OpenSSL at a time. Its buffers grow to what they held once and never shrink, so
-this bounds what a connection costs after a burst. It is two full records of TLS 1.3 (RFC 8446
-section 5.2: header, content type, tag): a burst mostly begins with a whole record, and a record
-that is cut costs an exception."""
+this bounds what a connection costs after a burst. It is one full record of TLS 1.3 (RFC 8446
+section 5.2: header, content type, tag), for a record that is cut costs an exception."""
 
 MAX_UNSENT_ANSWERS = 1 << 14
-"""Bytes of TLS's own answers, say to KeyUpdates, for a client that does not take them."""
+"""Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
+
+
+class IFarewellListener(Interface):
+    """A protocol that wants to know at once when the client has sent close_notify."""
+
+    def clientLeft() -> None:
+        """Nothing more will come. The connection is closed when the client has taken what waits."""
 
 
 class TlsTransport:
     """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
 
     The protocol must not write before `handshakeCompleted`. A client that sends close_notify has
-    ended the connection, in both directions.
+    ended the connection, in both directions. It does not provide ISSLTransport: Autobahn would ask
+    for what only Twisted's own has.
 
     :param context: of a server.
     :param protocol: the first one of the connection.
@@ -85,33 +93,35 @@ class TlsTransport:
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of TLS arrived."""
-        if self._established:
-            self._decrypt(data)
-        else:
-            self._incoming.write(data)
-            if self._shakeHands():
-                self._decrypt(b"")  # what came behind the handshake
+        isNew = not self._established
+        while not self._established:
+            self._incoming.write(data[:SLICE_SIZE])
+            data = data[SLICE_SIZE:]
+            self._shakeHands()
+            if not self._established and (self._closing or not data):
+                return
+        self._decrypt(data, isNew)
 
-    def _shakeHands(self) -> bool:
-        """Go on with the handshake; return whether it is done."""
+    def _shakeHands(self) -> None:
+        """Go on with the handshake."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
-            return False
-        except ssl.SSLError:
-            self._fail(Failure())
-            return False
-        self._established = True
-        self._flush()
-        if IHandshakeListener.providedBy(self._protocol):
-            self._protocol.handshakeCompleted()
-        return True
+        except ssl.SSLError as error:
+            self._fail(error)
+        else:
+            self._established = True
+            self._flush()
 
-    def _decrypt(self, data: bytes) -> None:
-        """Deliver what these bytes complete."""
+    def _decrypt(self, data: bytes, isNew: bool) -> None:
+        """Deliver what these bytes complete.
+
+        :param isNew: the handshake is done just now; the protocol hears of it when OpenSSL has read
+            everything, so that it may close.
+        """
         records: list[bytes] = []
-        fault = None
+        fault: ssl.SSLError | None = None
         try:
             if len(data) <= SLICE_SIZE:
                 self._readRecords(data, records)
@@ -119,16 +129,21 @@ class TlsTransport:
                 rest = memoryview(data)
                 for start in range(0, len(data), SLICE_SIZE):
                     self._readRecords(rest[start : start + SLICE_SIZE], records)
-        except ssl.SSLError:
-            fault = Failure()
+        except ssl.SSLError as error:
+            fault = error.with_traceback(None)  # which refers to this very frame
+            self._closing = True  # nothing can be sent any more
         if self._outgoing.pending:
             self._answer()
+        if isNew and IHandshakeListener.providedBy(self._protocol):
+            self._protocol.handshakeCompleted()
         if records and not self._aborted:
             self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
         if fault is not None:
             self._fail(fault)
         elif self._closedByClient:
             self._closing = True
+            if IFarewellListener.providedBy(self._protocol):
+                self._protocol.clientLeft()
             self._sendCloseNotify()
 
     def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
@@ -156,11 +171,15 @@ class TlsTransport:
         if self._outgoing.pending:
             self._transport.write(self._outgoing.read())
 
-    def _fail(self, fault: Failure) -> None:
+    def _fail(self, fault: ssl.SSLError) -> None:
         """The client broke TLS; OpenSSL has written the alert that says so."""
-        if not self._aborted:
-            self._fault = self._fault or fault
-            self._closing = True
+        if self._aborted:
+            return
+        self._fault = self._fault or Failure(fault.with_traceback(None))
+        self._closing = True
+        if self._transport.blocked:
+            self.abortConnection()  # it would not take the alert
+        else:
             self._flush()
             self._transport.loseConnection()
 
@@ -171,7 +190,9 @@ class TlsTransport:
         elif reason.check(ConnectionDone) and not self._closedByClient:
             reason = Failure(ConnectionLost("closed without close_notify"))
         self._closing = self._aborted = True
-        self._protocol.connectionLost(reason)
+        protocol = self._protocol
+        del self._protocol
+        protocol.connectionLost(reason)
 
     # From the protocol
 
@@ -181,17 +202,18 @@ class TlsTransport:
             return
         encrypt, take = self._tls.write, self._outgoing.read
         try:
-            done = encrypt(data)
-            sealed = take()
-            if done < len(data):
-                records = [sealed]
+            if len(data) <= RECORD_SIZE:
+                encrypt(data)
+                sealed = take()
+            else:
+                records = []
                 rest = memoryview(data)
-                while done < len(data):
-                    done += encrypt(rest[done:])
+                for start in range(0, len(data), RECORD_SIZE):
+                    encrypt(rest[start : start + RECORD_SIZE])
                     records.append(take())
                 sealed = b"".join(records)
-        except ssl.SSLError:
-            self._fail(Failure())
+        except ssl.SSLError as error:
+            self._fail(error)
         else:
             self._transport.write(sealed)
 
@@ -263,6 +285,10 @@ class TlsFactory(WrappingFactory):
     def __init__(self, context: ssl.SSLContext, factory: Any) -> None:
         super().__init__(factory)
         self._context = context
+
+    def logPrefix(self) -> str:
+        """In the log it is the factory behind it that listens."""
+        return f"{self.wrappedFactory.logPrefix()} (TLS)"
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         # A connection that is refused is not worth the expense of TLS.

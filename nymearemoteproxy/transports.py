@@ -84,6 +84,7 @@ class Linger:
         self._over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        self._timer = None
 
     def _expired(self) -> None:
         if self._closed:

@@ -23,6 +23,9 @@ class ILeg(Interface):
     def open(partner: ILeg) -> None:
         """Both sides are there: relay what the client sends to `partner` from now on."""
 
+    def begin() -> None:
+        """Both sides are open: let back pressure work, which may pause the partner at once."""
+
     def sendBytes(data: bytes) -> None:
         """Relay bytes of a stream to the client."""
 
@@ -69,6 +72,8 @@ class Tunnel:
             first, second = self._legs
             first.open(second)
             second.open(first)
+            first.begin()
+            second.begin()
 
     def ended(self, leg: ILeg) -> None:
         """The client of `leg` will send nothing more."""

@@ -242,6 +242,9 @@ class WebSocketLeg(Leg):
 
     __slots__ = ("_reader", "_framer", "_tailTimer", "_pong")
 
+    # Without a close frame it is no farewell, however TCP or TLS was closed.
+    departure = Outcome.CONNECTION_LOST
+
     def __init__(
         self, proxy: Proxy, record: Record, linger: Linger, reader: FrameReader, opcode: int
     ) -> None:
@@ -308,7 +311,8 @@ class WebSocketLeg(Leg):
 
     def sendBytes(self, data: bytes) -> None:
         framer = self._framer
-        self._write(framer.encode(data))
+        if frames := framer.encode(data):
+            self._write(frames)
         if self._tailTimer is not None:
             self._tailTimer.cancel()
             self._tailTimer = None
@@ -336,8 +340,6 @@ class WebSocketLeg(Leg):
 
     def connectionLost(self, reason: Failure) -> None:
         self._cleanUp()
-        # Without a close frame it is no farewell, however TCP was closed.
-        self.record.endsWith(Outcome.CONNECTION_LOST)
         super().connectionLost(reason)
 
     def _write(self, data: bytes) -> None:

@@ -66,6 +66,11 @@ class Pipe(StringTransport):
     def setsockopt(self, *option: int) -> None:
         """Nothing to set."""
 
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        super().registerProducer(producer, streaming)
+        if not streaming:
+            producer.resumeProducing()
+
     def unregisterProducer(self) -> None:
         self.producer = None
 

@@ -412,7 +412,7 @@ class ProperUseTests(EndToEnd):
             client.send(header)
             self.assertEqual(client.rest(), b"")
             client.close()
-            server.ended(client, mark)
+            self.assertEqual(server.ended(client, mark), "left-early")
 
     @inThread
     def testLogFile(self) -> None:

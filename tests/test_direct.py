@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -111,6 +111,11 @@ class ConnectTests(DirectCase):
         direct.loseConnection()
         self.assertTrue(pipe.disconnecting)
 
+    def test_logPrefix(self) -> None:
+        """In the log it is the factory behind it that listens."""
+        factory = Factory.forProtocol(Protocol)
+        self.assertEqual(DirectFactory(factory).logPrefix(), factory.logPrefix())
+
     def test_delegated(self) -> None:
         pipe, direct = self.connect()
         self.assertEqual(direct.getPeer(), PEER)
@@ -147,7 +152,7 @@ class WriteTests(DirectCase):
         pipe.drain()
         self.assertEqual(pipe.take(), b"gh")
         self.assertFalse(direct.blocked)
-        self.assertEqual(producer.asked, ["pause", "resume"])
+        self.assertEqual(producer.asked[-1], "resume")
         direct.write(b"i")
         self.assertEqual(pipe.take(), b"i")
 
@@ -155,8 +160,9 @@ class WriteTests(DirectCase):
         pipe, direct, producer = self.watched()
         pipe.full = True
         direct.write(b"a")
+        producer.resumeProducing()
         direct.write(b"b")
-        self.assertEqual(producer.asked, ["pause"])
+        self.assertEqual(producer.asked[-1], "pause", "whoever let it go on meanwhile")
         self.assertEqual(pipe.take(), b"")
         pipe.drain()
         self.assertEqual(pipe.take(), b"ab")
@@ -199,16 +205,20 @@ class WriteTests(DirectCase):
         pipe.drain()
         self.assertEqual(producer.asked, [])
 
-    def test_onlyPushProducers(self) -> None:
-        _pipe, direct = self.connect()
-        self.assertRaises(AssertionError, direct.registerProducer, Producer(), False)
-
     def test_ownProducer(self) -> None:
-        """What it registers below is gone with the transport."""
-        pipe, _direct, producer = self.watched()
+        """It has none below unless something waits: a wrapper must be able to close."""
+        pipe, direct, producer = self.watched()
+        self.assertIsNone(pipe.producer)
+        pipe.full = True
+        direct.write(b"a")
+        self.assertTrue(verifyObject(IPullProducer, pipe.producer))
+        self.assertFalse(pipe.streaming)
+        pipe.drain()
+        self.assertIsNone(pipe.producer)
+        pipe.full = True
+        direct.write(b"b")
         pipe.lose(ConnectionDone())
-        self.assertEqual(producer.asked, [])
-        self.assertTrue(verifyObject(IPushProducer, producer))
+        self.assertEqual(producer.asked, ["pause", "resume", "pause"])
 
 
 class CloseTests(DirectCase):

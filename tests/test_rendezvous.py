@@ -36,6 +36,9 @@ class FakeLeg:
     def open(self, partner: ILeg) -> None:
         self.told.append(("open", partner))
 
+    def begin(self) -> None:
+        self.told.append("begin")
+
     def sendBytes(self, data: bytes) -> None:
         self.told.append(data)
 
@@ -113,7 +116,7 @@ class RendezvousTests(SynchronousTestCase):
         self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
         self.assertCounts(0, 1)
         for leg in tunnel._legs:
-            self.assertEqual(len(leg.told), 2)  # type: ignore[attr-defined]
+            self.assertEqual(len(leg.told), 3)  # type: ignore[attr-defined]
 
     def test_afterTheTunnel(self) -> None:
         """Once the tunnel is no longer up its key is free: the next one waits, as before."""
@@ -219,12 +222,15 @@ class TunnelTests(SynchronousTestCase):
             leg.told.clear()
 
     def test_attach(self) -> None:
-        """With the second leg both are opened, each towards the other."""
+        """With the second leg both are opened, each towards the other, before either begins."""
         self.tunnel.attach(self.first)
         self.assertEqual(self.first.told, [("enter", self.tunnel)])
+        self.second.told = self.first.told
         self.tunnel.attach(self.second)
-        self.assertEqual(self.first.told[1:], [("open", self.second)])
-        self.assertEqual(self.second.told, [("enter", self.tunnel), ("open", self.first)])
+        self.assertEqual(
+            self.first.told[1:],
+            [("enter", self.tunnel), ("open", self.second), ("open", self.first)] + 2 * ["begin"],
+        )
         self.assertEqual(self.released, 0)
 
     def test_lostAlone(self) -> None:

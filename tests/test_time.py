@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -253,6 +254,15 @@ class DeadlineTests(InMemory):
         two.lose(ConnectionDone())
         self.goneAfterAborting(one)
 
+    def test_autobahnCopiesNoSettings(self) -> None:
+        """An upgrade takes its settings from the factory; copying them costs as much as all else."""
+        names = WebSocketServerProtocol.CONFIG_ATTRS
+        self.assertIn("maxMessagePayloadSize", names)
+        upgrade = self.accept("WebSocket").protocol
+        self.assertEqual([name for name in names if name in vars(upgrade)], [])
+        self.assertFalse(upgrade.webStatus)
+        self.assertRaises(AttributeError, getattr, upgrade, "noSuchThing")
+
     def test_failedUpgradeIsNotReadFurther(self) -> None:
         pipe = self.accept("WebSocket")
         pipe.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -394,6 +404,20 @@ class BackPressureTests(InMemory):
                 one.lose(ConnectionDone())
                 two.lose(ConnectionDone())
 
+    def test_blockedBeforeTheTunnel(self) -> None:
+        """Nobody sends to a client that has stopped reading while it waited."""
+        for first in "WebSocket", "TCP":
+            for second in "WebSocket", "TCP":
+                one, two = self.open(first), self.open(second)
+                self.authenticate(one)
+                one.stall()
+                self.authenticate(two)
+                self.assertEqual(two.producerState, "paused", (first, second))
+                one.drain()
+                self.assertEqual(two.producerState, "producing")
+                one.lose(ConnectionDone())
+                two.lose(ConnectionDone())
+
     def test_partnerLeavesWhileBlocked(self) -> None:
         """The one that was not read from is read again, so that its farewell is seen."""
         one, two = self.join("WebSocket", "TCP")
@@ -487,6 +511,14 @@ class GapTests(InMemory):
         two.drain()
         self.assertIn(b"TunnelEstablished", two.take())
         self.assertGap(one)
+
+    def test_waiter(self) -> None:
+        """The one who waited gets its notification alone, too."""
+        one, two = self.open("TCP"), self.open("TCP")
+        self.authenticate(one, uuid="1", name="one")
+        self.authenticate(two)
+        self.assertEqual(one.producerState, "producing")
+        self.assertGap(two)
 
     def assertGap(self, partner: Pipe) -> None:
         """The partner is not read from for a while, beginning now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -14,15 +15,17 @@ from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy import tls
 from nymearemoteproxy.authentication import BackendError, Verdict
-from nymearemoteproxy.control import ProxyFactory
-from nymearemoteproxy.direct import DirectFactory
+from nymearemoteproxy.control import Arrival, Control, ProxyFactory
+from nymearemoteproxy.direct import DirectFactory, DirectTransport
+from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Proxy, Timing
+from nymearemoteproxy.proxy import Proxy, Record, Timing
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys
 from nymearemoteproxy.stream import StreamControl
-from nymearemoteproxy.tlstransport import TlsFactory
+from nymearemoteproxy.tlstransport import TlsFactory, TlsTransport
+from nymearemoteproxy.tunnel import Tunnel
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 from tests.wires import Connector, Inline, Wire, maskedFrame, reactor
 
@@ -773,6 +776,98 @@ class StalledMixin:
         yield two.take(self.size)
 
 
+class StalledLeaverMixin:
+    """A TLS client that takes nothing, but ends its side of TLS; its TCP connection stays."""
+
+    timing = Timing(close=0.2)
+    transport = ""
+
+    @inlineCallbacks
+    def stalled(self) -> Inline:
+        """Fires with the wires of a tunnel; the first client has stopped reading."""
+        one, two = yield self.tunnel(self.transport, "tcp")
+        one.transport.pauseProducing()
+        two.send(bytes(20_000_000))
+        record = next(iter(self.proxy._records.values()))
+        yield self.eventually(lambda: record.client.blocked)
+        return one, two
+
+    @inlineCallbacks
+    def check(self, two: Any, outcome: Outcome) -> Inline:
+        """The partner hears of it at once; the connection is not kept for ever."""
+        yield two.end()
+        self.assertEqual(self.rendezvous.tunnels, 0)
+        two.leave()
+        yield self.ended(outcome)
+
+    @inlineCallbacks
+    def test_closeNotify(self) -> Inline:
+        one, two = yield self.stalled()
+        one.send(b"last words")
+        one.transport.loseConnection()
+        self.assertEqual((yield two.take(10)), b"last words")
+        leaves = Outcome.CONNECTION_LOST if one.webSocket else Outcome.CLIENT_LEFT
+        yield self.check(two, leaves)
+        one.transport.abortConnection()
+
+    @inlineCallbacks
+    def test_breach(self) -> Inline:
+        one, two = yield self.stalled()
+        one.transport.transport.write(b"no TLS at all")
+        yield self.check(two, Outcome.CONNECTION_LOST)
+
+
+ALIVE = (Arrival, Control, DirectTransport, Leg, Record, TlsTransport, Tunnel, Upgrade)
+
+
+def alive(*kinds: type) -> list[object]:
+    """Return the objects of these kinds that exist."""
+    return [each for each in gc.get_objects() if type(each) in kinds or isinstance(each, kinds)]
+
+
+class GarbageMixin:
+    """What is over leaves no reference cycles: the garbage collector is seldom asked."""
+
+    transport = ""
+
+    def setUp(self) -> Any:
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        return super().setUp()
+
+    @inlineCallbacks
+    def test_nothingIsLeft(self) -> Inline:
+        one, two = yield self.tunnel(self.transport, self.transport)
+        yield self.eventually(lambda: not alive(Arrival, Control, Upgrade))
+        one.leave()
+        yield two.end()
+        two.leave()
+        yield gatherResults([one.gone(), two.gone()])
+        yield self.eventually(lambda: not alive(*ALIVE))
+
+    @inlineCallbacks
+    def test_lost(self) -> Inline:
+        one, two = yield self.tunnel(self.transport, self.transport)
+        one.transport.abortConnection()
+        two.transport.abortConnection()
+        yield gatherResults([one.gone(), two.gone()])
+        yield self.eventually(lambda: not alive(*ALIVE))
+
+    @inlineCallbacks
+    def test_breach(self) -> Inline:
+        """Errors hold the frames they were raised in."""
+        wire = yield self.connector.connect(self.transport)
+        lowest = wire.transport
+        if self.transport in ("wss", "tls"):
+            lowest = lowest.transport
+        lowest.write(b"\x17\x03\x03\x00\x05wrong" if lowest is not wire.transport else b"\xff\xff")
+        yield wire.end()
+        wire.leave()
+        yield wire.gone()
+        yield self.eventually(lambda: not alive(*ALIVE))
+
+
 def _suites() -> None:
     """Make one test class per transport, and one per pair of transports."""
     for transport in TRANSPORTS:
@@ -787,6 +882,12 @@ def _suites() -> None:
             name = f"{transport.capitalize()}StalledTests"
             members = {"transport": transport, "__module__": __name__}
             globals()[name] = type(name, (StalledMixin, Served), members)
+        name = f"{transport.capitalize()}GarbageTests"
+        members = {"transport": transport, "__module__": __name__}
+        globals()[name] = type(name, (GarbageMixin, Served), members)
+        if transport in ("wss", "tls"):
+            name = f"{transport.capitalize()}StalledLeaverTests"
+            globals()[name] = type(name, (StalledLeaverMixin, Served), members)
         for second in TRANSPORTS:
             name = f"{transport.capitalize()}With{second.capitalize()}Tests"
             members = {"first": transport, "second": second, "__module__": __name__}
