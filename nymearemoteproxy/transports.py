@@ -1,6 +1,6 @@
 """Small services around a transport: tuning it, closing it without losing data.
 
-Owns what is peculiar to TCP, Unix sockets and Twisted's protocol wrappers (TLS, PROXY protocol).
+Owns what is peculiar to TCP, and the time that closing takes.
 Knows nothing of sessions or tunnels.
 """
 

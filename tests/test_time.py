@@ -255,7 +255,7 @@ class DeadlineTests(InMemory):
         self.goneAfterAborting(one)
 
     def test_autobahnCopiesNoSettings(self) -> None:
-        """An upgrade takes its settings from the factory; copying them costs as much as all else."""
+        """An upgrade reads its settings from the factory: copies cost as much as all else."""
         names = WebSocketServerProtocol.CONFIG_ATTRS
         self.assertIn("maxMessagePayloadSize", names)
         upgrade = self.accept("WebSocket").protocol
