@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import functools
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
@@ -149,14 +150,18 @@ class Idle:
         bench.results.add(figure, transport, server.name, cost)
 
 
+_holders = itertools.count()
+
+
 @contextlib.asynccontextmanager
 async def _held(bench: Bench, transport: str, server: Server, count: int) -> AsyncIterator[None]:
     """Let helpers hold idle tunnels."""
     host, port = server.addresses[transport]
     holders = []
-    for number, first in enumerate(range(0, count, MOST_HELD)):
-        # Each from an address of its own, or there are not enough ports.
-        source = f"127.0.1.{number + 1}"
+    for first in range(0, count, MOST_HELD):
+        # Each from an address of its own, or there are not enough ports for all servers together.
+        number = next(_holders)
+        source = f"127.1.{number // 250}.{number % 250 + 1}"
         amount = min(MOST_HELD, count - first)
         holders.append(
             start(bench.lab, "holder", transport, host, port, server.meeting, amount, source)

@@ -61,7 +61,7 @@ class Backend:
 class Served(TestCase):
     """A proxy in this process that listens on every transport."""
 
-    timeout = 5
+    timeout = 30
     timing = Timing(close=1.0)
     messageLimit = 10240
 
@@ -820,9 +820,9 @@ class StalledLeaverMixin:
 ALIVE = (Arrival, Control, DirectTransport, Leg, Record, TlsTransport, Tunnel, Upgrade)
 
 
-def alive(*kinds: type) -> list[object]:
-    """Return the objects of these kinds that exist."""
-    return [each for each in gc.get_objects() if type(each) in kinds or isinstance(each, kinds)]
+def existing(*kinds: type) -> list[object]:
+    """Return the objects of these kinds."""
+    return [each for each in gc.get_objects() if issubclass(type(each), kinds)]
 
 
 class GarbageMixin:
@@ -834,17 +834,24 @@ class GarbageMixin:
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
+        self.others = existing(*ALIVE)  # kept by other tests
         return super().setUp()
+
+    @inlineCallbacks
+    def gone(self, *kinds: type) -> Inline:
+        """Wait until the objects of these kinds are gone."""
+        known = {id(each) for each in self.others}
+        yield self.eventually(lambda: all(id(each) in known for each in existing(*kinds)))
 
     @inlineCallbacks
     def test_nothingIsLeft(self) -> Inline:
         one, two = yield self.tunnel(self.transport, self.transport)
-        yield self.eventually(lambda: not alive(Arrival, Control, Upgrade))
+        yield self.gone(Arrival, Control, Upgrade)
         one.leave()
         yield two.end()
         two.leave()
         yield gatherResults([one.gone(), two.gone()])
-        yield self.eventually(lambda: not alive(*ALIVE))
+        yield self.gone(*ALIVE)
 
     @inlineCallbacks
     def test_lost(self) -> Inline:
@@ -852,7 +859,7 @@ class GarbageMixin:
         one.transport.abortConnection()
         two.transport.abortConnection()
         yield gatherResults([one.gone(), two.gone()])
-        yield self.eventually(lambda: not alive(*ALIVE))
+        yield self.gone(*ALIVE)
 
     @inlineCallbacks
     def test_breach(self) -> Inline:
@@ -865,7 +872,7 @@ class GarbageMixin:
         yield wire.end()
         wire.leave()
         yield wire.gone()
-        yield self.eventually(lambda: not alive(*ALIVE))
+        yield self.gone(*ALIVE)
 
 
 def _suites() -> None:
