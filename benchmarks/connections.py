@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import functools
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 
