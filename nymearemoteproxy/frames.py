@@ -29,7 +29,10 @@ _LENGTH_16 = 126  # instead of a length: it follows in 16 bits
 _LENGTH_64 = 127  # instead of a length: it follows in 64 bits
 _MASK_SIZE = 4
 
-_WHOLE_MESSAGE = frozenset((FIN | TEXT, FIN | BINARY))  # how a message of one frame begins
+_WHOLE_TEXT = FIN | TEXT  # how a message of one frame begins
+_WHOLE_BINARY = FIN | BINARY
+_MASKED_16 = _MASKED | _LENGTH_16
+_SMALLEST = 2 + _MASK_SIZE  # bytes of a masked frame
 _SHORT_HEADER = Struct(">BB")
 _HEADER_16 = Struct(">BBH")
 
@@ -265,24 +268,24 @@ def _readWholeMessages(data: bytes, position: int, frames: Frames) -> int:
     :return: the position behind them.
     """
     end = len(data)
-    readHeader, writeHeader = _HEADER_16.unpack_from, _HEADER_16.pack
-    while position + 2 + _MASK_SIZE <= end:
+    readHeader, writeHeader, xor = _HEADER_16.unpack_from, _HEADER_16.pack, unmask
+    while position + _SMALLEST <= end:
         first, second, size = readHeader(data, position)
-        if first not in _WHOLE_MESSAGE:
+        if first != _WHOLE_TEXT and first != _WHOLE_BINARY:
             break
-        if second == _MASKED | _LENGTH_16 and size >= _LENGTH_16:
+        if second == _MASKED_16 and size >= _LENGTH_16:
             payload = position + 8
             head = writeHeader(first, _LENGTH_16, size)
-        elif _MASKED <= second < _MASKED | _LENGTH_16:
+        elif _MASKED <= second < _MASKED_16:
             payload = position + 6
-            size = second & ~_MASKED
+            size = second - _MASKED
             head = _SHORT_HEADER.pack(first, size)
         else:
             break
         behind = payload + size
         if behind > end:
             break
-        frames += head, unmask(data[payload:behind], data[payload - _MASK_SIZE : payload])
+        frames += head, xor(data[payload:behind], data[payload - 4 : payload])
         position = behind
     return position
 
