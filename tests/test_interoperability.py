@@ -345,6 +345,19 @@ class OpenSslTests(SharedServer):
                 self.assertRegex(done.stderr, rb"alert protocol version|handshake failure")
 
     @inThread
+    def testGroups(self) -> None:
+        """Only P-256, whatever else is offered: large groups cost the server much."""
+        for groups in ("P-256", "X25519:P-256", "ffdhe8192:P-256"):
+            done = self.connect("-groups", groups, send=authenticate(secret(), SECOND))
+            self.assertIn(refused(SECOND), done.stdout, groups)
+            self.assertIn(b"Server Temp Key: ECDH, prime256v1", done.stdout)
+        for groups in ("ffdhe2048", "P-521"):
+            mark = self.server.mark()
+            done = self.connect("-tls1_3", "-groups", groups)
+            self.assertNotEqual(done.returncode, 0)
+            self.server.waitFor("ended: tls-handshake-failed", mark)
+
+    @inThread
     def testCiphers(self) -> None:
         """Of TLS 1.2's ciphers only those with forward secrecy and AEAD."""
         listed = subprocess.run(
