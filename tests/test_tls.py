@@ -8,6 +8,7 @@ import hashlib
 import os
 import ssl
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,13 @@ class MistakeTests(TlsCase):
         old = Identity("old", start=NOW - 3 * DAY, end=NOW - DAY)
         path = self.write(old.pem, old.keyPem)
         self.assertFails(CertificateFiles(path), path, "expired")
+
+    def test_noTemporaryFile(self) -> None:
+        """A chain of its own has to be put behind the certificate somewhere."""
+        own = Identity("own")
+        paths = self.write(own.pem), self.write(own.keyPem), self.write(own.pem)
+        self.patch(tempfile, "tempdir", "/nonexistent")
+        self.assertFails(CertificateFiles(*paths), paths[0], "temporary file")
 
     def test_weakKey(self) -> None:
         """A key that OpenSSL does not accept is not blamed for belonging to another."""
