@@ -1,7 +1,7 @@
 # make run         install into a local virtual environment and start the server
 # make test        run the whole test suite
 # make docs        build the documentation (needs Graphviz)
-# make benchmark   measure (25 minutes; haproxy should be installed); OPTIONS=--quick for a trial
+# make benchmark   measure (half an hour; haproxy should be installed); OPTIONS=--quick for a trial
 
 PYTHON ?= python3
 VENV := .venv
