@@ -144,6 +144,23 @@ class Bench:
             assert server.child is not None
             self.lab.stop(server.child)
 
+    async def onFreshServers(
+        self,
+        workload: str,
+        transport: str,
+        competitors: Sequence[Competitor],
+        measure: Callable[[Bench, str, Server], Awaitable[None]],
+    ) -> None:
+        """Measure the competitors in turn, in rounds, each time on a process of its own."""
+        for _round in range(self.scale.longRounds):
+            for peer, running in competitors:
+
+                async def once(peer: Peer = peer, running: Server = running) -> None:
+                    async with self.fresh(peer, running) as server:
+                        await measure(self, transport, server)
+
+                await self.attempt(workload, transport, peer, once)
+
     def isFresh(self, peer: Peer) -> bool:
         """Tell whether a measurement may have a process of its own."""
         return peer.canStart and self.scale.freshProcesses

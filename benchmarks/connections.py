@@ -40,14 +40,7 @@ class SetUp:
     name = "set-up"
 
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
-        for _round in range(bench.scale.longRounds):
-            for peer, running in competitors:
-
-                async def once(peer: Peer = peer, running: Server = running) -> None:
-                    async with bench.fresh(peer, running) as server:
-                        await self._measure(bench, transport, server)
-
-                await bench.attempt(self.name, transport, peer, once)
+        await bench.onFreshServers(self.name, transport, competitors, self._measure)
 
     async def _measure(self, bench: Bench, transport: str, server: Server) -> None:
         each = min(bench.scale.setUp, bench.lab.mostTunnels - 3 * CONCURRENT) // PARTS

@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, Competitor
 from benchmarks.helper import ask, hear, start
 from benchmarks.lab import cpuTime, memory, now
 from benchmarks.names import isSecure, isWebSocket
-from benchmarks.peers import Peer, Server
+from benchmarks.peers import Server
 from benchmarks.results import Figure
 from benchmarks.traffic import ContentError, Flow, ring
 from benchmarks.tunnels import tunnelsTo
@@ -47,14 +47,7 @@ class SlowReader:
     name = "slow-reader"
 
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
-        for _round in range(bench.scale.longRounds):
-            for peer, running in competitors:
-
-                async def once(peer: Peer = peer, running: Server = running) -> None:
-                    async with bench.fresh(peer, running) as server:
-                        await self._measure(bench, transport, server)
-
-                await bench.attempt(self.name, transport, peer, once)
+        await bench.onFreshServers(self.name, transport, competitors, self._measure)
 
     async def _measure(self, bench: Bench, transport: str, server: Server) -> None:
         offered = bench.scale.slowBytes // SLOW_MESSAGE

@@ -1,4 +1,4 @@
-"""A stream transport in memory, for tests without a reactor."""
+"""A stream transport in memory, and a producer, for tests without a reactor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import socket
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 CONNECTED = socket.socketpair()
 """Stands for every socket in memory: one that is connected, and on which nothing happens."""
@@ -103,3 +104,20 @@ class Pipe(StringTransport):
         data = self.value()
         self.clear()
         return data
+
+
+@implementer(IPushProducer)
+class Producer:
+    """Remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.asked.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.asked.append("resume")
+
+    def stopProducing(self) -> None:
+        self.asked.append("stop")

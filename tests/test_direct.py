@@ -6,34 +6,16 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.direct import READ_SIZE, DirectFactory, DirectTransport
-from tests.memory import Pipe
+from tests.memory import Pipe, Producer
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)
-
-
-@implementer(IPushProducer)
-class Producer:
-    """Remembers what it was asked to do."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.asked.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.asked.append("resume")
-
-    def stopProducing(self) -> None:
-        self.asked.append("stop")
 
 
 class Narrow(Pipe):

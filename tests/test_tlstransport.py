@@ -26,7 +26,7 @@ from twisted.internet import reactor as globalReactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -35,7 +35,7 @@ from zope.interface import implementer
 from nymearemoteproxy.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.tls import CertificateFiles, loadCertificate
 from nymearemoteproxy.tlstransport import MAX_UNSENT_ANSWERS, SLICE_SIZE, TlsFactory
-from tests.memory import Pipe
+from tests.memory import Pipe, Producer
 from tests.test_tls import Identity, clientContext
 from tests.wires import Inline
 
@@ -1085,23 +1085,6 @@ class Broken:
         if self.asked > self.works:
             raise ssl.SSLError(1, "it is broken")
         return min(RECORD, len(data))
-
-
-@implementer(IPushProducer)
-class Producer:
-    """Remembers what it was asked to do."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.asked.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.asked.append("resume")
-
-    def stopProducing(self) -> None:
-        self.asked.append("stop")
 
 
 class PressureTests(TlsCase):

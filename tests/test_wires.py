@@ -748,12 +748,18 @@ class StalledMixin:
     """More than the kernel's buffers hold on the way."""
 
     @inlineCallbacks
-    def test_resetWhileUnread(self) -> Inline:
+    def unread(self) -> Inline:
+        """Fires with the wires of a tunnel; the first client is not read from any more."""
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
         two.transport.pauseProducing()
         one.send(bytes(self.size))
         record = next(iter(self.proxy._records.values()))
         yield self.eventually(lambda: record.client.unread)
+        return one, two
+
+    @inlineCallbacks
+    def test_resetWhileUnread(self) -> Inline:
+        one, two = yield self.unread()
         one.transport.abortConnection()
         yield self.ended(Outcome.CONNECTION_LOST)
         self.assertEqual(self.rendezvous.tunnels, 0)
@@ -763,11 +769,7 @@ class StalledMixin:
     @inlineCallbacks
     def test_aliveWhileUnread(self) -> Inline:
         """One that is only slow is left alone, and loses nothing."""
-        one, two = yield self.tunnel(self.transport, OTHER[self.transport])
-        two.transport.pauseProducing()
-        one.send(bytes(self.size))
-        record = next(iter(self.proxy._records.values()))
-        yield self.eventually(lambda: record.client.unread)
+        one, two = yield self.unread()
         for _ in range(5):
             turn: Deferred[None] = Deferred()
             reactor.callLater(0.1, turn.callback, None)
