@@ -6,19 +6,24 @@ Everything that can be wrong is found here, before anything listens.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from twisted.internet.endpoints import quoteStringArgument
 
 from nymearemoteproxy.authentication.tokens import readTokens
 from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
+from nymearemoteproxy.lists import readList
 from nymearemoteproxy.proxy import Timing
+from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import Settings, SettingsError, isText
+from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import (
     CertificateFiles,
     fingerprint,
@@ -29,6 +34,18 @@ from nymearemoteproxy.tls import (
 
 FEW_CONNECTIONS = 100
 """Fewer than a small household needs with room for strangers: surely not what was meant."""
+
+
+@contextlib.contextmanager
+def _readable(what: str, path: str) -> Iterator[None]:
+    """Say in one line what is wrong with a file."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except ValueError as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
+        raise SettingsError(f"cannot use the {what} {path}: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -45,15 +62,17 @@ class TokenSource:
         """
         if not self.file:
             return list(self.tokens)
-        try:
+        with _readable("token file", self.file):
             return [*self.tokens, *readTokens(self.file)]
-        except OSError as error:
-            raise SettingsError(
-                f"cannot read the token file {self.file}: {error.strerror}"
-            ) from None
-        except ValueError as error:
-            reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
-            raise SettingsError(f"cannot use the token file {self.file}: {reason}") from None
+
+
+def readServerUuids(path: str) -> frozenset[UUID]:
+    """Return the uuids of the servers that may register.
+
+    :raises SettingsError: the file cannot be read, or something in it is no uuid.
+    """
+    with _readable("list of server uuids", path):
+        return parseUuids(readList(path))
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,8 @@ class Configuration:
     :ivar certificates: for each secure listener's `Listener.files`, what it speaks TLS with.
     :ivar tokens: where tokens come from that this server knows by itself.
     :ivar acceptedTokens: what was read there.
+    :ivar terms: of the tunnel proxy; None while it is switched off.
+    :ivar allowedServers: which may register with it; None = any.
     :ivar credentials: client id and secret for the authentication server.
     :ivar generatedToken: the one token that was made because none was given; to be shown.
     :ivar fingerprint: of the certificate that was made because none was given.
@@ -76,6 +97,8 @@ class Configuration:
     bounds: Bounds
     tokens: TokenSource | None
     acceptedTokens: Sequence[str] | None = field(repr=False)
+    terms: Terms | None
+    allowedServers: frozenset[UUID] | None
     credentials: tuple[str, str] | None = field(repr=False)
     acceptAnyToken: bool
     generatedToken: str | None = field(repr=False)
@@ -103,9 +126,18 @@ def configure(
     :raises ListenerError: a place to listen on cannot be used.
     :raises CertificateError: a certificate cannot be used.
     """
-    listeners = _listeners(settings, webSockets, streams)
+    terms = _terms(settings)
+    listeners = _listeners(settings, webSockets, streams, terms is not None)
     own, certificates = _certificates(settings, listeners)
-    source, accepted, generated = _tokens(settings, tokens, acceptAnyToken, inBackground)
+    source, accepted, generated = _tokens(
+        settings, tokens, acceptAnyToken, inBackground, terms is not None
+    )
+    uuidFile = settings["TunnelProxy.serverUuidFile"]
+    if terms is not None and not uuidFile and not all(each.isLocal for each in listeners):
+        settings.warnings.append(
+            "every server may register with the tunnel proxy; [TunnelProxy] serverUuidFile says "
+            "which ones may"
+        )
     if acceptAnyToken:
         for listener in listeners:
             if not listener.isLocal:
@@ -130,6 +162,8 @@ def configure(
         bounds=_bounds(settings),
         tokens=source,
         acceptedTokens=accepted,
+        terms=terms,
+        allowedServers=readServerUuids(uuidFile) if uuidFile else None,
         credentials=_credentials(settings),
         acceptAnyToken=acceptAnyToken,
         generatedToken=generated,
@@ -141,23 +175,62 @@ def configure(
     )
 
 
+_TUNNEL_PROXY_SECTIONS = (
+    "WebSocketServerTunnelProxy",
+    "TcpServerTunnelProxy",
+    "UnixSocketServerTunnelProxy",
+)
+
+
 def _listeners(
-    settings: Settings, webSockets: Sequence[str], streams: Sequence[str]
+    settings: Settings, webSockets: Sequence[str], streams: Sequence[str], tunnelProxy: bool
 ) -> list[Listener]:
     tls = "tls:" if settings["SSL.enabled"] else ""
-    if not webSockets:
-        host = settings["WebSocketServer.host"]
+    suffixes = ("", "TunnelProxy") if tunnelProxy else ("",)
+
+    def tcp(section: str) -> str:
+        host = settings[f"{section}.host"]
         if host is None:
             host = "" if tls and settings["SSL.certificate"] else "127.0.0.1"
-        webSockets = [tls + tcpDescription(host, settings["WebSocketServer.port"])]
+        return tls + tcpDescription(host, settings[f"{section}.port"])
+
+    further = tunnelProxy and settings.isGiven("WebSocketServerTunnelProxy.port")
+    isMainGiven = settings.hasSection("WebSocketServer")
+    webSockets = list(webSockets)
+    if not webSockets and (isMainGiven or not further):
+        webSockets.append(tcp("WebSocketServer"))
+    if further:
+        webSockets.append(tcp("WebSocketServerTunnelProxy"))
     streams = list(streams)
-    if settings.isGiven("TcpServer.port"):
-        streams.append(tls + tcpDescription(settings["TcpServer.host"], settings["TcpServer.port"]))
-    if path := settings["UnixSocketServer.unixSocketFileName"]:
-        streams.append("unix:" + quoteStringArgument(path).replace("=", "\\="))
-    return [parseListener(description, True) for description in webSockets] + [
-        parseListener(description, False) for description in streams
+    for suffix in suffixes:
+        if settings.isGiven(f"TcpServer{suffix}.port"):
+            streams.append(tcp(f"TcpServer{suffix}"))
+        if path := settings[f"UnixSocketServer{suffix}.unixSocketFileName"]:
+            streams.append("unix:" + quoteStringArgument(path).replace("=", "\\="))
+    # The C++ server's files may name the same place for both purposes.
+    return [parseListener(description, True) for description in dict.fromkeys(webSockets)] + [
+        parseListener(description, False) for description in dict.fromkeys(streams)
     ]
+
+
+def _terms(settings: Settings) -> Terms | None:
+    """Return the terms of the tunnel proxy; None when it is not switched on."""
+    enabled = settings["TunnelProxy.enabled"]
+    if enabled is None:
+        enabled = any(settings.hasSection(section) for section in _TUNNEL_PROXY_SECTIONS)
+    if not enabled:
+        return None
+    return Terms(
+        serverTimeout=settings.seconds("TunnelProxy.serverTimeout"),
+        packetSize=settings["TunnelProxy.maxPacketSize"],
+        messageSize=settings["Limits.maxControlMessageSize"],
+        clientBacklog=settings["TunnelProxy.clientBacklog"],
+        totalBacklog=settings["TunnelProxy.totalBacklog"],
+        clientPatience=settings.seconds("TunnelProxy.clientPatience"),
+        serversPerAddress=settings["Limits.maxServersPerAddress"],
+        clientsPerAddress=settings["Limits.maxClientsPerAddress"],
+        clientsPerServer=settings["Limits.maxClientsPerServer"],
+    )
 
 
 def _certificates(
@@ -188,7 +261,11 @@ def _certificates(
 
 
 def _tokens(
-    settings: Settings, tokens: Sequence[str], acceptAnyToken: bool, inBackground: bool
+    settings: Settings,
+    tokens: Sequence[str],
+    acceptAnyToken: bool,
+    inBackground: bool,
+    tunnelProxy: bool,
 ) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
     """Return where tokens come from, what they are, and the one that was made if there is none."""
     file = settings["Authentication.tokenFile"]
@@ -205,6 +282,12 @@ def _tokens(
         return source, source.read(), None
     if settings["Authentication.server"] or acceptAnyToken:
         return None, None, None
+    if inBackground and tunnelProxy:
+        settings.warnings.append(
+            "no authentication is given, so nobody is let in to token tunnels; the tunnel proxy "
+            "needs none"
+        )
+        return None, [], None
     if inBackground:
         raise SettingsError(
             "no authentication is given, and in the background nobody would see a generated "

@@ -24,21 +24,24 @@ from zope.interface import implementer
 
 from nymearemoteproxy.authentication import BackendError, Verdict
 from nymearemoteproxy.jsonrpc import MessageError
+from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import TCP, UNIX, IClient, Proxy, Record
+from nymearemoteproxy.registration import RegistrationRefused
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
     CheckToken,
     Effects,
     Join,
+    Register,
     RestartDeadline,
     Send,
     StartTunnel,
     State,
 )
-from nymearemoteproxy.transports import Linger, tuneTcp
-from nymearemoteproxy.tunnel import ILeg, Tunnel
+from nymearemoteproxy.transports import Linger, limitUnsent, tuneTcp
+from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
 
@@ -176,8 +179,12 @@ class Control(Phase, Protocol):
         """Tell the client why, if there is a way to, and stop sending."""
         raise NotImplementedError
 
-    def makeLeg(self, needsGap: bool) -> ILeg:
+    def makeLeg(self, start: StartTunnel) -> Leg:
         """Return the leg that takes the connection over."""
+        raise NotImplementedError
+
+    def handOver(self, leg: Leg) -> None:
+        """Pass on what arrived behind the last message."""
         raise NotImplementedError
 
     def startWaiting(self) -> None:
@@ -248,7 +255,8 @@ class Control(Phase, Protocol):
             self.perform(session.messageReceived(message))
         if session.state in (State.AUTHENTICATING, State.WAITING) and self.holdsData():
             self.perform(session.dataReceived())
-        self.afterMessages()
+        if session.state is not State.TUNNELED:
+            self.afterMessages()
 
     def perform(self, effects: Effects) -> None:
         """Do what the session asks for."""
@@ -265,8 +273,10 @@ class Control(Phase, Protocol):
                     self._check = self.proxy.clock.callLater(0, self._checkToken, token)
                 case Join():
                     self._join(effect)
-                case StartTunnel(needsGap):
-                    self._startTunnel(needsGap)
+                case Register():
+                    self._register(effect)
+                case StartTunnel():
+                    self._startTunnel(effect)
                 case _:
                     self._close(effect.outcome)
 
@@ -327,6 +337,30 @@ class Control(Phase, Protocol):
         joined.addCallbacks(met, refused)
         joined.addErrback(self._internalError)
 
+    def _register(self, register: Register) -> None:
+        def registered(tunnel: Tunnel) -> None:
+            self._pending = None
+            self._tunnel = tunnel
+            if self.session.state is State.REGISTERING:
+                self.proxy.gate.authenticated(self.record.ticket)
+                if self.record.transport != UNIX:
+                    limitUnsent(self.transport)
+                self.perform(self.session.registered())
+            else:
+                tunnel.abandon()  # too late: the client has left meanwhile
+
+        def refused(failure: Failure) -> None:
+            if self.session.state is not State.REGISTERING:
+                return  # cancelled
+            self._pending = None
+            failure.trap(RegistrationRefused)
+            refusal: Any = failure.value
+            self.perform(self.session.registrationRefused(refusal.error, refusal.outcome))
+
+        asked = self._pending = self.proxy.register(self.record, register.registration)
+        asked.addCallbacks(registered, refused)
+        asked.addErrback(self._internalError)
+
     def _internalError(self, failure: Failure) -> None:
         log.failure("connection {number}: internal error", failure, number=self.record.number)
         if self._tunnel is not None:
@@ -338,13 +372,14 @@ class Control(Phase, Protocol):
         self.perform(self.session.gone())
         super().end(outcome)
 
-    def _startTunnel(self, needsGap: bool) -> None:
+    def _startTunnel(self, start: StartTunnel) -> None:
         assert self._tunnel is not None
         self._readFreely()
         self.record.tunneled = True
-        leg = self.makeLeg(needsGap)
+        leg = self.makeLeg(start)
         self.next(leg)
         self._tunnel.attach(leg)
+        self.handOver(leg)
 
     def _close(self, outcome: Outcome) -> None:
         self.clearDeadline()

@@ -123,6 +123,18 @@ class ObjectSplitter:
         self._scanned = max(self._scanned, len(self._buffer))
         return None
 
+    def rest(self) -> bytes:
+        """Return what arrived behind the object taken last, without its line end.
+
+        Nothing more can be fed: what follows is no JSON-RPC.
+        """
+        rest = bytes(self._buffer)
+        for lineEnd in (b"\n", b"\r\n"):
+            if self._lineEndDue and rest.startswith(lineEnd):
+                rest = rest.removeprefix(lineEnd)
+                self._lineEndDue = False
+        return rest
+
     @property
     def lineEndDue(self) -> bool:
         """True while the line end of the object taken last has not arrived."""

@@ -20,46 +20,9 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import UNIX, IClient, Proxy, Record
 from nymearemoteproxy.tlstransport import IFarewellListener
 from nymearemoteproxy.transports import Linger, isGivenUp
-from nymearemoteproxy.tunnel import ILeg, Tunnel
+from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 
 log = ProxyLogger()
-
-
-@implementer(ILeg)
-class Nobody:
-    """Stands in for a partner that can take nothing more."""
-
-    __slots__ = ()
-
-    def enter(self, tunnel: Tunnel) -> None:
-        """Never part of a tunnel."""
-
-    def open(self, partner: ILeg) -> None:
-        """Never part of a tunnel."""
-
-    def begin(self) -> None:
-        """Never part of a tunnel."""
-
-    def sendBytes(self, data: bytes) -> None:
-        """Drop them."""
-
-    def sendFrames(self, frames: Frames) -> None:
-        """Drop them."""
-
-    def pauseReading(self) -> None:
-        """Nothing to pause."""
-
-    def resumeReading(self) -> None:
-        """Nothing to resume."""
-
-    def finish(self, outcome: Outcome) -> None:
-        """Nothing to finish."""
-
-    def partnerLost(self) -> None:
-        """Nothing to lose."""
-
-
-NOBODY = Nobody()
 
 
 @implementer(ILeg)

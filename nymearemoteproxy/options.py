@@ -36,7 +36,7 @@ class Options(usage.Options):
 
     optFlags = [
         ["accept-any-token", None, "for tests: let everybody in; only for local listeners"],
-        ["tunnelproxy", None, "switch the tunnel proxy on (not in this version yet)"],
+        ["tunnelproxy", None, "switch the tunnel proxy on, on every listener"],
     ]
 
     def __init__(self) -> None:
@@ -143,8 +143,6 @@ class Options(usage.Options):
             raise usage.UsageError(f"it takes no arguments: {arguments[0]!r}")
 
     def postOptions(self) -> None:
-        if self["tunnelproxy"]:
-            raise usage.UsageError("--tunnelproxy: this version has no tunnel proxy yet")
         settings = Settings()
         if self._file is not None:
             settings.load(self._file)
@@ -152,6 +150,8 @@ class Options(usage.Options):
             settings.override(assignment)
         for name, value in self._assignments:
             settings.set(name, value)
+        if self["tunnelproxy"]:
+            settings.set("TunnelProxy.enabled", "true")
         self.configuration = configure(
             settings,
             webSockets=self.webSockets,

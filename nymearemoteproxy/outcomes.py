@@ -61,6 +61,33 @@ class Outcome(Enum):
         "The client broke RFC 6455: unmasked or malformed frame, reserved bit, unknown opcode.",
     )
 
+    # A registered server and its clients
+    DISCONNECTED_BY_SERVER = (
+        "disconnected-by-server",
+        1000,
+        "disconnected by the server",
+        "The server that this client was connected to called DisconnectClient.",
+    )
+    CLIENT_TOO_SLOW = (
+        "client-too-slow",
+        1008,
+        "too slow",
+        "The client was behind by more than clientBacklog and did not catch up within "
+        "clientPatience; meanwhile its server had to wait, and with it the other clients.",
+    )
+    SERVER_SILENT = (
+        "server-silent",
+        1008,
+        "nothing received for too long",
+        "A registered server sent nothing for serverTimeout.",
+    )
+    PACKET_TOO_LARGE = (
+        "packet-too-large",
+        1009,
+        "packet too large",
+        "A registered server sent a SLIP packet of more than maxPacketSize.",
+    )
+
     # Before a tunnel
     LEFT_EARLY = (
         "left-early",
@@ -122,6 +149,38 @@ class Outcome(Enum):
         1008,
         "duplicate client uuid",
         "A client met itself: both sides gave the same uuid, token and nonce.",
+    )
+
+    SERVER_NOT_FOUND = (
+        "server-not-found",
+        1013,
+        "no such server",
+        "The client asked for a server that is not registered.",
+    )
+    ALREADY_REGISTERED = (
+        "already-registered",
+        1008,
+        "already registered",
+        "The uuid belongs to another connection already, or the connection registered twice.",
+    )
+    FORBIDDEN_CALL = (
+        "forbidden-call",
+        1008,
+        "forbidden call",
+        "The client called what only a registered server may call, or a registered server called "
+        "what only others may.",
+    )
+    SERVER_NOT_ALLOWED = (
+        "server-not-allowed",
+        1008,
+        "server uuid not allowed",
+        "A server wanted to register whose uuid is not in serverUuidFile.",
+    )
+    SERVER_STALLED = (
+        "server-stalled",
+        1013,
+        "the server does not keep up",
+        "The client asked for a server that does not take what it was sent.",
     )
 
     # Deadlines
@@ -192,6 +251,25 @@ class Outcome(Enum):
         0,
         "",
         "The client's address connected more often than attemptsPerSecondPerAddress.",
+    )
+    TOO_MANY_SERVERS_FROM_ADDRESS = (
+        "too-many-servers-from-address",
+        1013,
+        "too many servers from this address",
+        "maxServersPerAddress were registered from the client's address already.",
+    )
+    TOO_MANY_CLIENTS_FROM_ADDRESS = (
+        "too-many-clients-from-address",
+        1013,
+        "too many clients from this address",
+        "maxClientsPerAddress of the tunnel proxy came from the client's address already.",
+    )
+    TOO_MANY_CLIENTS_OF_SERVER = (
+        "too-many-clients-of-server",
+        1013,
+        "too many clients of this server",
+        "maxClientsPerServer were connected to the server already, or all 65,534 addresses of the "
+        "protocol were taken.",
     )
 
     # The server's own

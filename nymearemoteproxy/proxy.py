@@ -7,7 +7,6 @@ Knows nothing of framing or of transports.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +14,23 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
 from zope.interface import Interface
 
-from nymearemoteproxy import __version__
 from nymearemoteproxy.authentication import IAuthenticator
+from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.keepalive import Keepalive
 from nymearemoteproxy.limits import Gate, Ticket
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.registration import Registration
 from nymearemoteproxy.rendezvous import IRendezvous
-from nymearemoteproxy.session import API_VERSION, SERVER, TOKEN_TUNNEL_API, PairingKeys, Session
+from nymearemoteproxy.session import (
+    TOKEN_TUNNEL_API,
+    TUNNEL_PROXY_API,
+    PairingKeys,
+    Session,
+    makeHello,
+)
+from nymearemoteproxy.switchboard import ISwitchboard
+from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
 
@@ -69,6 +77,7 @@ class Record:
     :ivar transport: WebSocket, TCP or unix.
     :ivar secure: True when TLS is between the client and this process.
     :ivar peer: the client's address, for people.
+    :ivar host: its IP address; empty if it has none.
     :ivar started: when it was accepted, by the reactor's clock.
     :ivar received: bytes the client sent, without TLS.
     :ivar sent: bytes the client was sent, without TLS.
@@ -81,6 +90,7 @@ class Record:
         "transport",
         "secure",
         "peer",
+        "host",
         "ticket",
         "started",
         "received",
@@ -94,12 +104,20 @@ class Record:
     )
 
     def __init__(
-        self, number: int, transport: str, secure: bool, peer: str, ticket: Ticket, started: float
+        self,
+        number: int,
+        transport: str,
+        secure: bool,
+        peer: str,
+        host: str,
+        ticket: Ticket,
+        started: float,
     ) -> None:
         self.number = number
         self.transport = transport
         self.secure = secure
         self.peer = peer
+        self.host = host
         self.ticket = ticket
         self.started = started
         self.received = 0
@@ -132,6 +150,7 @@ class Proxy:
 
     :param name: the configured name, shown to clients.
     :param messageLimit: bytes of one message in the control phase; 0 = no limit.
+    :param switchboard: the tunnel proxy; None while it is switched off.
     """
 
     def __init__(
@@ -145,6 +164,7 @@ class Proxy:
         name: str,
         messageLimit: int,
         traceTraffic: bool = False,
+        switchboard: ISwitchboard | None = None,
     ) -> None:
         self.clock = clock
         self.gate = gate
@@ -155,13 +175,10 @@ class Proxy:
         self.traceTraffic = traceTraffic
         self.keepalive = Keepalive(clock, timing.ping, timing.pingAnswer)
         self.outcomes: Counter[Outcome] = Counter()
+        self.switchboard = switchboard
         self._keys = keys
-        self._hello: Mapping[str, str] = {
-            "server": SERVER,
-            "name": name,
-            "version": __version__,
-            "apiVersion": API_VERSION,
-        }
+        self._api = TOKEN_TUNNEL_API if switchboard is None else TUNNEL_PROXY_API
+        self._hello = makeHello(name, switchboard is not None)
         self._records: dict[int, Record] = {}
         self._number = 0
         self._allGone: Deferred[None] | None = None
@@ -169,7 +186,15 @@ class Proxy:
 
     def newSession(self) -> Session:
         """Return the session of a new connection."""
-        return Session(TOKEN_TUNNEL_API, self._hello, self._keys)
+        return Session(self._api, self._hello, self._keys)
+
+    def register(self, record: Record, registration: Registration) -> Deferred[Tunnel]:
+        """Ask the tunnel proxy for a place; see `ISwitchboard.register`."""
+        assert self.switchboard is not None  # or there would be no such method to call
+        record.name, record.uuid = registration.name, str(registration.uuid)
+        origin = Origin(record.number, record.host, record.ticket.source)
+        asked: Deferred[Tunnel] = self.switchboard.register(registration, origin)
+        return asked
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
         """A connection arrived: return its record, None when a limit refuses it."""
@@ -179,7 +204,9 @@ class Proxy:
             self._refused(ticket, peer)
             return None
         self._number += 1
-        record = Record(self._number, transport, secure, peer, ticket, self.clock.seconds())
+        record = Record(
+            self._number, transport, secure, peer, host or "", ticket, self.clock.seconds()
+        )
         self._records[record.number] = record
         log.debug(
             "connection {number} from {peer} opened ({transport})",
@@ -194,7 +221,7 @@ class Proxy:
         host, peer = describeAddress(address)
         if peer == record.peer or host is None:
             return None
-        record.peer = peer
+        record.peer, record.host = peer, host
         return self.gate.identified(record.ticket, host)
 
     def ended(self, record: Record) -> None:

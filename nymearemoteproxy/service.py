@@ -28,7 +28,7 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
-from nymearemoteproxy.configuration import Configuration
+from nymearemoteproxy.configuration import Configuration, readServerUuids
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.limits import Gate
@@ -37,9 +37,10 @@ from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import TCP, WEBSOCKET, Proxy, Record, describeAddress
 from nymearemoteproxy.rendezvous import Rendezvous
-from nymearemoteproxy.session import PairingKeys
+from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.settings import SettingsError
 from nymearemoteproxy.stream import StreamControl
+from nymearemoteproxy.switchboard import Switchboard
 from nymearemoteproxy.tlstransport import TlsFactory
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 
@@ -82,6 +83,16 @@ def makeAuthenticator(
     return (server if tokens is None else FirstOf(tokens, server)), tokens
 
 
+def makeSwitchboard(reactor: Any, configuration: Configuration) -> Switchboard | None:
+    """Return the tunnel proxy, unless it is switched off."""
+    if configuration.terms is None:
+        return None
+    hello = makeHello(configuration.settings["ProxyServer.name"], True)
+    switchboard = Switchboard(reactor, hello, configuration.terms)
+    switchboard.allow(configuration.allowedServers)
+    return switchboard
+
+
 class ProxyService(Service):
     """The server.
 
@@ -93,6 +104,7 @@ class ProxyService(Service):
         self._reactor = reactor
         self._configuration = configuration
         authenticator, self._tokens = makeAuthenticator(reactor, configuration)
+        self._switchboard = makeSwitchboard(reactor, configuration)
         self.proxy = Proxy(
             clock=reactor,
             gate=Gate(reactor, configuration.bounds),
@@ -103,6 +115,7 @@ class ProxyService(Service):
             name=settings["ProxyServer.name"],
             messageLimit=settings["Limits.maxControlMessageSize"],
             traceTraffic=configuration.verbosity > 1,
+            switchboard=self._switchboard,
         )
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._stopping = False
@@ -175,7 +188,14 @@ class ProxyService(Service):
         log.info("stopped")
 
     def reload(self) -> None:
-        """Read the token file anew; keep the tokens as they are when it cannot be read."""
+        """Read the token file and the list of server uuids anew, as far as there are any.
+
+        What cannot be read stays as it is.
+        """
+        self._reloadTokens()
+        self._reloadServerUuids()
+
+    def _reloadTokens(self) -> None:
         source = self._configuration.tokens
         if self._tokens is None or source is None or not source.file:
             log.info("there is no token file to read anew")
@@ -187,6 +207,18 @@ class ProxyService(Service):
             return
         self._tokens.replace(tokens)
         log.info("read {count} tokens", count=len(tokens))
+
+    def _reloadServerUuids(self) -> None:
+        path = self._configuration.settings["TunnelProxy.serverUuidFile"]
+        if self._switchboard is None or not path:
+            return
+        try:
+            allowed = readServerUuids(path)
+        except SettingsError as error:
+            log.error("the server uuids stay as they were: {reason}", reason=str(error))
+            return
+        self._switchboard.allow(allowed)
+        log.info("read {count} server uuids", count=len(allowed))
 
     def _listen(self, listener: Listener, endpoint: IStreamServerEndpoint) -> IListeningPort:
         if listener.webSocket:

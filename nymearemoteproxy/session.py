@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from nymearemoteproxy import __version__
 from nymearemoteproxy.jsonrpc import (
     Api,
     MessageError,
@@ -24,9 +25,24 @@ from nymearemoteproxy.jsonrpc import (
     success,
 )
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.registration import (
+    CLIENT_CONNECTED,
+    CLIENT_DISCONNECTED,
+    DISCONNECT_CLIENT,
+    PING,
+    REGISTER_CLIENT,
+    REGISTER_SERVER,
+    Registration,
+    TunnelProxyError,
+    answer,
+    pong,
+    readRegistration,
+)
 
 SERVER = "nymea-remoteproxy"
 API_VERSION = "0.3"
+TUNNEL_PROXY_API_VERSION = "5"
+"""What the field calls the API that has token tunnels and the tunnel proxy."""
 INVALID_TOKEN = "Invalid token. You are not allowed to use this server."
 BACKEND_TIMEOUT = "The authentication server did not answer in time. Please try again later."
 BACKEND_ERROR = "The authentication server is not available. Please try again later."
@@ -79,12 +95,36 @@ TOKEN_TUNNEL_API = Api(
 )
 
 
+TUNNEL_PROXY_API = Api(
+    methods=(
+        HELLO,
+        INTROSPECT,
+        AUTHENTICATE,
+        REGISTER_SERVER,
+        REGISTER_CLIENT,
+        DISCONNECT_CLIENT,
+        PING,
+    ),
+    notifications=(
+        TUNNEL_ESTABLISHED,
+        TUNNEL_ESTABLISHED_FIRST_API,
+        CLIENT_CONNECTED,
+        CLIENT_DISCONNECTED,
+    ),
+    enums={
+        "AuthenticationError": [error.value for error in AuthenticationError],
+        "TunnelProxyError": [error.value for error in TunnelProxyError],
+    },
+)
+
+
 class State(Enum):
     """Where a client stands."""
 
     UNAUTHENTICATED = "unauthenticated"
     AUTHENTICATING = "authenticating"
     WAITING = "waiting"
+    REGISTERING = "registering"
     TUNNELED = "tunneled"
     CLOSED = "closed"
 
@@ -92,8 +132,11 @@ class State(Enum):
 class Event(Enum):
     """What can happen to a client."""
 
-    CALL = "Hello or Introspect"
+    CALL = "Hello, Introspect or Ping"
     AUTHENTICATE = "Authenticate"
+    REGISTER = "RegisterServer or RegisterClient"
+    INVALID_UUID = "registration with an invalid uuid"
+    FORBIDDEN_CALL = "DisconnectClient"
     BAD_MESSAGE = "invalid message"
     DATA = "data out of turn"
     ACCEPTED = "token accepted"
@@ -101,6 +144,8 @@ class Event(Enum):
     BACKEND_FAILED = "backend failed"
     PAIRED = "partner found"
     PAIRING_REFUSED = "pairing refused"
+    REGISTERED = "registered"
+    REGISTRATION_REFUSED = "registration refused"
     DEADLINE = "deadline"
     STOPPED = "server stops"
     GONE = "client gone"
@@ -145,13 +190,22 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Register:
+    """Effect: ask for a place in the tunnel proxy."""
+
+    registration: Registration
+
+
+@dataclass(frozen=True)
 class StartTunnel:
     """Effect: the control phase is over; relay from here on. No deadline is left.
 
     :ivar needsGap: a stream client of this API loses what comes right behind the notification.
+    :ivar isBinary: what is relayed to a WebSocket client is binary, whatever it sent itself.
     """
 
-    needsGap: bool
+    needsGap: bool = False
+    isBinary: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,15 +215,16 @@ class Close:
     outcome: Outcome
 
 
-Effect = Send | RestartDeadline | CheckToken | Join | StartTunnel | Close
+Effect = Send | RestartDeadline | CheckToken | Join | Register | StartTunnel | Close
 Effects = Sequence[Effect]
 
 _NOTHING: Effects = ()
 
-_UNAUTHENTICATED, _AUTHENTICATING, _WAITING = (
+_UNAUTHENTICATED, _AUTHENTICATING, _WAITING, _REGISTERING = (
     State.UNAUTHENTICATED,
     State.AUTHENTICATING,
     State.WAITING,
+    State.REGISTERING,
 )
 _TUNNELED, _CLOSED = State.TUNNELED, State.CLOSED
 
@@ -191,6 +246,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
     _UNAUTHENTICATED: {
         Event.CALL: Step(_UNAUTHENTICATED, "answer"),
         Event.AUTHENTICATE: Step(_AUTHENTICATING, "authenticate"),
+        Event.REGISTER: Step(_REGISTERING, "register"),
+        Event.INVALID_UUID: Step(_UNAUTHENTICATED, "blameUuid"),
+        Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidCall"),
         Event.BAD_MESSAGE: Step(_CLOSED, "reject"),
         Event.DATA: Step(_CLOSED, "forbidData"),
         Event.ACCEPTED: _late(_UNAUTHENTICATED),
@@ -198,6 +256,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.BACKEND_FAILED: _late(_UNAUTHENTICATED),
         Event.PAIRED: _late(_UNAUTHENTICATED),
         Event.PAIRING_REFUSED: _late(_UNAUTHENTICATED),
+        Event.REGISTERED: _late(_UNAUTHENTICATED),
+        Event.REGISTRATION_REFUSED: _late(_UNAUTHENTICATED),
         Event.DEADLINE: Step(_CLOSED, "closeInactive"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -205,6 +265,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
     _AUTHENTICATING: {
         Event.CALL: Step(_CLOSED, "forbidData"),
         Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
+        Event.REGISTER: Step(_CLOSED, "forbidData"),
+        Event.INVALID_UUID: Step(_CLOSED, "forbidData"),
+        Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidData"),
         Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
         Event.DATA: Step(_CLOSED, "forbidData"),
         Event.ACCEPTED: Step(_WAITING, "accept"),
@@ -212,6 +275,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.BACKEND_FAILED: Step(_CLOSED, "blameBackend"),
         Event.PAIRED: _late(_AUTHENTICATING),
         Event.PAIRING_REFUSED: _late(_AUTHENTICATING),
+        Event.REGISTERED: _late(_AUTHENTICATING),
+        Event.REGISTRATION_REFUSED: _late(_AUTHENTICATING),
         Event.DEADLINE: Step(_CLOSED, "giveUpBackend"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -219,6 +284,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
     _WAITING: {
         Event.CALL: Step(_CLOSED, "forbidData"),
         Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
+        Event.REGISTER: Step(_CLOSED, "forbidData"),
+        Event.INVALID_UUID: Step(_CLOSED, "forbidData"),
+        Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidData"),
         Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
         Event.DATA: Step(_CLOSED, "forbidData"),
         Event.ACCEPTED: _late(_WAITING),
@@ -226,7 +294,18 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.BACKEND_FAILED: _late(_WAITING),
         Event.PAIRED: Step(_TUNNELED, "startTunnel"),
         Event.PAIRING_REFUSED: Step(_CLOSED, "closePairing"),
+        Event.REGISTERED: _late(_WAITING),
+        Event.REGISTRATION_REFUSED: _late(_WAITING),
         Event.DEADLINE: Step(_CLOSED, "closeAlone"),
+        Event.STOPPED: Step(_CLOSED, "closeStopped"),
+        Event.GONE: Step(_CLOSED, "forget"),
+    },
+    # What arrives meanwhile is kept for the far end, so nothing is read as a message.
+    _REGISTERING: {
+        **{event: _late(_REGISTERING) for event in Event},
+        Event.REGISTERED: Step(_TUNNELED, "startRelaying"),
+        Event.REGISTRATION_REFUSED: Step(_CLOSED, "refuseRegistration"),
+        Event.DEADLINE: Step(_CLOSED, "closeInactive"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
     },
@@ -256,6 +335,29 @@ class _Authenticating:
         if text is not None:
             message["error"] = text
         return Send(encode(message))
+
+
+def makeHello(name: str, hasTunnelProxy: bool) -> Mapping[str, str]:
+    """Return the params of the answer to Hello.
+
+    :param name: the configured name of this server.
+    """
+    return {
+        "server": SERVER,
+        "name": name,
+        "version": __version__,
+        "apiVersion": TUNNEL_PROXY_API_VERSION if hasTunnelProxy else API_VERSION,
+    }
+
+
+def answerQuestion(request: Request, api: Api, hello: Mapping[str, str]) -> Send:
+    """Answer Hello, Introspect or Ping, which ask and change nothing."""
+    params: Mapping[str, Any] = api.introspection
+    if request.method is HELLO:
+        params = hello
+    elif request.method is PING:
+        params = pong(request)
+    return Send(encode(success(request.id, params)))
 
 
 class PairingKeys:
@@ -295,6 +397,7 @@ class Session:
         self._hello = hello
         self._keys = keys
         self._authenticating: _Authenticating | None = None
+        self._registering: Request | None = None
 
     @property
     def expectsMessages(self) -> bool:
@@ -314,8 +417,16 @@ class Session:
             request = self._api.parse(raw)
         except MessageError as error:
             return self.badMessage(error)
-        if request.method is AUTHENTICATE:
+        method = request.method
+        if method is AUTHENTICATE:
             return self._step(Event.AUTHENTICATE, request)
+        if method is REGISTER_SERVER or method is REGISTER_CLIENT:
+            registration = readRegistration(request)
+            if registration is None:
+                return self._step(Event.INVALID_UUID, request)
+            return self._step(Event.REGISTER, request, registration)
+        if method is DISCONNECT_CLIENT:
+            return self._step(Event.FORBIDDEN_CALL, request)
         return self._step(Event.CALL, request)
 
     def badMessage(self, error: MessageError) -> Effects:
@@ -354,6 +465,14 @@ class Session:
         """There is no place for this client under its key."""
         return self._step(Event.PAIRING_REFUSED, outcome)
 
+    def registered(self) -> Effects:
+        """The tunnel proxy has a place for this connection."""
+        return self._step(Event.REGISTERED)
+
+    def registrationRefused(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
+        """The tunnel proxy has no place for this connection."""
+        return self._step(Event.REGISTRATION_REFUSED, error, outcome)
+
     def deadlinePassed(self) -> Effects:
         """The time for the present state is over."""
         return self._step(Event.DEADLINE)
@@ -379,8 +498,7 @@ class Session:
         return (Close(Outcome.LEFT_EARLY),)
 
     def _answer(self, request: Request) -> Effects:
-        params = self._hello if request.method is HELLO else self._api.introspection
-        return (Send(encode(success(request.id, params))), RestartDeadline())
+        return (answerQuestion(request, self._api, self._hello), RestartDeadline())
 
     def _reject(self, error: MessageError) -> Effects:
         return (Send(encode(failure(error.requestId, error.text))), Close(error.outcome))
@@ -432,6 +550,28 @@ class Session:
                 "params": {"name": partner.name, "uuid": partner.uuid or ""},
             }
         return (Send(encode(notification)), StartTunnel(needsGap=not firstApi))
+
+    def _register(self, request: Request, registration: Registration) -> Effects:
+        self._registering = request
+        return (Register(registration),)
+
+    def _blameUuid(self, request: Request) -> Effects:
+        return (Send(answer(request, TunnelProxyError.INVALID_UUID)), RestartDeadline())
+
+    def _forbidCall(self, request: Request) -> Effects:
+        refusal = answer(request, TunnelProxyError.FORBIDDEN_CALL)
+        return (Send(refusal), Close(Outcome.FORBIDDEN_CALL))
+
+    def _startRelaying(self) -> Effects:
+        assert self._registering is not None
+        # A server's packets need not align with messages, so that they could not be text.
+        isServer = self._registering.method is REGISTER_SERVER
+        response = answer(self._registering, TunnelProxyError.NO_ERROR)
+        return (Send(response), StartTunnel(isBinary=isServer))
+
+    def _refuseRegistration(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
+        assert self._registering is not None
+        return (Send(answer(self._registering, error)), Close(outcome))
 
     def _closePairing(self, outcome: Outcome) -> Effects:
         return (Close(outcome),)

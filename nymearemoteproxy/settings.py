@@ -76,6 +76,7 @@ _milliseconds = _number(1, DAY)
 _millisecondsOrOff = _number(0, DAY)
 _port = _number(0, 65535)
 _limit = _number(0, 1 << 31)
+_size = _number(1 << 16, 1 << 31)
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,115 @@ SETTINGS: tuple[Setting, ...] = (
         "What two clients must have in common besides the nonce: the token, or the account that "
         "the authentication server names for it.",
     ),
+    Setting(
+        "WebSocketServerTunnelProxy",
+        "host",
+        "address",
+        _text,
+        None,
+        "Address of a WebSocket listener that takes the place of the main one, unless that one is "
+        "set too. Default: as for the main one.",
+    ),
+    Setting(
+        "WebSocketServerTunnelProxy",
+        "port",
+        "port",
+        _port,
+        None,
+        "Its port. Default: no such listener.",
+    ),
+    Setting(
+        "TcpServerTunnelProxy",
+        "host",
+        "address",
+        _text,
+        "127.0.0.1",
+        "Address of a further TCP or TLS stream listener.",
+    ),
+    Setting(
+        "TcpServerTunnelProxy", "port", "port", _port, None, "Its port. Default: no such listener."
+    ),
+    _path(
+        "UnixSocketServerTunnelProxy",
+        "unixSocketFileName",
+        "Path of a further Unix socket to listen on. Default: none.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "enabled",
+        "true or false",
+        _flag,
+        None,
+        "Switch the tunnel proxy on, on every listener. ``--tunnelproxy`` does the same on the "
+        "command line. Default: on when there is one of the sections ``[…TunnelProxy]`` of the C++ "
+        "server.",
+    ),
+    _path(
+        "TunnelProxy",
+        "serverUuidFile",
+        "File with one uuid per line of the servers that may register; # begins a comment line. "
+        "Read anew on SIGHUP; servers that are registered stay. Default: every server may.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "serverTimeout",
+        "milliseconds",
+        _milliseconds,
+        60000,
+        "How long a registered server may be silent; those in the field ping every 30 seconds.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "maxPacketSize",
+        "bytes",
+        _size,
+        4 << 20,
+        "The size of one SLIP packet, as it is sent. A packet is held until it is whole, so this "
+        "much memory a server may take. nymea:core sends every answer in one packet.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "clientBacklog",
+        "bytes",
+        _size,
+        4 << 20,
+        "How far a client may be behind its server. Up to here the server and its other clients do "
+        "not notice that one is slow; beyond, the server has to wait.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "clientPatience",
+        "milliseconds",
+        _milliseconds,
+        5000,
+        "How long a client that is behind by more than clientBacklog may keep its server, and with "
+        "it the other clients, waiting, before it is disconnected. For one that took nothing at "
+        "all the time began when it stopped.",
+    ),
+    Setting(
+        "TunnelProxy",
+        "totalBacklog",
+        "bytes",
+        _size,
+        256 << 20,
+        "How far all clients together may be behind. Beyond, those that are behind are treated as "
+        "if they were so by more than clientBacklog.",
+    ),
+    _bound(
+        "maxServersPerAddress",
+        100,
+        "Servers registered with the tunnel proxy from one address.",
+    ),
+    _bound(
+        "maxClientsPerAddress",
+        500,
+        "Clients of the tunnel proxy from one address.",
+    ),
+    _bound(
+        "maxClientsPerServer",
+        0,
+        "Clients of one registered server. The protocol has addresses for 65,534.",
+    ),
     _bound(
         "maxConnections",
         None,
@@ -358,9 +468,6 @@ RETIRED: Mapping[str, str] = {
 NOT_YET: Mapping[str, str] = {
     "ProxyServer.logEngineEnabled": "this version has no statistics log yet",
     "ProxyServer.monitorSocket": "this version has no monitor socket yet",
-    "WebSocketServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
-    "TcpServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
-    "UnixSocketServerTunnelProxy": "this version has no tunnel proxy yet, nothing listens there",
 }
 """Sections and keys that are read, so that files of the C++ server load, but have no effect."""
 
@@ -373,6 +480,7 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
+        self._sections: set[str] = set()
         self.warnings: list[str] = []
 
     def __getitem__(self, name: str) -> Any:
@@ -382,6 +490,10 @@ class Settings:
     def isGiven(self, name: str) -> bool:
         """True when ``Section.key`` has been set."""
         return name in self._values
+
+    def hasSection(self, section: str) -> bool:
+        """True when a section was in the file, be it empty, or something in it has been set."""
+        return section in self._sections
 
     def seconds(self, name: str) -> float:
         """Return a setting that is in milliseconds."""
@@ -405,6 +517,7 @@ class Settings:
             raise SettingsError(_unknown(section, key))
         if "\0" in text or not isText(text):
             raise SettingsError(f"{_label(section, key)} has characters that no setting has")
+        self._sections.add(section)
         try:
             self._values[name] = setting.parse(text.strip())
         except ValueError as error:
@@ -447,6 +560,7 @@ class Settings:
             known = section in _SECTIONS or section in RETIRED or section in NOT_YET
             if not known:
                 raise SettingsError(f"{path}: {_unknown(section, '')}")
+            self._sections.add(section)
             for key, value in parser.items(section):
                 if len(value) > 1 and value[0] == value[-1] == '"':
                     value = value[1:-1]  # as Qt writes values with a comma or semicolon in them

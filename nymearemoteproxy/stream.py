@@ -16,8 +16,8 @@ from nymearemoteproxy.jsonrpc import ObjectSplitter
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.session import StartTunnel
 from nymearemoteproxy.transports import Linger
-from nymearemoteproxy.tunnel import ILeg
 
 LINE_END_TIMEOUT = 1.0
 """Seconds from the tunnel's beginning in which a bare line end still belongs to the request."""
@@ -31,6 +31,7 @@ class StreamControl(Control):
         super().__init__(proxy, record)
         self._splitter = ObjectSplitter(proxy.messageLimit)
         self._inputEnded = False
+        self._rest = b""
 
     def feed(self, data: bytes) -> None:
         self._splitter.feed(data)
@@ -52,9 +53,16 @@ class StreamControl(Control):
         else:
             self.linger.stopSending()
 
-    def makeLeg(self, needsGap: bool) -> ILeg:
-        gap = self.proxy.timing.notificationGap if needsGap else 0.0
-        return StreamLeg(self.proxy, self.record, self.linger, gap, self._splitter.lineEndDue)
+    def makeLeg(self, start: StartTunnel) -> Leg:
+        gap = self.proxy.timing.notificationGap if start.needsGap else 0.0
+        self._rest = self._splitter.rest()
+        lineEndDue = self._splitter.lineEndDue and not self._rest
+        return StreamLeg(self.proxy, self.record, self.linger, gap, lineEndDue)
+
+    def handOver(self, leg: Leg) -> None:
+        if self._rest:
+            self.record.received -= len(self._rest)  # counted there
+            leg.dataReceived(self._rest)
 
     def readConnectionLost(self) -> None:
         """The client closed its sending direction: it may still want its answers."""

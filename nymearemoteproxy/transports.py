@@ -15,6 +15,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
 
+MOST_UNSENT = 256 << 10
+"""Bytes that the kernel takes for a slow client beyond what is on its way. More would be of no use,
+and the less it is, the sooner shows whether the client reads."""
+
 
 def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
     """Send small messages at once, and let TCP find out when the client is gone.
@@ -31,6 +35,12 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def limitUnsent(transport: Any) -> None:
+    """Let the kernel hold little that it cannot send yet (Linux: TCP_NOTSENT_LOWAT)."""
+    handle = transport.lowest.getHandle()
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
 
 
 def isGivenUp(transport: Any) -> bool:

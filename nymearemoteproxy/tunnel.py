@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
@@ -48,6 +48,43 @@ class ILeg(Interface):
         """The partner can take nothing more, ever: read and drop what the client still sends."""
 
 
+@implementer(ILeg)
+class Nobody:
+    """Stands in for a partner that can take nothing more."""
+
+    __slots__ = ()
+
+    def enter(self, tunnel: Tunnel) -> None:
+        """Never part of a tunnel."""
+
+    def open(self, partner: ILeg) -> None:
+        """Never part of a tunnel."""
+
+    def begin(self) -> None:
+        """Never part of a tunnel."""
+
+    def sendBytes(self, data: bytes) -> None:
+        """Drop them."""
+
+    def sendFrames(self, frames: Frames) -> None:
+        """Drop them."""
+
+    def pauseReading(self) -> None:
+        """Nothing to pause."""
+
+    def resumeReading(self) -> None:
+        """Nothing to resume."""
+
+    def finish(self, outcome: Outcome) -> None:
+        """Nothing to finish."""
+
+    def partnerLost(self) -> None:
+        """Nothing to lose."""
+
+
+NOBODY = Nobody()
+
+
 class Tunnel:
     """Joins two legs.
 
@@ -85,9 +122,12 @@ class Tunnel:
     def lost(self, leg: ILeg) -> None:
         """The connection of `leg` is closed, or as good as closed."""
         self._giveUpKey()
-        self.ended(leg)
+        hadEnded = leg in self._ended
+        self._ended.update(self._legs)  # the leg cannot be told anything more
         self._abandoned = True
         for other in self._others(leg):
+            if not hadEnded:
+                other.finish(Outcome.PARTNER_LEFT)
             other.partnerLost()
 
     def abandon(self) -> None:

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.control import Control, Phase
 from nymearemoteproxy.frames import (
+    BINARY,
     CLOSE,
     FIN,
     PING,
@@ -35,9 +36,8 @@ from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
-from nymearemoteproxy.session import SERVER
+from nymearemoteproxy.session import SERVER, StartTunnel
 from nymearemoteproxy.transports import Linger
-from nymearemoteproxy.tunnel import ILeg
 
 MAX_REQUEST_HEAD = 16 * 1024
 """Bytes of an HTTP request before its empty line; twice what common servers take for one header."""
@@ -200,9 +200,16 @@ class WebSocketControl(Control):
             self._write(closeFrame(outcome.closeCode, outcome.reason))
         self.proxy.keepalive.remove(self)
 
-    def makeLeg(self, needsGap: bool) -> ILeg:
+    def makeLeg(self, start: StartTunnel) -> Leg:
         self.proxy.keepalive.remove(self)
-        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, self._lastOpcode)
+        opcode = BINARY if start.isBinary else self._lastOpcode
+        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, opcode)
+
+    def handOver(self, leg: Leg) -> None:
+        if self._frames:
+            leg.partner.sendFrames(list(self._frames))
+            self._frames.clear()
+        leg.dataReceived(b"")  # it looks at what else the reader holds
 
     def startWaiting(self) -> None:
         self.proxy.keepalive.add(self)

@@ -8,22 +8,21 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
-from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import IAuthenticator, Verdict
+from nymearemoteproxy.lists import readList
 
 
 def readTokens(path: str) -> list[str]:
-    """Read a token file: one token per line; empty lines and lines that begin with # do not count.
+    """Read a token file.
 
     :raises OSError: the file cannot be read.
     :raises ValueError: it is not UTF-8, or holds no token.
     """
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
-    tokens = [line for line in lines if line and not line.startswith("#")]
+    tokens = readList(path)
     if not tokens:
         raise ValueError("it holds no token")
     return tokens

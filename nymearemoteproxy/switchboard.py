@@ -1,0 +1,184 @@
+"""Who is registered with the tunnel proxy, and who may be.
+
+Owns the uuids in use and the limits of the tunnel proxy. Knows nothing of transports, of SLIP or of
+messages. `Switchboard` keeps everything in this process; whatever shares it between processes later
+provides the same interface, which is why it answers through Deferreds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.dialogue import Dialogue
+from nymearemoteproxy.ends import Backlog, ClientEnd, Origin, ServerEnd
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.registration import (
+    ClientRegistration,
+    Registration,
+    RegistrationRefused,
+    ServerRegistration,
+    TunnelProxyError,
+)
+from nymearemoteproxy.session import TUNNEL_PROXY_API
+from nymearemoteproxy.slip import HIGHEST_ADDRESS
+from nymearemoteproxy.tunnel import Tunnel
+
+
+class ISwitchboard(Interface):
+    """Connects clients with the server they ask for."""
+
+    def register(registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+        """Register a connection as a server, or as a client of one.
+
+        :returns: a Deferred that fires with a tunnel, whose far end is there already; the
+            registration ends with it. It fails with `RegistrationRefused`.
+        """
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the tunnel proxy demands and allows; sizes in bytes, times in seconds, 0 = no limit.
+
+    The meaning of each is in the settings reference.
+    """
+
+    serverTimeout: float = 60.0
+    packetSize: int = 4 << 20
+    messageSize: int = 10240
+    clientBacklog: int = 4 << 20
+    totalBacklog: int = 256 << 20
+    clientPatience: float = 5.0
+    serversPerAddress: int = 0
+    clientsPerAddress: int = 0
+    clientsPerServer: int = 0
+
+
+@implementer(ISwitchboard)
+class Switchboard:
+    """The tunnel proxy of one process.
+
+    :param hello: the params of the answer to Hello.
+    """
+
+    def __init__(self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms) -> None:
+        self._clock = clock
+        self._hello = hello
+        self._terms = terms
+        self._allowed: Collection[UUID] | None = None
+        self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
+        self._servers: dict[UUID, ServerEnd] = {}
+        self._clients: set[UUID] = set()
+        self._serversFrom: Counter[str] = Counter()
+        self._clientsFrom: Counter[str] = Counter()
+
+    @property
+    def servers(self) -> int:
+        """How many servers are registered."""
+        return len(self._servers)
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected to a server."""
+        return len(self._clients)
+
+    def allow(self, servers: Collection[UUID] | None) -> None:
+        """Let only these servers register from now on; None = any.
+
+        Those that are registered stay.
+        """
+        self._allowed = servers
+
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+        try:
+            if isinstance(registration, ServerRegistration):
+                return succeed(self._registerServer(registration, origin))
+            return succeed(self._registerClient(registration, origin))
+        except RegistrationRefused:
+            return fail()
+
+    def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Tunnel:
+        uuid = registration.uuid
+        self._checkUnused(uuid)
+        if self._allowed is not None and uuid not in self._allowed:
+            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED)
+        terms = self._terms
+        _checkRoom(
+            self._serversFrom[origin.source] if origin.source else 0,
+            terms.serversPerAddress,
+            Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
+        )
+        dialogue = Dialogue(TUNNEL_PROXY_API, self._hello, terms.messageSize)
+        end = ServerEnd(self._clock, origin, dialogue, terms.packetSize, terms.serverTimeout)
+        self._servers[uuid] = end
+
+        def release() -> None:
+            del self._servers[uuid]
+
+        return _tunnel(end, self._counted(self._serversFrom, origin, release))
+
+    def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
+        uuid = registration.uuid
+        self._checkUnused(uuid)
+        server = self._servers.get(registration.serverUuid)
+        if server is None:
+            raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
+        terms = self._terms
+        _checkRoom(
+            self._clientsFrom[origin.source] if origin.source else 0,
+            terms.clientsPerAddress,
+            Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS,
+        )
+        most = min(terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
+        _checkRoom(server.clients, most, Outcome.TOO_MANY_CLIENTS_OF_SERVER)
+        if server.isStalled:
+            raise RegistrationRefused(
+                TunnelProxyError.INTERNAL_SERVER_ERROR, Outcome.SERVER_STALLED
+            )
+        end = ClientEnd(self._clock, origin, registration, server, self._backlog)
+        self._clients.add(uuid)
+
+        def release() -> None:
+            self._clients.remove(uuid)
+
+        return _tunnel(end, self._counted(self._clientsFrom, origin, release))
+
+    def _checkUnused(self, uuid: UUID) -> None:
+        if uuid in self._servers or uuid in self._clients:
+            raise RegistrationRefused(
+                TunnelProxyError.ALREADY_REGISTERED, Outcome.ALREADY_REGISTERED
+            )
+
+    def _counted(
+        self, counter: Counter[str], origin: Origin, release: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Count a registration until it is released."""
+        source = origin.source
+        if source is None:
+            return release
+        counter[source] += 1
+
+        def releaseCounted() -> None:
+            release()
+            counter[source] -= 1
+            if not counter[source]:
+                del counter[source]
+
+        return releaseCounted
+
+
+def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
+    if 0 < limit <= count:
+        raise RegistrationRefused(TunnelProxyError.INTERNAL_SERVER_ERROR, outcome)
+
+
+def _tunnel(end: ServerEnd | ClientEnd, release: Callable[[], None]) -> Tunnel:
+    tunnel = Tunnel(release)
+    tunnel.attach(end)
+    return tunnel
