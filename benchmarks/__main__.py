@@ -22,8 +22,17 @@ from benchmarks.pressure import Crowd, SlowReader
 from benchmarks.report import render, write
 from benchmarks.results import Results
 from benchmarks.steady import STEADY
+from benchmarks.tunnelproxy import Relayed, Siblings
 
-WORKLOADS: tuple[Workload, ...] = (*STEADY, SetUp(), Idle(), SlowReader(), Crowd())
+WORKLOADS: tuple[Workload, ...] = (
+    *STEADY,
+    SetUp(),
+    Idle(),
+    SlowReader(),
+    Crowd(),
+    Relayed(),
+    Siblings(),
+)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -80,12 +80,14 @@ class Peer:
     :ivar transports: what it speaks.
     :ivar isJudged: it is held to the targets; the others are what it is compared with.
     :ivar canStart: each start makes a new process.
+    :ivar hasTunnelProxy: servers can register with it, and clients be connected to them.
     """
 
     name: str
     transports: tuple[str, ...]
     isJudged = False
     canStart = True
+    hasTunnelProxy = False
 
     def missing(self) -> str | None:
         """Return what has to be installed first."""
@@ -104,6 +106,7 @@ class Own(Peer):
 
     transports = TRANSPORTS
     isJudged = True
+    hasTunnelProxy = True
 
     def __init__(self, name: str = OWN, path: Path = ROOT) -> None:
         self.name = name
@@ -115,6 +118,7 @@ class Own(Peer):
             (
                 *(sys.executable, "-m", "nymearemoteproxy.cli"),
                 *("--token", TOKEN, "--certificate", certificate(lab), "--logging", log),
+                "--tunnelproxy",
                 *("--websocket", "tcp:0:interface=127.0.0.1"),
                 *("--websocket", "tls:tcp:0:interface=127.0.0.1"),
                 *("--stream", "tcp:0:interface=127.0.0.1"),

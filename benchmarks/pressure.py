@@ -133,13 +133,13 @@ class Crowd:
             there = Flow(content, first, second, 0)
             back = Flow(content, second, first, 1)
             there.whenArrived = back.send
-            quiet = await _latencies(there, back, seconds)
+            quiet = await takeLatencies(there, back, seconds)
             crowd = start(bench.lab, "crowd", *place, bench.scale.crowd, RATE)
             try:
                 async with asyncio.timeout(GATHERING):
                     await hear(crowd)
                 begin, came = now(), int(await ask(crowd))
-                crowded = await _latencies(there, back, seconds)
+                crowded = await takeLatencies(there, back, seconds)
                 rate = (int(await ask(crowd)) - came) / (now() - begin)
             finally:
                 bench.lab.stop(crowd)
@@ -148,22 +148,29 @@ class Crowd:
             "crowd": f"{bench.scale.crowd:,} silent connections and {RATE} a second",
         }
         for name, latencies in (("quiet", quiet), ("crowd", crowded)):
-            for kind, value in (
-                ("median", statistics.median(latencies)),
-                ("p99", statistics.quantiles(latencies, n=100, method="inclusive")[-1]),
-                ("max", max(latencies)),
-            ):
-                figure = Figure(f"{name}-{kind}", f"latency, {names[name]}: {kind}", "ms")
-                bench.results.add(figure, transport, server.name, value)
+            addLatencies(bench, transport, server, name, f"latency, {names[name]}", latencies)
         figure = Figure("crowd-rate", "connections that came and went", "per second")
         bench.results.add(figure, transport, server.name, rate)
+
+
+def addLatencies(
+    bench: Bench, transport: str, server: Server, name: str, title: str, latencies: list[float]
+) -> None:
+    """Keep what describes a distribution."""
+    for kind, value in (
+        ("median", statistics.median(latencies)),
+        ("p99", statistics.quantiles(latencies, n=100, method="inclusive")[-1]),
+        ("max", max(latencies)),
+    ):
+        figure = Figure(f"{name}-{kind}", f"{title}: {kind}", "ms")
+        bench.results.add(figure, transport, server.name, value)
 
 
 def _setNow(future: asyncio.Future[float]) -> None:
     future.set_result(now())
 
 
-async def _latencies(there: Flow, back: Flow, seconds: float) -> list[float]:
+async def takeLatencies(there: Flow, back: Flow, seconds: float) -> list[float]:
     """Return the ms of each round trip."""
     latencies: list[float] = []
     end = now() + seconds

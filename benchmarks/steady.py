@@ -90,27 +90,31 @@ STEADY = (
 
 
 class Load:
-    """One workload in tunnels that are open."""
+    """One workload in tunnels that are open.
 
-    def __init__(self, workload: Steady, content: Ring, tunnels: list[Tunnel]) -> None:
+    :param there: what the first one of a tunnel sends.
+    :param back: what the second one does, in a ping-pong.
+    """
+
+    def __init__(self, workload: Steady, there: Ring, back: Ring, tunnels: list[Tunnel]) -> None:
         self._workload = workload
         self._running = False
         self._flows: list[Flow] = []
         self._beginning: list[Flow] = []
         self._counted: list[Flow] = []
         for index, (first, second) in enumerate(tunnels):
-            there = Flow(content, first, second, index * STRIDE)
-            self._flows.append(there)
-            self._beginning.append(there)
+            ping = Flow(there, first, second, index * STRIDE)
+            self._flows.append(ping)
+            self._beginning.append(ping)
             if workload.isPingPong:
-                back = Flow(content, second, first, (index + len(tunnels)) * STRIDE)
-                self._flows.append(back)
-                there.whenArrived = self._unlessOver(back)
-                back.whenArrived = self._unlessOver(there)
-                self._counted.append(back)
+                pong = Flow(back, second, first, (index + len(tunnels)) * STRIDE)
+                self._flows.append(pong)
+                ping.whenArrived = self._unlessOver(pong)
+                pong.whenArrived = self._unlessOver(ping)
+                self._counted.append(pong)
             else:
-                there.whenArrived = self._unlessOver(there)
-                self._counted.append(there)
+                ping.whenArrived = self._unlessOver(ping)
+                self._counted.append(ping)
 
     def _unlessOver(self, flow: Flow) -> Callable[[], None]:
         def send() -> None:
@@ -159,14 +163,21 @@ async def measure(server: Server, transport: str, workload: Steady, scale: Scale
     """
     async with tunnelsTo(server, transport, workload.tunnels) as tunnels:
         content = ring(workload.size, workload.perWrite, isWebSocket(transport))
-        load = Load(workload, content, tunnels)
-        load.start()
-        await asyncio.sleep(scale.warmUp)
-        load.verify()
-        unitsBefore, timeBefore = load.units, cpuTime(server.pid)
-        await asyncio.sleep(scale.window)
-        units, time = load.units - unitsBefore, cpuTime(server.pid) - timeBefore
-        await load.stop()
+        return await measureLoad(server, Load(workload, content, content, tunnels), scale)
+
+
+async def measureLoad(server: Server, load: Load, scale: Scale) -> float:
+    """Return the server's CPU time per unit of a load, which ends with this.
+
+    :raises ContentError: what arrived is not what was sent.
+    """
+    load.start()
+    await asyncio.sleep(scale.warmUp)
+    load.verify()
+    unitsBefore, timeBefore = load.units, cpuTime(server.pid)
+    await asyncio.sleep(scale.window)
+    units, time = load.units - unitsBefore, cpuTime(server.pid) - timeBefore
+    await load.stop()
     if not units:
         raise ContentError("nothing went through")
     return time / units

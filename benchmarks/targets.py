@@ -59,6 +59,14 @@ TARGETS = (
     Target("64KiB", "tls", 1.2, overPeer=HAPROXY),
     *(Target("idle-most", transport, 1.15, overFigure="idle-none") for transport in TRANSPORTS),
     *(Target("set-up-last", transport, 1.2, overFigure="set-up-first") for transport in TRANSPORTS),
+    *(
+        Target("tunnelproxy-ping-pong", transport, 1.5, overFigure="ping-pong")
+        for transport in TRANSPORTS
+    ),
+    Target("tunnelproxy-down", "tcp", 2.5),
+    Target("tunnelproxy-up", "tcp", 2.5),
+    Target("tunnelproxy-down", "tls", 4),
+    Target("tunnelproxy-up", "tls", 4),
     Target("memory", "ws", 8),
     Target("memory", "wss", 44),
 )

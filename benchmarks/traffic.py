@@ -10,11 +10,12 @@ So a byte that is lost, added, changed or out of order is noticed, at the cost o
 from __future__ import annotations
 
 import functools
-import random
 from base64 import b64encode
 from collections.abc import Callable
+from random import Random
 
-from benchmarks.wires import Wire, frame
+from benchmarks.wires import BINARY, TEXT, Wire, frame
+from nymearemoteproxy import slip
 
 RING_BYTES = 4 << 20
 """Larger than the processor's cache per core, as messages of real clients are not warm either."""
@@ -25,6 +26,9 @@ final count."""
 
 NUMBER_BYTES = 8
 
+FIRST_ADDRESS = 1
+"""Of the first client of a registered server."""
+
 
 class ContentError(Exception):
     """What arrived is not what was sent."""
@@ -33,20 +37,29 @@ class ContentError(Exception):
 class Ring:
     """Messages of one size, over and over.
 
+    :param framed: they are sent as WebSocket messages.
+    :param random: they are any bytes, and binary; otherwise ASCII and text.
+    :param packed: they are SLIP packets for the first client of a registered server.
     :ivar plain: their payload, twice, so that a piece from the first half never ends beyond it.
     :ivar writes: the same as it is sent, `perWrite` messages at a time.
     """
 
-    def __init__(self, size: int, perWrite: int, framed: bool) -> None:
+    def __init__(self, size: int, perWrite: int, framed: bool, random: bool, packed: bool) -> None:
         count = max(FEWEST_MESSAGES, min(MOST_MESSAGES, RING_BYTES // size))
-        content = random.Random(size)
-        # ASCII, since what nymea's clients send is JSON in text messages.
-        messages = [
-            b"%0*d" % (NUMBER_BYTES, index)
-            + b64encode(content.randbytes(size))[: size - NUMBER_BYTES]
-            for index in range(count)
-        ]
-        encoded = [frame(message) for message in messages] if framed else messages
+        content = Random(size)
+        messages = []
+        for index in range(count):
+            payload = content.randbytes(size)
+            if not random:
+                # ASCII, since what nymea's clients send is JSON in text messages.
+                payload = b64encode(payload)
+            messages.append(b"%0*d" % (NUMBER_BYTES, index) + payload[: size - NUMBER_BYTES])
+        encoded = messages
+        if packed:
+            encoded = [slip.encode(FIRST_ADDRESS, message) for message in encoded]
+        if framed:
+            opcode = BINARY if random or packed else TEXT
+            encoded = [frame(message, opcode) for message in encoded]
         self.size = size
         self.perWrite = perWrite
         self.length = count * size
@@ -57,8 +70,10 @@ class Ring:
 
 
 @functools.cache
-def ring(size: int, perWrite: int, framed: bool) -> Ring:
-    return Ring(size, perWrite, framed)
+def ring(
+    size: int, perWrite: int, framed: bool, random: bool = False, packed: bool = False
+) -> Ring:
+    return Ring(size, perWrite, framed, random, packed)
 
 
 class Flow:

@@ -51,7 +51,13 @@ async def openMany(
 async def tunnelsTo(server: Server, transport: str, count: int) -> AsyncIterator[list[Tunnel]]:
     """Open tunnels for one measurement, and close them afterwards."""
     address = server.addresses[transport]
-    tunnels = await openMany(server.meeting, transport, address, count)
+    async with closing(await openMany(server.meeting, transport, address, count)) as tunnels:
+        yield tunnels
+
+
+@contextlib.asynccontextmanager
+async def closing(tunnels: list[Tunnel]) -> AsyncIterator[list[Tunnel]]:
+    """Close tunnels after one measurement."""
     try:
         yield tunnels
     except BaseException:

@@ -43,15 +43,19 @@ def serverContext(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-def frame(payload: bytes) -> bytes:
-    """Return a WebSocket message of a client: text, one frame, masked with a random key."""
+TEXT, BINARY = 1, 2
+
+
+def frame(payload: bytes, opcode: int = TEXT) -> bytes:
+    """Return a WebSocket message of a client: one frame, masked with a random key."""
     size = len(payload)
+    first = 0x80 | opcode
     if size < 126:
-        head = bytes((0x81, 0x80 | size))
+        head = bytes((first, 0x80 | size))
     elif size < 1 << 16:
-        head = b"\x81\xfe" + size.to_bytes(2, "big")
+        head = bytes((first, 0xFE)) + size.to_bytes(2, "big")
     else:
-        head = b"\x81\xff" + size.to_bytes(8, "big")
+        head = bytes((first, 0xFF)) + size.to_bytes(8, "big")
     key = os.urandom(4)
     keys = (key * (size // 4 + 1))[:size]
     masked = int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")
@@ -65,6 +69,7 @@ class Wire:
     :ivar closed: done when the connection is gone.
     :ivar problem: what the server did wrong, as far as it shows in framing.
     :ivar canWrite: cleared while the kernel takes no more.
+    :ivar takesBinary: what comes in WebSocket messages may be binary.
     """
 
     def __init__(self) -> None:
@@ -74,6 +79,7 @@ class Wire:
         self.receive: Receive = self._collect
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.problem: str | None = None
+        self.takesBinary = False
         self.canWrite = asyncio.Event()
         self.canWrite.set()
 
@@ -168,9 +174,10 @@ class WebSocketWire(Wire, WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+        isBinary = kind == WSMsgType.BINARY
+        if kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION) or (isBinary and self.takesBinary):
             self.receive(frame.get_payload_as_memoryview(), frame.fin)
-        elif kind == WSMsgType.BINARY:
+        elif isBinary:
             self.problem = "a text message became binary"
         elif kind == WSMsgType.CLOSE:
             transport.send_close(WSCloseCode.OK)

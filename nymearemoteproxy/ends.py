@@ -40,6 +40,10 @@ SLICE_SIZE = 64 << 10
 """Bytes written to a client at a time, so that a large packet for a slow one waits here, where it
 is counted, and not in its transport."""
 
+CAUGHT_UP = SLICE_SIZE // 2
+"""Bytes below its limit at which a client has caught up. More would save the server some pauses, but
+demand more of a slow client."""
+
 SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
 send, and no new one is let in."""
@@ -81,8 +85,7 @@ class Backlog:
 
     def isEnoughLess(self, waiting: int) -> bool:
         """Tell whether such a client has caught up far enough for its server to go on."""
-        # Less than the limit by some slices, or reading would be paused and resumed for each.
-        return waiting <= self._each - self._each // 16 and self.total <= self._most
+        return waiting <= self._each - CAUGHT_UP and self.total <= self._most
 
 
 class _End:

@@ -52,9 +52,9 @@ class Terms:
     serverTimeout: float = 60.0
     packetSize: int = 4 << 20
     messageSize: int = 10240
-    clientBacklog: int = 4 << 20
+    clientBacklog: int = 16 << 20
     totalBacklog: int = 256 << 20
-    clientPatience: float = 5.0
+    clientPatience: float = 3.0
     serversPerAddress: int = 0
     clientsPerAddress: int = 0
     clientsPerServer: int = 0
