@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 DOCS = Path(__file__).resolve().parent
 GENERATED = DOCS / "generated"
@@ -22,16 +23,24 @@ sys.path.insert(0, str(DOCS.parent))
 
 from twisted.python import usage  # noqa: E402
 
-from nymearemoteproxy import __version__  # noqa: E402
+from nymearemoteproxy import slip  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
+from nymearemoteproxy.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
 from nymearemoteproxy.options import Options  # noqa: E402
 from nymearemoteproxy.outcomes import Outcome  # noqa: E402
+from nymearemoteproxy.registration import (  # noqa: E402
+    DISCONNECT_CLIENT,
+    PING,
+    REGISTER_CLIENT,
+    REGISTER_SERVER,
+    ClientRegistration,
+    clientConnected,
+    clientDisconnected,
+)
 from nymearemoteproxy.session import (  # noqa: E402
-    API_VERSION,
-    SERVER,
-    TOKEN_TUNNEL_API,
     TRANSITIONS,
+    TUNNEL_PROXY_API,
     Close,
     Effects,
     Event,
@@ -40,6 +49,7 @@ from nymearemoteproxy.session import (  # noqa: E402
     Send,
     Session,
     State,
+    makeHello,
 )
 from nymearemoteproxy.settings import NOT_YET, RETIRED, SETTINGS, Setting  # noqa: E402
 
@@ -76,6 +86,35 @@ HINTS: dict[Outcome, str] = {
         "A fault of the client: it has to wait for the notification that its tunnel is up."
     ),
     Outcome.TOKEN_REFUSED: "See the token list and the log of the authentication server.",
+    Outcome.CLIENT_TOO_SLOW: (
+        "See :ref:`tunnel-proxy`. Phones that lose the network in the middle of a large download "
+        "end like this; otherwise see :setting:`TunnelProxy.clientBacklog`."
+    ),
+    Outcome.SERVER_SILENT: (
+        "A server that is alive pings every 30 seconds. It will register again when it finds out."
+    ),
+    Outcome.PACKET_TOO_LARGE: (
+        "Its clients are disconnected too. Raise :setting:`TunnelProxy.maxPacketSize` if the "
+        "server really sends that much in one piece."
+    ),
+    Outcome.SERVER_NOT_FOUND: (
+        "The client may try again. Usually the server has lost its connection, or never had one."
+    ),
+    Outcome.ALREADY_REGISTERED: (
+        "When a server comes back after its connection broke, its old one may still be registered, "
+        "for :setting:`TunnelProxy.serverTimeout` at most. When it goes on, two servers have the "
+        "same uuid."
+    ),
+    Outcome.SERVER_NOT_ALLOWED: (
+        "Add its uuid to :setting:`TunnelProxy.serverUuidFile` and send SIGHUP."
+    ),
+    Outcome.SERVER_STALLED: (
+        "The client may try again. More than 1 MiB waits for the server, which reads slowly or not "
+        "at all."
+    ),
+    Outcome.TOO_MANY_SERVERS_FROM_ADDRESS: ":setting:`Limits.maxServersPerAddress`.",
+    Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS: ":setting:`Limits.maxClientsPerAddress`.",
+    Outcome.TOO_MANY_CLIENTS_OF_SERVER: ":setting:`Limits.maxClientsPerServer`.",
     Outcome.AUTHENTICATION_TIMEOUT: (
         "The client may try again later. See how long the authentication server takes, then "
         ":setting:`ProxyServer.authenticationTimeout` and :setting:`Authentication.connections`."
@@ -304,7 +343,7 @@ def transitions() -> str:
         return step.action if step.state is state else f"{step.action} → *{step.state.value}*"
 
     rows = [(event.value, *(cell(state, event) for state in State)) for event in Event]
-    return page(table(("Event", *(state.value for state in State)), rows, "20 20 20 20 10 10"))
+    return page(table(("Event", *(state.value for state in State)), rows, "20 20 20 20 20 10 10"))
 
 
 # Exchanges: what really comes out of a session
@@ -321,13 +360,8 @@ class Dialogue:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        hello = {
-            "server": SERVER,
-            "name": "nymea-remoteproxy",
-            "version": __version__,
-            "apiVersion": API_VERSION,
-        }
-        self._new: Callable[[], Session] = lambda: Session(TOKEN_TUNNEL_API, hello, PairingKeys())
+        hello = makeHello("nymea-remoteproxy", True)
+        self._new: Callable[[], Session] = lambda: Session(TUNNEL_PROXY_API, hello, PairingKeys())
         self._sessions: dict[str, Session] = {}
 
     def session(self, who: str) -> Session:
@@ -371,7 +405,7 @@ def hello() -> str:
 
 def introspection() -> str:
     """The params of the answer to Introspect, in lines."""
-    return json.dumps(TOKEN_TUNNEL_API.introspection, indent=2) + "\n"
+    return json.dumps(TUNNEL_PROXY_API.introspection, indent=2) + "\n"
 
 
 def tunnel(first: Identity | None, second: Identity | None, nonce: str = "") -> str:
@@ -383,6 +417,43 @@ def tunnel(first: Identity | None, second: Identity | None, nonce: str = "") -> 
         dialogue.got(who, dialogue.session(who).accepted("T0ken", None))
     for who, partner in (("A", second), ("B", first)):
         dialogue.got(who, dialogue.session(who).paired(partner or Identity()))
+    return dialogue.text()
+
+
+def tunnelProxy() -> str:
+    """A server registers, a client comes and is disconnected."""
+    dialogue = Dialogue()
+    client = ClientRegistration("My phone", UUID(UUIDS[1]), UUID(UUIDS[0]))
+    params = {"serverName": "nymea:core", "serverUuid": UUIDS[0]}
+    dialogue.call("S", {"id": 0, "method": REGISTER_SERVER.name, "params": params})
+    dialogue.got("S", dialogue.session("S").registered())
+    params = {"clientName": client.name, "clientUuid": UUIDS[1], "serverUuid": UUIDS[0]}
+    dialogue.call("A", {"id": 0, "method": REGISTER_CLIENT.name, "params": params})
+    dialogue.got("A", dialogue.session("A").registered())
+
+    def packet(arrow: str, address: int, data: bytes) -> None:
+        """What the server sends or gets from now on, in bytes."""
+        content = slip.encode(address, data)
+        shown = data.decode().rstrip()
+        text = content.hex(" ") if len(content) < 12 else f"{content[:2].hex(' ')} … c0"
+        dialogue.lines.append(f"S {arrow} {text}   (address {address}: {shown})")
+
+    packet("←", slip.PROXY, clientConnected(client, "203.0.113.9", 1))
+    dialogue.lines.append("A → Hello")
+    packet("←", 1, b"Hello")
+    packet("→", 1, b"Hi")
+    dialogue.lines.append("A ← Hi")
+    registered = RegisteredServer(TUNNEL_PROXY_API, {}, 0)
+    for method, params in ((PING, {"timestamp": 5}), (DISCONNECT_CLIENT, {"socketAddress": 1})):
+        call = {"id": 1, "method": method.name, "params": params}
+        text = json.dumps(call, separators=(",", ":")).encode()
+        packet("→", slip.PROXY, text)
+        for effect in registered.receive(text):
+            answer = effect.data if isinstance(effect, Send) else effect.done
+            packet("←", slip.PROXY, answer)
+    packet("←", slip.PROXY, clientDisconnected(1))
+    outcome = Outcome.DISCONNECTED_BY_SERVER
+    dialogue.lines.append(f"A ← close {outcome.closeCode} {outcome.reason}")
     return dialogue.text()
 
 
@@ -416,6 +487,7 @@ BAD_MESSAGES = (
     '{"id":1,"method":"Authentication.Authenticate","params":{}}',
     '{"id":1,"method":"Authentication.Authenticate","params":{"token":1}}',
     '{"id":1,"method":"Authentication.Authenticate","params":{"token":"T","uuid":"U"}}',
+    '{"id":1,"method":"TunnelProxy.Ping","params":{"timestamp":-1}}',
 )
 
 
@@ -461,6 +533,7 @@ def fragments() -> dict[str, str]:
         "tunnel.txt": tunnel(CORE, PHONE),
         "tunnel-first-api.txt": tunnel(None, None, "n0nce"),
         "tunnel-mixed.txt": tunnel(CORE, None),
+        "tunnelproxy.txt": tunnelProxy(),
         "refused.txt": refusals(PHONE),
         "refused-first-api.txt": refusals(None),
         "errors.rst": errors(),
