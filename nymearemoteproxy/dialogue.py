@@ -54,23 +54,23 @@ class Dialogue:
         self._splitter = ObjectSplitter(messageLimit)
         self._closed = False
 
-    def receive(self, data: bytes) -> DialogueEffects:
-        """Read what arrived at address 0, however it is cut; return what is to be done, in order.
-
-        After `Close` nothing more is.
-        """
-        effects: DialogueEffects = []
+    def feed(self, data: bytes) -> None:
+        """Add what arrived at address 0, however it is cut; `take` then tells what it asks for."""
         self._splitter.feed(data)
-        while not self._closed:
-            try:
-                message = self._splitter.take()
-                if message is None:
-                    break
-                effects += self._answer(self._api.parse(message))
-            except MessageError as error:
-                self._closed = True
-                effects += Send(encode(failure(error.requestId, error.text))), Close(error.outcome)
-        return effects
+
+    def take(self) -> DialogueEffects:
+        """Return what the next call asks for, in order; nothing when there is no whole call.
+
+        After `Close` there is none.
+        """
+        if self._closed:
+            return []
+        try:
+            message = self._splitter.take()
+            return [] if message is None else self._answer(self._api.parse(message))
+        except MessageError as error:
+            self._closed = True
+            return [Send(encode(failure(error.requestId, error.text))), Close(error.outcome)]
 
     def _answer(self, request: Request) -> DialogueEffects:
         method = request.method

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
@@ -24,7 +23,7 @@ from nymearemoteproxy.registration import (
     clientConnected,
     clientDisconnected,
 )
-from nymearemoteproxy.session import Send
+from nymearemoteproxy.session import Close, Send
 from nymearemoteproxy.slip import (
     HIGHEST_ADDRESS,
     PROXY,
@@ -41,8 +40,8 @@ SLICE_SIZE = 64 << 10
 is counted, and not in its transport."""
 
 CAUGHT_UP = SLICE_SIZE // 2
-"""Bytes below its limit at which a client has caught up. More would save the server some pauses, but
-demand more of a slow client."""
+"""Bytes below its limit at which a client has caught up. More would save the server some pauses,
+but demand more of a slow client."""
 
 SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
@@ -98,7 +97,7 @@ class _End:
     def __init__(self, clock: IReactorTime, origin: Origin) -> None:
         self._clock = clock
         self._origin = origin
-        self._leg: Any = NOBODY  # an ILeg
+        self._leg: ILeg = NOBODY
         self._timer: IDelayedCall | None = None
         self._isOver = False
 
@@ -119,7 +118,7 @@ class _End:
         self.sendBytes(payloads[0] if len(payloads) == 1 else b"".join(payloads))
 
     def partnerLost(self) -> None:
-        """The tunnel is over, as `finish` told."""
+        self._leg = NOBODY
 
     def _stopTimer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -258,12 +257,14 @@ class ServerEnd(_End):
         paused, self._paused = self._paused, set()
         for client in paused:
             client.resume()
-        self.goOn(self)
+        self._answer()
 
     # The server
 
     def holdUp(self, cause: _End) -> None:
         """Read nothing more from the server for now."""
+        if self._isOver:
+            return
         if not self._holding:
             self._leg.pauseReading()
         self._holding.add(cause)
@@ -290,7 +291,8 @@ class ServerEnd(_End):
             if client is not None:
                 client.deliver(payload)
             elif address == PROXY:
-                self._call(payload)
+                self._dialogue.feed(payload)
+                self._answer()
             else:
                 self._unknown += 1  # it may have left just now
 
@@ -305,20 +307,28 @@ class ServerEnd(_End):
                 return data.removeprefix(lineEnd)
         return data
 
-    def _call(self, data: bytes) -> None:
-        for effect in self._dialogue.receive(data):
-            match effect:
-                case Send(message):
-                    self.tell(message)
-                case Disconnect(address, done, unknown):
-                    client = self._clients.get(address)
-                    self.tell(unknown if client is None else done)
-                    if client is not None:
-                        client.leave(Outcome.DISCONNECTED_BY_SERVER)
-                case _:
-                    self._end(effect.outcome)
-        if self._blocked and not self._isOver:
-            self.holdUp(self)  # who does not read the answers need not ask
+    def _answer(self) -> None:
+        """Answer calls, as long as the answers are taken; meanwhile nothing more is read."""
+        while not self._blocked:
+            effects = self._dialogue.take()
+            if not effects:
+                self.goOn(self)
+                return
+            for effect in effects:
+                self._perform(effect)
+        self.holdUp(self)
+
+    def _perform(self, effect: Send | Disconnect | Close) -> None:
+        match effect:
+            case Send(message):
+                self.tell(message)
+            case Disconnect(address, done, unknown):
+                client = self._clients.get(address)
+                self.tell(unknown if client is None else done)
+                if client is not None:
+                    client.leave(Outcome.DISCONNECTED_BY_SERVER)
+            case _:
+                self._end(effect.outcome)
 
     # The end
 
@@ -360,6 +370,7 @@ class ClientEnd(_End):
         "_backlog",
         "_blocked",
         "_isAnnounced",
+        "_outcome",
         "_progress",
         "_queue",
         "_queued",
@@ -382,8 +393,9 @@ class ClientEnd(_End):
         self._isAnnounced = False
         self._blocked = False
         self._progress = 0.0  # when it took something for the last time, or had nothing to take
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytearray] = deque()
         self._queued = 0
+        self._outcome = Outcome.PARTNER_LEFT
         self.address = server.admit(self)
 
     def open(self, partner: ILeg) -> None:
@@ -394,7 +406,7 @@ class ClientEnd(_End):
     # To the server
 
     def sendBytes(self, data: bytes) -> None:
-        if data:
+        if data and not self._isOver:
             self._server.relay(self, data)
 
     def pause(self) -> None:
@@ -419,7 +431,11 @@ class ClientEnd(_End):
             self._fallBehind()
 
     def _keep(self, data: bytes) -> None:
-        self._queue.append(data)
+        # Small ones together: each object costs as much memory as some dozens of bytes.
+        if self._queue and len(self._queue[-1]) + len(data) <= SLICE_SIZE:
+            self._queue[-1] += data
+        else:
+            self._queue.append(bytearray(data))
         self._queued += len(data)
         self._backlog.total += len(data)
 
@@ -428,7 +444,7 @@ class ClientEnd(_End):
             data = self._queue.popleft()
             self._queued -= len(data)
             self._backlog.total -= len(data)
-            self._leg.sendBytes(data)
+            self._leg.sendBytes(bytes(data))
 
     def pauseReading(self) -> None:
         if not self._blocked:
@@ -438,7 +454,9 @@ class ClientEnd(_End):
     def resumeReading(self) -> None:
         self._blocked = False
         self._catchUp()
-        if self._timer is not None and self._backlog.isEnoughLess(self._queued):
+        if self._isOver:
+            self._takeLeave()
+        elif self._timer is not None and self._backlog.isEnoughLess(self._queued):
             self._stopTimer()
             self._server.goOn(self)
 
@@ -456,17 +474,36 @@ class ClientEnd(_End):
         self.leave(outcome)
 
     def leave(self, outcome: Outcome) -> None:
-        """End this tunnel; what waits for the client is delivered, unless there is too much."""
+        """End this tunnel, as soon as the client has taken what waits, or takes nothing more."""
         if self._isOver:
             return
         self._isOver = True
-        self._stopTimer()
+        self._outcome = outcome
         self._server.dismiss(self, self._isAnnounced)
+        self._takeLeave()
+
+    def _takeLeave(self) -> None:
+        self._stopTimer()
+        if self._queue and self._outcome is not Outcome.CLIENT_TOO_SLOW:
+            self._timer = self._clock.callLater(self._backlog.patience, self._conclude)
+        else:
+            self._conclude()
+
+    def partnerLost(self) -> None:
+        super().partnerLost()
+        if self._queue:
+            self._dropQueue()
+            if self._isOver:
+                self._conclude()
+
+    def _dropQueue(self) -> None:
         self._backlog.total -= self._queued
-        if outcome is not Outcome.CLIENT_TOO_SLOW:
-            for data in self._queue:
-                self._leg.sendBytes(data)
+        self._queued = 0
         self._queue.clear()
-        if outcome is not Outcome.PARTNER_LEFT:
-            self._leg.finish(outcome)
+
+    def _conclude(self) -> None:
+        self._stopTimer()
+        self._dropQueue()
+        if self._outcome is not Outcome.PARTNER_LEFT:
+            self._leg.finish(self._outcome)
         self._tunnel.lost(self)

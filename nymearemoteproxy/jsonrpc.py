@@ -18,7 +18,7 @@ from nymearemoteproxy.outcomes import Outcome
 UNKNOWN_ID = -1
 """The id of an error response when the request's own id could not be read."""
 
-_WHITE_SPACE = b" \t\r\n"
+_NO_SPACE = re.compile(rb"[^ \t\r\n]")
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b'{}"\\'
 _STRUCTURE = re.compile(rb'[{}"\\]')
 _METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
@@ -99,7 +99,8 @@ class ObjectSplitter:
     def skipWhiteSpace(self) -> None:
         """Drop what may stand between objects."""
         buffer = self._buffer
-        skipped = len(buffer) - len(buffer.lstrip(_WHITE_SPACE))
+        first = _NO_SPACE.search(buffer)
+        skipped = len(buffer) if first is None else first.start()
         if skipped:
             self._lineEndDue = self._lineEndDue and b"\n" not in buffer[:skipped]
             del buffer[:skipped]

@@ -222,8 +222,10 @@ class Leg:
     # The server
 
     def shutDown(self) -> None:
+        partner = self.partner
         self.finish(Outcome.SHUTDOWN)
         self.partnerLost()
+        partner.partnerLost()
 
     def abort(self) -> None:
         self.transport.abortConnection()

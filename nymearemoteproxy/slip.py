@@ -60,21 +60,23 @@ def _unescape(packet: bytes) -> bytes | bytearray | None:
 class PacketReader:
     """Finds the packets in a stream, however it is cut.
 
+    What arrives is unescaped at once, so that the end of a large packet makes no more work than any
+    other part of it.
+
     :param limit: the most bytes a packet may have as it is sent, without its end; 0 = no limit.
     :ivar dropped: packets that were dropped for an invalid escape or for having no address.
     """
 
-    __slots__ = ("dropped", "_held", "_limit")
+    __slots__ = ("dropped", "_held", "_isCut", "_isInvalid", "_limit", "_size")
 
     def __init__(self, limit: int) -> None:
         self.dropped = 0
         self._limit = limit
-        self._held = bytearray()  # of a packet whose end has not arrived
-
-    @property
-    def pending(self) -> int:
-        """How many bytes of an unfinished packet are held."""
-        return len(self._held)
+        # Of a packet whose end has not arrived:
+        self._size = 0  # how many bytes came
+        self._held = bytearray()  # what they are without escapes
+        self._isCut = False  # the last one was ESC
+        self._isInvalid = False
 
     def receive(self, data: bytes) -> list[Packet]:
         """Read what arrived; return the packets that it completes, in order.
@@ -85,28 +87,46 @@ class PacketReader:
             before it are lost.
         """
         packets: list[Packet] = []
+        if self._isCut:
+            self._isCut = False
+            self._size -= 1
+            data = ESC + data
         position = 0
         end = data.find(END)
         while end >= 0:
-            piece = data[position:end]
-            if self._held:
-                self._held += piece
-                piece = bytes(self._held)
-                self._held.clear()
-            if self._limit and len(piece) > self._limit:
-                raise PacketTooLarge
-            if piece:
-                self._take(piece, packets)
+            if self._size:
+                self._hold(data[position:end])
+                self._take(None if self._isInvalid else self._held, packets)
+                self._size = 0
+                self._held = bytearray()
+                self._isInvalid = False
+            elif end > position:
+                self._check(end - position)
+                self._take(_unescape(data[position:end]), packets)
             position = end + 1
             end = data.find(END, position)
         if position < len(data):
-            self._held += data[position:]
-            if self._limit and len(self._held) > self._limit:
-                raise PacketTooLarge
+            self._isCut = data.endswith(ESC)
+            self._hold(data[position:-1] if self._isCut else data[position:])
+            self._size += self._isCut
+            self._check(self._size)
         return packets
 
-    def _take(self, piece: bytes, packets: list[Packet]) -> None:
+    def _check(self, size: int) -> None:
+        if 0 < self._limit < size:
+            raise PacketTooLarge
+
+    def _hold(self, piece: bytes) -> None:
+        self._size += len(piece)
+        self._check(self._size)
         decoded = _unescape(piece)
+        if decoded is None:
+            self._isInvalid = True
+            self._held.clear()
+        elif not self._isInvalid:
+            self._held += decoded
+
+    def _take(self, decoded: bytes | bytearray | None, packets: list[Packet]) -> None:
         if decoded is None or len(decoded) < _ADDRESS_SIZE:
             self.dropped += 1
         else:
