@@ -37,8 +37,8 @@ class Scale:
         kernel hold.
     :ivar crowd: connections that do not authenticate.
     :ivar latencySeconds: how long the latency is watched.
-    :ivar stalledRate: bytes a second that a client is sent which has stopped reading; enough that
-        it is too far behind before the latency is no longer watched.
+    :ivar siblingSeconds: the same while another client of the server is slow; enough that one which
+        has stopped reading is too far behind before it ends.
     :ivar freshProcesses: what depends on a server's age is measured on a new process.
     """
 
@@ -52,7 +52,7 @@ class Scale:
     slowBytes: int = 128 << 20
     crowd: int = 2000
     latencySeconds: float = 4.0
-    stalledRate: float = 16e6
+    siblingSeconds: float = 8.0
     freshProcesses: bool = True
 
 
@@ -68,7 +68,7 @@ QUICK = Scale(
     slowBytes=24 << 20,
     crowd=100,
     latencySeconds=0.5,
-    stalledRate=64e6,
+    siblingSeconds=0.5,
     freshProcesses=False,
 )
 

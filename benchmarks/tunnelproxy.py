@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Competitor
 from benchmarks.lab import now
@@ -29,9 +30,11 @@ TITLES = {
     UP: "tunnel proxy, 64 KiB, client to server",
 }
 
-STALLED_ADDRESS = 2
+SLOW_ADDRESS = 2
 """Of the second client of a registered server."""
-BLAST_MESSAGE = 64 << 10
+SLOW_MESSAGE = 64 << 10
+GLANCE = 0.002
+"""Seconds between two reads of a slow client, at least."""
 
 
 class Relayed:
@@ -76,55 +79,92 @@ class Relayed:
         bench.results.add(Figure(name, title, f"CPU {workload.unit}"), transport, server.name, cost)
 
 
+@dataclass(frozen=True)
+class Slow:
+    """What another client of the same server does.
+
+    :ivar sent: bytes a second that the server sends to it, if it can.
+    :ivar taken: bytes a second that it reads.
+    """
+
+    name: str
+    title: str
+    sent: float
+    taken: float
+
+
+SLOW = (
+    Slow("siblings-stalled", "another reads nothing of 5 MB/s", 5e6, 0),
+    Slow("siblings-blasted", "another reads nothing of all that goes in", 1e9, 0),
+    Slow("siblings-slow", "another reads 4 MB/s of all that goes in", 1e9, 4e6),
+)
+
+
 class Siblings:
-    """The latency of one client while another one of the same server has stopped reading."""
+    """The latency of one client while another one of the same server is slow."""
 
     name = "siblings"
 
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
         for _round in range(bench.scale.longRounds):
-            for peer, server in competitors:
-                if not peer.hasTunnelProxy:
-                    continue
+            for slow in SLOW:
+                for peer, server in competitors:
+                    if not peer.hasTunnelProxy:
+                        continue
 
-                async def once(server: Server = server) -> None:
-                    await self._measure(bench, transport, server)
+                    async def once(slow: Slow = slow, server: Server = server) -> None:
+                        await self._measure(bench, transport, slow, server)
 
-                await bench.attempt(self.name, transport, peer, once)
+                    await bench.attempt(self.name, transport, peer, once)
 
-    async def _measure(self, bench: Bench, transport: str, server: Server) -> None:
-        seconds = bench.scale.latencySeconds
+    async def _measure(self, bench: Bench, transport: str, slow: Slow, server: Server) -> None:
         address = server.addresses[transport]
         registered = await register(transport, address)
         tunnels = [await registered.connect(transport, address) for _ in range(2)]
-        (near, sibling), (_near, stalled) = tunnels
+        (near, sibling), (_near, other) = tunnels
         framed = isWebSocket(transport)
         there = Flow(ring(LATENCY_MESSAGE, 1, framed, True, True), near, sibling, 0)
         back = Flow(ring(LATENCY_MESSAGE, 1, framed, True), sibling, near, 1)
         there.whenArrived = back.send
         async with closing(tunnels):
-            quiet = await takeLatencies(there, back, seconds)
-            stalled.transport.pause_reading()
-            sending = asyncio.create_task(_sendSteadily(near, framed, bench.scale.stalledRate))
+            other.transport.pause_reading()
+            tasks = [asyncio.create_task(_send(near, framed, slow.sent))]
+            if slow.taken:
+                tasks.append(asyncio.create_task(_read(other, slow.taken)))
             try:
-                crowded = await takeLatencies(there, back, seconds)
+                latencies = await takeLatencies(there, back, bench.scale.siblingSeconds)
             finally:
-                sending.cancel()
-                stalled.transport.resume_reading()
-        for name, title, latencies in (
-            ("siblings-quiet", "tunnel proxy, latency, quiet", quiet),
-            ("siblings", "tunnel proxy, latency, another client has stopped reading", crowded),
-        ):
-            addLatencies(bench, transport, server, name, title, latencies)
+                for task in tasks:
+                    task.cancel()
+            other.receive = lambda _data, _last: None
+            if not other.closed.done():
+                other.transport.resume_reading()
+        title = f"tunnel proxy, latency, {slow.title}"
+        addLatencies(bench, transport, server, slow.name, title, latencies)
 
 
-async def _sendSteadily(wire: Wire, framed: bool, rate: float) -> None:
-    """Send to the stalled client so many bytes a second."""
-    packet = slip.encode(STALLED_ADDRESS, bytes(BLAST_MESSAGE))
+async def _send(wire: Wire, framed: bool, rate: float) -> None:
+    """Send to the slow client so many bytes a second, or as many as go in."""
+    packet = slip.encode(SLOW_ADDRESS, bytes(SLOW_MESSAGE))
     write = frame(packet, BINARY) if framed else packet
     begin, sent = now(), 0
     while True:
         await wire.canWrite.wait()
         wire.write(write)
-        sent += BLAST_MESSAGE
+        sent += SLOW_MESSAGE
         await asyncio.sleep(max(0.0, begin + sent / rate - now()))
+
+
+async def _read(wire: Wire, rate: float) -> None:
+    """Read so many bytes a second."""
+    begin, taken = now(), 0
+
+    def take(data: bytes | memoryview, _last: bool | None) -> None:
+        nonlocal taken
+        taken += len(data)
+        wire.transport.pause_reading()
+
+    wire.receive = take
+    while not wire.closed.done():
+        wire.transport.resume_reading()
+        await asyncio.sleep(max(GLANCE, begin + taken / rate - now()))

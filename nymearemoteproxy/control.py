@@ -28,7 +28,7 @@ from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import TCP, UNIX, IClient, Proxy, Record
-from nymearemoteproxy.registration import RegistrationRefused
+from nymearemoteproxy.registration import RegistrationRefused, ServerRegistration
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
     CheckToken,
@@ -40,7 +40,7 @@ from nymearemoteproxy.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.transports import Linger, limitUnsent, tuneTcp
+from nymearemoteproxy.transports import Linger, limitReceived, limitUnsent, tuneTcp
 from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
@@ -344,7 +344,8 @@ class Control(Phase, Protocol):
             if self.session.state is State.REGISTERING:
                 self.proxy.gate.authenticated(self.record.ticket)
                 if self.record.transport != UNIX:
-                    limitUnsent(self.transport)
+                    isServer = isinstance(register.registration, ServerRegistration)
+                    (limitReceived if isServer else limitUnsent)(self.transport)
                 self.perform(self.session.registered())
             else:
                 tunnel.abandon()  # too late: the client has left meanwhile

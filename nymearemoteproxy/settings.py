@@ -381,18 +381,18 @@ SETTINGS: tuple[Setting, ...] = (
         16 << 20,
         "How far a client may be behind its server. Up to here the server and its other clients do "
         "not notice that one is slow; beyond, the server has to wait. The default is what a home "
-        "sends in clientPatience with 45 Mbit/s, so that most never have to.",
+        "sends in clientPatience with 67 Mbit/s, so that most never have to.",
     ),
     Setting(
         "TunnelProxy",
         "clientPatience",
         "milliseconds",
         _milliseconds,
-        3000,
+        2000,
         "How long a client that is behind by more than clientBacklog may keep its server, and with "
         "it the other clients, waiting, before it is disconnected. For one that takes nothing at "
-        "all the time began when it stopped. A connection that stands still for a moment, as a "
-        "phone's does between two cells, has this long even in the middle of a large download.",
+        "all the time began when it stopped. By default it is as long as TCP takes to send a lost "
+        "packet for the third time; a phone that changes from one cell to another is faster.",
     ),
     Setting(
         "TunnelProxy",

@@ -54,7 +54,7 @@ class Terms:
     messageSize: int = 10240
     clientBacklog: int = 16 << 20
     totalBacklog: int = 256 << 20
-    clientPatience: float = 3.0
+    clientPatience: float = 2.0
     serversPerAddress: int = 0
     clientsPerAddress: int = 0
     clientsPerServer: int = 0

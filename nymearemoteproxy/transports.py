@@ -19,6 +19,11 @@ MOST_UNSENT = 256 << 10
 """Bytes that the kernel takes for a slow client beyond what is on its way. More would be of no use,
 and the less it is, the sooner shows whether the client reads."""
 
+MOST_RECEIVED = 512 << 10
+"""Bytes that the kernel takes from a registered server ahead of us. What is for one client waits
+there behind what is for another, slow one. With a round trip of 50 ms it is enough for 80 Mbit/s.
+"""
+
 
 def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
     """Send small messages at once, and let TCP find out when the client is gone.
@@ -41,6 +46,12 @@ def limitUnsent(transport: Any) -> None:
     """Let the kernel hold little that it cannot send yet (Linux: TCP_NOTSENT_LOWAT)."""
     handle = transport.lowest.getHandle()
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
+
+
+def limitReceived(transport: Any) -> None:
+    """Let the kernel hold little that has been received and not read."""
+    handle = transport.lowest.getHandle()
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_RECEIVED)
 
 
 def isGivenUp(transport: Any) -> bool:
