@@ -448,7 +448,8 @@ def tunnelProxy() -> str:
         call = {"id": 1, "method": method.name, "params": params}
         text = json.dumps(call, separators=(",", ":")).encode()
         packet("→", slip.PROXY, text)
-        for effect in registered.receive(text):
+        registered.feed(text)
+        for effect in registered.take():
             answer = effect.data if isinstance(effect, Send) else effect.done
             packet("←", slip.PROXY, answer)
     packet("←", slip.PROXY, clientDisconnected(1))
