@@ -67,16 +67,28 @@ class Origin:
 class Backlog:
     """How far clients may be behind.
 
+    :param each: bytes that one may be behind.
+    :param most: bytes that all together may be behind.
+    :param patience: seconds until one that is behind too far must have caught up.
     :ivar total: bytes that wait for slow clients.
+    :ivar late: the clients that are behind too far.
     """
 
-    __slots__ = ("total", "_each", "_most", "patience")
+    __slots__ = ("late", "patience", "total", "_each", "_most")
 
     def __init__(self, each: int, most: int, patience: float) -> None:
         self.total = 0
+        self.late: set[ClientEnd] = set()
         self.patience = patience
         self._each = each
         self._most = most
+
+    def change(self, size: int) -> None:
+        """Count bytes that wait from now on, or no longer."""
+        self.total += size
+        if size < 0 and self.late and self.total <= self._most:
+            for client in tuple(self.late):
+                client.reconsider()
 
     def isTooMuch(self, waiting: int) -> bool:
         """Tell whether a client with so many bytes is behind too far."""
@@ -84,7 +96,7 @@ class Backlog:
 
     def isEnoughLess(self, waiting: int) -> bool:
         """Tell whether such a client has caught up far enough for its server to go on."""
-        return waiting <= self._each - CAUGHT_UP and self.total <= self._most
+        return not waiting or (waiting <= self._each - CAUGHT_UP and self.total <= self._most)
 
 
 class _End:
@@ -119,6 +131,12 @@ class _End:
 
     def partnerLost(self) -> None:
         self._leg = NOBODY
+
+    def _dropTunnel(self) -> Tunnel:
+        """Return the tunnel, which refers to this end: no cycle is left to the collector."""
+        tunnel = self._tunnel
+        del self._tunnel
+        return tunnel
 
     def _stopTimer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -355,7 +373,7 @@ class ServerEnd(_End):
             )
         if outcome is not Outcome.PARTNER_LEFT:
             self._leg.finish(outcome)
-        self._tunnel.lost(self)
+        self._dropTunnel().lost(self)
 
 
 @implementer(ILeg)
@@ -421,6 +439,8 @@ class ClientEnd(_End):
 
     def deliver(self, data: bytes) -> None:
         """Send what the server sent."""
+        if not data:
+            return
         if len(data) <= SLICE_SIZE and not self._blocked:
             self._leg.sendBytes(data)
             return
@@ -436,14 +456,16 @@ class ClientEnd(_End):
             self._queue[-1] += data
         else:
             self._queue.append(bytearray(data))
-        self._queued += len(data)
-        self._backlog.total += len(data)
+        self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        self._queued += size
+        self._backlog.change(size)
 
     def _catchUp(self) -> None:
         while self._queue and not self._blocked:
             data = self._queue.popleft()
-            self._queued -= len(data)
-            self._backlog.total -= len(data)
+            self._count(-len(data))
             self._leg.sendBytes(bytes(data))
 
     def pauseReading(self) -> None:
@@ -456,7 +478,13 @@ class ClientEnd(_End):
         self._catchUp()
         if self._isOver:
             self._takeLeave()
-        elif self._timer is not None and self._backlog.isEnoughLess(self._queued):
+        elif self in self._backlog.late:
+            self.reconsider()
+
+    def reconsider(self) -> None:
+        """It is behind too far: look whether it still is."""
+        if self._backlog.isEnoughLess(self._queued):
+            self._backlog.late.remove(self)
             self._stopTimer()
             self._server.goOn(self)
 
@@ -464,6 +492,7 @@ class ClientEnd(_End):
         left = self._progress + self._backlog.patience - self._clock.seconds()
         if left > 0:
             self._timer = self._clock.callLater(left, self.leave, Outcome.CLIENT_TOO_SLOW)
+            self._backlog.late.add(self)
             self._server.holdUp(self)
         else:
             self.leave(Outcome.CLIENT_TOO_SLOW)
@@ -479,6 +508,7 @@ class ClientEnd(_End):
             return
         self._isOver = True
         self._outcome = outcome
+        self._backlog.late.discard(self)
         self._server.dismiss(self, self._isAnnounced)
         self._takeLeave()
 
@@ -497,13 +527,12 @@ class ClientEnd(_End):
                 self._conclude()
 
     def _dropQueue(self) -> None:
-        self._backlog.total -= self._queued
-        self._queued = 0
         self._queue.clear()
+        self._count(-self._queued)
 
     def _conclude(self) -> None:
         self._stopTimer()
         self._dropQueue()
         if self._outcome is not Outcome.PARTNER_LEFT:
             self._leg.finish(self._outcome)
-        self._tunnel.lost(self)
+        self._dropTunnel().lost(self)
