@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import error
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import PrivateCertificate
@@ -37,19 +37,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import (
     MAX_HTTP_HEADER_SIZE,
     ProxyUrl,
     TunnelEndpoint,
     TunnelTransport,
 )
-from nymearemoteproxy.client.joining import (
-    MAX_CONTROL_SIZE,
-    Joining,
-    Partner,
-    TunnelError,
-    oneLine,
-)
+from nymearemoteproxy.client.joining import Joining
 from nymearemoteproxy.client.tls import TlsOptions
 
 txaio.use_twisted()
@@ -219,7 +214,13 @@ class WebSocketProxy(WebSocketServerProtocol):  # type: ignore[misc]
 class Fake:
     """One scripted proxy on 127.0.0.1."""
 
-    def __init__(self, test: TestCase, scheme: str, certificate: Certificate | None = None) -> None:
+    def __init__(
+        self,
+        test: TestCase,
+        scheme: str,
+        certificate: Certificate | None = None,
+        port: int = 0,
+    ) -> None:
         self.scheme = scheme
         self.requests: list[dict[str, Any]] = []
         self.connections: list[Any] = []
@@ -238,13 +239,22 @@ class Fake:
         factory.noisy = False
         if certificate is not None:
             options = certificate.private.options()
-            port = reactor.listenSSL(0, factory, options, interface="127.0.0.1")
+            listening = reactor.listenSSL(port, factory, options, interface="127.0.0.1")
         else:
-            port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.port = port.getHost().port
+            listening = reactor.listenTCP(port, factory, interface="127.0.0.1")
+        self._listening = listening
+        self.port = listening.getHost().port
         self.url = f"{scheme}://127.0.0.1:{self.port}"
-        test.addCleanup(self._allGone)
-        test.addCleanup(port.stopListening)
+        test.addCleanup(self.stop)
+
+    async def _stop(self) -> None:
+        # Nothing when it has been stopped already.
+        await maybeDeferred(self._listening.stopListening)
+        await self._allGone()
+
+    def stop(self) -> Deferred[None]:
+        """Stop listening and break off all connections; fires when that is done."""
+        return Deferred.fromCoroutine(self._stop())
 
     def gone(self, peer: Any) -> None:
         if peer in self.connections:
@@ -260,13 +270,12 @@ class Fake:
         self._leaving.append(deferred)
         return deferred
 
-    def _allGone(self) -> Deferred[None] | None:
-        if not self.connections:
-            return None
-        waiting = self.left()
-        for peer in list(self.connections):
-            peer.transport.abortConnection()
-        return waiting
+    async def _allGone(self) -> None:
+        if self.connections:
+            waiting = self.left()
+            for peer in list(self.connections):
+                peer.transport.abortConnection()
+            await waiting
 
     @staticmethod
     def _joinByMessages(peer: Any) -> None:

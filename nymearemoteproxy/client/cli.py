@@ -1,4 +1,4 @@
-"""Owns the command ``nymea-remoteproxy-client``: options, standard input and output, exit status.
+"""Owns the command ``nymea-remoteproxy-client``: options, what they lead to, exit status.
 
 It must not know how a tunnel is made; that is ``endpoint``'s business.
 """
@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import error
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.stdio import StandardIO
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -26,22 +25,37 @@ from twisted.logger import (
 )
 from twisted.python import usage
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client.endpoint import DEFAULT_NAME, TunnelEndpoint
-from nymearemoteproxy.client.joining import TunnelError, oneLine
+from nymearemoteproxy.client.addresses import Address, parseListen, parseService
+from nymearemoteproxy.client.control import TunnelError, oneLine
+from nymearemoteproxy.client.copying import STDIN, STDOUT, Relay
+from nymearemoteproxy.client.endpoint import (
+    DEFAULT_NAME,
+    ClientEndpoint,
+    ProxyEndpoint,
+    ServerEndpoint,
+    TunnelEndpoint,
+)
+from nymearemoteproxy.client.forwarding import Forwarder
+from nymearemoteproxy.client.publishing import Publisher
+from nymearemoteproxy.client.retrying import Reports, RetryingEndpoint
 from nymearemoteproxy.client.tls import TlsOptions
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
 
-# Seconds. What the partner still has on its way after the end of our input has come by then, unless
-# it pauses; and nobody minds waiting that long.
-SILENCE = 1.0
+# An option, and the one it makes no sense without.
+_NEEDED = (("serve", "forward"), ("forward", "serve"), ("listen", "server-uuid"))
 
-_STDIN = 0
-_STDOUT = 1
+# An option, and those that make no sense with it. Every connection to a listening port is a client
+# of its own, so it needs a uuid of its own.
+_EXCLUDED = {
+    "serve": ("server-uuid", "listen", "uuid", "token", "token-file", "nonce"),
+    "server-uuid": ("token", "token-file", "nonce"),
+    "listen": ("uuid",),
+    "token": ("token-file",),
+}
 
 
 class Options(usage.Options):
@@ -49,18 +63,32 @@ class Options(usage.Options):
 
     synopsis = f"Usage: {PROGRAM} --url URL [options]"
     longdesc = (
-        "Joins a tunnel of a nymea-remoteproxy, then copies standard input to the partner and what "
-        "the partner sends to standard output. The token is taken from --token, --token-file or "
-        f"the variable {TOKEN_VARIABLE}; other users can read the command line. At the end of "
-        "standard input it leaves as soon as the partner has been silent for a second; without any "
-        "input it waits until the partner leaves. Exit status 0: there was a tunnel. 1: there was "
-        "none, or it broke."
+        "With a token: joins a tunnel of a nymea-remoteproxy, then copies standard input to the "
+        "partner and what the partner sends to standard output. The token is taken from --token, "
+        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. At "
+        "the end of standard input it leaves as soon as the partner has been silent for a second; "
+        "without any input it waits until the partner leaves. Exit status 0: there was a tunnel. "
+        "1: there was none, or it broke. "
+        "With --serve and --forward: makes a local service reachable through the proxy's tunnel "
+        "proxy under a uuid, for ever; it reconnects whenever the connection is lost. "
+        "With --server-uuid: the other end of such a service is standard input and output, or with "
+        "--listen a local port, each connection to which is one to the service. Whoever wants to "
+        "connect waits up to a minute for a proxy or a server that is away."
     )
     optParameters = [
         ["url", None, None, "ws://HOST:PORT[/path], wss://..., tcp://..., tls://... or unix:PATH"],
         ["token", None, None, "the token that the server accepts and the partner knows too"],
         ["token-file", None, None, "file with the token: its first line that is no # comment"],
         ["nonce", None, None, "keeps several tunnels with the same token apart"],
+        ["serve", None, None, "be the server with this uuid, for clients of the tunnel proxy"],
+        ["forward", None, None, "the service that --serve offers: HOST:PORT or unix:PATH"],
+        ["server-uuid", None, None, "be a client of the server with this uuid"],
+        [
+            "listen",
+            None,
+            None,
+            "a local port whose connections are clients: PORT or ADDRESS:PORT; 0 picks a free one",
+        ],
         ["name", None, DEFAULT_NAME, "what the partner sees as our name"],
         ["uuid", None, None, "what the partner sees as our uuid; default: a new random one"],
         [
@@ -88,16 +116,19 @@ class Options(usage.Options):
         """Complete and check the options together."""
         if not self["url"]:
             raise usage.UsageError("--url is missing")
-        if self["token"] is not None and self["token-file"] is not None:
-            raise usage.UsageError("--token and --token-file exclude each other")
-        if self["token-file"] is not None:
-            self["token"] = self._tokenOfFile()
-        elif self["token"] is None:
-            self["token"] = os.environ.get(TOKEN_VARIABLE)
-        if not self["token"]:
-            raise usage.UsageError(f"no token: give --token-file, {TOKEN_VARIABLE} or --token")
+        for option, needed in _NEEDED:
+            if self[option] is not None and self[needed] is None:
+                raise usage.UsageError(f"--{option} needs --{needed}")
+        for option, excluded in _EXCLUDED.items():
+            for other in excluded:
+                if self[option] is not None and self[other] is not None:
+                    raise usage.UsageError(f"--{option} and --{other} exclude each other")
+        self._parse("forward", parseService)
+        self._parse("listen", parseListen)
+        if self["serve"] is None and self["server-uuid"] is None:
+            self._completeToken()
 
-    def endpoint(self, reactor: Any, say: Any) -> TunnelEndpoint:
+    def endpoint(self, reactor: Any, say: Callable[[str], None]) -> ProxyEndpoint:
         """Return the endpoint that the options describe.
 
         Raises:
@@ -107,16 +138,36 @@ class Options(usage.Options):
         if self["ca"] is not None or self["fingerprint"] is not None or self["insecure"]:
             ca = None if self["ca"] is None else _read("ca", self["ca"])
             tls = TlsOptions(ca, self["fingerprint"], bool(self["insecure"]))
+        url, name, uuid = self["url"], self["name"], self["uuid"]
+        if self["serve"] is not None:
+            return ServerEndpoint(reactor, url, self["serve"], name=name, tls=tls)
+        if self["server-uuid"] is not None:
+            return ClientEndpoint(reactor, url, self["server-uuid"], name=name, uuid=uuid, tls=tls)
         return TunnelEndpoint(
             reactor,
-            self["url"],
+            url,
             self["token"],
             nonce=self["nonce"],
-            name=self["name"],
-            uuid=self["uuid"],
+            name=name,
+            uuid=uuid,
             tls=tls,
             onWaiting=lambda: say("waiting for the partner"),
         )
+
+    def _parse(self, option: str, parse: Callable[[str], Address]) -> None:
+        if self[option] is not None:
+            try:
+                self[option] = parse(self[option])
+            except ValueError as problem:
+                raise usage.UsageError(f"--{option}: {problem}") from None
+
+    def _completeToken(self) -> None:
+        if self["token-file"] is not None:
+            self["token"] = self._tokenOfFile()
+        elif self["token"] is None:
+            self["token"] = os.environ.get(TOKEN_VARIABLE)
+        if not self["token"]:
+            raise usage.UsageError(f"no token: give --token-file, {TOKEN_VARIABLE} or --token")
 
     def _tokenOfFile(self) -> str:
         try:
@@ -125,141 +176,6 @@ class Options(usage.Options):
             raise usage.UsageError("--token-file: not UTF-8") from None
         lines = (line.strip() for line in text.splitlines())
         return next((line for line in lines if line and not line.startswith("#")), "")
-
-
-@implementer(IPushProducer)
-class Relay(Protocol):
-    """The tunnel's end: starts the copying and brings it to an end, once.
-
-    The end of the input does not end the tunnel at once, since most transports can only close both
-    ways: whoever has sent something leaves when the partner has been silent for `SILENCE`, and
-    whoever has nothing to send waits until the partner leaves.
-    """
-
-    transport: Any
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.stdio: _Stdio | None = None
-        self._hasSent = False
-        self._hasHeard = False
-        self._inputEnded = False
-        self._isPaused = False
-        self._timer: IDelayedCall | None = None
-
-    def connectionMade(self) -> None:
-        partner = self.transport.partner
-        self.session.say(
-            f"tunnel established with {oneLine(ascii(partner.name))} {oneLine(partner.uuid)}"
-        )
-        self.stdio = _Stdio(self)
-        # mypy takes the signature of Windows.
-        standardIO: Any = StandardIO
-        standardIO(self.stdio, stdin=_STDIN, stdout=_STDOUT, reactor=self.session.reactor)
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.stdio is not None
-        self._hasHeard = True
-        self.stdio.write(data)
-
-    def send(self, data: bytes) -> None:
-        """Standard input brought this."""
-        self._hasSent = True
-        self.transport.write(data)
-
-    def inputEnded(self) -> None:
-        """Standard input is at its end."""
-        self._inputEnded = True
-        self.transport.unregisterProducer()
-        if self._hasSent:
-            self._awaitSilence()
-
-    def _awaitSilence(self) -> None:
-        self._hasHeard = False
-        self._timer = self.session.reactor.callLater(SILENCE, self._silenceOver)
-
-    def _silenceOver(self) -> None:
-        self._timer = None
-        if self._hasHeard or self._isPaused:
-            self._awaitSilence()
-        else:
-            self.transport.loseWriteConnection()
-
-    def pauseProducing(self) -> None:
-        self._isPaused = True
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._isPaused = False
-        self._hasHeard = True
-        self.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self.transport.stopProducing()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        assert self.stdio is not None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self.session.isOver:
-            return
-        if not reason.check(error.ConnectionDone):
-            lost: Any = reason.value
-            words = oneLine(lost.args[0] if lost.args else "the connection broke off")
-            self.session.status, self.session.reason = 1, f"the tunnel was lost: {words}"
-        elif not self.transport.disconnecting:
-            unsent = self._hasSent and not self._inputEnded
-            self.session.say(
-                "partner left before the end of standard input" if unsent else "partner left"
-            )
-        self.stdio.finish()
-
-
-@implementer(IHalfCloseableProtocol)
-class _Stdio(Protocol):
-    """Standard input and output's end."""
-
-    transport: Any
-
-    def __init__(self, relay: Relay) -> None:
-        self._relay = relay
-        self._isFinishing = False
-
-    def connectionMade(self) -> None:
-        self._relay.transport.registerProducer(self.transport, True)
-        self.transport.registerProducer(self._relay, True)
-
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
-
-    def finish(self) -> None:
-        """The tunnel is gone: end when everything it brought has been written."""
-        self._isFinishing = True
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._relay.send(data)
-
-    def readConnectionLost(self) -> None:
-        if not self._isFinishing:
-            self._relay.inputEnded()
-
-    def writeConnectionLost(self) -> None:
-        self._outputLost()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Twisted 22.4 reports a lost output here, later ones do so only after loseConnection.
-        if reason.check(error.ConnectionDone):
-            self._relay.session.stop()
-        else:
-            self._outputLost()
-
-    def _outputLost(self) -> None:
-        # Who closed a pipe knows about it; a full disk is news.
-        reason = None if _isPipe(_STDOUT) else "cannot write to standard output"
-        self._relay.session.stop(1, reason)
 
 
 class Session:
@@ -281,16 +197,23 @@ class Session:
 
     def say(self, text: str) -> None:
         """Write one line to standard error."""
-        _say(text)
+        if not self.isOver:
+            _say(text)
 
     def start(self) -> None:
-        """Join; to be called once the reactor runs."""
+        """Begin what the options ask for; to be called once the reactor runs."""
         if self._options["insecure"]:
             self.say("warning: the server's certificate is not verified")
         if self._options["verbose"]:
             self.say(f"connecting to {self._endpoint.url.where}")
-        joined = self._endpoint.connect(Factory.forProtocol(lambda: Relay(self)))
-        joined.addErrback(self._notJoined)
+        if self._options["forward"] is not None:
+            self._publish(self._options["forward"])
+        elif self._options["listen"] is not None:
+            self._listen(self._options["listen"])
+        elif self._options["server-uuid"] is not None:
+            self._join(self._retrying(Reports(self.say)))
+        else:
+            self._join(self._endpoint)
 
     def stop(self, status: int | None = None, reason: str | None = None) -> None:
         """End the run, with another ``status`` and ``reason`` than so far if ``status`` is given.
@@ -308,7 +231,31 @@ class Session:
         """End the run as the shell expects of a program that was ended by a signal."""
         self.reactor.callFromThread(self.stop, 128 + number)
 
-    def _notJoined(self, failure: Failure) -> None:
+    def _join(self, endpoint: IStreamClientEndpoint) -> None:
+        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self)))
+        joined.addErrback(self._failed)
+
+    def _publish(self, address: Address) -> None:
+        uuid = self._options["serve"]
+        service = _service(self.reactor, address)
+        publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
+        publisher.start().addErrback(self._failed)
+
+    def _listen(self, address: Address) -> None:
+        reports = Reports(self.say)
+        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed)
+        try:
+            port = self.reactor.listenTCP(address.port, forwarder, interface=address.host)
+        except CannotListenError as problem:
+            words = getattr(problem.socketError, "strerror", None) or problem.socketError
+            self.stop(1, f"cannot listen on {address.where}: {oneLine(words)}")
+        else:
+            self.say(f"listening on {Address(address.host, port.getHost().port).where}")
+
+    def _retrying(self, reports: Reports) -> RetryingEndpoint:
+        return RetryingEndpoint(self._endpoint, self.reactor, reports)
+
+    def _failed(self, failure: Failure) -> None:
         problem = failure.value
         self.stop(1, str(problem) if isinstance(problem, TunnelError) else oneLine(repr(problem)))
 
@@ -334,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, session.signalled)
     # They may be a terminal that others use after us.
-    blocking = {fd: os.get_blocking(fd) for fd in (_STDIN, _STDOUT)}
+    blocking = {fd: os.get_blocking(fd) for fd in (STDIN, STDOUT)}
     reactor.callWhenRunning(session.start)
     try:
         # Twisted's own handlers would replace ours.
@@ -362,17 +309,18 @@ def _say(text: str) -> None:
             pass
 
 
+def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
+    if address.path:
+        return UNIXClientEndpoint(reactor, address.path)
+    return HostnameEndpoint(reactor, address.host, address.port)
+
+
 def _read(option: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as problem:
         words = getattr(problem, "strerror", None) or problem
         raise usage.UsageError(f"--{option}: {oneLine(path)}: {words}") from None
-
-
-def _isPipe(fd: int) -> bool:
-    mode = os.fstat(fd).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _beginLogging(isVerbose: bool) -> None:

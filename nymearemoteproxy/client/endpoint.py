@@ -1,12 +1,13 @@
-"""Owns the way to a tunnel: a Twisted client endpoint whose connections are tunnels.
+"""Owns the way through a proxy: Twisted client endpoints whose connections are tunnels.
 
-What the server's control messages mean is ``joining``'s business, whom to trust is ``tls``'s.
-Nothing here may know standard input and output, or the global reactor.
+What the server's control messages mean is ``joining``'s and ``registering``'s business, whom to
+trust is ``tls``'s. Nothing here may know standard input and output, or the global reactor.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import uuid as uuids
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IPushProducer,
+    ISSLTransport,
     IStreamClientEndpoint,
     ITransport,
 )
@@ -36,7 +38,10 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client.joining import Joining, Partner, TunnelError, oneLine
+from nymearemoteproxy.client.control import ControlPhase, Partner, TunnelError, oneLine
+from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
+from nymearemoteproxy.client.joining import Joining
+from nymearemoteproxy.client.registering import ClientRegistration, ServerRegistration
 from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
 
 txaio.use_twisted()
@@ -52,6 +57,20 @@ DROP_TIMEOUT = 5.0
 
 # Autobahn itself reads an HTTP answer's header without any limit.
 MAX_HTTP_HEADER_SIZE = 16 * 1024
+
+# TCP asks a proxy that has been silent for `INTERVAL` this often, with so many seconds between,
+# before it gives the connection up: within the minute after which the proxy gives up a server.
+KEEPALIVE_PROBES = 3
+KEEPALIVE_PROBE_INTERVAL = 10
+
+# Why a WebSocket server closed: the request was wrong or is refused, and would be again.
+_PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
+
+# What a reverse proxy answers while the proxy behind it is away or busy.
+_TRANSIENT_HTTP_STATUS = {str(status) for status in (408, 425, 429, *range(500, 600))}
+
+# The end of a proxy that its heartbeat found dead.
+SILENT = f"the proxy has been silent for {INTERVAL:g} s"
 
 
 @dataclass(frozen=True)
@@ -159,6 +178,8 @@ class TunnelTransport:
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let ``producer`` be paused and resumed as our send buffer fills and drains."""
+        if ISSLTransport.providedBy(self._wire):
+            producer = _TlsProducer(producer, self._wire)
         self._wire.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
@@ -195,6 +216,8 @@ class TunnelTransport:
         """Nothing more will come; a protocol that knows no halves is at its end then."""
         halves = IHalfCloseableProtocol(self._protocol, None)
         if halves is None:
+            # While there is a producer, the wire would wait for what it still has to say.
+            self._wire.unregisterProducer()
             self._wire.loseConnection()
         else:
             halves.readConnectionLost()
@@ -217,6 +240,32 @@ class TunnelTransport:
             self._protocol.dataReceived(self._held.popleft())
         if not self._paused:
             self._wire.resumeProducing()
+
+
+@implementer(IPushProducer)
+class _TlsProducer:
+    """Passes on what a producer is asked, up to the end of TLS.
+
+    When the proxy ends TLS while the producer is paused, Twisted waits for what the producer still
+    has to say, throws that away, and the protocol never hears of the end.
+    """
+
+    def __init__(self, producer: Any, wire: Any) -> None:
+        self._producer = producer
+        self._wire = wire
+
+    def pauseProducing(self) -> None:
+        self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        # The transport under TLS is closed by the end of TLS only.
+        if self._wire.transport.disconnecting:
+            self._wire.unregisterProducer()
+        else:
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._producer.stopProducing()
 
 
 class _StreamTransport(TunnelTransport):
@@ -252,19 +301,52 @@ class _WebSocketTransport(TunnelTransport):
         self.disconnecting = True
         # As Twisted's TLS does: a producer that has not finished may still write.
         if not self._hasProducer:
+            # Nothing is sent behind a close frame, so TCP is left to find out.
+            self._leg.heartbeat.stop()
             self._leg.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See ``TunnelTransport``."""
         self._hasProducer = True
-        super().registerProducer(producer, streaming)
+        super().registerProducer(_SendingProducer(producer, self._leg.heartbeat), streaming)
 
     def unregisterProducer(self) -> None:
         """See ``TunnelTransport``."""
         self._hasProducer = False
+        self._leg.heartbeat.release("sending")
         super().unregisterProducer()
         if self.disconnecting:
             self.loseConnection()
+
+    def pauseProducing(self) -> None:
+        """See ``TunnelTransport``."""
+        self._leg.heartbeat.hold("receiving")
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See ``TunnelTransport``."""
+        self._leg.heartbeat.release("receiving")
+        super().resumeProducing()
+
+
+@implementer(IPushProducer)
+class _SendingProducer:
+    """Passes on what a producer is asked; while it is paused, our pings do not get through."""
+
+    def __init__(self, producer: Any, heartbeat: Heartbeat) -> None:
+        self._producer = producer
+        self._heartbeat = heartbeat
+
+    def pauseProducing(self) -> None:
+        self._heartbeat.hold("sending")
+        self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._heartbeat.release("sending")
+        self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        self._producer.stopProducing()
 
 
 class _Leg:
@@ -301,6 +383,8 @@ class _Leg:
         if self.attempt.url.scheme != "unix":
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+            isPlain = self.attempt.check is None
+            _tuneKeepalive((self.transport if isPlain else self.transport.transport).getHandle())
         if self.attempt.check is None:
             self.begin()
 
@@ -315,23 +399,30 @@ class _Leg:
             self.begin()
 
     def controlReceived(self, data: bytes) -> bytes:
-        """Pass ``data`` on to the control phase and return what follows the notification."""
+        """Pass ``data`` on to the control phase and return what follows it."""
         try:
-            rest = self.attempt.joining.receive(data)
+            rest = self.attempt.control.receive(data)
         except TunnelError as problem:
             self.attempt.fail(problem)
             return b""
-        if self.attempt.joining.waiting:
+        if self.attempt.control.waiting:
             self.attempt.accepted()
         return rest
+
+    def refusal(self, words: str | None) -> TunnelError:
+        """Return what it means that the server closed the connection, and said ``words``, instead
+        of an answer.
+        """
+        how = f": {words}" if words else " without an answer"
+        return TunnelError(f"the server closed the connection{how}", isTransient=True)
 
     def ended(self, reason: Failure, words: str | None) -> None:
         """The connection is gone: with ``words`` not in the way it should."""
         if self.tunnel is None:
-            self.attempt.lost(reason, words)
+            self.attempt.lost(self, reason, words)
         else:
             if isinstance(reason.value, SSL.Error) and self.attempt.check is not None:
-                words = self.attempt.check.explain(reason.value)
+                words = str(self.attempt.check.explain(reason.value))
             if words is not None:
                 reason = Failure(error.ConnectionLost(words))
             self.tunnel.lost(reason)
@@ -345,12 +436,12 @@ class _StreamLeg(_Leg, Protocol):
     _seenPayload = False
 
     def begin(self) -> None:
-        self.transport.write(self.attempt.joining.request)
+        self.transport.write(self.attempt.control.request)
 
     def dataReceived(self, data: bytes) -> None:
         if self.tunnel is None:
             data = self.controlReceived(data)
-            partner = self.attempt.joining.partner
+            partner = self.attempt.control.partner
             if partner is not None:
                 self.attempt.establish(
                     lambda protocol: _StreamTransport(
@@ -363,7 +454,7 @@ class _StreamLeg(_Leg, Protocol):
                 )
         if self.tunnel is not None and data:
             if not self._seenPayload:
-                # The notification's end, which may come in a read of its own.
+                # The last message's end, which may come in a read of its own.
                 self._seenPayload = True
                 data = data.removeprefix(b"\n")
             if data:
@@ -376,10 +467,16 @@ class _StreamLeg(_Leg, Protocol):
 class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
     """A connection to a proxy over WebSocket."""
 
+    # Autobahn sets it when the answer's header is there.
+    http_status_line = ""
+
     def __init__(self, attempt: _Attempt) -> None:
         _Leg.__init__(self, attempt)
         WebSocketClientProtocol.__init__(self)
+        self.heartbeat = Heartbeat(attempt.reactor, self.sendPing, self._silent)
         self._begun = False
+        self._isOpen = False
+        self._isSilent = False
         self._dropping: Any = None
 
     def begin(self) -> None:
@@ -387,20 +484,23 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
         WebSocketClientProtocol.connectionMade(self)
 
     def dataReceived(self, data: bytes) -> None:
+        self.heartbeat.heard()
         if self.state != self.STATE_CONNECTING:
             super().dataReceived(data)
             return
         try:
             super().dataReceived(data)
         except Exception as problem:  # bad HTTP makes Autobahn's parser stumble in many ways
-            self.attempt.fail(self.attempt.joining.stranger(f"HTTP answer: {problem}"))
+            self.attempt.fail(self.attempt.control.stranger(f"HTTP answer: {problem}"))
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_HTTP_HEADER_SIZE:
-            self.attempt.fail(self.attempt.joining.stranger("its HTTP answer has no end"))
+            self.attempt.fail(self.attempt.control.stranger("its HTTP answer has no end"))
 
     def onOpen(self) -> None:
+        self._isOpen = True
         # The server sends a stream's bytes in messages of the type that this one has, and bytes are
         # no text.
-        self.sendMessage(self.attempt.joining.request, isBinary=True)
+        self.sendMessage(self.attempt.control.request, isBinary=True)
+        self.heartbeat.start()
 
     # The frame callbacks replace Autobahn's, which collect whole messages.
 
@@ -414,17 +514,17 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
         if self.tunnel is not None:
             if payload:
                 self.tunnel.deliver(payload)
-        elif self.attempt.joining.partner is None:
+        elif self.attempt.control.partner is None:
             self.controlReceived(payload)
 
     def onMessageFrameEnd(self) -> None:
         pass
 
     def onMessageEnd(self) -> None:
-        partner = self.attempt.joining.partner
+        partner = self.attempt.control.partner
         if self.tunnel is None and partner is not None:
-            # The tunnel begins with the message after the notification's, however much that one
-            # holds.
+            # The tunnel begins with the message after the control phase's last, however much that
+            # one holds.
             self.attempt.establish(
                 lambda protocol: _WebSocketTransport(
                     self, self.attempt.reactor, self.transport, partner, protocol
@@ -438,6 +538,7 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
         return handled
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.heartbeat.stop()
         if self._dropping is not None and self._dropping.active():
             self._dropping.cancel()
         if not self._begun:
@@ -445,14 +546,33 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
             return
         super().connectionLost(reason)
         words = None
-        if not self.wasClean:
-            words = self.attempt.joining.redacted(self.wasNotCleanReason or "connection lost")
+        if self._isSilent:
+            words = SILENT
+        elif not self.wasClean:
+            words = self.attempt.control.redacted(self.wasNotCleanReason or "connection lost")
         elif self.remoteCloseCode not in (None, self.CLOSE_STATUS_CODE_NORMAL):
             text = self.remoteCloseReason or "no reason given"
-            words = f"{self.attempt.joining.redacted(text)} ({self.remoteCloseCode})"
+            words = f"{self.attempt.control.redacted(text)} ({self.remoteCloseCode})"
         elif self.tunnel is None:
-            words = self.attempt.joining.redacted(self.remoteCloseReason or "no reason given")
+            words = self.attempt.control.redacted(self.remoteCloseReason or "no reason given")
         self.ended(connectionDone if self.wasClean else reason, words)
+
+    def refusal(self, words: str | None) -> TunnelError:
+        """See ``_Leg``; a WebSocket server says more."""
+        if self._isSilent:
+            return TunnelError(SILENT, isTransient=True)
+        problem = super().refusal(words)
+        if self._isOpen:
+            problem.isTransient = self.remoteCloseCode not in _PERMANENT_CLOSE_CODES
+        elif self.http_status_line:
+            status = self.http_status_line.split()[1:2]
+            isTransient = bool(status) and status[0] in _TRANSIENT_HTTP_STATUS
+            problem = self.attempt.control.stranger(words, isTransient)
+        return problem
+
+    def _silent(self) -> None:
+        self._isSilent = True
+        self.transport.abortConnection()
 
     def _drop(self) -> None:
         self.transport.abortConnection()
@@ -461,10 +581,10 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
 class _Attempt:
     """One ``connect``: from the first packet to the tunnel, or to the reason why there is none."""
 
-    def __init__(self, endpoint: TunnelEndpoint, factory: Any) -> None:
+    def __init__(self, endpoint: ProxyEndpoint, factory: Any) -> None:
         self.reactor = endpoint.reactor
         self.factory = factory
-        self.joining = endpoint.joining()
+        self.control = endpoint.control()
         self.check = ServerCheck(endpoint.tls, endpoint.url.host) if endpoint.url.isSecure else None
         self.url = endpoint.url
         self._timeout = endpoint.timeout
@@ -502,6 +622,8 @@ class _Attempt:
         leg = self._leg
         if self._isOver or leg is None:
             return
+        if self._deadline.active():
+            self._deadline.cancel()
         try:
             protocol = self.factory.buildProtocol(leg.transport.getPeer())
             if protocol is None:
@@ -517,16 +639,15 @@ class _Attempt:
     def fail(self, problem: TunnelError) -> None:
         self._give(Failure(problem))
 
-    def lost(self, reason: Failure, words: str | None) -> None:
+    def lost(self, leg: _Leg, reason: Failure, words: str | None) -> None:
         """The connection ended before there was a tunnel."""
         if isinstance(reason.value, SSL.Error) and self.check is not None:
-            self.fail(TunnelError(self.check.explain(reason.value)))
-        elif self.joining.waiting:
+            self.fail(self.check.explain(reason.value))
+        elif self.control.waiting:
             because = f": {words}" if words else ""
             self.fail(TunnelError(f"the server closed the connection while waiting{because}"))
         else:
-            detail = words or "it closed the connection without an answer"
-            self.fail(self.joining.stranger(detail))
+            self.fail(leg.refusal(words))
 
     def _wire(self) -> IStreamClientEndpoint:
         if self.url.scheme == "unix":
@@ -562,21 +683,12 @@ class _Attempt:
         return factory
 
     def _timedOut(self) -> None:
-        self.fail(TunnelError(f"no answer from {self.url.where} within {self._timeout:g} s"))
+        words = f"no answer from {self.url.where} within {self._timeout:g} s"
+        self.fail(TunnelError(words, isTransient=True))
 
     def _notConnected(self, failure: Failure) -> None:
-        cause = failure.value
-        if isinstance(cause, error.ConnectionRefusedError):
-            words = "connection refused"
-        elif isinstance(cause, error.DNSLookupError):
-            words = "the host name is not known"
-        elif isinstance(cause, error.TimeoutError):
-            words = "timed out"
-        elif isinstance(cause, error.ConnectError) and isinstance(cause.osError, int):
-            words = os.strerror(cause.osError)
-        else:
-            words = oneLine(cause)
-        self.fail(TunnelError(f"cannot connect to {self.url.where}: {words}"))
+        words = f"cannot connect to {self.url.where}: {whyNotConnected(failure)}"
+        self.fail(TunnelError(words, isTransient=True))
 
     def _give(self, failure: Failure) -> None:
         """End the attempt without a tunnel; the first reason counts."""
@@ -594,22 +706,63 @@ class _Attempt:
 
 
 @implementer(IStreamClientEndpoint)
-class TunnelEndpoint:
-    """A client endpoint whose connections are tunnels to whoever joins with the same token and
-    nonce.
+class ProxyEndpoint:
+    """A client endpoint whose connections go through a proxy; subclasses say to whom.
 
     Args:
         reactor: the reactor to connect and wait with.
         url: ``ws://HOST:PORT[/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
         ``unix:PATH``.
+        tls: whom to trust; only for wss and tls.
+        timeout: seconds for connecting, and for everything up to the server's answer.
+        onWaiting: called when the server has let us in and the partner is waited for.
+
+    Raises:
+        ValueError: an argument is wrong; the text is one line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        tls: TlsOptions | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        onWaiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reactor = reactor
+        self.url = ProxyUrl.parse(url)
+        self.timeout = timeout
+        self.onWaiting = onWaiting
+        if tls is not None and not self.url.isSecure:
+            raise ValueError(f"there is no TLS to check in a {self.url.scheme} URL")
+        self.tls = tls or TlsOptions()
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Build a protocol once the tunnel is up.
+
+        Returns:
+            A Deferred of the protocol, whose transport is a ``TunnelTransport``. It fails with
+            ``TunnelError`` when there is no tunnel to be had; cancelling it closes the connection.
+        """
+        return _Attempt(self, protocolFactory).start()
+
+    def control(self) -> ControlPhase:
+        """Return the control phase of a new connection."""
+        raise NotImplementedError
+
+
+class TunnelEndpoint(ProxyEndpoint):
+    """A client endpoint whose connections are tunnels to whoever joins with the same token and
+    nonce.
+
+    How long to wait for the partner is the server's decision.
+
+    Args:
         token: what the server lets us in for.
         nonce: keeps several tunnels with the same token apart.
         name: what the partner sees as our name.
         uuid: what the partner sees as our uuid; without it every connection gets a new random one.
-        tls: whom to trust; only for wss and tls.
-        timeout: seconds for connecting, and for everything up to the server's answer to the token.
-            How long to wait for the partner is the server's decision.
-        onWaiting: called when the server has accepted the token and the partner is waited for.
+        The others: see ``ProxyEndpoint``.
 
     Raises:
         ValueError: an argument is wrong; the text is one line.
@@ -627,31 +780,115 @@ class TunnelEndpoint:
         timeout: float = DEFAULT_TIMEOUT,
         onWaiting: Callable[[], None] = lambda: None,
     ) -> None:
-        self.reactor = reactor
-        self.url = ProxyUrl.parse(url)
-        self.timeout = timeout
-        self.onWaiting = onWaiting
-        if tls is not None and not self.url.isSecure:
-            raise ValueError(f"there is no TLS to check in a {self.url.scheme} URL")
-        self.tls = tls or TlsOptions()
+        super().__init__(reactor, url, tls, timeout, onWaiting)
         self._token = token
         self._nonce = nonce
         self._name = name
-        try:
-            self._uuid = None if uuid is None else uuids.UUID(uuid)
-        except ValueError:
-            raise ValueError("the uuid is none") from None
+        self._uuid = None if uuid is None else _parseUuid("the uuid", uuid)
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Join, and build a protocol once the tunnel is up.
-
-        Returns:
-            A Deferred of the protocol, whose transport is a ``TunnelTransport``. It fails with
-            ``TunnelError`` when there is no tunnel to be had; cancelling it closes the connection.
-        """
-        return _Attempt(self, protocolFactory).start()
-
-    def joining(self) -> Joining:
+    def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
-        uuid = self._uuid or uuids.uuid4()
-        return Joining(self._token, self._nonce, self._name, f"{{{uuid}}}")
+        return Joining(self._token, self._nonce, self._name, self._uuid or _randomUuid())
+
+
+class ClientEndpoint(ProxyEndpoint):
+    """A client endpoint whose connections lead to a server that is registered with a tunnel proxy.
+
+    Args:
+        serverUuid: the server's uuid.
+        name: what the server sees as our name.
+        uuid: what the server sees as our uuid; without it every connection gets a new random one.
+        The others: see ``ProxyEndpoint``.
+
+    Raises:
+        ValueError: an argument is wrong; the text is one line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        serverUuid: str,
+        name: str = DEFAULT_NAME,
+        uuid: str | None = None,
+        tls: TlsOptions | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(reactor, url, tls, timeout)
+        self.serverUuid = _parseUuid("the server's uuid", serverUuid)
+        self._name = name
+        self._uuid = None if uuid is None else _parseUuid("the uuid", uuid)
+
+    def control(self) -> ControlPhase:
+        """Return the control phase of a new connection."""
+        return ClientRegistration(self._name, self._uuid or _randomUuid(), self.serverUuid)
+
+
+class ServerEndpoint(ProxyEndpoint):
+    """A client endpoint whose connections register a server with a tunnel proxy, and carry SLIP.
+
+    Args:
+        uuid: what clients find the server by.
+        name: the server's name, for the proxy's statistics.
+        The others: see ``ProxyEndpoint``.
+
+    Raises:
+        ValueError: an argument is wrong; the text is one line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        uuid: str,
+        name: str = DEFAULT_NAME,
+        tls: TlsOptions | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(reactor, url, tls, timeout)
+        self.uuid = _parseUuid("the server's uuid", uuid)
+        self._name = name
+
+    def control(self) -> ControlPhase:
+        """Return the control phase of a new connection."""
+        return ServerRegistration(self._name, self.uuid)
+
+
+def whyNotConnected(failure: Failure) -> str:
+    """Return in a few words why an endpoint could not connect."""
+    cause = failure.value
+    if isinstance(cause, error.ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(cause, error.DNSLookupError):
+        return "the host name is not known"
+    if isinstance(cause, error.TimeoutError):
+        return "timed out"
+    if isinstance(cause, error.ConnectError) and isinstance(cause.osError, int):
+        return os.strerror(cause.osError)
+    return oneLine(cause)
+
+
+def whyLost(reason: Failure) -> str:
+    """Return in a few words why a tunnel's connection ended."""
+    if reason.check(error.ConnectionDone):
+        return "the proxy closed it"
+    words = next(iter(getattr(reason.value, "args", ())), "")
+    # Twisted's own words say no more.
+    return "it broke off" if words in ("", "Connection lost") else oneLine(words)
+
+
+def _parseUuid(what: str, text: str) -> str:
+    try:
+        return f"{{{uuids.UUID(text)}}}"
+    except ValueError:
+        raise ValueError(f"{what} is none") from None
+
+
+def _randomUuid() -> str:
+    return f"{{{uuids.uuid4()}}}"
+
+
+def _tuneKeepalive(handle: Any) -> None:
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, round(INTERVAL))
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_PROBE_INTERVAL)
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)

@@ -23,7 +23,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
-from nymearemoteproxy.client.joining import TunnelError, oneLine
+from nymearemoteproxy.client.control import TunnelError, oneLine
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -136,14 +136,15 @@ class ServerCheck:
         except Exception as error:  # a certificate that cannot be understood proves nothing
             raise TunnelError(f"TLS verification failed: {oneLine(error)}") from error
 
-    def explain(self, error: SSL.Error) -> str:
-        """Return one line for an ``error`` of the handshake or of the connection after it."""
+    def explain(self, error: SSL.Error) -> TunnelError:
+        """Return what an ``error`` of the handshake or of the connection after it means."""
         if self._chainError is not None:
-            return f"TLS verification failed: {self._chainError}"
+            return TunnelError(f"TLS verification failed: {self._chainError}")
         details = error.args[0] if error.args else ""
         if isinstance(details, list) and details:
             details = details[-1][-1]
-        return f"TLS failed: {oneLine(details or 'no details')}"
+        # A server that is stopped in the middle of the handshake looks like this, too.
+        return TunnelError(f"TLS failed: {oneLine(details or 'no details')}", isTransient=True)
 
     @property
     def _verifiesChain(self) -> bool:

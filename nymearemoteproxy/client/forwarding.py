@@ -1,0 +1,189 @@
+"""Owns a listening port whose connections each go through a proxy on their own.
+
+It must not know how the proxy is reached, nor who is at the other end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.client.control import TunnelError, oneLine
+from nymearemoteproxy.client.endpoint import whyLost
+from nymearemoteproxy.client.farend import FarEnd
+from nymearemoteproxy.client.retrying import Reports
+
+# Each takes two descriptors, its own and the proxy's, and a process usually may have 1024.
+MAX_CONNECTIONS = 500
+
+
+class Forwarder(Factory):
+    """Gives each local connection a tunnel of its own.
+
+    Args:
+        clock: measures time.
+        endpoint: makes a tunnel, and waits for one as long as that makes sense.
+        reports: is told of what goes wrong.
+        failed: called with the reason when no tunnel can be had and there never was one.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: Any,
+        endpoint: IStreamClientEndpoint,
+        reports: Reports,
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self.clock = clock
+        self.endpoint = endpoint
+        self.reports = reports
+        self._failed = failed
+        self._open = 0
+        self._hasWorked = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """Accept a connection, or close it at once if there are too many."""
+        if self._open >= MAX_CONNECTIONS:
+            self.reports.trouble(f"{MAX_CONNECTIONS} connections are open, which is the most")
+            return None
+        self._open += 1
+        return _Near(self)
+
+    def opened(self) -> None:
+        """A connection has its tunnel."""
+        self._hasWorked = True
+
+    def closed(self) -> None:
+        """A connection and its tunnel are gone."""
+        self._open -= 1
+
+    def notConnected(self, failure: Failure) -> None:
+        """A connection gets no tunnel."""
+        problem = failure.value
+        if isinstance(problem, TunnelError) and (problem.isTransient or self._hasWorked):
+            self.reports.trouble(f"a connection is given up: {oneLine(problem)}")
+        elif not failure.check(CancelledError):
+            self._failed(failure)
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class _Near(Protocol):
+    """A local connection: nothing is read from it before its tunnel is up.
+
+    As a producer it lets the partner be slow.
+    """
+
+    transport: Any
+    _connecting: Deferred[Any]
+
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+        self._far: _Far | None = None
+        self._isLost = False
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
+        self.transport.pauseProducing()
+        factory = Factory.forProtocol(lambda: _Far(self._forwarder.clock, self))
+        factory.noisy = False
+        self._connecting = self._forwarder.endpoint.connect(factory)
+        self._connecting.addErrback(self._notConnected)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._far is not None:
+            self._far.transport.write(data)
+
+    def readConnectionLost(self) -> None:
+        if self._far is not None:
+            self._far.transport.unregisterProducer()
+            self._far.awaitSilence()
+
+    def writeConnectionLost(self) -> None:
+        """Never happens: we close both directions only."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._isLost = True
+        if self._far is not None:
+            self._far.transport.unregisterProducer()
+            self._far.transport.loseConnection()
+        else:
+            self._connecting.cancel()
+            self._forwarder.closed()
+
+    def pauseProducing(self) -> None:
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The tunnel is being lost; ``tunnelLost`` follows."""
+
+    def deliver(self, data: bytes) -> None:
+        """The partner sent ``data``."""
+        self.transport.write(data)
+
+    def tunnelUp(self, far: _Far) -> None:
+        """Let both sides speak."""
+        self._far = far
+        self._forwarder.opened()
+        self.transport.registerProducer(far, True)
+        far.transport.registerProducer(self, True)
+        self.transport.resumeProducing()
+
+    def tunnelLost(self, reason: Failure) -> None:
+        """Deliver what the partner sent, and close."""
+        self._far = None
+        if not reason.check(error.ConnectionDone):
+            self._forwarder.reports.trouble(f"connection lost: {whyLost(reason)}")
+        if self._isLost:
+            self._forwarder.closed()
+        else:
+            self._close()
+
+    def _notConnected(self, failure: Failure) -> None:
+        self._forwarder.notConnected(failure)
+        if not self._isLost:
+            self._close()
+
+    def _close(self) -> None:
+        # While there is a producer, the transport would wait for what it still has to say.
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+
+class _Far(FarEnd):
+    """The end of a local connection's tunnel."""
+
+    def __init__(self, clock: Any, near: _Near) -> None:
+        super().__init__(clock)
+        self._near = near
+
+    def connectionMade(self) -> None:
+        self._near.tunnelUp(self)
+
+    def deliver(self, data: bytes) -> None:
+        """The partner sent ``data``."""
+        self._near.deliver(data)
+
+    def leave(self) -> None:
+        """The partner has nothing to add."""
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        self._near.tunnelLost(reason)

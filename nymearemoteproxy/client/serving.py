@@ -1,0 +1,239 @@
+"""Owns a registered server's connection: one stream that carries all clients of a local service.
+
+What is registered, and what to do when the connection is lost, is ``publishing``'s business. It
+must not know how the proxy or the service is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.client.calling import Calls, ClientConnected, Event
+from nymearemoteproxy.client.control import TunnelError
+from nymearemoteproxy.client.delivering import LocalConnection
+from nymearemoteproxy.client.endpoint import SILENT, whyLost, whyNotConnected
+from nymearemoteproxy.client.heartbeat import Heartbeat
+from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.slip import PROXY, PacketReader, PacketTooLarge, encode
+
+# Bytes of a client's data in one packet, so that no client holds up the others for long, and a
+# packet fits whatever a proxy accepts.
+MAX_PAYLOAD = 64 * 1024
+
+# Bytes. A proxy may put a client's whole WebSocket message into one packet; a larger one than this
+# is no message but a proxy that lost its way.
+MAX_PACKET_SIZE = 16 * 1024 * 1024
+
+# Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
+# slow, so a full queue stops them all: it is large enough for what fast links have on their way.
+MAX_QUEUE = 4 * 1024 * 1024
+
+# Bytes that may wait for all of them together: the memory that a service which hangs can cost.
+MAX_QUEUES = 64 * 1024 * 1024
+
+# Seconds in which the service has to take something of a full queue: when it holds up others,
+# and when none are known. Then only those who try to connect meanwhile have to wait, and they do.
+STALL = 10.0
+LONE_STALL = 30.0
+
+# Seconds in which the proxy has to take what was written. It has no reason not to: clients that are
+# slow are its own to disconnect. A slow link takes some time for what the service sent at once.
+STUCK = 120.0
+
+_log = Logger()
+
+
+@implementer(IPushProducer)
+class Serving(Protocol):
+    """Gives each client a connection of its own to the service, and takes it away.
+
+    As a producer it lets the proxy be slow: nothing is read from the service meanwhile.
+
+    Args:
+        clock: measures time.
+        service: connects to the local service.
+        reports: is told when the service cannot be reached.
+        lost: called with the reason when the connection is lost.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        clock: Any,
+        service: IStreamClientEndpoint,
+        reports: Reports,
+        lost: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._service = service
+        self._reports = reports
+        self._lost = lost
+        self._heartbeat = Heartbeat(clock, self._ping, lambda: self._abort(SILENT))
+        self._reader = PacketReader(MAX_PACKET_SIZE)
+        self._calls = Calls()
+        self._clients: dict[int, LocalConnection] = {}
+        self._addresses: dict[LocalConnection, int] = {}
+        self._leaving: set[LocalConnection] = set()
+        self._waiting = 0
+        self._full: set[LocalConnection] = set()
+        self._isHeldUp = False
+        self._isPaused = False
+        self._why: str | None = None
+        self._stall: Any = None
+        self._stuck: Any = None
+
+    # The proxy's side
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+        self._heartbeat.start()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._why is not None:
+            return
+        self._heartbeat.heard()
+        try:
+            for address, payload in self._reader.receive(data):
+                if address == PROXY:
+                    for event in self._calls.receive(payload):
+                        self._happened(event)
+                elif address in self._clients:
+                    self._clients[address].deliver(payload)
+        except PacketTooLarge:
+            self._abort("the proxy sent an endless packet")
+        except TunnelError as problem:
+            self._abort(str(problem))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._heartbeat.stop()
+        self._cancelStall()
+        self._cancelStuck()
+        why, self._why = self._why or whyLost(reason), ""
+        for address in list(self._clients):
+            self._leave(address)
+        self._lost(why)
+
+    def pauseProducing(self) -> None:
+        # Transports say so again with every write.
+        if self._isPaused:
+            return
+        self._isPaused = True
+        self._heartbeat.hold("sending")
+        self._stuck = self._clock.callLater(STUCK, self._isStuck)
+        for local in self._clients.values():
+            local.hold()
+
+    def resumeProducing(self) -> None:
+        self._isPaused = False
+        self._heartbeat.release("sending")
+        self._cancelStuck()
+        for local in list(self._clients.values()):
+            local.release()
+
+    def stopProducing(self) -> None:
+        """The connection is being lost; ``connectionLost`` follows."""
+
+    def _happened(self, event: Event) -> None:
+        # A client whose address is given to another one must be gone, too.
+        self._leave(event.address)
+        if isinstance(event, ClientConnected):
+            _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
+            local = LocalConnection(self._clock, self, self._isPaused)
+            self._clients[event.address] = local
+            self._addresses[local] = event.address
+            local.connect(self._service)
+
+    def _leave(self, address: int) -> None:
+        """The client with this address is gone: deliver what it sent."""
+        local = self._clients.pop(address, None)
+        if local is not None:
+            _log.info("client {address} is gone", address=address)
+            del self._addresses[local]
+            self._leaving.add(local)
+            local.finish()
+
+    def _ping(self) -> None:
+        self._tell(self._calls.ping(int(self._clock.seconds())))
+
+    def _tell(self, call: bytes) -> None:
+        self.transport.write(encode(PROXY, call))
+
+    def _abort(self, why: str) -> None:
+        self._why = why
+        self.transport.abortConnection()
+
+    def _isStuck(self) -> None:
+        self._stuck = None
+        self._abort(f"the proxy has taken nothing for {STUCK:g} s")
+
+    def _cancelStuck(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+    # The service's side, for LocalConnection
+
+    def sent(self, local: LocalConnection, data: bytes) -> None:
+        """Send a client what the service has for it."""
+        address = self._addresses.get(local)
+        if address is not None:
+            for i in range(0, len(data), MAX_PAYLOAD):
+                self.transport.write(encode(address, data[i : i + MAX_PAYLOAD]))
+
+    def gone(self, local: LocalConnection, failure: Failure | None) -> None:
+        """The service has closed a client's connection, or there never was one."""
+        self._leaving.discard(local)
+        if failure is None:
+            self._reports.over()
+        elif not failure.check(CancelledError):
+            self._reports.trouble(f"cannot connect to the service: {whyNotConnected(failure)}")
+        address = self._addresses.pop(local, None)
+        if address is not None:
+            del self._clients[address]
+            self._tell(self._calls.disconnectClient(address))
+
+    def waits(self, local: LocalConnection, change: int) -> None:
+        """More or less than before waits for the service: hold up the proxy if it is too much."""
+        self._waiting += change
+        # What was too much must be halved, or the proxy would be stopped and started all the time.
+        if local.queued > MAX_QUEUE:
+            self._full.add(local)
+        elif local.queued <= MAX_QUEUE // 2:
+            self._full.discard(local)
+        limit = MAX_QUEUES // 2 if self._isHeldUp else MAX_QUEUES
+        isHeldUp = bool(self._full) or self._waiting > limit
+        if isHeldUp == self._isHeldUp or self._why is not None:
+            return
+        self._isHeldUp = isHeldUp
+        if isHeldUp:
+            self._heartbeat.hold("receiving")
+            self.transport.pauseProducing()
+            self._stall = self._clock.callLater(STALL, self._checkStalled)
+        else:
+            self._cancelStall()
+            self._heartbeat.release("receiving")
+            self.transport.resumeProducing()
+
+    def _checkStalled(self) -> None:
+        """Cut off who holds up the proxy and takes nothing."""
+        self._stall = self._clock.callLater(STALL, self._checkStalled)
+        patience = STALL if len(self._clients) > 1 else LONE_STALL
+        limit = self._clock.seconds() - patience
+        for local in list(self._full or {*self._addresses, *self._leaving}):
+            if local.queued and local.since <= limit:
+                self._reports.trouble("the service does not read what a client sends")
+                local.cut()
+
+    def _cancelStall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None

@@ -1,0 +1,94 @@
+"""Connections and endpoints in memory, for the tests of the client's command-line ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+
+class Line(StringTransport):
+    """A transport whose owner says when it is lost and when it is full.
+
+    :ivar full: nothing more is taken: who writes is paused with every write, as Twisted does.
+    """
+
+    def __init__(self, protocol: Any, host: IAddress | None = None) -> None:
+        super().__init__(hostAddress=host)
+        self.protocol = protocol
+        self.full = False
+        self.isLost = False
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.full and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def take(self) -> bytes:
+        """Return what was written, and forget it."""
+        data = self.value()
+        self.clear()
+        return data
+
+    def drain(self) -> None:
+        """Everything has been taken."""
+        self.full = False
+        self.producer.resumeProducing()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing to set."""
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.lose(ConnectionAborted())
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """The connection ends, once."""
+        if not self.isLost:
+            self.isLost = True
+            self.protocol.connectionLost(Failure(reason or ConnectionDone()))
+
+    @property
+    def isPaused(self) -> bool:
+        return self.producerState == "paused"
+
+
+class Endpoint:
+    """A client endpoint whose attempts end as a test says.
+
+    :ivar attempts: the factory and the Deferred of each attempt.
+    :ivar cancelled: how many attempts were cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Any, Deferred[Any]]] = []
+        self.cancelled = 0
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        deferred: Deferred[Any] = Deferred(cancel)
+        self.attempts.append((factory, deferred))
+        return deferred
+
+    def succeed(self, at: int = -1, host: IAddress | None = None) -> Line:
+        """Let an attempt succeed."""
+        factory, deferred = self.attempts[at]
+        protocol = factory.buildProtocol(None)
+        line = Line(protocol, host)
+        protocol.makeConnection(line)
+        deferred.callback(protocol)
+        return line
+
+    def fail(self, problem: Exception, at: int = -1) -> None:
+        """Let an attempt fail."""
+        self.attempts[at][1].errback(Failure(problem))
