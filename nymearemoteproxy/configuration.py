@@ -194,22 +194,25 @@ def _listeners(
             host = "" if tls and settings["SSL.certificate"] else "127.0.0.1"
         return tls + tcpDescription(host, settings[f"{section}.port"])
 
+    def add(descriptions: list[str], description: str) -> None:
+        # The C++ server's files may name the same place for both purposes.
+        if description not in descriptions or ":0:" in description:
+            descriptions.append(description)
+
     further = tunnelProxy and settings.isGiven("WebSocketServerTunnelProxy.port")
     isMainGiven = settings.hasSection("WebSocketServer")
-    webSockets = list(webSockets)
+    webSockets, streams = list(webSockets), list(streams)
     if not webSockets and (isMainGiven or not further):
-        webSockets.append(tcp("WebSocketServer"))
+        add(webSockets, tcp("WebSocketServer"))
     if further:
-        webSockets.append(tcp("WebSocketServerTunnelProxy"))
-    streams = list(streams)
+        add(webSockets, tcp("WebSocketServerTunnelProxy"))
     for suffix in suffixes:
         if settings.isGiven(f"TcpServer{suffix}.port"):
-            streams.append(tcp(f"TcpServer{suffix}"))
+            add(streams, tcp(f"TcpServer{suffix}"))
         if path := settings[f"UnixSocketServer{suffix}.unixSocketFileName"]:
-            streams.append("unix:" + quoteStringArgument(path).replace("=", "\\="))
-    # The C++ server's files may name the same place for both purposes.
-    return [parseListener(description, True) for description in dict.fromkeys(webSockets)] + [
-        parseListener(description, False) for description in dict.fromkeys(streams)
+            add(streams, "unix:" + quoteStringArgument(path).replace("=", "\\="))
+    return [parseListener(description, True) for description in webSockets] + [
+        parseListener(description, False) for description in streams
     ]
 
 

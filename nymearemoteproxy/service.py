@@ -152,7 +152,7 @@ class ProxyService(Service):
         self._collectGarbageSeldom()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         for warning in self._configuration.warnings:
-            log.warn("{warning}", warning=warning)
+            log.warn("{reason}", reason=warning)
         for listener, port in zip(self._configuration.listeners, self.ports, strict=True):
             log.info("listening on {url}", url=_url(listener, port))
         if self._configuration.fingerprint is not None:

@@ -78,7 +78,7 @@ class MistakeTests(EndToEnd):
             (["--port", "-1"], "port.*65535"),
             (["-p", "65536"], "port.*65535"),
             (["--verbose=3"], "--verbose"),
-            (["--tunnelproxy"], "--tunnelproxy"),
+            (["--tunnelproxy=1"], "--tunnelproxy"),
             (["--server", "ftp://127.0.0.1/"], "server.*https?://"),
             (["--server", "nonsense"], "server.*https?://"),
             (["--server", "http://"], "server.*https?://"),
@@ -111,6 +111,12 @@ class MistakeTests(EndToEnd):
             ),
             (["--set", "Authentication.clientId=me"], "clientId and clientSecretFile"),
             (["--set", "Authentication.connections=0"], "connections"),
+            (["--set", "TunnelProxy.enabled=perhaps"], "enabled.*true or false"),
+            (["--set", "TunnelProxy.serverTimeout=0"], "serverTimeout.*from 1"),
+            (["--set", "TunnelProxy.maxPacketSize=0"], "maxPacketSize.*from 65536"),
+            (["--set", "TunnelProxy.serverUuids=x"], "nearest.* serverUuidFile"),
+            (["--set", "WebsocketServerTunnelProxy.port=1"], r"\[WebSocketServerTunnelProxy\]"),
+            (["--set", "TcpServerTunnelProxy.port=65536"], "port.*65535"),
         )
 
     @inThread
@@ -345,14 +351,18 @@ class ProperUseTests(EndToEnd):
             "[WebSocketServer]\nhost=127.0.0.1\nport=0\n\n"
             "[TcpServer]\nhost=127.0.0.1\nport=0\n\n"
             f"[UnixSocketServer]\nunixSocketFileName={directory}/proxy.sock\n\n"
-            "[WebSocketServerTunnelProxy]\nhost=127.0.0.1\nport=2214\n\n"
-            "[TcpServerTunnelProxy]\nhost=127.0.0.1\nport=2215\n\n"
-            "[UnixSocketServerTunnelProxy]\nunixSocketFileName=/tmp/tunnel.sock\n"
+            "[WebSocketServerTunnelProxy]\nhost=127.0.0.1\nport=0\n\n"
+            "[TcpServerTunnelProxy]\nhost=127.0.0.1\nport=0\n\n"
+            f"[UnixSocketServerTunnelProxy]\nunixSocketFileName={directory}/tunnel.sock\n"
         )
-        server = self.start("-C", ini, "--token", (token := secret()), listeners=3)
-        for ignored in ("AWS", "proxyEnabled", "TcpServerTunnelProxy"):
+        server = self.start("-C", ini, "--token", (token := secret()), listeners=6)
+        for ignored in ("AWS", "proxyEnabled"):
             server.waitFor(rf"warn .*{ignored}.* is ignored")
-        self.assertEqual([url.partition(":")[0] for url in server.urls], ["wss", "tls", "unix"])
+        self.assertEqual(len(server.find("TunnelProxy.* is ignored")), 0)
+        self.assertEqual(
+            [url.partition(":")[0] for url in server.urls],
+            ["wss", "wss", "tls", "unix", "tls", "unix"],
+        )
         for url in server.urls:
             client = join(url, token)
             client.close()

@@ -31,6 +31,7 @@ from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.service import ProxyService
 from nymearemoteproxy.settings import Settings, SettingsError
+from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import CertificateError, CertificateFiles, fingerprint
 from tests.certificates import issue, pem
 from tests.test_settings import CPP_SERVER
@@ -122,6 +123,8 @@ class BareTests(ConfigurationCase):
         self.assertIsNone(configured.logFile)
         self.assertEqual(configured.verbosity, 0)
         self.assertIsNone(configured.credentials)
+        self.assertIsNone(configured.terms)
+        self.assertIsNone(configured.allowedServers)
         self.assertEqual(list(configured.warnings), [])
 
     def test_timing(self) -> None:
@@ -483,7 +486,19 @@ class FileTests(ConfigurationCase):
             "/etc/ssl/private/ssl-cert-snakeoil.key", path
         )
         configured = self.configured("--server", "https://a.example/", file=file)
-        self.assertEqual(len(configured.listeners), 3)
+        tail = f"interface=127.0.0.1:backlog={BACKLOG}"
+        self.assertEqual(
+            self.descriptions(configured),
+            [
+                (f"tcp:1212:{tail}", True, True),
+                (f"tcp:2212:{tail}", True, True),
+                (f"tcp:1213:{tail}", False, True),
+                ("unix:/run/nymea-remoteproxy.sock", False, False),
+                (f"tcp:2213:{tail}", False, True),
+                ("unix:/run/nymea-remoteproxy-tunnelproxy.sock", False, False),
+            ],
+        )
+        self.assertIsNotNone(configured.terms)
         self.assertEqual(configured.logFile, "/var/log/nymea-remoteproxy.log")
         self.assertTrue(any("[AWS]" in warning for warning in configured.warnings))
 
@@ -507,6 +522,186 @@ class FileTests(ConfigurationCase):
         options.parent = {"nodaemon": True}
         options.parseOptions([])
         self.assertIsNotNone(options.configuration.generatedToken)
+
+
+class TunnelProxyTests(ConfigurationCase):
+    """When the tunnel proxy is on, where it listens, and what it demands."""
+
+    sections = (
+        "WebSocketServerTunnelProxy",
+        "TcpServerTunnelProxy",
+        "UnixSocketServerTunnelProxy",
+    )
+
+    def places(self, *arguments: str, file: str | None = None) -> list[str]:
+        """Return where it listens, in short."""
+        tail = f":interface=127.0.0.1:backlog={BACKLOG}"
+        return [
+            ("ws " if listener.webSocket else "") + listener.plain.removesuffix(tail)
+            for listener in self.configured(*arguments, file=file).listeners
+        ]
+
+    def test_option(self) -> None:
+        """On, on the listeners that are there anyway; without a file that is the main one."""
+        self.assertIsNotNone(self.configured("--tunnelproxy").terms)
+        self.assertEqual(self.places("--tunnelproxy"), ["ws tcp:2212"])
+        self.assertEqual(
+            self.places("--tunnelproxy", "--websocket", "tcp:1", "--stream", "tcp:2"),
+            ["ws tcp:1", "tcp:2"],
+        )
+
+    def test_switch(self) -> None:
+        """A section of the C++ server's is enough; enabled decides, the option before all."""
+        off = "[TunnelProxy]\nenabled=false\n"
+        for section in self.sections:
+            file = f"[{section}]\n"
+            self.assertIsNotNone(self.configured(file=file).terms, section)
+            self.assertIsNone(self.configured(file=file + off).terms, section)
+            self.assertIsNotNone(self.configured("--tunnelproxy", file=file + off).terms)
+        self.assertIsNotNone(self.configured("--set", "TcpServerTunnelProxy.port=1").terms)
+        self.assertIsNotNone(self.configured("--set", "TunnelProxy.enabled=on").terms)
+        self.assertIsNone(self.configured(file="[TunnelProxy]\nserverTimeout=1\n").terms)
+
+    def test_placeOfTheMainListener(self) -> None:
+        """The tunnel proxy's takes it, unless something is said of the main one."""
+        file = "[WebSocketServerTunnelProxy]\nport=1\n"
+        self.assertEqual(self.places(file=file), ["ws tcp:1"])
+        self.assertEqual(self.places("-p", "2", file=file), ["ws tcp:2", "ws tcp:1"])
+        self.assertEqual(self.places("--host", "127.0.0.1", file=file), ["ws tcp:2212", "ws tcp:1"])
+        for more in ("[WebSocketServer]\n", "[WebSocketServer]\nport=2212\n"):
+            self.assertEqual(self.places(file=file + more), ["ws tcp:2212", "ws tcp:1"])
+        self.assertEqual(
+            self.places("--set", "WebSocketServer.port=3", file=file), ["ws tcp:3", "ws tcp:1"]
+        )
+        self.assertEqual(self.places("--websocket", "tcp:4", file=file), ["ws tcp:4", "ws tcp:1"])
+
+    def test_withoutPort(self) -> None:
+        """A section that names none does not listen, and takes nobody's place."""
+        for section in self.sections[:2]:
+            file = f"[{section}]\nhost=127.0.0.1\n"
+            self.assertEqual(self.places(file=file), ["ws tcp:2212"])
+
+    def test_streams(self) -> None:
+        """They come besides the others, with TLS as these."""
+        file = (
+            "[TcpServer]\nport=1\n[TcpServerTunnelProxy]\nport=2\n"
+            "[UnixSocketServer]\nunixSocketFileName=/run/1\n"
+            "[UnixSocketServerTunnelProxy]\nunixSocketFileName=/run/2\n"
+        )
+        expected = ["ws tcp:2212", "tcp:1", "unix:/run/1", "tcp:2", "unix:/run/2"]
+        self.assertEqual(self.places(file=file), expected)
+        configured = self.configured(file=file)
+        secure = [listener.secure for listener in configured.listeners]
+        self.assertEqual(secure, [True, True, False, True, False])
+        configured = self.configured("--set", "SSL.enabled=false", file=file)
+        self.assertEqual({listener.secure for listener in configured.listeners}, {False})
+
+    def test_everyInterface(self) -> None:
+        """Without a host it goes by the certificate, as the main listener does."""
+        file = "[WebSocketServerTunnelProxy]\nport=1\n"
+        self.assertTrue(self.configured(file=file).listeners[0].isLocal)
+        configured = self.configured("-c", self.certificate(), file=file)
+        self.assertFalse(configured.listeners[0].isLocal)
+
+    def test_equalListeners(self) -> None:
+        """The same place for both purposes is listened on once; for two kinds it is two."""
+        same = (
+            "[WebSocketServer]\nhost=127.0.0.1\nport=1\n"
+            "[WebSocketServerTunnelProxy]\nhost=127.0.0.1\nport=1\n"
+            "[TcpServer]\nhost=127.0.0.1\nport=2\n[TcpServerTunnelProxy]\nport=2\n"
+            "[UnixSocketServer]\nunixSocketFileName=/run/1\n"
+            "[UnixSocketServerTunnelProxy]\nunixSocketFileName=/run/1\n"
+        )
+        self.assertEqual(self.places(file=same), ["ws tcp:1", "tcp:2", "unix:/run/1"])
+        self.assertEqual(
+            self.places(file=same.replace("port=2", "port=1")),
+            ["ws tcp:1", "tcp:1", "unix:/run/1"],
+        )
+
+    def test_switchedOff(self) -> None:
+        """What is there for the tunnel proxy only is not listened on."""
+        file = (
+            "[TunnelProxy]\nenabled=false\n"
+            "[WebSocketServerTunnelProxy]\nport=1\n[TcpServerTunnelProxy]\nport=2\n"
+            "[UnixSocketServerTunnelProxy]\nunixSocketFileName=/run/2\n"
+        )
+        self.assertEqual(self.places(file=file), ["ws tcp:2212"])
+
+    def test_terms(self) -> None:
+        """Each setting has its place there."""
+        numbers = {
+            "TunnelProxy.serverTimeout": "1500",
+            "TunnelProxy.maxPacketSize": "100001",
+            "TunnelProxy.clientBacklog": "100002",
+            "TunnelProxy.totalBacklog": "100003",
+            "TunnelProxy.clientPatience": "2500",
+            "Limits.maxControlMessageSize": "4",
+            "Limits.maxServersPerAddress": "5",
+            "Limits.maxClientsPerAddress": "6",
+            "Limits.maxClientsPerServer": "7",
+        }
+        options = [f"--set={name}={value}" for name, value in numbers.items()]
+        self.assertEqual(
+            self.configured("--tunnelproxy", *options).terms,
+            Terms(
+                serverTimeout=1.5,
+                packetSize=100001,
+                messageSize=4,
+                clientBacklog=100002,
+                totalBacklog=100003,
+                clientPatience=2.5,
+                serversPerAddress=5,
+                clientsPerAddress=6,
+                clientsPerServer=7,
+            ),
+        )
+
+    def test_defaultTerms(self) -> None:
+        """The defaults of the settings are those of the tests, but for the limits per address."""
+        terms = self.configured("--tunnelproxy").terms
+        assert terms is not None
+        self.assertEqual((terms.serversPerAddress, terms.clientsPerAddress), (100, 500))
+        self.assertEqual(terms, Terms(serversPerAddress=100, clientsPerAddress=500))
+
+    def test_serverUuidFile(self) -> None:
+        """One uuid per line, with or without braces."""
+        one, two = "5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77", "C1A55E5F-00D1-4C0D-9B1E-2F6E7D8C9B0A"
+        path = self.write(f"# ours\n\n{{{one}}}\n  {two}\n")
+        option = f"--set=TunnelProxy.serverUuidFile={path}"
+        allowed = self.configured("--tunnelproxy", option).allowedServers
+        assert allowed is not None
+        self.assertEqual({str(uuid) for uuid in allowed}, {one, two.lower()})
+        null = self.write("00000000-0000-0000-0000-000000000000\n")
+        text = self.assertMistake("--tunnelproxy", f"--set=TunnelProxy.serverUuidFile={null}")
+        self.assertIn("no uuid", text)
+        self.assertIn(null, text)
+
+    def test_anyServer(self) -> None:
+        """It is told where strangers could register servers."""
+        self.assertEqual(list(self.configured("--tunnelproxy").warnings), [])
+        open_ = ("--tunnelproxy", "--websocket", "tcp:1")
+        (warning,) = self.configured(*open_).warnings
+        self.assertIn("serverUuidFile", warning)
+        path = self.write("5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77\n")
+        configured = self.configured(*open_, f"--set=TunnelProxy.serverUuidFile={path}")
+        self.assertEqual(list(configured.warnings), [])
+        self.assertEqual(list(self.configured("--websocket", "tcp:1").warnings), [])
+
+    def test_inBackground(self) -> None:
+        """It needs no tokens, so that it may do without; nobody gets in with one then."""
+        options = Options()
+        options.parent = {"nodaemon": False}
+        options.parseOptions(["--tunnelproxy"])
+        configured = options.configuration
+        self.assertIsNone(configured.generatedToken)
+        self.assertEqual(configured.acceptedTokens, [])
+        (warning,) = configured.warnings
+        self.assertIn("no authentication", warning)
+        options = Options()
+        options.parent = {"nodaemon": False}
+        options.parseOptions(["--tunnelproxy", "--token", "x"])
+        self.assertEqual(list(options.configuration.warnings), [])
+        self.assertIsNotNone(self.configured("--tunnelproxy").generatedToken)
 
 
 class AcceptAnyTokenTests(ConfigurationCase):
@@ -583,7 +778,7 @@ class MistakeTests(ConfigurationCase):
             (("--set", "ProxyServer.nam=x"), "name"),
             (("--set", "Proxyserver.name=x"), "[ProxyServer]"),
             (("--token", ""), "empty"),
-            (("--tunnelproxy",), "tunnelproxy"),
+            (("--tunnelproxy=1",), "tunnelproxy"),
         ):
             self.assertIn(word, self.assertMistake(*arguments))
 
@@ -600,6 +795,9 @@ class MistakeTests(ConfigurationCase):
             (("--token-file", notUtf8), notUtf8, "UTF-8"),
             (("--token-file", empty), empty, "no token"),
             (("--token-file", "/"), "/", "directory"),
+            (("--set", f"TunnelProxy.serverUuidFile={missing}"), missing, "No such file"),
+            (("--set", f"TunnelProxy.serverUuidFile={notUtf8}"), notUtf8, "UTF-8"),
+            (("--set", f"TunnelProxy.serverUuidFile={certificate}"), certificate, "no uuid"),
             (("-c", missing), missing, "No such file"),
             (("-c", empty), empty, "no PEM certificate"),
             (("-c", certificate, "-k", missing), missing, "No such file"),

@@ -99,6 +99,22 @@ class ServiceTests(SynchronousTestCase):
         made = makeService(options, self.reactor)
         self.assertIn("nonsense", str(self.assertRaises(StartError, made.privilegedStartService)))
 
+    def test_tunnelProxyInTheBackground(self) -> None:
+        """It starts without tokens, and shows none."""
+        options = Options()
+        options.parent = {"nodaemon": False}
+        options.parseOptions(["--websocket", "tcp:1:interface=127.0.0.1", "--tunnelproxy"])
+        made = makeService(options, self.reactor)
+        assert isinstance(made, ProxyService)
+        self.start(made)
+        self.assertEqual(self.terminal.getvalue(), "")
+        self.assertIsNotNone(made.proxy.switchboard)
+        self.assertEqual(len(self.reactor.tcpServers), 1)
+
+    def test_tunnelProxyIsOff(self) -> None:
+        """Unless it is asked for."""
+        self.assertIsNone(self.make("--token", "t").proxy.switchboard)
+
     def test_noTerminal(self) -> None:
         self.patch(sys, "__stderr__", None)
         made = self.make()

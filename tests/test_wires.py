@@ -19,11 +19,13 @@ from nymearemoteproxy.control import Arrival, Control, ProxyFactory
 from nymearemoteproxy.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.limits import Bounds, Gate
+from nymearemoteproxy.listeners import BACKLOG
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record, Timing
 from nymearemoteproxy.rendezvous import Rendezvous
-from nymearemoteproxy.session import PairingKeys
+from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.stream import StreamControl
+from nymearemoteproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.tlstransport import TlsFactory, TlsTransport
 from nymearemoteproxy.tunnel import Tunnel
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
@@ -59,15 +61,22 @@ class Backend:
 
 
 class Served(TestCase):
-    """A proxy in this process that listens on every transport."""
+    """A proxy in this process that listens on every transport.
+
+    :ivar terms: of the tunnel proxy; None while it is switched off.
+    """
 
     timeout = 30
     timing = Timing(close=1.0)
     messageLimit = 10240
+    terms: Terms | None = None
 
     def setUp(self) -> None:
         self.backend = Backend()
         self.rendezvous = Rendezvous()
+        self.switchboard = None
+        if self.terms is not None:
+            self.switchboard = Switchboard(reactor, makeHello("test server", True), self.terms)
         self.proxy = Proxy(
             clock=reactor,
             gate=Gate(reactor, Bounds()),
@@ -77,6 +86,7 @@ class Served(TestCase):
             keys=PairingKeys(),
             name="test server",
             messageLimit=self.messageLimit,
+            switchboard=self.switchboard,
         )
         upgrade = makeUpgradeFactory(reactor)
         context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
@@ -99,9 +109,9 @@ class Served(TestCase):
             factory = DirectFactory(factory)
             if name == "unix":
                 addresses[name] = os.path.relpath(self.mktemp())
-                port = reactor.listenUNIX(addresses[name], factory)
+                port = reactor.listenUNIX(addresses[name], factory, BACKLOG)
             else:
-                port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+                port = reactor.listenTCP(0, factory, BACKLOG, "127.0.0.1")
                 addresses[name] = port.getHost().port
             self.ports.append(port)
         self.connector = Connector(addresses)
@@ -116,6 +126,8 @@ class Served(TestCase):
         self.assertEqual(self.proxy.gate.connections, 0)
         self.assertEqual(self.proxy.gate.unauthenticated, 0)
         self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (0, 0))
+        if self.switchboard is not None:
+            self.assertEqual((self.switchboard.servers, self.switchboard.clients), (0, 0))
 
     @inlineCallbacks
     def join(self, transport: str, token: str, opcode: int = 1, **params: str) -> Inline:

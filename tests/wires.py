@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,6 +57,23 @@ def splitFrame(data: bytes) -> tuple[int, bool, bytes, bytes] | None:
     if len(data) < at or len(data) < at + size:
         return None
     return data[0] & 0x0F, bool(data[0] & 0x80), data[at : at + size], data[at + size :]
+
+
+_SLIP = {b"\xc0": b"\xdb\xdc", b"\xdb": b"\xdb\xdd"}
+_UNSLIP = {escape: byte for byte, escape in _SLIP.items()}
+
+
+def slip(address: int, data: bytes) -> bytes:
+    """Return a SLIP packet as RFC 1055 draws it, with a socket address in front of the data."""
+    packet = address.to_bytes(2, "big") + data
+    return re.sub(rb"[\xc0\xdb]", lambda match: _SLIP[match[0]], packet) + b"\xc0"
+
+
+def unslip(packet: bytes) -> tuple[int, bytes]:
+    """Return address and data of a packet, given without its end."""
+    packet = re.sub(rb"\xdb.?", lambda match: _UNSLIP[match[0]], packet, flags=re.DOTALL)
+    assert len(packet) >= 2, f"a packet without an address: {packet!r}"
+    return int.from_bytes(packet[:2], "big"), packet[2:]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -220,6 +239,7 @@ class WebSocketWire(Wire):
         self._look()
 
     def _frameReceived(self, opcode: int, fin: bool, payload: bytes) -> None:
+        assert self.close is None, f"{payload[:100]!r} behind the close frame"
         if opcode == 8:
             self.close = (int.from_bytes(payload[:2], "big"), payload[2:].decode())
             self.ended = True
@@ -236,6 +256,92 @@ class WebSocketWire(Wire):
             if fin:
                 self.messages.append((first, bytes(begun)))
             self.payload += payload
+
+
+class Registered:
+    """A server that is registered with the tunnel proxy: packets at the end of a wire.
+
+    Takes care that nothing comes from a client before it is announced, nor after it is said to be
+    gone, and that no address is given to two clients at once.
+
+    :ivar messages: those of the proxy that were not taken yet.
+    :ivar streams: what came from each address and was not taken yet.
+    :ivar here: the addresses of the clients that are connected.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.messages: deque[dict[str, Any]] = deque()
+        self.streams: dict[int, bytearray] = {}
+        self.here: set[int] = set()
+        self._packet = b""  # what has arrived of the one that is not whole yet
+        self._line = b""  # the same of the proxy's message
+
+    def send(self, address: int, data: bytes) -> None:
+        """Send one packet."""
+        self.wire.send(slip(address, data))
+
+    def call(self, method: str, params: dict[str, Any] | None = None, number: int = 1) -> None:
+        """Send a request to the proxy."""
+        message: dict[str, Any] = {"id": number, "method": method}
+        if params is not None:
+            message["params"] = params
+        self.send(0, json.dumps(message).encode() + b"\n")
+
+    def until(self, ready: Callable[[], Any]) -> Deferred[Any]:
+        """Return a Deferred that fires with the first true result of `ready`."""
+        return self.wire.until(lambda: self._read() or ready())
+
+    def message(self) -> Deferred[dict[str, Any]]:
+        """Fire with the next message of the proxy."""
+        return self.until(self._takeMessage)
+
+    def take(self, address: int, size: int) -> Deferred[bytes]:
+        """Fire with the next `size` bytes of a client."""
+        return self.until(lambda: self._takeBytes(address, size))
+
+    def _takeMessage(self) -> dict[str, Any] | None:
+        if not self.messages:
+            assert not (self.wire.lost or self.wire.ended), "closed without the message"
+            return None
+        return self.messages.popleft()
+
+    def _takeBytes(self, address: int, size: int) -> bytes | None:
+        stream = self.streams[address]
+        if len(stream) < size:
+            gone = self.wire.lost or self.wire.ended or address not in self.here
+            assert not gone, f"gone after {len(stream)} of {size} bytes"
+            return None
+        taken = bytes(stream[:size])
+        del stream[:size]
+        return taken
+
+    def _read(self) -> None:
+        *packets, self._packet = (self._packet + bytes(self.wire.payload)).split(b"\xc0")
+        self.wire.payload.clear()
+        for packet in packets:
+            address, data = unslip(packet)
+            if address:
+                assert address in self.here, f"{data[:100]!r} from nobody"
+                self.streams[address] += data
+            else:
+                *lines, self._line = (self._line + data).split(b"\n")
+                for line in lines:
+                    self._received(json.loads(line))
+
+    def _received(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+        kind = message.get("notification")
+        if kind is not None:
+            address = message["params"]["socketAddress"]
+            assert 0 < address < 0xFFFF, address
+            if kind == "TunnelProxy.ClientConnected":
+                assert address not in self.here, f"{address} is taken"
+                self.here.add(address)
+                self.streams[address] = bytearray()
+            else:
+                assert kind == "TunnelProxy.ClientDisconnected", kind
+                self.here.remove(address)
 
 
 class Connector:
