@@ -37,15 +37,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
-from nymearemoteproxy.client.endpoint import (
-    MAX_HTTP_HEADER_SIZE,
-    ProxyUrl,
-    TunnelEndpoint,
-    TunnelTransport,
-)
+from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
 from nymearemoteproxy.client.joining import Joining
 from nymearemoteproxy.client.tls import TlsOptions
+from nymearemoteproxy.client.transports import TunnelTransport
 
 txaio.use_twisted()
 

@@ -25,10 +25,11 @@ from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.client import endpoint as endpoints
 from nymearemoteproxy.client.control import TunnelError
-from nymearemoteproxy.client.endpoint import SILENT, ClientEndpoint, ServerEndpoint, TunnelEndpoint
+from nymearemoteproxy.client.endpoint import ClientEndpoint, ServerEndpoint, TunnelEndpoint
 from nymearemoteproxy.client.forwarding import Forwarder
 from nymearemoteproxy.client.heartbeat import INTERVAL
 from nymearemoteproxy.client.publishing import Publisher
+from nymearemoteproxy.client.reasons import SILENT
 from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.slip import PROXY, PacketReader, encode

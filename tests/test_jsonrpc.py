@@ -207,6 +207,77 @@ class ObjectSplitterTests(SynchronousTestCase):
             self.assertEqual(splitter.lineEndDue, due)
             self.assertEqual(splitter.pending, 0)
 
+    def afterObject(self, *chunks: bytes) -> ObjectSplitter:
+        """Return a splitter that was fed with an object and these, and whose object was taken."""
+        splitter = ObjectSplitter(0)
+        splitter.feed(b'{"a":1}')
+        if chunks:
+            splitter.feed(chunks[0])
+        self.assertEqual(splitter.take(), b'{"a":1}')
+        for chunk in chunks[1:]:
+            splitter.feed(chunk)
+        return splitter
+
+    def test_rest(self) -> None:
+        """What is behind the object is returned as it is, but for the line end of the object."""
+        for tail in (b"", b"\0\1", b"\xc0\xdb", b"{}", b"{", b" {}", b"\t", b" \n", b"\r", b"\rx"):
+            for lineEnd in (b"", b"\n", b"\r\n"):
+                splitter = self.afterObject(lineEnd + tail)
+                self.assertEqual(splitter.rest(), tail, (lineEnd, tail))
+
+    def test_restHasLineEnds(self) -> None:
+        """Only one line end is the object's; others, and other white space, are payload."""
+        for lineEnd in (b"\n", b"\r\n"):
+            for tail in (b"\n", b"\r\n", b"\n\n", b"\r\n\n", b" ", b"\n\0"):
+                self.assertEqual(self.afterObject(lineEnd + tail).rest(), tail, (lineEnd, tail))
+
+    def test_lineEndDueAfterRest(self) -> None:
+        """It may still come by itself, but not when it was in the rest, or in time before."""
+        self.assertTrue(self.afterObject().lineEndDue)
+        for tail, due in ((b"", True), (b"\n", False), (b"\r\n", False), (b"\n\xc0", False)):
+            splitter = self.afterObject(tail)
+            splitter.rest()
+            self.assertEqual(splitter.lineEndDue, due, tail)
+        splitter = self.afterObject(b"\n")
+        splitter.skipWhiteSpace()
+        splitter.feed(b"\n\r\n")
+        self.assertEqual(splitter.rest(), b"\n\r\n")
+
+    def test_restOfNothing(self) -> None:
+        """Where no object was taken there is no line end of it."""
+        splitter = ObjectSplitter(0)
+        splitter.feed(b"\n\r\nx")
+        self.assertEqual(splitter.rest(), b"\n\r\nx")
+
+    @PROPERTY
+    @given(
+        st.lists(st.tuples(OBJECTS, GAPS), min_size=1, max_size=3),
+        st.sampled_from([b"", b"\n", b"\r\n"]),
+        st.binary(max_size=12),
+        st.lists(st.integers(0, 10_000), max_size=4),
+    )
+    def test_anyRest(
+        self,
+        items: list[tuple[dict[str, Any], bytes]],
+        lineEnd: bytes,
+        payload: bytes,
+        places: list[int],
+    ) -> None:
+        """Payload behind the last object arrives whole, however the stream is cut."""
+        if not lineEnd and payload.startswith((b"\n", b"\r\n")):
+            lineEnd = b"\n"  # or the first line end would not be payload
+        encoded = [json.dumps(item).encode() for item, _gap in items]
+        stream = b"".join(raw + gap for raw, (_item, gap) in zip(encoded, items, strict=True))
+        stream = stream[: len(stream) - len(items[-1][1])] + lineEnd + payload
+        splitter = ObjectSplitter(0)
+        found: list[bytes] = []
+        for chunk in cut(stream, places):
+            splitter.feed(chunk)
+            while len(found) < len(encoded) and (message := splitter.take()) is not None:
+                found.append(message)
+        self.assertEqual(found, encoded)
+        self.assertEqual(splitter.rest(), payload)
+
 
 class DecodeObjectTests(SynchronousTestCase):
     """What is valid JSON here."""

@@ -14,6 +14,7 @@ from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.rendezvous import IRendezvous, Meeting, PairingRefused, Rendezvous
 from nymearemoteproxy.session import Identity
+from nymearemoteproxy.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.tunnel import ILeg, Tunnel
 
 KEY, OTHER_KEY = b"key", b"other key"
@@ -278,7 +279,10 @@ class TunnelTests(SynchronousTestCase):
         self.assertEqual(self.released, 1)
 
     def test_everyOrder(self) -> None:
-        """In every order of events each side is finished once at most, and the key given once."""
+        """In every order of events each side is finished once at most, and the key given once.
+
+        A side that is lost is not told that the other one ends: it could not say goodbye.
+        """
         events = list(itertools.product(("ended", "lost"), (0, 1)))
         for length in range(1, 5):
             for order in itertools.product(events, repeat=length):
@@ -291,8 +295,9 @@ class TunnelTests(SynchronousTestCase):
                 self.assertEqual(self.released, int(gone), order)
                 for place, leg in enumerate(legs):
                     other = 1 - place
+                    own = order.index(("lost", place)) if ("lost", place) in order else length
                     finished = leg.told.count(Outcome.PARTNER_LEFT)
-                    self.assertEqual(finished, any(at == other for _, at in order), order)
+                    self.assertEqual(finished, any(at == other for _, at in order[:own]), order)
                     lost = "partnerLost" in leg.told
                     self.assertEqual(lost, ("lost", other) in order, order)
                     if lost and finished:
@@ -301,10 +306,43 @@ class TunnelTests(SynchronousTestCase):
                         )
 
     def test_finishEndsTheOther(self) -> None:
-        """A leg may end within being told of the other's end: nobody is told twice."""
+        """A leg may end within being told of the other's end: who is lost is told no end."""
         self.attach()
         self.second.whenFinished = lambda: self.tunnel.lost(self.second)
         self.tunnel.lost(self.first)
         self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.first.told, ["partnerLost"])
+        self.assertEqual(self.released, 1)
+
+    def test_finishEndsTheOtherInOrder(self) -> None:
+        """The same when the first side has only ended: it is told the other's end, once."""
+        self.attach()
+        self.second.whenFinished = lambda: self.tunnel.lost(self.second)
+        self.tunnel.ended(self.first)
+        self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT])
         self.assertEqual(self.first.told, [Outcome.PARTNER_LEFT, "partnerLost"])
         self.assertEqual(self.released, 1)
+
+    def test_abandonedWithoutLegs(self) -> None:
+        """Nobody is there to be told, but whoever comes later is."""
+        self.tunnel.abandon()
+        self.assertEqual(self.released, 1)
+        self.tunnel.attach(self.first)
+        self.assertEqual(self.first.told[1:], [Outcome.PARTNER_LEFT, "partnerLost"])
+
+
+class NobodyTests(SynchronousTestCase):
+    """The partner that is no more."""
+
+    def test_takesAnything(self) -> None:
+        """Whatever it is told, nothing happens."""
+        self.assertTrue(verifyObject(ILeg, NO_PARTNER))
+        NO_PARTNER.enter(Tunnel(lambda: self.fail("released")))
+        NO_PARTNER.open(FakeLeg())
+        NO_PARTNER.begin()
+        NO_PARTNER.sendBytes(b"x")
+        NO_PARTNER.sendFrames([b"\x81\x01", b"x"])
+        NO_PARTNER.pauseReading()
+        NO_PARTNER.resumeReading()
+        NO_PARTNER.finish(Outcome.PARTNER_LEFT)
+        NO_PARTNER.partnerLost()

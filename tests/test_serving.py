@@ -23,9 +23,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.control import TunnelError
 from nymearemoteproxy.client.delivering import LINGER, PIECE
-from nymearemoteproxy.client.endpoint import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.heartbeat import INTERVAL
 from nymearemoteproxy.client.publishing import LASTED, Publisher
+from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.retrying import Reports
 from nymearemoteproxy.client.serving import (
     LONE_STALL,

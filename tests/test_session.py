@@ -6,16 +6,23 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID as Uuid
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.jsonrpc import tooLarge
+from nymearemoteproxy.jsonrpc import Api, tooLarge
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.registration import (
+    ClientRegistration,
+    ServerRegistration,
+    TunnelProxyError,
+)
 from nymearemoteproxy.session import (
     TOKEN_TUNNEL_API,
     TRANSITIONS,
+    TUNNEL_PROXY_API,
     AuthenticationError,
     CheckToken,
     Close,
@@ -24,11 +31,13 @@ from nymearemoteproxy.session import (
     Identity,
     Join,
     PairingKeys,
+    Register,
     RestartDeadline,
     Send,
     Session,
     StartTunnel,
     State,
+    makeHello,
 )
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
@@ -42,6 +51,14 @@ API_0_3: dict[str, str] = {"token": TOKEN, "uuid": UUID, "name": "Kitchen"}
 DIALECTS = (FIRST_API, API_0_3)
 
 PARTNER = Identity("Phone", "{0e8e1c0a-5f0b-4b58-8a7f-0a7d6e1c2b3d}")
+
+SERVER: dict[str, str] = {"serverName": "Home", "serverUuid": UUID}
+CLIENT: dict[str, str] = {
+    "clientName": "Phone",
+    "clientUuid": "0E8E1C0A-5F0B-4B58-8A7F-0A7D6E1C2B3D",
+    "serverUuid": UUID,
+}
+NULL_UUID = "{00000000-0000-0000-0000-000000000000}"
 
 
 def request(method: str, params: Mapping[str, Any] | None = None, requestId: int = 3) -> bytes:
@@ -57,9 +74,9 @@ def authenticate(params: Mapping[str, Any], requestId: int = 3) -> bytes:
     return request("Authentication.Authenticate", params, requestId)
 
 
-def newSession(keys: PairingKeys | None = None) -> Session:
+def newSession(keys: PairingKeys | None = None, api: Api = TOKEN_TUNNEL_API) -> Session:
     """Return a session at its beginning."""
-    return Session(TOKEN_TUNNEL_API, HELLO, keys or PairingKeys())
+    return Session(api, HELLO, keys or PairingKeys())
 
 
 def authenticating(params: Mapping[str, Any], keys: PairingKeys | None = None) -> Session:
@@ -86,6 +103,35 @@ def tunneled(params: Mapping[str, Any]) -> Session:
     return session
 
 
+def registerServer(**changes: Any) -> bytes:
+    """Return the bytes of one RegisterServer."""
+    return request("TunnelProxy.RegisterServer", {**SERVER, **changes})
+
+
+def registerClient(**changes: Any) -> bytes:
+    """Return the bytes of one RegisterClient."""
+    return request("TunnelProxy.RegisterClient", {**CLIENT, **changes})
+
+
+def proxySession() -> Session:
+    """Return a session at its beginning, while the tunnel proxy is on."""
+    return newSession(api=TUNNEL_PROXY_API)
+
+
+def registering(raw: bytes) -> Session:
+    """Return a session that asked for a place in the tunnel proxy."""
+    session = proxySession()
+    session.messageReceived(raw)
+    assert session.state is State.REGISTERING
+    return session
+
+
+PING = request("TunnelProxy.Ping", {"timestamp": 1763873513})
+DISCONNECT = request("TunnelProxy.DisconnectClient", {"socketAddress": 1})
+REGISTER_SERVER = registerServer()
+REGISTER_CLIENT = registerClient()
+REGISTER_NOBODY = registerClient(clientUuid=NULL_UUID)
+
 # Everything that can be done to a session, by name
 INPUTS: dict[str, Callable[[Session], Effects]] = {
     "hello": lambda session: session.messageReceived(request("RemoteProxy.Hello")),
@@ -104,6 +150,15 @@ INPUTS: dict[str, Callable[[Session], Effects]] = {
     "deadline": lambda session: session.deadlinePassed(),
     "stopped": lambda session: session.stopped(),
     "gone": lambda session: session.gone(),
+    "ping": lambda session: session.messageReceived(PING),
+    "register server": lambda session: session.messageReceived(REGISTER_SERVER),
+    "register client": lambda session: session.messageReceived(REGISTER_CLIENT),
+    "register nobody": lambda session: session.messageReceived(REGISTER_NOBODY),
+    "disconnect": lambda session: session.messageReceived(DISCONNECT),
+    "registered": lambda session: session.registered(),
+    "registration refused": lambda session: session.registrationRefused(
+        TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND
+    ),
 }
 
 
@@ -126,33 +181,49 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(reached, set(State))
 
     def test_statesFollowEachOther(self) -> None:
-        """A state leads to itself, to the next one, or to closed; closed is the end."""
-        order = (State.UNAUTHENTICATED, State.AUTHENTICATING, State.WAITING, State.TUNNELED)
-        following = dict(itertools.pairwise(order))
+        """A state leads to itself, to the next one on its way, or to closed, which is the end."""
+        following = {
+            State.UNAUTHENTICATED: {State.AUTHENTICATING, State.REGISTERING},
+            State.AUTHENTICATING: {State.WAITING},
+            State.WAITING: {State.TUNNELED},
+            State.REGISTERING: {State.TUNNELED},
+        }
         for state, steps in TRANSITIONS.items():
-            allowed = {state, State.CLOSED, following.get(state, State.CLOSED)}
-            self.assertLessEqual({step.state for step in steps.values()}, allowed, state)
+            reached = {step.state for step in steps.values()}
+            self.assertEqual(
+                reached - {state, State.CLOSED}, following.get(state, set()), f"from {state}"
+            )
             self.assertIs(steps[Event.GONE].state, State.CLOSED)
 
-    def test_onlyPairingOpensATunnel(self) -> None:
-        """No other event leads there, and none to waiting but the backend's consent."""
-        for wanted, event in ((State.TUNNELED, Event.PAIRED), (State.WAITING, Event.ACCEPTED)):
-            ways = {
-                happened
-                for state, steps in TRANSITIONS.items()
-                for happened, step in steps.items()
-                if step.state is wanted and state is not wanted
-            }
-            self.assertEqual(ways, {event})
+    def test_oneWayToEachState(self) -> None:
+        """Only a partner or a place opens a tunnel; nothing else leads from state to state."""
+        ways = {
+            (state, event, step.state)
+            for state, steps in TRANSITIONS.items()
+            for event, step in steps.items()
+            if step.state not in (state, State.CLOSED)
+        }
+        self.assertEqual(
+            ways,
+            {
+                (State.UNAUTHENTICATED, Event.AUTHENTICATE, State.AUTHENTICATING),
+                (State.AUTHENTICATING, Event.ACCEPTED, State.WAITING),
+                (State.WAITING, Event.PAIRED, State.TUNNELED),
+                (State.UNAUTHENTICATED, Event.REGISTER, State.REGISTERING),
+                (State.REGISTERING, Event.REGISTERED, State.TUNNELED),
+            },
+        )
 
 
 class SequenceTests(SynchronousTestCase):
     """No order of events a remote peer or a backend can produce leads astray."""
 
-    def runInputs(self, names: tuple[str, ...] | list[str], bySubject: bool) -> None:
+    def runInputs(
+        self, names: tuple[str, ...] | list[str], bySubject: bool, api: Api = TUNNEL_PROXY_API
+    ) -> None:
         """Feed the inputs; check what holds at every step."""
-        session = newSession(PairingKeys(bySubject))
-        checked = joined = started = False
+        session = newSession(PairingKeys(bySubject), api)
+        checked = joined = asked = started = False
         for name in names:
             before = session.state
             effects = INPUTS[name](session)
@@ -167,13 +238,19 @@ class SequenceTests(SynchronousTestCase):
             )
             for place, effect in enumerate(effects):
                 if isinstance(effect, CheckToken):
-                    self.assertFalse(checked, message)
+                    self.assertFalse(checked or asked, message)
                     checked = True
                 elif isinstance(effect, Join):
                     self.assertTrue(checked and not joined and name.startswith("accepted"))
                     joined = True
+                elif isinstance(effect, Register):
+                    self.assertFalse(checked or asked, message)
+                    self.assertIs(api, TUNNEL_PROXY_API)
+                    asked = True
                 elif isinstance(effect, StartTunnel):
-                    self.assertTrue(joined and not started and name == "paired", message)
+                    self.assertFalse(started, message)
+                    self.assertEqual(name, "paired" if joined else "registered", message)
+                    self.assertTrue(joined or asked, message)
                     started = True
                 elif isinstance(effect, Close):
                     self.assertEqual(place, len(effects) - 1, "nothing follows a close")
@@ -183,22 +260,44 @@ class SequenceTests(SynchronousTestCase):
             self.assertEqual(session.expectsMessages, session.state is State.UNAUTHENTICATED)
 
     def test_everySequence(self) -> None:
-        """From every state, all sequences of three, in both ways of pairing."""
-        way = ("authenticate 0.3", "accepted", "paired")
-        for bySubject in (False, True):
-            for names in itertools.product(INPUTS, repeat=3):
-                for steps in range(4):
-                    self.runInputs(way[:steps] + names, bySubject)
+        """From every state, all sequences of two, in both ways of pairing and with both APIs."""
+        ways = (
+            (),
+            ("authenticate 0.3",),
+            ("authenticate 0.3", "accepted"),
+            ("authenticate 0.3", "accepted", "paired"),
+            ("register server",),
+            ("register client", "registered"),
+        )
+        for bySubject, api in itertools.product(
+            (False, True), (TOKEN_TUNNEL_API, TUNNEL_PROXY_API)
+        ):
+            for names in itertools.product(INPUTS, repeat=2):
+                for way in ways:
+                    self.runInputs(way + names, bySubject, api)
+
+    def test_everySequenceOfThree(self) -> None:
+        """From the beginning and from every state that waits for an answer."""
+        for names in itertools.product(INPUTS, repeat=3):
+            self.runInputs(names, False)
+        waits = ("authenticate first", "register server")
+        for first, names in itertools.product(waits, itertools.product(INPUTS, repeat=2)):
+            for last in ("accepted", "paired", "registered", "register client"):
+                self.runInputs((first, *names, last), False)
 
     @PROPERTY
     @given(
-        st.lists(st.sampled_from(["accepted", "paired", "authenticate 0.3", *INPUTS])),
+        st.lists(
+            st.sampled_from(
+                ["accepted", "paired", "authenticate 0.3", "register server", "registered", *INPUTS]
+            )
+        ),
         st.booleans(),
     )
     def test_longSequences(self, names: list[str], bySubject: bool) -> None:
         """Longer ones by chance."""
-        self.runInputs(["hello", "authenticate first", *names], bySubject)
-        self.runInputs(names, bySubject)
+        for way in (["hello", "authenticate first"], ["ping", "register client"], []):
+            self.runInputs([*way, *names], bySubject)
 
     @PROPERTY
     @given(st.lists(st.binary(max_size=30) | st.sampled_from([authenticate(API_0_3)]), max_size=4))
@@ -502,7 +601,17 @@ class DataTests(SynchronousTestCase):
 
     def test_whileAuthenticatingOrWaiting(self) -> None:
         """Anything at all closes the client without an answer."""
-        kinds = ("hello", "authenticate first", "garbage", "too large", "data")
+        kinds = (
+            "hello",
+            "authenticate first",
+            "garbage",
+            "too large",
+            "data",
+            "ping",
+            "register server",
+            "register nobody",
+            "disconnect",
+        )
         for start in (authenticating, waiting):
             for params in DIALECTS:
                 for kind in kinds:
@@ -597,13 +706,256 @@ class WaitingTests(SynchronousTestCase):
             self.assertIs(session.state, State.CLOSED if name == "gone" else State.TUNNELED)
 
 
+class RegistrationTests(SynchronousTestCase):
+    """The way into the tunnel proxy, while it is on."""
+
+    def answered(self, effect: object) -> Any:
+        """Return the message that is sent."""
+        assert isinstance(effect, Send)
+        self.assertTrue(effect.data.endswith(b"}\n"))
+        return json.loads(effect.data)
+
+    def test_off(self) -> None:
+        """While it is off there is no such namespace."""
+        for raw in (REGISTER_SERVER, REGISTER_CLIENT, DISCONNECT, PING):
+            session = newSession()
+            send, close = session.messageReceived(raw)
+            self.assertEqual(
+                self.answered(send), {"id": 3, "status": "error", "error": "Unknown namespace."}
+            )
+            self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_hello(self) -> None:
+        """The version of the API tells whether it is on."""
+        for isOn, version in ((False, "0.3"), (True, "5")):
+            hello = makeHello("attic", isOn)
+            self.assertEqual(
+                {key: hello[key] for key in ("server", "name", "apiVersion")},
+                {"server": "nymea-remoteproxy", "name": "attic", "apiVersion": version},
+            )
+            self.assertEqual(set(hello), {"server", "name", "version", "apiVersion"})
+
+    def test_introspect(self) -> None:
+        """It tells the methods of both APIs, and the enum of the errors."""
+        send = proxySession().messageReceived(request("RemoteProxy.Introspect"))[0]
+        params = self.answered(send)["params"]
+        self.assertEqual(
+            {
+                name: (method["params"], method["returns"])
+                for name, method in params["methods"].items()
+                if name.startswith("TunnelProxy.")
+            },
+            {
+                "TunnelProxy.RegisterServer": (
+                    {"serverName": "String", "serverUuid": "Uuid"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+                ),
+                "TunnelProxy.RegisterClient": (
+                    {"clientName": "String", "clientUuid": "Uuid", "serverUuid": "Uuid"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                ),
+                "TunnelProxy.DisconnectClient": (
+                    {"socketAddress": "UInt"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                ),
+                "TunnelProxy.Ping": ({"timestamp": "UInt"}, {"timestamp": "UInt"}),
+            },
+        )
+        old = self.answered(newSession().messageReceived(request("RemoteProxy.Introspect"))[0])
+        for kind in ("methods", "notifications", "types"):
+            self.assertLessEqual(old["params"][kind].items(), params[kind].items())
+        self.assertEqual(
+            params["notifications"]["TunnelProxy.ClientConnected"]["params"],
+            {
+                "clientName": "String",
+                "clientUuid": "Uuid",
+                "clientPeerAddress": "String",
+                "socketAddress": "UInt",
+            },
+        )
+        self.assertEqual(
+            params["notifications"]["TunnelProxy.ClientDisconnected"]["params"],
+            {"socketAddress": "UInt"},
+        )
+        self.assertEqual(
+            params["types"]["TunnelProxyError"], [error.value for error in TunnelProxyError]
+        )
+        for method in params["methods"].values():
+            self.assertTrue(method["description"])
+
+    def test_server(self) -> None:
+        """Nothing is answered before there is a place; then SLIP begins, in binary messages."""
+        session = proxySession()
+        (register,) = session.messageReceived(REGISTER_SERVER)
+        self.assertEqual(register, Register(ServerRegistration("Home", Uuid(UUID))))
+        self.assertIs(session.state, State.REGISTERING)
+        send, start = session.registered()
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorNoError", "slipEnabled": True},
+            },
+        )
+        self.assertEqual(start, StartTunnel(needsGap=False, isBinary=True))
+        self.assertIs(session.state, State.TUNNELED)
+
+    def test_client(self) -> None:
+        """Its messages stay of the type it used."""
+        session = proxySession()
+        (register,) = session.messageReceived(REGISTER_CLIENT)
+        self.assertEqual(
+            register,
+            Register(ClientRegistration("Phone", Uuid(CLIENT["clientUuid"]), Uuid(UUID))),
+        )
+        send, start = session.registered()
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorNoError"},
+            },
+        )
+        self.assertEqual(start, StartTunnel(needsGap=False, isBinary=False))
+
+    def test_afterCalls(self) -> None:
+        """Hello, Introspect, Ping and a failed attempt may precede it."""
+        session = proxySession()
+        for name in ("hello", "introspect", "ping", "register nobody"):
+            INPUTS[name](session)
+        self.assertIsInstance(session.messageReceived(REGISTER_CLIENT)[0], Register)
+
+    def test_refused(self) -> None:
+        """The error is told with status success and the id of the request; then the end."""
+        for error in set(TunnelProxyError) - {TunnelProxyError.NO_ERROR}:
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                send, close = session.registrationRefused(error, Outcome.SERVER_STALLED)
+                expected: dict[str, Any] = {"tunnelProxyError": error.value}
+                if raw is REGISTER_SERVER:
+                    expected["slipEnabled"] = False
+                self.assertEqual(
+                    self.answered(send), {"id": 3, "status": "success", "params": expected}
+                )
+                self.assertEqual(close, Close(Outcome.SERVER_STALLED))
+                self.assertIs(session.state, State.CLOSED)
+
+    def test_invalidUuid(self) -> None:
+        """It is told, the connection is kept, and a valid one is welcome afterwards."""
+        for uuid in (NULL_UUID, "", "kitchen", UUID[1:]):
+            session = proxySession()
+            for raw in (
+                registerServer(serverUuid=uuid),
+                registerClient(serverUuid=uuid),
+                registerClient(clientUuid=uuid),
+            ):
+                send, restart = session.messageReceived(raw)
+                answer = self.answered(send)
+                self.assertEqual((answer["id"], answer["status"]), (3, "success"))
+                self.assertEqual(
+                    answer["params"]["tunnelProxyError"], "TunnelProxyErrorInvalidUuid"
+                )
+                self.assertFalse(answer["params"].get("slipEnabled", False))
+                self.assertEqual(restart, RestartDeadline())
+                self.assertIs(session.state, State.UNAUTHENTICATED)
+            self.assertIsInstance(session.messageReceived(REGISTER_SERVER)[0], Register)
+
+    def test_uuidOfAnotherType(self) -> None:
+        """That is no uuid at all, but an invalid request as any other."""
+        for uuid in (None, 1, [], {}):
+            send, close = proxySession().messageReceived(registerServer(serverUuid=uuid))
+            answer = self.answered(send)
+            self.assertEqual((answer["id"], answer["status"]), (3, "error"))
+            self.assertIn('"serverUuid"', answer["error"])
+            self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_params(self) -> None:
+        """All are required, and no other is allowed."""
+        for method, params in (("RegisterServer", SERVER), ("RegisterClient", CLIENT)):
+            wrong = [{**params, "token": TOKEN}]
+            wrong += [
+                {key: value for key, value in params.items() if key != name} for name in params
+            ]
+            for each in wrong:
+                (name,) = {*each} ^ {*params}
+                raw = request("TunnelProxy." + method, each)
+                send, close = proxySession().messageReceived(raw)
+                self.assertIn(f'"{name}"', self.answered(send)["error"])
+                self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_disconnectClient(self) -> None:
+        """Only a server may call it, and whoever is registered as none is closed."""
+        session = proxySession()
+        send, close = session.messageReceived(DISCONNECT)
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorForbiddenCall"},
+            },
+        )
+        self.assertEqual(close, Close(Outcome.FORBIDDEN_CALL))
+        self.assertIs(session.state, State.CLOSED)
+
+    def test_ping(self) -> None:
+        """It is answered here as well."""
+        send, restart = proxySession().messageReceived(PING)
+        self.assertEqual(
+            self.answered(send),
+            {"id": 3, "status": "success", "params": {"timestamp": 1763873513}},
+        )
+        self.assertEqual(restart, RestartDeadline())
+
+    def test_tokenTunnels(self) -> None:
+        """They are there as before."""
+        session = proxySession()
+        self.assertEqual(session.messageReceived(authenticate(API_0_3)), (CheckToken(TOKEN),))
+        session.accepted(TOKEN, None)
+        self.assertEqual(session.paired(PARTNER)[1], StartTunnel(needsGap=True, isBinary=False))
+
+    def test_whileRegistering(self) -> None:
+        """What arrives meanwhile is payload, and no fault; nothing else matters but the answer."""
+        ends = {"deadline", "stopped", "gone", "registered", "registration refused"}
+        for name in set(INPUTS) - ends:
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                self.assertEqual(list(INPUTS[name](session)), [], name)
+                self.assertIs(session.state, State.REGISTERING)
+
+    def test_endings(self) -> None:
+        """Each ending before there is a place has its outcome, without a further message."""
+        for name, outcome in (
+            ("deadline", Outcome.INACTIVE_TIMEOUT),
+            ("stopped", Outcome.SHUTDOWN_WAITING),
+            ("gone", Outcome.LEFT_EARLY),
+        ):
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                self.assertEqual(INPUTS[name](session), (Close(outcome),))
+                self.assertEqual(list(session.registered()), [], "too late")
+
+    def test_noTokenTunnelWhileRegistering(self) -> None:
+        """Who waits for a partner cannot register, and the other way round."""
+        session = newSession(api=TUNNEL_PROXY_API)
+        session.messageReceived(authenticate(FIRST_API))
+        self.assertEqual(
+            session.messageReceived(REGISTER_SERVER), (Close(Outcome.DATA_BEFORE_TUNNEL),)
+        )
+        session = registering(REGISTER_CLIENT)
+        self.assertEqual(list(session.accepted(TOKEN, None)), [])
+        self.assertEqual(list(session.paired(PARTNER)), [])
+
+
 class OutcomeTests(SynchronousTestCase):
     """What clients are told at the end, by the contract."""
 
     def test_closeCodes(self) -> None:
         """1002 for broken JSON or framing, 1008 for refused, 1013 for try again later."""
         codes = {
-            1000: ("CLIENT_LEFT", "PARTNER_LEFT", "LEFT_EARLY"),
+            1000: ("CLIENT_LEFT", "PARTNER_LEFT", "LEFT_EARLY", "DISCONNECTED_BY_SERVER"),
             1002: ("INVALID_JSON", "WEBSOCKET_PROTOCOL_ERROR"),
             1008: (
                 "INVALID_REQUEST",
@@ -611,12 +963,23 @@ class OutcomeTests(SynchronousTestCase):
                 "TOKEN_REFUSED",
                 "TUNNEL_EXISTS",
                 "DUPLICATE_UUID",
+                "ALREADY_REGISTERED",
+                "FORBIDDEN_CALL",
+                "SERVER_NOT_ALLOWED",
+                "CLIENT_TOO_SLOW",
+                "SERVER_SILENT",
             ),
+            1009: ("MESSAGE_TOO_LARGE", "PACKET_TOO_LARGE"),
             1013: (
                 "AUTHENTICATION_TIMEOUT",
                 "AUTHENTICATION_ERROR",
                 "ALONE_TIMEOUT",
                 "SHUTDOWN_WAITING",
+                "SERVER_NOT_FOUND",
+                "SERVER_STALLED",
+                "TOO_MANY_SERVERS_FROM_ADDRESS",
+                "TOO_MANY_CLIENTS_FROM_ADDRESS",
+                "TOO_MANY_CLIENTS_OF_SERVER",
             ),
         }
         for code, names in codes.items():

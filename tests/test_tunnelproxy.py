@@ -1583,7 +1583,7 @@ class GarbageMixin:
     """What is over leaves no reference cycles: the garbage collector is seldom asked."""
 
     transport = ""
-    timeout = 15
+    timeout = 60
 
     def setUp(self) -> Any:
         gc.collect()

@@ -1,4 +1,4 @@
-"""Owns how the addresses of local services and of our own listening port are written.
+"""Owns how addresses are written: the proxy's, those of local services, and our own port's.
 
 Pure rules: it must not know Twisted or sockets.
 """
@@ -6,6 +6,7 @@ Pure rules: it must not know Twisted or sockets.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from nymearemoteproxy.client.control import oneLine
 
@@ -13,6 +14,56 @@ from nymearemoteproxy.client.control import oneLine
 DEFAULT_LISTEN_HOST = "127.0.0.1"
 
 _HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class ProxyUrl:
+    """Where a proxy listens: ``where`` is for people, ``resource`` for WebSocket only."""
+
+    scheme: str
+    where: str
+    host: str = ""
+    port: int = 0
+    resource: str = "/"
+    path: str = ""
+
+    @property
+    def isWebSocket(self) -> bool:
+        """Whether the proxy is spoken to in WebSocket messages."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def isSecure(self) -> bool:
+        """Whether there is TLS."""
+        return self.scheme in ("wss", "tls")
+
+    @classmethod
+    def parse(cls, url: str) -> ProxyUrl:
+        """Read ``url``; ValueError says in one line what is wrong with it."""
+        if url.startswith("unix:"):
+            path = url.removeprefix("unix:")
+            if not path or "\0" in path:
+                raise ValueError("the URL names no socket: unix:PATH")
+            return cls("unix", oneLine(url), path=path)
+        if not (url.isascii() and url.isprintable()) or " " in url:
+            raise ValueError("the URL has characters that no URL has")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as problem:
+            raise ValueError(f"the URL is broken: {problem}") from None
+        if parts.scheme not in ("ws", "wss", "tcp", "tls"):
+            raise ValueError("the URL must start with ws://, wss://, tcp://, tls:// or unix:")
+        if not parts.hostname or not port:
+            raise ValueError(f"the URL needs a host and a port: {parts.scheme}://HOST:PORT")
+        if parts.username is not None or parts.fragment:
+            raise ValueError("the URL has a user name or a fragment, which mean nothing here")
+        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if parts.scheme in ("tcp", "tls") and resource != "/":
+            raise ValueError(f"a {parts.scheme}:// URL has no path")
+        host = parts.hostname
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return cls(parts.scheme, where, host=host, port=port, resource=resource)
 
 
 @dataclass(frozen=True)

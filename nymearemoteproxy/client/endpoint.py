@@ -6,14 +6,10 @@ trust is ``tls``'s. Nothing here may know standard input and output, or the glob
 
 from __future__ import annotations
 
-import os
 import socket
 import uuid as uuids
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import txaio
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -23,26 +19,24 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IAddress,
-    IConsumer,
     IHalfCloseableProtocol,
     IHandshakeListener,
-    IProtocol,
     IProtocolFactory,
-    IPushProducer,
-    ISSLTransport,
     IStreamClientEndpoint,
-    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client.control import ControlPhase, Partner, TunnelError, oneLine
+from nymearemoteproxy.client.addresses import ProxyUrl
+from nymearemoteproxy.client.control import ControlPhase, TunnelError
 from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
 from nymearemoteproxy.client.joining import Joining
+from nymearemoteproxy.client.reasons import SILENT, whyNotConnected
 from nymearemoteproxy.client.registering import ClientRegistration, ServerRegistration
 from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
+from nymearemoteproxy.client.transports import StreamTransport, TunnelTransport, WebSocketTransport
 
 txaio.use_twisted()
 
@@ -68,285 +62,6 @@ _PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
 
 # What a reverse proxy answers while the proxy behind it is away or busy.
 _TRANSIENT_HTTP_STATUS = {str(status) for status in (408, 425, 429, *range(500, 600))}
-
-# The end of a proxy that its heartbeat found dead.
-SILENT = f"the proxy has been silent for {INTERVAL:g} s"
-
-
-@dataclass(frozen=True)
-class ProxyUrl:
-    """Where a proxy listens: ``where`` is for people, ``resource`` for WebSocket only."""
-
-    scheme: str
-    where: str
-    host: str = ""
-    port: int = 0
-    resource: str = "/"
-    path: str = ""
-
-    @property
-    def isWebSocket(self) -> bool:
-        """Whether the proxy is spoken to in WebSocket messages."""
-        return self.scheme in ("ws", "wss")
-
-    @property
-    def isSecure(self) -> bool:
-        """Whether there is TLS."""
-        return self.scheme in ("wss", "tls")
-
-    @classmethod
-    def parse(cls, url: str) -> ProxyUrl:
-        """Read ``url``; ValueError says in one line what is wrong with it."""
-        if url.startswith("unix:"):
-            path = url.removeprefix("unix:")
-            if not path or "\0" in path:
-                raise ValueError("the URL names no socket: unix:PATH")
-            return cls("unix", oneLine(url), path=path)
-        if not (url.isascii() and url.isprintable()) or " " in url:
-            raise ValueError("the URL has characters that no URL has")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as problem:
-            raise ValueError(f"the URL is broken: {problem}") from None
-        if parts.scheme not in ("ws", "wss", "tcp", "tls"):
-            raise ValueError("the URL must start with ws://, wss://, tcp://, tls:// or unix:")
-        if not parts.hostname or not port:
-            raise ValueError(f"the URL needs a host and a port: {parts.scheme}://HOST:PORT")
-        if parts.username is not None or parts.fragment:
-            raise ValueError("the URL has a user name or a fragment, which mean nothing here")
-        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if parts.scheme in ("tcp", "tls") and resource != "/":
-            raise ValueError(f"a {parts.scheme}:// URL has no path")
-        host = parts.hostname
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return cls(parts.scheme, where, host=host, port=port, resource=resource)
-
-
-@implementer(ITransport, IConsumer, IPushProducer)
-class TunnelTransport:
-    """The transport of a protocol that runs through a tunnel.
-
-    Whatever the real transport can do, such as buffering and back pressure, is left to it.
-
-    Attributes:
-        partner: who is at the other end.
-        disconnecting: ``loseConnection`` was called.
-    """
-
-    def __init__(self, reactor: Any, wire: Any, partner: Partner, protocol: IProtocol) -> None:
-        self.partner = partner
-        self.disconnecting = False
-        self._reactor = reactor
-        self._wire = wire
-        self._protocol = protocol
-        self._paused = False
-        self._held: deque[bytes] = deque()
-
-    def write(self, data: bytes) -> None:
-        """Send ``data`` to the partner."""
-        self._wire.write(data)
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send the pieces of ``data``, joined, to the partner."""
-        self.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        """Close the tunnel once everything written has been sent."""
-        self.disconnecting = True
-        self._wire.loseConnection()
-
-    def abortConnection(self) -> None:
-        """Close the tunnel at once; what was not sent yet is lost."""
-        self.disconnecting = True
-        self._wire.abortConnection()
-
-    def loseWriteConnection(self) -> None:
-        """Say that nothing will follow, and go on receiving.
-
-        Only plain streams can be closed by halves; TLS and WebSocket close both ways.
-        """
-        self.loseConnection()
-
-    def getPeer(self) -> IAddress:
-        """Return the proxy's address; the partner's is not known here."""
-        return self._wire.getPeer()
-
-    def getHost(self) -> IAddress:
-        """Return the address of this end of the connection to the proxy."""
-        return self._wire.getHost()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let ``producer`` be paused and resumed as our send buffer fills and drains."""
-        if ISSLTransport.providedBy(self._wire):
-            producer = _TlsProducer(producer, self._wire)
-        self._wire.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer; a ``loseConnection`` that waited for it happens now."""
-        self._wire.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """Deliver nothing until ``resumeProducing``, not even what has been read already."""
-        self._paused = True
-        self._wire.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on delivering what the partner sends."""
-        self._paused = False
-        if self._held:
-            # Not from within this call: a producer is not expected to deliver while it is being
-            # resumed.
-            self._reactor.callLater(0, self._deliverHeld)
-        else:
-            self._wire.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """Close the tunnel: its consumer is gone."""
-        self.loseConnection()
-
-    def deliver(self, data: bytes) -> None:
-        """Hand ``data`` to the protocol, or keep it while paused: one read's worth at most."""
-        if self._paused or self._held:
-            self._held.append(data)
-        else:
-            self._protocol.dataReceived(data)
-
-    def readConnectionLost(self) -> None:
-        """Nothing more will come; a protocol that knows no halves is at its end then."""
-        halves = IHalfCloseableProtocol(self._protocol, None)
-        if halves is None:
-            # While there is a producer, the wire would wait for what it still has to say.
-            self._wire.unregisterProducer()
-            self._wire.loseConnection()
-        else:
-            halves.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """Nothing more can be sent."""
-        halves = IHalfCloseableProtocol(self._protocol, None)
-        if halves is not None:
-            halves.writeConnectionLost()
-
-    def lost(self, reason: Failure) -> None:
-        """Hand over what is kept, then the connection's end: the partner sent it before it left."""
-        self._paused = False
-        while self._held:
-            self._protocol.dataReceived(self._held.popleft())
-        self._protocol.connectionLost(reason)
-
-    def _deliverHeld(self) -> None:
-        while self._held and not self._paused:
-            self._protocol.dataReceived(self._held.popleft())
-        if not self._paused:
-            self._wire.resumeProducing()
-
-
-@implementer(IPushProducer)
-class _TlsProducer:
-    """Passes on what a producer is asked, up to the end of TLS.
-
-    When the proxy ends TLS while the producer is paused, Twisted waits for what the producer still
-    has to say, throws that away, and the protocol never hears of the end.
-    """
-
-    def __init__(self, producer: Any, wire: Any) -> None:
-        self._producer = producer
-        self._wire = wire
-
-    def pauseProducing(self) -> None:
-        self._producer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        # The transport under TLS is closed by the end of TLS only.
-        if self._wire.transport.disconnecting:
-            self._wire.unregisterProducer()
-        else:
-            self._producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self._producer.stopProducing()
-
-
-class _StreamTransport(TunnelTransport):
-    """The tunnel over TCP, TLS or a Unix socket."""
-
-    def __init__(self, canCloseByHalves: bool, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._canCloseByHalves = canCloseByHalves
-
-    def loseWriteConnection(self) -> None:
-        """See ``TunnelTransport``."""
-        if self._canCloseByHalves:
-            self._wire.loseWriteConnection()
-        else:
-            self.loseConnection()
-
-
-class _WebSocketTransport(TunnelTransport):
-    """The tunnel over WebSocket: every write is one binary message."""
-
-    def __init__(self, leg: _WebSocketLeg, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._leg = leg
-        self._hasProducer = False
-
-    def write(self, data: bytes) -> None:
-        """See ``TunnelTransport``."""
-        if data and self._leg.state == WebSocketClientProtocol.STATE_OPEN:
-            self._leg.sendMessage(bytes(data), isBinary=True)
-
-    def loseConnection(self) -> None:
-        """See ``TunnelTransport``."""
-        self.disconnecting = True
-        # As Twisted's TLS does: a producer that has not finished may still write.
-        if not self._hasProducer:
-            # Nothing is sent behind a close frame, so TCP is left to find out.
-            self._leg.heartbeat.stop()
-            self._leg.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See ``TunnelTransport``."""
-        self._hasProducer = True
-        super().registerProducer(_SendingProducer(producer, self._leg.heartbeat), streaming)
-
-    def unregisterProducer(self) -> None:
-        """See ``TunnelTransport``."""
-        self._hasProducer = False
-        self._leg.heartbeat.release("sending")
-        super().unregisterProducer()
-        if self.disconnecting:
-            self.loseConnection()
-
-    def pauseProducing(self) -> None:
-        """See ``TunnelTransport``."""
-        self._leg.heartbeat.hold("receiving")
-        super().pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """See ``TunnelTransport``."""
-        self._leg.heartbeat.release("receiving")
-        super().resumeProducing()
-
-
-@implementer(IPushProducer)
-class _SendingProducer:
-    """Passes on what a producer is asked; while it is paused, our pings do not get through."""
-
-    def __init__(self, producer: Any, heartbeat: Heartbeat) -> None:
-        self._producer = producer
-        self._heartbeat = heartbeat
-
-    def pauseProducing(self) -> None:
-        self._heartbeat.hold("sending")
-        self._producer.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._heartbeat.release("sending")
-        self._producer.resumeProducing()
-
-    def stopProducing(self) -> None:
-        self._producer.stopProducing()
 
 
 class _Leg:
@@ -444,7 +159,7 @@ class _StreamLeg(_Leg, Protocol):
             partner = self.attempt.control.partner
             if partner is not None:
                 self.attempt.establish(
-                    lambda protocol: _StreamTransport(
+                    lambda protocol: StreamTransport(
                         self.attempt.check is None,
                         self.attempt.reactor,
                         self.transport,
@@ -526,7 +241,7 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
             # The tunnel begins with the message after the control phase's last, however much that
             # one holds.
             self.attempt.establish(
-                lambda protocol: _WebSocketTransport(
+                lambda protocol: WebSocketTransport(
                     self, self.attempt.reactor, self.transport, partner, protocol
                 )
             )
@@ -852,29 +567,6 @@ class ServerEndpoint(ProxyEndpoint):
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
         return ServerRegistration(self._name, self.uuid)
-
-
-def whyNotConnected(failure: Failure) -> str:
-    """Return in a few words why an endpoint could not connect."""
-    cause = failure.value
-    if isinstance(cause, error.ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(cause, error.DNSLookupError):
-        return "the host name is not known"
-    if isinstance(cause, error.TimeoutError):
-        return "timed out"
-    if isinstance(cause, error.ConnectError) and isinstance(cause.osError, int):
-        return os.strerror(cause.osError)
-    return oneLine(cause)
-
-
-def whyLost(reason: Failure) -> str:
-    """Return in a few words why a tunnel's connection ended."""
-    if reason.check(error.ConnectionDone):
-        return "the proxy closed it"
-    words = next(iter(getattr(reason.value, "args", ())), "")
-    # Twisted's own words say no more.
-    return "it broke off" if words in ("", "Connection lost") else oneLine(words)
 
 
 def _parseUuid(what: str, text: str) -> str:

@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.client.control import TunnelError, oneLine
-from nymearemoteproxy.client.endpoint import whyLost
 from nymearemoteproxy.client.farend import FarEnd
+from nymearemoteproxy.client.reasons import whyLost
 from nymearemoteproxy.client.retrying import Reports
 
 # Each takes two descriptors, its own and the proxy's, and a process usually may have 1024.

@@ -19,8 +19,8 @@ from zope.interface import implementer
 from nymearemoteproxy.client.calling import Calls, ClientConnected, Event
 from nymearemoteproxy.client.control import TunnelError
 from nymearemoteproxy.client.delivering import LocalConnection
-from nymearemoteproxy.client.endpoint import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.heartbeat import Heartbeat
+from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.retrying import Reports
 from nymearemoteproxy.slip import PROXY, PacketReader, PacketTooLarge, encode
 
