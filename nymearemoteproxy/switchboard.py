@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
+from nymearemoteproxy.clientend import Backlog, ClientEnd
 from nymearemoteproxy.dialogue import Dialogue
-from nymearemoteproxy.ends import Backlog, ClientEnd, Origin, ServerEnd
+from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.registration import (
     ClientRegistration,
@@ -26,6 +27,7 @@ from nymearemoteproxy.registration import (
     ServerRegistration,
     TunnelProxyError,
 )
+from nymearemoteproxy.serverend import ServerEnd
 from nymearemoteproxy.session import TUNNEL_PROXY_API
 from nymearemoteproxy.slip import HIGHEST_ADDRESS
 from nymearemoteproxy.tunnel import Tunnel
@@ -44,9 +46,10 @@ class ISwitchboard(Interface):
 
 @dataclass(frozen=True)
 class Terms:
-    """What the tunnel proxy demands and allows; sizes in bytes, times in seconds, 0 = no limit.
+    """What the tunnel proxy demands and allows; sizes in bytes, times in seconds.
 
-    The meaning of each is in the settings reference.
+    The meaning of each is in the settings reference. 0 = none for `serverTimeout`, `packetSize`,
+    `messageSize` and the numbers of servers and clients.
     """
 
     serverTimeout: float = 60.0

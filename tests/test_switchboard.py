@@ -22,8 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy import ends
-from nymearemoteproxy.ends import SERVER_BACKLOG, SLICE_SIZE, Origin
+from nymearemoteproxy import clientend, serverend
+from nymearemoteproxy.clientend import SLICE_SIZE
+from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.registration import (
@@ -33,6 +34,7 @@ from nymearemoteproxy.registration import (
     ServerRegistration,
     TunnelProxyError,
 )
+from nymearemoteproxy.serverend import SERVER_BACKLOG
 from nymearemoteproxy.switchboard import ISwitchboard, Switchboard, Terms
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 from tests.test_slip import SPECIAL, cut, referenceDecode, referenceEncode
@@ -2073,9 +2075,9 @@ class AnythingTests(SynchronousTestCase):
     """Whatever happens in whatever order."""
 
     def setUp(self) -> None:
-        self.patch(ends, "SLICE_SIZE", 16)
-        self.patch(ends, "CAUGHT_UP", 8)
-        self.patch(ends, "SERVER_BACKLOG", 300)
+        self.patch(clientend, "SLICE_SIZE", 16)
+        self.patch(clientend, "CAUGHT_UP", 8)
+        self.patch(serverend, "SERVER_BACKLOG", 300)
 
     @PROPERTY
     @given(

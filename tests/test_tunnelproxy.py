@@ -13,10 +13,11 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 
+from nymearemoteproxy.clientend import SLICE_SIZE, Backlog, ClientEnd
 from nymearemoteproxy.direct import READ_SIZE
-from nymearemoteproxy.ends import SERVER_BACKLOG, SLICE_SIZE, Backlog, ClientEnd, ServerEnd
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Record, Timing
+from nymearemoteproxy.serverend import SERVER_BACKLOG, ServerEnd
 from nymearemoteproxy.switchboard import Terms
 from tests.test_wires import ALIVE, OTHER, TRANSPORTS, Served, existing
 from tests.wires import Inline, Registered, Wire, maskedFrame, reactor, slip

@@ -1,0 +1,223 @@
+"""The far end of a client's tunnel: what the client sends goes to its server, and back.
+
+Owns what waits for a client that does not keep up, and how far behind it may be. Knows nothing of
+transports, framing or uuids.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from nymearemoteproxy.ends import End, Origin
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.registration import ClientRegistration, clientConnected
+from nymearemoteproxy.serverend import ServerEnd
+from nymearemoteproxy.tunnel import ILeg
+
+SLICE_SIZE = 64 << 10
+"""Bytes written to a client at a time, so that a large packet for a slow one waits here, where it
+is counted, and not in its transport."""
+
+CAUGHT_UP = SLICE_SIZE // 2
+"""Bytes below its limit at which a client has caught up. More would save the server some pauses,
+but demand more of a slow client."""
+
+
+class Backlog:
+    """How far clients may be behind.
+
+    :param each: bytes that one may be behind.
+    :param most: bytes that all together may be behind.
+    :param patience: seconds until one that is behind too far must have caught up.
+    :ivar total: bytes that wait for slow clients.
+    :ivar late: the clients that are behind too far.
+    """
+
+    __slots__ = ("late", "patience", "total", "_each", "_most")
+
+    def __init__(self, each: int, most: int, patience: float) -> None:
+        self.total = 0
+        self.late: set[ClientEnd] = set()
+        self.patience = patience
+        self._each = each
+        self._most = most
+
+    def change(self, size: int) -> None:
+        """Count bytes that wait from now on, or no longer."""
+        self.total += size
+        if size < 0 and self.late and self.total <= self._most:
+            for client in tuple(self.late):
+                client.reconsider()
+
+    def isTooMuch(self, waiting: int) -> bool:
+        """Tell whether a client with so many bytes is behind too far."""
+        return waiting > self._each or self.total > self._most
+
+    def isEnoughLess(self, waiting: int) -> bool:
+        """Tell whether such a client has caught up far enough for its server to go on."""
+        return not waiting or (waiting <= self._each - CAUGHT_UP and self.total <= self._most)
+
+
+@implementer(ILeg)
+class ClientEnd(End):
+    """The far end of a client's tunnel: what it sends goes to the server, and back.
+
+    :ivar address: stands for the client in the server's packets.
+    """
+
+    __slots__ = (
+        "address",
+        "_backlog",
+        "_blocked",
+        "_isAnnounced",
+        "_outcome",
+        "_progress",
+        "_queue",
+        "_queued",
+        "_registration",
+        "_server",
+    )
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        origin: Origin,
+        registration: ClientRegistration,
+        server: ServerEnd,
+        backlog: Backlog,
+    ) -> None:
+        super().__init__(clock, origin)
+        self._registration = registration
+        self._server = server
+        self._backlog = backlog
+        self._isAnnounced = False
+        self._blocked = False
+        self._progress = 0.0  # when it took something for the last time, or had nothing to take
+        self._queue: deque[bytearray] = deque()
+        self._queued = 0
+        self._outcome = Outcome.PARTNER_LEFT
+        self.address = server.admit(self)
+
+    def open(self, partner: ILeg) -> None:
+        super().open(partner)
+        self._isAnnounced = True
+        self._server.tell(clientConnected(self._registration, self._origin.host, self.address))
+
+    # To the server
+
+    def sendBytes(self, data: bytes) -> None:
+        if data and not self._isOver:
+            self._server.relay(self, data)
+
+    def pause(self) -> None:
+        """The server takes nothing more for now."""
+        self._leg.pauseReading()
+
+    def resume(self) -> None:
+        """The server takes more again."""
+        self._leg.resumeReading()
+
+    # To the client
+
+    def deliver(self, data: bytes) -> None:
+        """Send what the server sent."""
+        if not data:
+            return
+        if len(data) <= SLICE_SIZE and not self._blocked:
+            self._leg.sendBytes(data)
+            return
+        for start in range(0, len(data), SLICE_SIZE):
+            self._keep(data[start : start + SLICE_SIZE])
+        self._catchUp()
+        if self._queued and self._timer is None and self._backlog.isTooMuch(self._queued):
+            self._fallBehind()
+
+    def _keep(self, data: bytes) -> None:
+        # Small ones together: each object costs as much memory as some dozens of bytes.
+        if self._queue and len(self._queue[-1]) + len(data) <= SLICE_SIZE:
+            self._queue[-1] += data
+        else:
+            self._queue.append(bytearray(data))
+        self._count(len(data))
+
+    def _count(self, size: int) -> None:
+        self._queued += size
+        self._backlog.change(size)
+
+    def _catchUp(self) -> None:
+        while self._queue and not self._blocked:
+            data = self._queue.popleft()
+            self._count(-len(data))
+            self._leg.sendBytes(bytes(data))
+
+    def pauseReading(self) -> None:
+        if not self._blocked:
+            self._blocked = True
+            self._progress = self._clock.seconds()
+
+    def resumeReading(self) -> None:
+        self._blocked = False
+        self._catchUp()
+        if self._isOver:
+            self._takeLeave()
+        elif self in self._backlog.late:
+            self.reconsider()
+
+    def reconsider(self) -> None:
+        """It is behind too far: look whether it still is."""
+        if self._backlog.isEnoughLess(self._queued):
+            self._backlog.late.remove(self)
+            self._stopTimer()
+            self._server.goOn(self)
+
+    def _fallBehind(self) -> None:
+        left = self._progress + self._backlog.patience - self._clock.seconds()
+        if left > 0:
+            self._timer = self._clock.callLater(left, self.leave, Outcome.CLIENT_TOO_SLOW)
+            self._backlog.late.add(self)
+            self._server.holdUp(self)
+        else:
+            self.leave(Outcome.CLIENT_TOO_SLOW)
+
+    # The end
+
+    def finish(self, outcome: Outcome) -> None:
+        self.leave(outcome)
+
+    def leave(self, outcome: Outcome) -> None:
+        """End this tunnel, as soon as the client has taken what waits, or takes nothing more."""
+        if self._isOver:
+            return
+        self._isOver = True
+        self._outcome = outcome
+        self._backlog.late.discard(self)
+        self._server.dismiss(self, self._isAnnounced)
+        self._takeLeave()
+
+    def _takeLeave(self) -> None:
+        self._stopTimer()
+        if self._queue and self._outcome is not Outcome.CLIENT_TOO_SLOW:
+            self._timer = self._clock.callLater(self._backlog.patience, self._conclude)
+        else:
+            self._conclude()
+
+    def partnerLost(self) -> None:
+        super().partnerLost()
+        if self._queue:
+            self._dropQueue()
+            if self._isOver:
+                self._conclude()
+
+    def _dropQueue(self) -> None:
+        self._queue.clear()
+        self._count(-self._queued)
+
+    def _conclude(self) -> None:
+        self._stopTimer()
+        self._dropQueue()
+        if self._outcome is not Outcome.PARTNER_LEFT:
+            self._leg.finish(self._outcome)
+        self._dropTunnel().lost(self)
