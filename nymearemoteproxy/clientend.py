@@ -7,6 +7,7 @@ transports, framing or uuids.
 from __future__ import annotations
 
 from collections import deque
+from operator import itemgetter
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -21,6 +22,10 @@ SLICE_SIZE = 64 << 10
 """Bytes written to a client at a time, so that a large packet for a slow one waits here, where it
 is counted, and not in its transport."""
 
+STALLED = 60.0
+"""Seconds in which a client for which something waits has to take something, whether that holds up
+anybody or not: as long as a server may be silent."""
+
 CAUGHT_UP = SLICE_SIZE // 2
 """Bytes below its limit at which a client has caught up. More would save the server some pauses,
 but demand more of a slow client."""
@@ -31,15 +36,18 @@ class Backlog:
 
     :param each: bytes that one may be behind.
     :param most: bytes that all together may be behind.
-    :param patience: seconds until one that is behind too far must have caught up.
+    :param patience: seconds in which one that is behind too far has to take something.
     :ivar total: bytes that wait for slow clients.
-    :ivar late: the clients that are behind too far.
+    :ivar behind: the clients they wait for, with the time when each took something for the last
+        time.
+    :ivar late: the clients that are behind too far, so that their servers have to wait.
     """
 
-    __slots__ = ("late", "patience", "total", "_each", "_most")
+    __slots__ = ("behind", "late", "patience", "total", "_each", "_most")
 
     def __init__(self, each: int, most: int, patience: float) -> None:
         self.total = 0
+        self.behind: dict[ClientEnd, float] = {}
         self.late: set[ClientEnd] = set()
         self.patience = patience
         self._each = each
@@ -55,6 +63,14 @@ class Backlog:
     def isTooMuch(self, waiting: int) -> bool:
         """Tell whether a client with so many bytes is behind too far."""
         return waiting > self._each or self.total > self._most
+
+    def makeRoom(self, now: float) -> None:
+        """All are behind too far: give up those that take nothing, the longest first."""
+        while self.behind and self.total > self._most:
+            client, progress = min(self.behind.items(), key=itemgetter(1))
+            if progress + self.patience > now:
+                break
+            client.giveUp()
 
     def isEnoughLess(self, waiting: int) -> bool:
         """Tell whether such a client has caught up far enough for its server to go on."""
@@ -132,8 +148,18 @@ class ClientEnd(End):
         for start in range(0, len(data), SLICE_SIZE):
             self._keep(data[start : start + SLICE_SIZE])
         self._catchUp()
-        if self._queued and self._timer is None and self._backlog.isTooMuch(self._queued):
-            self._fallBehind()
+        if not self._queue:
+            return
+        self._backlog.behind[self] = self._progress
+        self._backlog.makeRoom(self._clock.seconds())
+        if self._isOver:
+            return
+        if self not in self._backlog.late and self._backlog.isTooMuch(self._queued):
+            self._backlog.late.add(self)
+            self._server.holdUp(self)
+            self._watch()
+        elif self._timer is None:
+            self._watch()
 
     def _keep(self, data: bytes) -> None:
         # Small ones together: each object costs as much memory as some dozens of bytes.
@@ -160,27 +186,35 @@ class ClientEnd(End):
 
     def resumeReading(self) -> None:
         self._blocked = False
+        self._progress = self._clock.seconds()
         self._catchUp()
-        if self._isOver:
-            self._takeLeave()
-        elif self in self._backlog.late:
+        if self._queue:
+            self._backlog.behind[self] = self._progress
+        else:
+            self._backlog.behind.pop(self, None)
+            self._stopTimer()
+            if self._isOver:
+                self._conclude()
+        if self in self._backlog.late:
             self.reconsider()
 
     def reconsider(self) -> None:
         """It is behind too far: look whether it still is."""
         if self._backlog.isEnoughLess(self._queued):
             self._backlog.late.remove(self)
-            self._stopTimer()
             self._server.goOn(self)
 
-    def _fallBehind(self) -> None:
-        left = self._progress + self._backlog.patience - self._clock.seconds()
-        if left > 0:
-            self._timer = self._clock.callLater(left, self.leave, Outcome.CLIENT_TOO_SLOW)
-            self._backlog.late.add(self)
-            self._server.holdUp(self)
+    def _watch(self) -> None:
+        """Something waits: give the client up when it has not taken anything for too long."""
+        self._stopTimer()
+        holdsUpOthers = self in self._backlog.late and self._server.clients > 1
+        patience = self._backlog.patience if holdsUpOthers else STALLED
+        left = self._progress + patience - self._clock.seconds()
+        if left <= 0:
+            self.giveUp()
         else:
-            self.leave(Outcome.CLIENT_TOO_SLOW)
+            # Who comes next does not wait long behind one that holds up nobody so far.
+            self._timer = self._clock.callLater(min(left, self._backlog.patience), self._watch)
 
     # The end
 
@@ -188,31 +222,36 @@ class ClientEnd(End):
         self.leave(outcome)
 
     def leave(self, outcome: Outcome) -> None:
-        """End this tunnel, as soon as the client has taken what waits, or takes nothing more."""
+        """End this tunnel, as soon as the client has taken what waits."""
         if self._isOver:
             return
         self._isOver = True
         self._outcome = outcome
         self._backlog.late.discard(self)
         self._server.dismiss(self, self._isAnnounced)
-        self._takeLeave()
-
-    def _takeLeave(self) -> None:
-        self._stopTimer()
-        if self._queue and self._outcome is not Outcome.CLIENT_TOO_SLOW:
-            self._timer = self._clock.callLater(self._backlog.patience, self._conclude)
-        else:
+        if not self._queue:
             self._conclude()
+
+    def giveUp(self) -> None:
+        """Something is lost that the client should have got: it must not take this for the end."""
+        self._dropQueue()
+        self._leg.cutOff(Outcome.CLIENT_TOO_SLOW)
+        if self._isOver:
+            self._conclude()
+        else:
+            self.leave(Outcome.PARTNER_LEFT)
 
     def partnerLost(self) -> None:
         super().partnerLost()
         if self._queue:
+            self._stopTimer()
             self._dropQueue()
             if self._isOver:
                 self._conclude()
 
     def _dropQueue(self) -> None:
         self._queue.clear()
+        self._backlog.behind.pop(self, None)
         self._count(-self._queued)
 
     def _conclude(self) -> None:

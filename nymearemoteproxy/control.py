@@ -28,7 +28,7 @@ from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import TCP, UNIX, IClient, Proxy, Record
-from nymearemoteproxy.registration import RegistrationRefused, ServerRegistration
+from nymearemoteproxy.registration import RegistrationRefused
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
     CheckToken,
@@ -36,11 +36,12 @@ from nymearemoteproxy.session import (
     Join,
     Register,
     RestartDeadline,
+    Role,
     Send,
     StartTunnel,
     State,
 )
-from nymearemoteproxy.transports import Linger, limitReceived, limitUnsent, tuneTcp
+from nymearemoteproxy.transports import Linger, tuneTcp, tuneTunnelProxy
 from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
@@ -312,55 +313,56 @@ class Control(Phase, Protocol):
         asked.addCallbacks(judged, failed)
         asked.addErrback(self._internalError)
 
-    def _join(self, join: Join) -> None:
-        def met(meeting: Meeting) -> None:
-            self._pending = None
-            self._tunnel = meeting.tunnel
-            if self.session.state is State.WAITING:
-                self.perform(self.session.paired(meeting.partner))
-            else:
-                meeting.tunnel.abandon()  # too late: the client has left meanwhile
+    def _await(
+        self,
+        tunnel: Deferred[Any],
+        state: State,
+        succeeded: Callable[[Any], Effects],
+        refused: Callable[[Any], Effects],
+    ) -> None:
+        """Wait in this state for a place in the meeting ring."""
 
-        def refused(failure: Failure) -> None:
-            if self.session.state is not State.WAITING:
+        def found(found: Any) -> None:
+            self._pending = None
+            self._tunnel = tunnel = found.tunnel if isinstance(found, Meeting) else found
+            if self.session.state is state:
+                self.perform(succeeded(found))
+            else:
+                tunnel.abandon()  # too late: the client has left meanwhile
+
+        def failed(failure: Failure) -> None:
+            if self.session.state is not state:
                 return  # cancelled
             self._pending = None
-            failure.trap(PairingRefused)
-            refusal: Any = failure.value
-            self.perform(self.session.pairingRefused(refusal.outcome))
+            failure.trap(PairingRefused, RegistrationRefused)
+            self.perform(refused(failure.value))
 
+        self._pending = tunnel
+        tunnel.addCallbacks(found, failed)
+        tunnel.addErrback(self._internalError)
+
+    def _join(self, join: Join) -> None:
         self.proxy.gate.authenticated(self.record.ticket)
         self.record.name, self.record.uuid = join.identity.name, join.identity.uuid or ""
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
-        joined = self._pending = self.proxy.rendezvous.join(join.key, join.identity)
-        joined.addCallbacks(met, refused)
-        joined.addErrback(self._internalError)
+        session = self.session
+        self._await(
+            self.proxy.rendezvous.join(join.key, join.identity),
+            State.WAITING,
+            lambda meeting: session.paired(meeting.partner),
+            lambda refusal: session.pairingRefused(refusal.outcome),
+        )
 
     def _register(self, register: Register) -> None:
-        def registered(tunnel: Tunnel) -> None:
-            self._pending = None
-            self._tunnel = tunnel
-            if self.session.state is State.REGISTERING:
-                self.proxy.gate.authenticated(self.record.ticket)
-                if self.record.transport != UNIX:
-                    isServer = isinstance(register.registration, ServerRegistration)
-                    (limitReceived if isServer else limitUnsent)(self.transport)
-                self.perform(self.session.registered())
-            else:
-                tunnel.abandon()  # too late: the client has left meanwhile
-
-        def refused(failure: Failure) -> None:
-            if self.session.state is not State.REGISTERING:
-                return  # cancelled
-            self._pending = None
-            failure.trap(RegistrationRefused)
-            refusal: Any = failure.value
-            self.perform(self.session.registrationRefused(refusal.error, refusal.outcome))
-
-        asked = self._pending = self.proxy.register(self.record, register.registration)
-        asked.addCallbacks(registered, refused)
-        asked.addErrback(self._internalError)
+        session = self.session
+        self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
+        self._await(
+            self.proxy.register(self.record, register.registration),
+            State.REGISTERING,
+            lambda _tunnel: session.registered(),
+            lambda refusal: session.registrationRefused(refusal.error, refusal.outcome),
+        )
 
     def _internalError(self, failure: Failure) -> None:
         log.failure("connection {number}: internal error", failure, number=self.record.number)
@@ -377,6 +379,10 @@ class Control(Phase, Protocol):
         assert self._tunnel is not None
         self._readFreely()
         self.record.tunneled = True
+        if start.role is not Role.PARTNER:
+            self.proxy.gate.authenticated(self.record.ticket)
+            if self.record.transport != UNIX:
+                tuneTunnelProxy(self.transport, start.role)
         leg = self.makeLeg(start)
         self.next(leg)
         self._tunnel.attach(leg)
@@ -399,8 +405,7 @@ class Control(Phase, Protocol):
 
     def _readFreely(self) -> None:
         self.transport.unregisterProducer()
-        if self._blocked:
-            self.transport.resumeProducing()
+        self.transport.resumeProducing()
 
 
 class Refused(Protocol):

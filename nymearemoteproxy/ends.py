@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nymearemoteproxy.frames import Frames
+from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 
 
@@ -60,6 +61,9 @@ class End:
 
     def partnerLost(self) -> None:
         self._leg = NOBODY
+
+    def cutOff(self, outcome: Outcome) -> None:
+        """Nothing that comes from a client is lost."""
 
     def _dropTunnel(self) -> Tunnel:
         """Return the tunnel, which refers to this end: no cycle is left to the collector."""

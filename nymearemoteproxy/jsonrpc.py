@@ -108,6 +108,8 @@ class ObjectSplitter:
     def _scan(self) -> int | None:
         """Go on to the brace that closes the object; return the position behind it."""
         while found := _STRUCTURE.search(self._buffer, self._scanned):
+            if 0 < self._limit <= found.start():
+                break  # it is too large, wherever it ends
             self._scanned = found.end()
             byte = self._buffer[found.start()]
             if byte == _QUOTE:

@@ -39,6 +39,7 @@ class TracedLeg:
         self.resumeReading = leg.resumeReading
         self.finish = leg.finish
         self.partnerLost = leg.partnerLost
+        self.cutOff = leg.cutOff
 
     def sendBytes(self, data: bytes) -> None:
         self._trace(f"{len(data)} bytes")
@@ -149,6 +150,9 @@ class Leg:
         self.linger.start()
         self.resumeReading()
 
+    def cutOff(self, outcome: Outcome) -> None:
+        self._abortWith(outcome)
+
     def ended(self, outcome: Outcome) -> None:
         """The client will send nothing more, but may still take what the partner sends."""
         assert self._tunnel is not None
@@ -207,15 +211,15 @@ class Leg:
 
     def checkTransport(self) -> None:
         if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
-            self._cutOff(Outcome.CONNECTION_LOST)
+            self._abortWith(Outcome.CONNECTION_LOST)
 
     def ping(self) -> None:
         """Streams have none."""
 
     def pingTimedOut(self) -> None:
-        self._cutOff(Outcome.PING_TIMEOUT)
+        self._abortWith(Outcome.PING_TIMEOUT)
 
-    def _cutOff(self, outcome: Outcome) -> None:
+    def _abortWith(self, outcome: Outcome) -> None:
         self.record.endsWith(outcome)
         self.abort()
 

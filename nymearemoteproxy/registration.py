@@ -123,13 +123,14 @@ def parseUuid(text: str) -> UUID | None:
 def parseUuids(texts: Iterable[str]) -> frozenset[UUID]:
     """Read a list of uuids.
 
-    :raises ValueError: one of them is none, or null; the text is one line that says which.
+    :raises ValueError: one of them is none, or null; the text is one line that says which, and
+        does not repeat it.
     """
     uuids = set()
-    for text in texts:
+    for number, text in enumerate(texts, 1):
         uuid = parseUuid(text)
         if uuid is None:
-            raise ValueError(f"{text!r} is no uuid")
+            raise ValueError(f"entry {number} is no uuid")
         uuids.add(uuid)
     return frozenset(uuids)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from nymearemoteproxy.dialogue import Dialogue, Disconnect
@@ -30,6 +30,12 @@ SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
 send, and no new one is let in."""
 
+CALLS_A_TURN = 32
+"""Calls that are answered in one turn of the reactor, so that others get their turn: a packet may
+hold a hundred thousand."""
+
+_CALL_END = b"}"  # before this one, order with what is for clients does not matter
+
 _LINE_ENDS = (b"\n", b"\r\n")
 
 
@@ -42,6 +48,7 @@ class ServerEnd(End):
     """
 
     __slots__ = (
+        "_answering",
         "_blocked",
         "_clients",
         "_dialogue",
@@ -75,6 +82,7 @@ class ServerEnd(End):
         self._heard = clock.seconds()
         self._isFresh = True
         self._unknown = 0
+        self._answering: IDelayedCall | None = None
         # Towards the server
         self._blocked = False
         self._waiting = 0
@@ -195,15 +203,30 @@ class ServerEnd(End):
         except PacketTooLarge:
             self._end(Outcome.PACKET_TOO_LARGE)
             return
+        # What one read brought for a client goes out together, however many packets it was in.
+        waiting: dict[int, list[bytes]] = {}
+        asked = False
         for address, payload in packets:
-            client = self._clients.get(address)
-            if client is not None:
-                client.deliver(payload)
-            elif address == PROXY:
-                self._dialogue.feed(payload)
+            if address != PROXY:
+                waiting.setdefault(address, []).append(payload)
+                continue
+            asked = True
+            self._dialogue.feed(payload)
+            if _CALL_END in payload:
+                self._deliver(waiting)
+                waiting = {}
                 self._answer()
+        self._deliver(waiting)
+        if asked:
+            self._answer()
+
+    def _deliver(self, waiting: dict[int, list[bytes]]) -> None:
+        for address, payloads in waiting.items():
+            client = self._clients.get(address)
+            if client is None:
+                self._unknown += len(payloads)  # it may have left just now
             else:
-                self._unknown += 1  # it may have left just now
+                client.deliver(payloads[0] if len(payloads) == 1 else b"".join(payloads))
 
     def _begin(self, data: bytes) -> bytes:
         """Take off the line end of the request, if it came that late.
@@ -218,7 +241,11 @@ class ServerEnd(End):
 
     def _answer(self) -> None:
         """Answer calls, as long as the answers are taken; meanwhile nothing more is read."""
-        while not self._blocked:
+        if self._answering is not None:
+            return
+        for _ in range(CALLS_A_TURN):
+            if self._blocked:
+                break
             effects = self._dialogue.take()
             if not effects:
                 self.goOn(self)
@@ -226,6 +253,12 @@ class ServerEnd(End):
             for effect in effects:
                 self._perform(effect)
         self.holdUp(self)
+        if not self._blocked and not self._isOver:
+            self._answering = self._clock.callLater(0, self._answerMore)
+
+    def _answerMore(self) -> None:
+        self._answering = None
+        self._answer()
 
     def _perform(self, effect: Send | Disconnect | Close) -> None:
         match effect:
@@ -249,9 +282,14 @@ class ServerEnd(End):
             return
         self._isOver = True
         self._stopTimer()
+        if self._answering is not None:
+            self._answering.cancel()
+            self._answering = None
         clients, self._clients = self._clients, {}
         for client in clients.values():
             client.leave(Outcome.PARTNER_LEFT)
+        for client in self._paused:
+            client.resume()
         self._paused.clear()
         self._holding.clear()
         if self._unknown or self._reader.dropped:

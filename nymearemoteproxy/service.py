@@ -192,33 +192,37 @@ class ProxyService(Service):
 
         What cannot be read stays as it is.
         """
-        self._reloadTokens()
-        self._reloadServerUuids()
+        found = [self._reloadTokens(), self._reloadServerUuids()]
+        if not any(found):
+            log.info("there is no token file or list of server uuids to read anew")
 
-    def _reloadTokens(self) -> None:
+    def _reloadTokens(self) -> bool:
+        """Tell whether there is such a file."""
         source = self._configuration.tokens
         if self._tokens is None or source is None or not source.file:
-            log.info("there is no token file to read anew")
-            return
+            return False
         try:
             tokens = source.read()
         except SettingsError as error:
             log.error("the tokens stay as they were: {reason}", reason=str(error))
-            return
-        self._tokens.replace(tokens)
-        log.info("read {count} tokens", count=len(tokens))
+        else:
+            self._tokens.replace(tokens)
+            log.info("read {count} tokens", count=len(tokens))
+        return True
 
-    def _reloadServerUuids(self) -> None:
+    def _reloadServerUuids(self) -> bool:
+        """Tell whether there is such a file."""
         path = self._configuration.settings["TunnelProxy.serverUuidFile"]
         if self._switchboard is None or not path:
-            return
+            return False
         try:
             allowed = readServerUuids(path)
         except SettingsError as error:
             log.error("the server uuids stay as they were: {reason}", reason=str(error))
-            return
-        self._switchboard.allow(allowed)
-        log.info("read {count} server uuids", count=len(allowed))
+        else:
+            self._switchboard.allow(allowed)
+            log.info("read {count} server uuids", count=len(allowed))
+        return True
 
     def _listen(self, listener: Listener, endpoint: IStreamServerEndpoint) -> IListeningPort:
         if listener.webSocket:

@@ -196,16 +196,24 @@ class Register:
     registration: Registration
 
 
+class Role(Enum):
+    """What a connection is once it has a tunnel."""
+
+    PARTNER = "one of two partners"
+    SERVER = "a server of the tunnel proxy"
+    CLIENT = "a client of the tunnel proxy"
+
+
 @dataclass(frozen=True)
 class StartTunnel:
     """Effect: the control phase is over; relay from here on. No deadline is left.
 
     :ivar needsGap: a stream client of this API loses what comes right behind the notification.
-    :ivar isBinary: what is relayed to a WebSocket client is binary, whatever it sent itself.
+    :ivar role: what the connection is.
     """
 
     needsGap: bool = False
-    isBinary: bool = False
+    role: Role = Role.PARTNER
 
 
 @dataclass(frozen=True)
@@ -352,11 +360,14 @@ def makeHello(name: str, hasTunnelProxy: bool) -> Mapping[str, str]:
 
 def answerQuestion(request: Request, api: Api, hello: Mapping[str, str]) -> Send:
     """Answer Hello, Introspect or Ping, which ask and change nothing."""
-    params: Mapping[str, Any] = api.introspection
+    params: Mapping[str, Any]
     if request.method is HELLO:
         params = hello
     elif request.method is PING:
         params = pong(request)
+    else:
+        assert request.method is INTROSPECT
+        params = api.introspection
     return Send(encode(success(request.id, params)))
 
 
@@ -564,10 +575,9 @@ class Session:
 
     def _startRelaying(self) -> Effects:
         assert self._registering is not None
-        # A server's packets need not align with messages, so that they could not be text.
         isServer = self._registering.method is REGISTER_SERVER
         response = answer(self._registering, TunnelProxyError.NO_ERROR)
-        return (Send(response), StartTunnel(isBinary=isServer))
+        return (Send(response), StartTunnel(role=Role.SERVER if isServer else Role.CLIENT))
 
     def _refuseRegistration(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
         assert self._registering is not None

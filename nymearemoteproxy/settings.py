@@ -359,8 +359,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "TunnelProxy",
         "serverTimeout",
-        "milliseconds",
-        _milliseconds,
+        "milliseconds, 0 = for ever",
+        _millisecondsOrOff,
         60000,
         "How long a registered server may be silent; those in the field ping every 30 seconds.",
     ),
@@ -381,18 +381,18 @@ SETTINGS: tuple[Setting, ...] = (
         16 << 20,
         "How far a client may be behind its server. Up to here the server and its other clients do "
         "not notice that one is slow; beyond, the server has to wait. The default is what a home "
-        "sends in clientPatience with 67 Mbit/s, so that most never have to.",
+        "sends in clientPatience with 45 Mbit/s, so that most never have to.",
     ),
     Setting(
         "TunnelProxy",
         "clientPatience",
         "milliseconds",
         _milliseconds,
-        2000,
-        "How long a client that is behind by more than clientBacklog may keep its server, and with "
-        "it the other clients, waiting, before it is disconnected. For one that takes nothing at "
-        "all the time began when it stopped. By default it is as long as TCP takes to send a lost "
-        "packet for the third time; a phone that changes from one cell to another is faster.",
+        3000,
+        "How long a client that is behind by more than clientBacklog may take nothing, while its "
+        "server, and with it other clients, have to wait. Then it is disconnected. One that keeps "
+        "nobody waiting has a minute. By default it is longer than TCP takes to send a lost packet "
+        "for the third time, and than a phone takes to change from one cell to another.",
     ),
     Setting(
         "TunnelProxy",

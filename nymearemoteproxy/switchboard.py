@@ -1,7 +1,7 @@
 """Who is registered with the tunnel proxy, and who may be.
 
-Owns the uuids in use and the limits of the tunnel proxy. Knows nothing of transports, of SLIP or of
-messages. `Switchboard` keeps everything in this process; whatever shares it between processes later
+Owns the uuids in use and the limits of the tunnel proxy. Knows nothing of transports or of what is
+relayed. `Switchboard` keeps everything in this process; whatever shares it between processes later
 provides the same interface, which is why it answers through Deferreds.
 """
 
@@ -57,7 +57,7 @@ class Terms:
     messageSize: int = 10240
     clientBacklog: int = 16 << 20
     totalBacklog: int = 256 << 20
-    clientPatience: float = 2.0
+    clientPatience: float = 3.0
     serversPerAddress: int = 0
     clientsPerAddress: int = 0
     clientsPerServer: int = 0
@@ -78,8 +78,8 @@ class Switchboard:
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: set[UUID] = set()
-        self._serversFrom: Counter[str] = Counter()
-        self._clientsFrom: Counter[str] = Counter()
+        self._serversFrom: Counter[str | None] = Counter()
+        self._clientsFrom: Counter[str | None] = Counter()
 
     @property
     def servers(self) -> int:
@@ -113,7 +113,7 @@ class Switchboard:
             raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED)
         terms = self._terms
         _checkRoom(
-            self._serversFrom[origin.source] if origin.source else 0,
+            self._serversFrom[origin.source],
             terms.serversPerAddress,
             Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
         )
@@ -134,7 +134,7 @@ class Switchboard:
             raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
         terms = self._terms
         _checkRoom(
-            self._clientsFrom[origin.source] if origin.source else 0,
+            self._clientsFrom[origin.source],
             terms.clientsPerAddress,
             Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS,
         )
@@ -159,7 +159,7 @@ class Switchboard:
             )
 
     def _counted(
-        self, counter: Counter[str], origin: Origin, release: Callable[[], None]
+        self, counter: Counter[str | None], origin: Origin, release: Callable[[], None]
     ) -> Callable[[], None]:
         """Count a registration until it is released."""
         source = origin.source

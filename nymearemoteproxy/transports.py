@@ -1,7 +1,7 @@
 """Small services around a transport: tuning it, closing it without losing data.
 
 Owns what is peculiar to TCP, and the time that closing takes.
-Knows nothing of sessions or tunnels.
+Knows nothing of tunnels, or of a session but its role.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import socket
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from nymearemoteproxy.session import Role
 
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
@@ -42,16 +44,13 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
-def limitUnsent(transport: Any) -> None:
-    """Let the kernel hold little that it cannot send yet (Linux: TCP_NOTSENT_LOWAT)."""
+def tuneTunnelProxy(transport: Any, role: Role) -> None:
+    """Let the kernel hold little for a client, and little of a server (Linux)."""
     handle = transport.lowest.getHandle()
-    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
-
-
-def limitReceived(transport: Any) -> None:
-    """Let the kernel hold little that has been received and not read."""
-    handle = transport.lowest.getHandle()
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MOST_RECEIVED)
+    if role is Role.SERVER:
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, MOST_RECEIVED)
+    else:
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_UNSENT)
 
 
 def isGivenUp(transport: Any) -> bool:

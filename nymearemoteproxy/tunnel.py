@@ -47,6 +47,9 @@ class ILeg(Interface):
     def partnerLost() -> None:
         """The partner can take nothing more, ever: read and drop what the client still sends."""
 
+    def cutOff(outcome: Outcome) -> None:
+        """What the partner sent is lost in part: end so that the client cannot miss it."""
+
 
 @implementer(ILeg)
 class Nobody:
@@ -80,6 +83,9 @@ class Nobody:
 
     def partnerLost(self) -> None:
         """Nothing to lose."""
+
+    def cutOff(self, outcome: Outcome) -> None:
+        """Nothing to cut off."""
 
 
 NOBODY = Nobody()

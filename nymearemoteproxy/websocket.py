@@ -36,7 +36,7 @@ from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy, Record
-from nymearemoteproxy.session import SERVER, StartTunnel
+from nymearemoteproxy.session import SERVER, Role, StartTunnel
 from nymearemoteproxy.transports import Linger
 
 MAX_REQUEST_HEAD = 16 * 1024
@@ -202,7 +202,8 @@ class WebSocketControl(Control):
 
     def makeLeg(self, start: StartTunnel) -> Leg:
         self.proxy.keepalive.remove(self)
-        opcode = BINARY if start.isBinary else self._lastOpcode
+        # SLIP packets need not align with messages, which could then not be text.
+        opcode = BINARY if start.role is Role.SERVER else self._lastOpcode
         return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, opcode)
 
     def handOver(self, leg: Leg) -> None:
@@ -340,6 +341,9 @@ class WebSocketLeg(Leg):
         self._write(self._framer.flush() + closeFrame(outcome.closeCode, outcome.reason))
         self._cleanUp()
         self.linger.start()
+
+    def cutOff(self, outcome: Outcome) -> None:
+        self.finish(outcome)  # the close frame says that it is no ordinary end
 
     def resumeProducing(self) -> None:
         super().resumeProducing()

@@ -43,6 +43,13 @@ class Line(StringTransport):
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing to set."""
 
+    def getHandle(self) -> Line:
+        """Return what stands for the socket."""
+        return self
+
+    def setsockopt(self, *option: int) -> None:
+        """Nothing to set."""
+
     def unregisterProducer(self) -> None:
         self.producer = None
 

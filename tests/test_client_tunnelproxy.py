@@ -382,14 +382,14 @@ class EndsMixin(ProxyMixin):
     @awaited
     async def test_keepalive(self) -> None:
         options: list[int] = []
-        tune = endpoints._tuneKeepalive
+        tune = endpoints._tuneTcp
 
         def tuned(handle: Any) -> None:
             tune(handle)
             options.append(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             options.append(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
 
-        self.patch(endpoints, "_tuneKeepalive", tuned)
+        self.patch(endpoints, "_tuneTcp", tuned)
         server = await self.serverEndpoint().connect(recording())
         self.assertEqual(options, [1, 30])
         server.transport.abortConnection()

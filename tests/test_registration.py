@@ -114,7 +114,7 @@ class UuidTests(SynchronousTestCase):
         """The error says in one line which it is."""
         for text in INVALID:
             error = self.assertRaises(ValueError, parseUuids, [TEXT, text, OTHER_TEXT])
-            self.assertEqual(str(error), f"{text!r} is no uuid")
+            self.assertEqual(str(error), "entry 2 is no uuid")
             self.assertNotIn("\n", str(error))
 
 

@@ -23,6 +23,10 @@ class BackoffTests(SynchronousTestCase):
         backoff.reset()
         self.assertEqual(backoff.next(), 1)
 
+    def test_most(self) -> None:
+        backoff = Backoff(lambda: 0.5, most=5)
+        self.assertEqual([backoff.next() for _ in range(5)], [1, 2, 4, 5, 5])
+
     def test_chance(self) -> None:
         chances = iter([0.0, 1.0, 0.25])
         backoff = Backoff(lambda: next(chances))

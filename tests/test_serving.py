@@ -29,6 +29,7 @@ from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.retrying import Reports
 from nymearemoteproxy.client.serving import (
     LONE_STALL,
+    MAX_CLIENTS,
     MAX_PACKET_SIZE,
     MAX_PAYLOAD,
     MAX_QUEUE,
@@ -146,6 +147,16 @@ class ServingTests(ServingMixin, SynchronousTestCase):
         self.receive(connected(1), encode(1, b"x"))
         service = self.services.succeed(host=UNIXAddress(b"/x"))
         self.assertEqual(service.value(), b"x")
+
+    def test_tooManyClients(self) -> None:
+        """Strangers do not decide how many connections the service gets."""
+        for address in range(1, MAX_CLIENTS + 1):
+            self.receive(connected(address))
+        self.proxy.clear()
+        self.receive(connected(MAX_CLIENTS + 1))
+        self.assertEqual(self.sent().calls, [("DisconnectClient", MAX_CLIENTS + 1)])
+        self.assertEqual(self.said, [f"{MAX_CLIENTS} clients are connected, which is the most"])
+        self.assertEqual(len(self.services.attempts), MAX_CLIENTS)
 
     def test_unknownAddresses(self) -> None:
         self.receive(encode(5, b"nobody"), disconnected(6), encode(0xFFFF, b"nobody"), b"\xc0\xc0")

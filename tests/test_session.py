@@ -33,6 +33,7 @@ from nymearemoteproxy.session import (
     PairingKeys,
     Register,
     RestartDeadline,
+    Role,
     Send,
     Session,
     StartTunnel,
@@ -798,7 +799,7 @@ class RegistrationTests(SynchronousTestCase):
                 "params": {"tunnelProxyError": "TunnelProxyErrorNoError", "slipEnabled": True},
             },
         )
-        self.assertEqual(start, StartTunnel(needsGap=False, isBinary=True))
+        self.assertEqual(start, StartTunnel(needsGap=False, role=Role.SERVER))
         self.assertIs(session.state, State.TUNNELED)
 
     def test_client(self) -> None:
@@ -818,7 +819,7 @@ class RegistrationTests(SynchronousTestCase):
                 "params": {"tunnelProxyError": "TunnelProxyErrorNoError"},
             },
         )
-        self.assertEqual(start, StartTunnel(needsGap=False, isBinary=False))
+        self.assertEqual(start, StartTunnel(needsGap=False, role=Role.CLIENT))
 
     def test_afterCalls(self) -> None:
         """Hello, Introspect, Ping and a failed attempt may precede it."""
@@ -914,7 +915,7 @@ class RegistrationTests(SynchronousTestCase):
         session = proxySession()
         self.assertEqual(session.messageReceived(authenticate(API_0_3)), (CheckToken(TOKEN),))
         session.accepted(TOKEN, None)
-        self.assertEqual(session.paired(PARTNER)[1], StartTunnel(needsGap=True, isBinary=False))
+        self.assertEqual(session.paired(PARTNER)[1], StartTunnel(needsGap=True, role=Role.PARTNER))
 
     def test_whileRegistering(self) -> None:
         """What arrives meanwhile is payload, and no fault; nothing else matters but the answer."""

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy import clientend, serverend
-from nymearemoteproxy.clientend import SLICE_SIZE
+from nymearemoteproxy.clientend import SLICE_SIZE, STALLED
 from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
@@ -34,7 +34,7 @@ from nymearemoteproxy.registration import (
     ServerRegistration,
     TunnelProxyError,
 )
-from nymearemoteproxy.serverend import SERVER_BACKLOG
+from nymearemoteproxy.serverend import CALLS_A_TURN, SERVER_BACKLOG
 from nymearemoteproxy.switchboard import ISwitchboard, Switchboard, Terms
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 from tests.test_slip import SPECIAL, cut, referenceDecode, referenceEncode
@@ -130,6 +130,9 @@ class FakeLeg:
     def finish(self, outcome: Outcome) -> None:
         if self.outcome is None and not self.isGone:
             self.outcome = outcome
+
+    def cutOff(self, outcome: Outcome) -> None:
+        self.finish(outcome)
 
     def partnerLost(self) -> None:
         self.isAlone = True
@@ -725,6 +728,40 @@ class RelayTests(SwitchboardCase):
         self.server.say(1, b"")
         self.assertEqual(self.clients[0].sent, [b"x"])
 
+    def test_together(self) -> None:
+        """What one read brings for a client goes out at once, in however many packets it was."""
+        self.server.receive(packet(1, b"ab") * 1000 + packet(1, b"c"))
+        self.assertEqual(self.clients[0].sent, [b"ab" * 1000 + b"c"])
+        self.server.receive(packet(1, b"d"))
+        self.assertEqual(len(self.clients[0].sent), 2)
+
+    def test_alternating(self) -> None:
+        """So it does when there are others' packets, empty ones, and some for nobody between."""
+        log = self.fakeLog()
+        parts = ((1, b"a"), (4, b"nobody"), (2, b"b"), (1, b""), (3, b""), (1, b"c"))
+        self.server.receive(b"".join(packet(*each) for each in parts) * 1000)
+        self.assertEqual(
+            [client.sent for client in self.clients], [[b"ac" * 1000], [b"b" * 1000], []]
+        )
+        self.server.leave()
+        self.assertIn("1000 were for clients", log[0])
+
+    def test_callsBetween(self) -> None:
+        """Whole calls are carried out after what came before them, and before what follows."""
+        call = calling("TunnelProxy.DisconnectClient", {"socketAddress": 2})
+        parts = (
+            *((1, b"a"), (2, b"b"), (1, b"c"), (0, calling("RemoteProxy.Hello"))),
+            *((2, b"d"), (1, b"e"), (0, call[:20]), (2, b"f"), (0, call[20:])),
+            *((2, b"too late"), (1, b"g"), (1, b"h")),
+        )
+        self.server.receive(b"".join(packet(*each) for each in parts))
+        self.assertEqual(self.clients[0].sent, [b"ac", b"e", b"gh"])
+        self.assertEqual(self.clients[1].sent, [b"b", b"df"])
+        self.assertEqual(self.clients[1].late, [])
+        self.assertOver(self.clients[1], Outcome.DISCONNECTED_BY_SERVER)
+        hello, done, gone = self.server.heard()
+        self.assertEqual((done, gone), (answer("NoError"), disconnected(2)))
+
     @PROPERTY
     @given(
         st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=30)), max_size=8),
@@ -932,6 +969,25 @@ class CallTests(SwitchboardCase):
             self.assertEqual(server.heard(), [])
         self.assertAlive(self.server, *self.clients)
 
+    def test_errorsBeforeTheEnd(self) -> None:
+        """What can become no call is one at once, also when no brace is ever closed."""
+        cases: tuple[tuple[bytes, int, Outcome], ...] = (
+            (b"x", 1, Outcome.INVALID_JSON),
+            (b"{" * 10_241, 1, Outcome.MESSAGE_TOO_LARGE),
+            (b"{" * 1000, 11, Outcome.MESSAGE_TOO_LARGE),
+        )
+        for data, times, outcome in cases:
+            server = self.world.server(5)
+            client = self.world.client(server)
+            server.heard()
+            for _ in range(times):
+                self.assertAlive(server)
+                server.receive(packet(1, b".") + packet(0, data))
+            self.assertOver(server, outcome)
+            self.assertOver(client, Outcome.PARTNER_LEFT)
+            self.assertEqual(client.take(), b"." * times)
+            self.assertEqual(len(server.heard()), 1)
+
 
 class LivenessTests(SwitchboardCase):
     """A server that is silent for 60 seconds is dead."""
@@ -991,20 +1047,32 @@ class LivenessTests(SwitchboardCase):
         """Let the client be behind so far that its server is not read from."""
         self.client.room = 0
         self.server.say(1, b".")
-        for _ in range(MIB // 65_536 + 1):
-            self.server.say(1, bytes(65_536))
+        self.server.say(1, bytes(2 * MIB))
         self.assertFalse(self.server.reading)
 
     def test_heldUpForAClient(self) -> None:
         """A server that is not read from is not silent, and then has all the time again."""
         self.clock.advance(50)
         self.holdUp()
-        self.clock.advance(55)
-        self.clock.advance(55)
-        self.clock.advance(55)
-        self.clock.advance(55)
+        for _ in range(4):
+            self.clock.advance(55)
+            self.client.drain(0)
+            self.assertFalse(self.server.reading)
         self.assertAlive(self.server, self.client)
         self.client.drain()
+        self.assertTrue(self.server.reading)
+        self.clock.advance(59.9)
+        self.assertAlive(self.server)
+        self.clock.advance(0.2)
+        self.assertOver(self.server, Outcome.SERVER_SILENT)
+
+    def test_heldUpInVain(self) -> None:
+        """So it has when the client took nothing all the time, and is given up."""
+        self.holdUp()
+        self.clock.advance(59.9)
+        self.assertAlive(self.server, self.client)
+        self.clock.advance(0.2)
+        self.assertOver(self.client, Outcome.CLIENT_TOO_SLOW)
         self.assertTrue(self.server.reading)
         self.clock.advance(59.9)
         self.assertAlive(self.server)
@@ -1071,14 +1139,14 @@ class SlowClientTests(SwitchboardCase):
         self.assertEqual(self.world.backlog, 0)
 
     def test_withinTheBacklog(self) -> None:
-        """Up to clientBacklog nobody notices, for however long, and it gets all in the end."""
+        """Up to clientBacklog nobody notices, and it gets all in the end."""
         self.stall(self.slow)
         data = [bytes([number]) * (MIB // 8) for number in range(8)]
         for each in data:
             self.server.say(1, each)
             self.server.say(2, each)
             self.assertEqual(self.fast.take(), each)
-            self.clock.advance(3600)
+            self.clock.advance(7)  # that is longer than clientPatience, all in all
         self.assertEqual(self.world.backlog, MIB)
         self.assertTrue(self.server.reading)
         self.assertAlive(self.slow, self.fast)
@@ -1087,6 +1155,103 @@ class SlowClientTests(SwitchboardCase):
         self.assertEqual(self.slow.take(), b"".join(data))
         self.assertEqual(self.world.backlog, 0)
         self.assertEqual(self.server.heard(), [])
+
+    def test_takesNothing(self) -> None:
+        """Also within the backlog it has to take something, once in a minute."""
+        self.stall(self.slow)
+        for _ in range(12):
+            self.server.say(1, bytes(10_000))
+            self.clock.advance(4.99)
+        self.assertTrue(self.server.reading)
+        self.assertAlive(self.slow, self.fast)
+        self.clock.advance(0.2)
+        self.assertEqual(self.slow.take(), b"")
+        self.assertDisconnected(self.slow)
+        self.assertAlive(self.server, self.fast)
+
+    def test_tookNothing(self) -> None:
+        """Who did not while nothing waited here is disconnected when something comes."""
+        self.stall(self.slow)
+        self.clock.advance(STALLED + 0.1)
+        self.assertAlive(self.slow)
+        self.server.say(1, b"x")
+        self.assertEqual(self.slow.take(), b"")
+        self.assertDisconnected(self.slow)
+
+    def test_takesLittle(self) -> None:
+        """Within the backlog it may go on like that for ever; when it stops a minute is left."""
+        self.stall(self.slow)
+        self.server.say(1, bytes(MIB // 2))
+        for _ in range(100):
+            self.clock.advance(STALLED - 0.1)
+            self.assertAlive(self.slow)
+            self.slow.drain(0)
+            self.server.say(1, self.slow.take())
+            self.assertTrue(self.server.reading)
+        self.assertEqual(self.world.backlog, MIB // 2)
+        self.clock.advance(STALLED - 0.1)
+        self.assertAlive(self.slow)
+        self.clock.advance(0.2)
+        self.assertDisconnected(self.slow)
+
+    def test_loneClient(self) -> None:
+        """One that keeps no other waiting has a minute, however far it is behind."""
+        self.fast.leave()
+        self.stall(self.slow)
+        self.server.heard()
+        self.server.say(1, bytes(2 * MIB))
+        for pause in (4.9, 20, 35):
+            self.clock.advance(pause)
+            self.assertAlive(self.slow)
+        self.assertFalse(self.server.reading)
+        self.slow.drain(0)
+        self.slow.take()
+        self.clock.advance(59.9)
+        self.assertAlive(self.slow)
+        self.assertFalse(self.server.reading)
+        self.clock.advance(0.2)
+        self.assertDisconnected(self.slow)
+
+    def test_newcomer(self) -> None:
+        """A client that comes need not wait for that minute, but for clientPatience at most."""
+        for already in (2, 30, 49):
+            server = self.world.server(10 + already)
+            slow = self.world.client(server)
+            self.stall(slow, server)
+            server.say(1, bytes(2 * MIB))
+            for _ in range(already):
+                self.clock.advance(1)
+            self.assertAlive(slow)
+            self.assertFalse(server.reading)
+            newcomer = self.world.client(server)
+            server.heard()
+            self.clock.advance(2.9)  # now it has taken nothing for 4.9 seconds, or more
+            self.assertFalse(already == 2 and slow.outcome)
+            self.clock.advance(2.1)
+            self.assertOver(slow, Outcome.CLIENT_TOO_SLOW)
+            self.assertEqual(server.heard(), [disconnected(1)])
+            self.assertTrue(server.reading)
+            self.assertAlive(server, newcomer)
+
+    def test_newcomerBehindASlowOne(self) -> None:
+        """It waits for one that keeps taking something."""
+        server = self.world.server(10)
+        slow = self.world.client(server)
+        self.stall(slow, server)
+        server.say(1, bytes(2 * MIB))
+        self.clock.advance(30)
+        slow.drain(0)
+        newcomer = self.world.client(server)
+        for _ in range(10):
+            self.clock.advance(4.9)
+            self.assertFalse(server.reading)
+            self.assertAlive(slow, newcomer)
+            slow.drain(0)
+        self.clock.advance(4.9)
+        self.assertAlive(slow)
+        self.clock.advance(5.1)
+        self.assertOver(slow, Outcome.CLIENT_TOO_SLOW)
+        self.assertTrue(server.reading)
 
     def test_beyondTheBacklog(self) -> None:
         """One byte more, and the server is not read from until the client is disconnected."""
@@ -1196,23 +1361,42 @@ class SlowClientTests(SwitchboardCase):
             self.assertLess(len(taken), MIB // 4, "that should be enough")
         self.assertGreater(self.world.backlog, MIB // 2)
         self.assertEqual(self.world.late, 0)
-        self.clock.advance(100)
+        self.clock.advance(59.9)
         self.assertAlive(self.slow)
         self.slow.drain()
         self.assertEqual(taken + self.slow.take(), data)
         self.assertEqual(self.server.heard(), [])
 
-    def test_catchingUpTooSlowly(self) -> None:
-        """The server never waits for longer than clientPatience, even if there is progress."""
+    def test_catchingUpSlowly(self) -> None:
+        """As long as there is progress the server waits; clientPatience begins with each anew."""
+        self.stall(self.slow)
+        data = bytes(range(256)) * (2 * MIB // 256)
+        self.server.say(1, data)
+        taken, seconds = b"", 0.0
+        while not self.server.reading:
+            self.clock.advance(4.9)
+            seconds += 4.9
+            self.assertAlive(self.slow)
+            self.slow.drain(0)
+            taken += self.slow.take()
+        self.assertGreater(seconds, STALLED)
+        self.assertLessEqual(self.world.backlog, MIB)
+        self.slow.drain()
+        self.assertEqual(taken + self.slow.take(), data)
+        self.assertEqual(self.server.heard(), [])
+
+    def test_stopsCatchingUp(self) -> None:
+        """When there is no progress any more the server waits for clientPatience, not longer."""
         self.stall(self.slow)
         self.server.say(1, bytes(2 * MIB))
         for _ in range(9):
-            self.clock.advance(0.5)
+            self.clock.advance(4.5)
             self.slow.drain(0)
             self.slow.take()
             self.assertFalse(self.server.reading)
+        self.clock.advance(4.9)
         self.assertAlive(self.slow)
-        self.clock.advance(0.6)
+        self.clock.advance(0.2)
         self.assertDisconnected(self.slow)
 
     def test_behindAgain(self) -> None:
@@ -1282,7 +1466,7 @@ class SlowClientTests(SwitchboardCase):
         self.assertAlive(client)
         taken = client.take()
         for _ in range(3):
-            self.clock.advance(4)
+            self.clock.advance(STALLED - 5)
             client.drain(0)
             taken += client.take()
             self.assertAlive(client)
@@ -1337,8 +1521,32 @@ class SlowClientTests(SwitchboardCase):
         self.assertEqual(self.server.heard(), [])
         self.assertDelivered(self.slow, bytes(MIB) + b"end", Outcome.DISCONNECTED_BY_SERVER)
 
+    def test_leavingSlowly(self) -> None:
+        """Who takes a little once in a minute gets all, however long it takes, and a clean end."""
+        data = bytes(range(256)) * (2 * MIB // 256)
+        ends: tuple[Callable[[ServerLeg, ClientLeg], object], ...] = (
+            lambda server, _client: server.leave(),
+            lambda _server, client: client.end(),
+        )
+        for number, end in enumerate(ends):
+            server = self.world.server(10 + number)
+            client, _other = (self.world.client(server) for _ in range(2))
+            self.stall(client, server)
+            server.say(1, data)
+            end(server, client)
+            taken = b""
+            while client.outcome is None:
+                self.clock.advance(STALLED - 0.1)
+                self.assertAlive(client)
+                client.drain(0)
+                taken += client.take()
+                self.assertEqual(self.world.backlog, len(data) - len(taken))
+            self.assertOver(client, Outcome.PARTNER_LEFT)
+            self.assertEqual(taken, data)
+            self.assertEqual(client.late, [])
+
     def test_notDelivered(self) -> None:
-        """Who does not take the rest within clientPatience does not get it."""
+        """Who takes nothing for a minute does not get the rest, and can tell."""
         call = calling("TunnelProxy.DisconnectClient", {"socketAddress": 1})
         other = self.world.server(2)
         third = self.world.client(other)
@@ -1347,17 +1555,15 @@ class SlowClientTests(SwitchboardCase):
         self.stall(third, other)
         self.server.receive(packet(1, bytes(300_000)) + packet(2, bytes(300_000)) + packet(0, call))
         other.say(1, bytes(300_000))
-        self.clock.advance(100)
+        self.clock.advance(30)
         other.leave()
         self.fast.end()
-        self.clock.advance(4.9)
-        self.assertAlive(self.fast, third)
-        self.assertEqual(self.world.backlog, 600_000)
+        self.clock.advance(29.9)
+        self.assertAlive(self.slow, self.fast, third)
+        self.assertEqual(self.world.backlog, 900_000)
         self.clock.advance(0.2)
-        self.assertOver(self.slow, Outcome.DISCONNECTED_BY_SERVER)
-        self.assertOver(self.fast, Outcome.PARTNER_LEFT)
-        self.assertOver(third, Outcome.PARTNER_LEFT)
         for client in (self.slow, self.fast, third):
+            self.assertOver(client, Outcome.CLIENT_TOO_SLOW)
             self.assertEqual(client.take(), b"")
         self.assertEqual(self.world.backlog, 0)
         self.assertCounts(1, 0)
@@ -1395,6 +1601,7 @@ class SlowClientTests(SwitchboardCase):
         for client in (self.slow, self.fast):
             client.partner.partnerLost()
         self.assertEqual(self.world.backlog, 0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.server.say(2, b"x")
         self.assertEqual(self.fast.take(), b"")
 
@@ -1461,6 +1668,8 @@ class TotalBacklogTests(SwitchboardCase):
         super().setUp()
         self.servers = [self.world.server(number) for number in range(3)]
         self.clients = [self.world.client(server) for server in self.servers]
+        for server in self.servers:
+            self.world.client(server)  # which must not wait for the other for too long
 
     def send(self, place: int, size: int) -> None:
         """Let a server send to its client."""
@@ -1496,6 +1705,21 @@ class TotalBacklogTests(SwitchboardCase):
         self.assertOver(self.clients[1], Outcome.CLIENT_TOO_SLOW)
         self.assertAlive(self.clients[0], self.clients[2], *self.servers)
         self.assertEqual(self.world.backlog, MIB)
+        self.assertReading(True, True, True)
+
+    def test_whoStandsStillGoesFirst(self) -> None:
+        """Beyond the total those are given up that take nothing, not who just got something."""
+        self.stall(0)
+        self.stall(1)
+        self.send(0, MIB // 2)
+        self.send(1, MIB)
+        self.clock.advance(4.9)
+        self.clients[1].drain(0)
+        self.clock.advance(0.2)
+        self.stall(2)
+        self.send(2, MIB // 2)
+        self.assertOver(self.clients[0], Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(self.clients[1], self.clients[2], *self.servers)
         self.assertReading(True, True, True)
 
     def test_fastClients(self) -> None:
@@ -1558,15 +1782,15 @@ class TotalBacklogTests(SwitchboardCase):
         self.assertReading(True, True, True)
 
     def test_leavesWhenOthersCatchUp(self) -> None:
-        """Who is leaving has its time for the rest, and no more, whatever the others do."""
+        """Who is leaving has its minute for the rest, and no more, whatever the others do."""
         self.behindForTheTotal()
         self.clients[2].end()
         self.assertEqual(self.world.late, 1)
         self.clients[0].drain()
-        self.clock.advance(4.9)
+        self.clock.advance(STALLED - 4.1)
         self.assertAlive(self.clients[2])
         self.clock.advance(0.2)
-        self.assertOver(self.clients[2], Outcome.PARTNER_LEFT)
+        self.assertOver(self.clients[2], Outcome.CLIENT_TOO_SLOW)
 
     def test_manyAtOnce(self) -> None:
         """All who were behind for the total go on, but not who is behind too far by itself."""
@@ -1757,6 +1981,44 @@ class SlowServerTests(SwitchboardCase):
             self.assertOver(client, Outcome.PARTNER_LEFT)
             client.receive(b"dropped")
 
+    def pauseWithRest(self) -> ClientLeg:
+        """Return a client that is paused, and for which something waits."""
+        client = self.clients[0]
+        client.room = self.server.room = 0
+        self.server.say(1, b".")
+        self.server.say(1, b"rest")
+        client.receive(b"a")
+        self.assertReading(False, True, True)
+        return client
+
+    def test_clientLeavesSlowly(self) -> None:
+        """A paused client that leaves is read from at once, whatever it still has to take."""
+        client = self.pauseWithRest()
+        client.end()
+        self.assertAlive(client)
+        self.assertReading(True, True, True)
+        client.drain()
+        self.assertEqual(client.take(), b".rest")
+        self.assertOver(client, Outcome.PARTNER_LEFT)
+
+    def test_serverGoneClientLeavesSlowly(self) -> None:
+        """So it is when it leaves because its server is gone."""
+        client = self.pauseWithRest()
+        self.server.leave()
+        self.assertAlive(client)
+        self.assertReading(True, True, True)
+        client.receive(b"dropped")
+        client.drain()
+        self.assertEqual(client.take(), b".rest")
+        self.assertOver(client, Outcome.PARTNER_LEFT)
+
+    def test_givenUpWhilePaused(self) -> None:
+        """So it is for one that is given up."""
+        client = self.pauseWithRest()
+        self.clock.advance(STALLED + 0.1)
+        self.assertOver(client, Outcome.CLIENT_TOO_SLOW)
+        self.assertEqual(self.server.heard(), [(1, b"a"), disconnected(1)])
+
     def test_answersUnread(self) -> None:
         """Who does not read the answers need not ask; who reads again may go on."""
         self.server.room = 0
@@ -1792,8 +2054,23 @@ class SlowServerTests(SwitchboardCase):
         self.assertLess(len(answered), 200)
         self.assertReading(True, True, True)
         self.server.drain()
+        self.clock.advance(0)
         self.assertTrue(self.server.reading)
         self.assertEqual(answered + self.server.heard(), [PONG] * 1000)
+
+    def test_manyCallsAtOnce(self) -> None:
+        """A packet full of calls is answered in many turns of the reactor; nothing more is read."""
+        call = calling("TunnelProxy.Ping", {"timestamp": 7})
+        self.server.say(0, call * (3 * CALLS_A_TURN))
+        self.assertFalse(self.server.reading)
+        answered = self.server.heard()
+        self.assertEqual(answered, [PONG] * CALLS_A_TURN)
+        self.clock.advance(0)
+        self.assertEqual(answered + self.server.heard(), [PONG] * (3 * CALLS_A_TURN))
+        self.assertTrue(self.server.reading)
+        self.server.say(0, call * (2 * CALLS_A_TURN))
+        self.server.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_callsWait(self) -> None:
         """Nor are other calls carried out before they can be answered, or after the end."""
@@ -1819,17 +2096,17 @@ class SlowServerTests(SwitchboardCase):
             self.assertOver(client, Outcome.PARTNER_LEFT)
 
     def test_goneWithinItsAnswers(self) -> None:
-        """Blocked or not, after the call that ends it nothing is read or answered."""
+        """Blocked or not, after the call that ends it nothing is delivered or answered."""
         for room in (None, 0):
             server = self.world.server(10)
             client = self.world.client(server)
             server.heard()
             server.receive(b"\xc0")
             server.room = room
-            server.receive(packet(0, b"x") + packet(1, b"y") + PING)
+            server.receive(packet(1, b"x") + packet(0, b"x}") + packet(1, b"y") + PING)
             self.assertOver(server, Outcome.INVALID_JSON)
             self.assertOver(client, Outcome.PARTNER_LEFT)
-            self.assertEqual(client.take(), b"")
+            self.assertEqual(client.take(), b"x")
             self.assertEqual(len(server.heard()), 1)
 
     def test_heldUpForBoth(self) -> None:
@@ -1994,7 +2271,19 @@ class Story:
             (server.leave if size > 70 else server.end)()
         elif kind == 11:
             self.world.clock.advance(size / 30)
+        elif kind == 12 and server.reading:
+            self.sayAll(server, size)
         self.look()
+
+    def sayAll(self, server: ServerLeg, size: int) -> None:
+        """Let a server send to all of its clients, in turn and more than once, in one read."""
+        stream = b""
+        for times in range(3):
+            for address, client in self.known[server].items():
+                data = self.data(size % 30)
+                self.due[client] += data
+                stream += packet(address, data) + (PING if times == size % 3 else b"")
+        server.receive(stream)
 
     def come(self, server: ServerLeg) -> None:
         """Let a client come."""
@@ -2033,6 +2322,8 @@ class Story:
             if not self.isThere(client):
                 if client.outcome is Outcome.CLIENT_TOO_SLOW:
                     case.assertTrue(client.blocked)
+                elif not client.isGone:
+                    case.assertEqual(got, due)
                 case.assertFalse(self.isKnown(client))
                 client.leave()
                 self.clients.remove(client)
@@ -2077,13 +2368,14 @@ class AnythingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(clientend, "SLICE_SIZE", 16)
         self.patch(clientend, "CAUGHT_UP", 8)
+        self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
 
     @PROPERTY
     @given(
         st.lists(
             st.tuples(
-                st.sampled_from([0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11]),
+                st.sampled_from([0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11, 12]),
                 st.integers(0, 11),
                 st.integers(1, 90),
             ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -18,10 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
 from nymearemoteproxy.direct import DirectFactory
+from nymearemoteproxy.ends import End, Origin
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.logs import setVerbose
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
+from nymearemoteproxy.registration import Registration, RegistrationRefused, TunnelProxyError
 from nymearemoteproxy.rendezvous import Meeting, Rendezvous
 from nymearemoteproxy.session import Identity, PairingKeys
 from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
@@ -706,6 +709,98 @@ class TraceTests(InMemory):
         self.assertEqual(shapes, ["opcode 2, 7 bytes, last", "7 bytes"])
         for event in self.events:
             self.assertNotIn("secret", str(event))
+
+
+class RegistrationTests(InMemory):
+    """The switchboard takes its time, as one on another machine would."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[Deferred[Tunnel]] = []
+        self.proxy = Proxy(
+            clock=self.clock,
+            gate=Gate(self.clock, self.bounds),
+            authenticator=self.backend,
+            rendezvous=self.rendezvous,
+            timing=TIMING,
+            keys=PairingKeys(),
+            name="test",
+            messageLimit=10240,
+            switchboard=self,
+        )
+
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+        """Keep them waiting."""
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def ask(self, kind: str) -> Pipe:
+        """Let a client ask for a server."""
+        pipe = self.open(kind)
+        uuid, server = f"{1:032x}", f"{2:032x}"
+        params = {
+            "clientName": "",
+            "clientUuid": str(UUID(uuid)),
+            "serverUuid": str(UUID(server)),
+        }
+        self.call(pipe, "TunnelProxy.RegisterClient", **params)
+        return pipe
+
+    def test_notReadMeanwhile(self) -> None:
+        """What comes meanwhile is left in the kernel, and what was read is not lost."""
+        for kind in ("TCP", "WebSocket"):
+            pipe = self.ask(kind)
+            self.assertEqual(pipe.producerState, "paused")
+            pipe.receive(maskedFrame(2, b"early") if kind == "WebSocket" else b"early")
+            tunnel = Tunnel(lambda: None)
+            far = Far()
+            tunnel.attach(far)
+            self.asked[-1].callback(tunnel)
+            self.assertEqual(pipe.producerState, "producing")
+            self.assertIn(b"TunnelProxyErrorNoError", pipe.take())
+            self.assertEqual(far.received, b"early")
+
+    def test_refused(self) -> None:
+        pipe = self.ask("TCP")
+        error = TunnelProxyError.SERVER_NOT_FOUND
+        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.assertEqual(pipe.producerState, "producing")
+        self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
+        self.assertTrue(pipe.halfClosed)
+
+    def test_leavesMeanwhile(self) -> None:
+        """The place is given up, whether it was found just now or not at all."""
+        for kind in ("TCP", "WebSocket"):
+            pipe = self.ask(kind)
+            pipe.lose(ConnectionDone())
+            self.assertTrue(self.asked[-1].called)
+
+    def test_takesTooLong(self) -> None:
+        pipe = self.ask("TCP")
+        self.clock.advance(TIMING.inactive + 0.1)
+        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
+        pipe.lose(ConnectionDone())
+        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
+
+
+class Far(End):
+    """A far end that keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(Clock(), Origin(0))
+        self.received = b""
+
+    def sendBytes(self, data: bytes) -> None:
+        self.received += data
+
+    def pauseReading(self) -> None:
+        """Nothing to pause."""
+
+    def resumeReading(self) -> None:
+        """Nothing to resume."""
+
+    def finish(self, outcome: Outcome) -> None:
+        """Nothing to finish."""
 
 
 class FaultTests(InMemory):

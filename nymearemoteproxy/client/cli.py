@@ -39,7 +39,12 @@ from nymearemoteproxy.client.endpoint import (
 )
 from nymearemoteproxy.client.forwarding import Forwarder
 from nymearemoteproxy.client.publishing import Publisher
-from nymearemoteproxy.client.retrying import Reports, RetryingEndpoint
+from nymearemoteproxy.client.retrying import (
+    MAX_DELAY_WAITED_FOR,
+    Backoff,
+    Reports,
+    RetryingEndpoint,
+)
 from nymearemoteproxy.client.tls import TlsOptions
 
 PROGRAM = "nymea-remoteproxy-client"
@@ -167,7 +172,10 @@ class Options(usage.Options):
         elif self["token"] is None:
             self["token"] = os.environ.get(TOKEN_VARIABLE)
         if not self["token"]:
-            raise usage.UsageError(f"no token: give --token-file, {TOKEN_VARIABLE} or --token")
+            raise usage.UsageError(
+                f"no token: give --token-file, {TOKEN_VARIABLE} or --token; "
+                "or --serve or --server-uuid, which need none"
+            )
 
     def _tokenOfFile(self) -> str:
         try:
@@ -253,7 +261,9 @@ class Session:
             self.say(f"listening on {Address(address.host, port.getHost().port).where}")
 
     def _retrying(self, reports: Reports) -> RetryingEndpoint:
-        return RetryingEndpoint(self._endpoint, self.reactor, reports)
+        return RetryingEndpoint(
+            self._endpoint, self.reactor, reports, lambda: Backoff(most=MAX_DELAY_WAITED_FOR)
+        )
 
     def _failed(self, failure: Failure) -> None:
         problem = failure.value

@@ -30,7 +30,7 @@ from zope.interface import alsoProvides, implementer
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client.addresses import ProxyUrl
-from nymearemoteproxy.client.control import ControlPhase, TunnelError
+from nymearemoteproxy.client.control import ControlPhase, TunnelError, oneLine
 from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
 from nymearemoteproxy.client.joining import Joining
 from nymearemoteproxy.client.reasons import SILENT, whyNotConnected
@@ -56,6 +56,10 @@ MAX_HTTP_HEADER_SIZE = 16 * 1024
 # before it gives the connection up: within the minute after which the proxy gives up a server.
 KEEPALIVE_PROBES = 3
 KEEPALIVE_PROBE_INTERVAL = 10
+
+# Bytes that the kernel takes beyond what is on its way: what one client of a server is sent waits
+# behind what others are.
+MAX_UNSENT = 128 * 1024
 
 # Why a WebSocket server closed: the request was wrong or is refused, and would be again.
 _PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
@@ -99,7 +103,7 @@ class _Leg:
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
             isPlain = self.attempt.check is None
-            _tuneKeepalive((self.transport if isPlain else self.transport.transport).getHandle())
+            _tuneTcp((self.transport if isPlain else self.transport.transport).getHandle())
         if self.attempt.check is None:
             self.begin()
 
@@ -499,7 +503,7 @@ class TunnelEndpoint(ProxyEndpoint):
         self._token = token
         self._nonce = nonce
         self._name = name
-        self._uuid = None if uuid is None else _parseUuid("the uuid", uuid)
+        self._uuid = None if uuid is None else _parseUuid(uuid)
 
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
@@ -530,9 +534,9 @@ class ClientEndpoint(ProxyEndpoint):
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         super().__init__(reactor, url, tls, timeout)
-        self.serverUuid = _parseUuid("the server's uuid", serverUuid)
+        self.serverUuid = _parseUuid(serverUuid)
         self._name = name
-        self._uuid = None if uuid is None else _parseUuid("the uuid", uuid)
+        self._uuid = None if uuid is None else _parseUuid(uuid)
 
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
@@ -561,7 +565,7 @@ class ServerEndpoint(ProxyEndpoint):
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
         super().__init__(reactor, url, tls, timeout)
-        self.uuid = _parseUuid("the server's uuid", uuid)
+        self.uuid = _parseUuid(uuid)
         self._name = name
 
     def control(self) -> ControlPhase:
@@ -569,18 +573,19 @@ class ServerEndpoint(ProxyEndpoint):
         return ServerRegistration(self._name, self.uuid)
 
 
-def _parseUuid(what: str, text: str) -> str:
+def _parseUuid(text: str) -> str:
     try:
         return f"{{{uuids.UUID(text)}}}"
     except ValueError:
-        raise ValueError(f"{what} is none") from None
+        raise ValueError(f"{oneLine(ascii(text))} is no uuid; uuidgen makes one") from None
 
 
 def _randomUuid() -> str:
     return f"{{{uuids.uuid4()}}}"
 
 
-def _tuneKeepalive(handle: Any) -> None:
+def _tuneTcp(handle: Any) -> None:
+    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, round(INTERVAL))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_PROBE_INTERVAL)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)

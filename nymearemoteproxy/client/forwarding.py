@@ -5,6 +5,7 @@ It must not know how the proxy is reached, nor who is at the other end.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,10 @@ from nymearemoteproxy.client.retrying import Reports
 
 # Each takes two descriptors, its own and the proxy's, and a process usually may have 1024.
 MAX_CONNECTIONS = 500
+
+# Bytes that the kernel holds for a local program. With what it takes by itself, a program that
+# reads slowly would let it stand still for seconds, and a proxy takes that for a stuck client.
+SEND_BUFFER = 128 * 1024
 
 
 class Forwarder(Factory):
@@ -97,6 +102,7 @@ class _Near(Protocol):
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
+        self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.transport.pauseProducing()
         factory = Factory.forProtocol(lambda: _Far(self._forwarder.clock, self))
         factory.noisy = False

@@ -22,6 +22,9 @@ from nymearemoteproxy.client.control import TunnelError
 FIRST_DELAY = 1.0
 MAX_DELAY = 60.0
 
+# The most while somebody waits, who should not do so much longer than the proxy was away.
+MAX_DELAY_WAITED_FOR = 5.0
+
 # Seconds that somebody who waits for the connection waits in vain: a proxy that is restarted is
 # back by then, and it has noticed that a server's last connection broke.
 PATIENCE = 60.0
@@ -33,16 +36,20 @@ class Backoff:
 
     Args:
         random: returns a number from 0 up to 1.
+        most: seconds, before chance.
     """
 
-    def __init__(self, random: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, random: Callable[[], float] = random.random, most: float = MAX_DELAY
+    ) -> None:
         self._random = random
+        self._most = most
         self._delay = FIRST_DELAY
 
     def next(self) -> float:
         """Return the seconds to wait before the next attempt."""
         delay = self._delay * (0.5 + self._random())
-        self._delay = min(2 * self._delay, MAX_DELAY)
+        self._delay = min(2 * self._delay, self._most)
         return delay
 
     def reset(self) -> None:

@@ -32,6 +32,10 @@ MAX_PAYLOAD = 64 * 1024
 # is no message but a proxy that lost its way.
 MAX_PACKET_SIZE = 16 * 1024 * 1024
 
+# Clients at a time: each takes a descriptor, those that have left for a while too, and a process
+# usually may have 1024.
+MAX_CLIENTS = 500
+
 # Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
 # slow, so a full queue stops them all: it is large enough for what fast links have on their way.
 MAX_QUEUE = 4 * 1024 * 1024
@@ -146,6 +150,10 @@ class Serving(Protocol):
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):
+            if len(self._clients) + len(self._leaving) >= MAX_CLIENTS:
+                self._reports.trouble(f"{MAX_CLIENTS} clients are connected, which is the most")
+                self._tell(self._calls.disconnectClient(event.address))
+                return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
             local = LocalConnection(self._clock, self, self._isPaused)
             self._clients[event.address] = local
