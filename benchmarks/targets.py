@@ -60,7 +60,7 @@ TARGETS = (
     *(Target("idle-most", transport, 1.15, overFigure="idle-none") for transport in TRANSPORTS),
     *(Target("set-up-last", transport, 1.2, overFigure="set-up-first") for transport in TRANSPORTS),
     *(
-        Target("tunnelproxy-ping-pong", transport, 1.5, overFigure="ping-pong")
+        Target("tunnelproxy-ping-pong", transport, 1.5, overFigure="tunnelproxy-plain")
         for transport in TRANSPORTS
     ),
     Target("tunnelproxy-down", "tcp", 2.5),

@@ -16,7 +16,7 @@ from benchmarks.peers import Server
 from benchmarks.pressure import LATENCY_MESSAGE, addLatencies, takeLatencies
 from benchmarks.registered import register
 from benchmarks.results import Figure
-from benchmarks.steady import PING_PONG, Load, Steady, measureLoad
+from benchmarks.steady import PING_PONG, Load, Steady, measure, measureLoad
 from benchmarks.traffic import Flow, ring
 from benchmarks.tunnels import closing
 from benchmarks.wires import BINARY, Wire, frame
@@ -30,6 +30,9 @@ TITLES = {
     UP: "tunnel proxy, 64 KiB, client to server",
 }
 
+PLAIN = Figure("tunnelproxy-plain", "tunnel by token, ping-pong, 256 B", f"CPU {PING_PONG.unit}")
+"""What the ping-pong is compared with, measured in the same rounds."""
+
 SLOW_ADDRESS = 2
 """Of the second client of a registered server."""
 SLOW_MESSAGE = 64 << 10
@@ -38,23 +41,26 @@ GLANCE = 0.002
 
 
 class Relayed:
-    """Ping-pong and large messages, of random bytes, between a server and one client each."""
+    """Ping-pong and large messages, of random bytes, between a server and one client each.
+
+    And for comparison the same ping-pong in a tunnel by token.
+    """
 
     name = "tunnelproxy"
 
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
         for _round in range(bench.scale.rounds):
-            for workload, title in TITLES.items():
-                for peer, server in competitors:
-                    if not peer.hasTunnelProxy:
-                        continue
+            for peer, server in competitors:
+                if not peer.hasTunnelProxy:
+                    continue
 
-                    async def once(
-                        workload: Steady = workload, title: str = title, server: Server = server
-                    ) -> None:
+                async def once(server: Server = server) -> None:
+                    cost = await measure(server, transport, PING_PONG, bench.scale)
+                    bench.results.add(PLAIN, transport, server.name, cost)
+                    for workload, title in TITLES.items():
                         await self._measure(bench, transport, workload, title, server)
 
-                    await bench.attempt(self.name, transport, peer, once)
+                await bench.attempt(self.name, transport, peer, once)
 
     async def _measure(
         self, bench: Bench, transport: str, workload: Steady, title: str, server: Server

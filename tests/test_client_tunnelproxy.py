@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
+import tempfile
 from typing import Any
 
 from twisted.internet import error
@@ -796,7 +796,9 @@ class CommandTests(ProxyMixin, TestCase):
 
     @awaited
     async def test_unixService(self) -> None:
-        path = str(Path(self.mktemp()).absolute())
+        directory = tempfile.TemporaryDirectory()  # a path of trial's may be too long for a socket
+        self.addCleanup(directory.cleanup)
+        path = f"{directory.name}/service"
         port = reactor.listenUNIX(path, Factory.forProtocol(Hasher))
         self.addCleanup(port.stopListening)
         forward = ["--forward", f"unix:{path}"]

@@ -112,7 +112,7 @@ class MistakeTests(EndToEnd):
             (["--set", "Authentication.clientId=me"], "clientId and clientSecretFile"),
             (["--set", "Authentication.connections=0"], "connections"),
             (["--set", "TunnelProxy.enabled=perhaps"], "enabled.*true or false"),
-            (["--set", "TunnelProxy.serverTimeout=0"], "serverTimeout.*from 1"),
+            (["--set", "TunnelProxy.serverTimeout=-1"], "serverTimeout.*from 0"),
             (["--set", "TunnelProxy.maxPacketSize=0"], "maxPacketSize.*from 65536"),
             (["--set", "TunnelProxy.serverUuids=x"], "nearest.* serverUuidFile"),
             (["--set", "WebsocketServerTunnelProxy.port=1"], r"\[WebSocketServerTunnelProxy\]"),
