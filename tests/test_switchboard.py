@@ -1722,6 +1722,15 @@ class TotalBacklogTests(SwitchboardCase):
         self.assertAlive(self.clients[1], self.clients[2], *self.servers)
         self.assertReading(True, True, True)
 
+    def test_whoStandsStillAndGetsMore(self) -> None:
+        self.stall(0)
+        self.send(0, 1)
+        self.clock.advance(5.1)
+        self.assertAlive(self.clients[0])
+        self.send(0, 2 * MIB)
+        self.assertOver(self.clients[0], Outcome.CLIENT_TOO_SLOW)
+        self.assertEqual(self.world.backlog, 0)
+
     def test_fastClients(self) -> None:
         """Who is not behind does not notice."""
         self.stall(0)
