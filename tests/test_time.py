@@ -72,6 +72,7 @@ class InMemory(SynchronousTestCase):
 
     bounds = Bounds()
     traceTraffic = False
+    switchboard: Any = None
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -87,6 +88,7 @@ class InMemory(SynchronousTestCase):
             name="test",
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
+            switchboard=self.switchboard,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
@@ -715,19 +717,9 @@ class RegistrationTests(InMemory):
     """The switchboard takes its time, as one on another machine would."""
 
     def setUp(self) -> None:
+        self.switchboard = self
         super().setUp()
         self.asked: list[Deferred[Tunnel]] = []
-        self.proxy = Proxy(
-            clock=self.clock,
-            gate=Gate(self.clock, self.bounds),
-            authenticator=self.backend,
-            rendezvous=self.rendezvous,
-            timing=TIMING,
-            keys=PairingKeys(),
-            name="test",
-            messageLimit=10240,
-            switchboard=self,
-        )
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
         """Keep them waiting."""
