@@ -7,7 +7,7 @@ transports, framing or uuids.
 from __future__ import annotations
 
 from collections import deque
-from operator import itemgetter
+from operator import attrgetter
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
@@ -38,8 +38,7 @@ class Backlog:
     :param most: bytes that all together may be behind.
     :param patience: seconds in which one that is behind too far has to take something.
     :ivar total: bytes that wait for slow clients.
-    :ivar behind: the clients they wait for, with the time when each took something for the last
-        time.
+    :ivar behind: the clients they wait for.
     :ivar late: the clients that are behind too far, so that their servers have to wait.
     """
 
@@ -47,7 +46,7 @@ class Backlog:
 
     def __init__(self, each: int, most: int, patience: float) -> None:
         self.total = 0
-        self.behind: dict[ClientEnd, float] = {}
+        self.behind: set[ClientEnd] = set()
         self.late: set[ClientEnd] = set()
         self.patience = patience
         self._each = each
@@ -67,8 +66,8 @@ class Backlog:
     def makeRoom(self, now: float) -> None:
         """All are behind too far: give up those that take nothing, the longest first."""
         while self.behind and self.total > self._most:
-            client, progress = min(self.behind.items(), key=itemgetter(1))
-            if progress + self.patience > now:
+            client = min(self.behind, key=attrgetter("progress"))
+            if client.progress + self.patience > now:
                 break
             client.giveUp()
 
@@ -82,15 +81,16 @@ class ClientEnd(End):
     """The far end of a client's tunnel: what it sends goes to the server, and back.
 
     :ivar address: stands for the client in the server's packets.
+    :ivar progress: when it took something for the last time, or had nothing to take, by the clock.
     """
 
     __slots__ = (
         "address",
+        "progress",
         "_backlog",
         "_blocked",
         "_isAnnounced",
         "_outcome",
-        "_progress",
         "_queue",
         "_queued",
         "_registration",
@@ -109,9 +109,9 @@ class ClientEnd(End):
         self._registration = registration
         self._server = server
         self._backlog = backlog
+        self.progress = 0.0
         self._isAnnounced = False
         self._blocked = False
-        self._progress = 0.0  # when it took something for the last time, or had nothing to take
         self._queue: deque[bytearray] = deque()
         self._queued = 0
         self._outcome = Outcome.PARTNER_LEFT
@@ -150,7 +150,7 @@ class ClientEnd(End):
         self._catchUp()
         if not self._queue:
             return
-        self._backlog.behind[self] = self._progress
+        self._backlog.behind.add(self)
         self._backlog.makeRoom(self._clock.seconds())
         if self._isOver:
             return
@@ -182,16 +182,13 @@ class ClientEnd(End):
     def pauseReading(self) -> None:
         if not self._blocked:
             self._blocked = True
-            self._progress = self._clock.seconds()
+            self.progress = self._clock.seconds()
 
     def resumeReading(self) -> None:
         self._blocked = False
-        self._progress = self._clock.seconds()
         self._catchUp()
-        if self._queue:
-            self._backlog.behind[self] = self._progress
-        else:
-            self._backlog.behind.pop(self, None)
+        if not self._queue:
+            self._backlog.behind.discard(self)
             self._stopTimer()
             if self._isOver:
                 self._conclude()
@@ -209,7 +206,7 @@ class ClientEnd(End):
         self._stopTimer()
         holdsUpOthers = self in self._backlog.late and self._server.clients > 1
         patience = self._backlog.patience if holdsUpOthers else STALLED
-        left = self._progress + patience - self._clock.seconds()
+        left = self.progress + patience - self._clock.seconds()
         if left <= 0:
             self.giveUp()
         else:
@@ -251,7 +248,7 @@ class ClientEnd(End):
 
     def _dropQueue(self) -> None:
         self._queue.clear()
-        self._backlog.behind.pop(self, None)
+        self._backlog.behind.discard(self)
         self._count(-self._queued)
 
     def _conclude(self) -> None:

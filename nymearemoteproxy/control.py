@@ -315,18 +315,18 @@ class Control(Phase, Protocol):
 
     def _await(
         self,
-        tunnel: Deferred[Any],
+        asked: Deferred[Any],
         state: State,
         succeeded: Callable[[Any], Effects],
         refused: Callable[[Any], Effects],
     ) -> None:
         """Wait in this state for a place in the meeting ring."""
 
-        def found(found: Any) -> None:
+        def found(place: Any) -> None:
             self._pending = None
-            self._tunnel = tunnel = found.tunnel if isinstance(found, Meeting) else found
+            self._tunnel = tunnel = place.tunnel if isinstance(place, Meeting) else place
             if self.session.state is state:
-                self.perform(succeeded(found))
+                self.perform(succeeded(place))
             else:
                 tunnel.abandon()  # too late: the client has left meanwhile
 
@@ -337,9 +337,9 @@ class Control(Phase, Protocol):
             failure.trap(PairingRefused, RegistrationRefused)
             self.perform(refused(failure.value))
 
-        self._pending = tunnel
-        tunnel.addCallbacks(found, failed)
-        tunnel.addErrback(self._internalError)
+        self._pending = asked
+        asked.addCallbacks(found, failed)
+        asked.addErrback(self._internalError)
 
     def _join(self, join: Join) -> None:
         self.proxy.gate.authenticated(self.record.ticket)

@@ -79,7 +79,7 @@ class ServerEnd(End):
         self._clients: dict[int, ClientEnd] = {}
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
-        self._heard = clock.seconds()
+        self._heard = 0.0  # when it sent something, by the clock
         self._isFresh = True
         self._unknown = 0
         self._answering: IDelayedCall | None = None

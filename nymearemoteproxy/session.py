@@ -88,33 +88,15 @@ class AuthenticationError(Enum):
     PROXY_ERROR = "AuthenticationErrorProxyError"
 
 
-TOKEN_TUNNEL_API = Api(
-    methods=(HELLO, INTROSPECT, AUTHENTICATE),
-    notifications=(TUNNEL_ESTABLISHED, TUNNEL_ESTABLISHED_FIRST_API),
-    enums={"AuthenticationError": [error.value for error in AuthenticationError]},
-)
+_METHODS = (HELLO, INTROSPECT, AUTHENTICATE)
+_NOTIFICATIONS = (TUNNEL_ESTABLISHED, TUNNEL_ESTABLISHED_FIRST_API)
+_ENUMS = {"AuthenticationError": [error.value for error in AuthenticationError]}
 
-
+TOKEN_TUNNEL_API = Api(_METHODS, _NOTIFICATIONS, _ENUMS)
 TUNNEL_PROXY_API = Api(
-    methods=(
-        HELLO,
-        INTROSPECT,
-        AUTHENTICATE,
-        REGISTER_SERVER,
-        REGISTER_CLIENT,
-        DISCONNECT_CLIENT,
-        PING,
-    ),
-    notifications=(
-        TUNNEL_ESTABLISHED,
-        TUNNEL_ESTABLISHED_FIRST_API,
-        CLIENT_CONNECTED,
-        CLIENT_DISCONNECTED,
-    ),
-    enums={
-        "AuthenticationError": [error.value for error in AuthenticationError],
-        "TunnelProxyError": [error.value for error in TunnelProxyError],
-    },
+    methods=(*_METHODS, REGISTER_SERVER, REGISTER_CLIENT, DISCONNECT_CLIENT, PING),
+    notifications=(*_NOTIFICATIONS, CLIENT_CONNECTED, CLIENT_DISCONNECTED),
+    enums={**_ENUMS, "TunnelProxyError": [error.value for error in TunnelProxyError]},
 )
 
 

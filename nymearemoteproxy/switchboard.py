@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -120,11 +121,8 @@ class Switchboard:
         dialogue = Dialogue(TUNNEL_PROXY_API, self._hello, terms.messageSize)
         end = ServerEnd(self._clock, origin, dialogue, terms.packetSize, terms.serverTimeout)
         self._servers[uuid] = end
-
-        def release() -> None:
-            del self._servers[uuid]
-
-        return _tunnel(end, self._counted(self._serversFrom, origin, release))
+        release = partial(self._servers.pop, uuid)
+        return _tunnel(end, _counted(self._serversFrom, origin, release))
 
     def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
         uuid = registration.uuid
@@ -146,11 +144,8 @@ class Switchboard:
             )
         end = ClientEnd(self._clock, origin, registration, server, self._backlog)
         self._clients.add(uuid)
-
-        def release() -> None:
-            self._clients.remove(uuid)
-
-        return _tunnel(end, self._counted(self._clientsFrom, origin, release))
+        release = partial(self._clients.remove, uuid)
+        return _tunnel(end, _counted(self._clientsFrom, origin, release))
 
     def _checkUnused(self, uuid: UUID) -> None:
         if uuid in self._servers or uuid in self._clients:
@@ -158,22 +153,23 @@ class Switchboard:
                 TunnelProxyError.ALREADY_REGISTERED, Outcome.ALREADY_REGISTERED
             )
 
-    def _counted(
-        self, counter: Counter[str | None], origin: Origin, release: Callable[[], None]
-    ) -> Callable[[], None]:
-        """Count a registration until it is released."""
-        source = origin.source
-        if source is None:
-            return release
-        counter[source] += 1
 
-        def releaseCounted() -> None:
-            release()
-            counter[source] -= 1
-            if not counter[source]:
-                del counter[source]
+def _counted(
+    counter: Counter[str | None], origin: Origin, release: Callable[[], object]
+) -> Callable[[], object]:
+    """Count a registration until it is released."""
+    source = origin.source
+    if source is None:
+        return release
+    counter[source] += 1
 
-        return releaseCounted
+    def releaseCounted() -> None:
+        release()
+        counter[source] -= 1
+        if not counter[source]:
+            del counter[source]
+
+    return releaseCounted
 
 
 def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
@@ -181,7 +177,7 @@ def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
         raise RegistrationRefused(TunnelProxyError.INTERNAL_SERVER_ERROR, outcome)
 
 
-def _tunnel(end: ServerEnd | ClientEnd, release: Callable[[], None]) -> Tunnel:
+def _tunnel(end: ServerEnd | ClientEnd, release: Callable[[], object]) -> Tunnel:
     tunnel = Tunnel(release)
     tunnel.attach(end)
     return tunnel

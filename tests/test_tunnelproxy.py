@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Record, Timing
 from nymearemoteproxy.serverend import SERVER_BACKLOG, ServerEnd
 from nymearemoteproxy.switchboard import Terms
-from tests.test_wires import ALIVE, OTHER, TRANSPORTS, Served, existing
+from tests.test_wires import ALIVE, OTHER, TRANSPORTS, NoCollectorMixin, Served
 from tests.wires import Inline, Registered, Wire, maskedFrame, reactor, slip
 
 SERVER = "{5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77}"
@@ -1580,24 +1579,12 @@ class RoomMixin:
 ENDS = (ServerEnd, ClientEnd, *ALIVE)
 
 
-class GarbageMixin:
-    """What is over leaves no reference cycles: the garbage collector is seldom asked."""
+class GarbageMixin(NoCollectorMixin):
+    """What is over leaves no reference cycles."""
 
     transport = ""
     timeout = 60
-
-    def setUp(self) -> Any:
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
-        self.others = existing(*ENDS)  # kept by other tests
-        return super().setUp()
-
-    @inlineCallbacks
-    def gone(self, *kinds: type) -> Inline:
-        """Wait until the objects of these kinds are gone."""
-        known = {id(each) for each in self.others}
-        yield self.eventually(lambda: all(id(each) in known for each in existing(*kinds)))
+    watched = ENDS
 
     @inlineCallbacks
     def test_clientLeaves(self) -> Inline:

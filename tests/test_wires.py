@@ -839,16 +839,19 @@ def existing(*kinds: type) -> list[object]:
     return [each for each in gc.get_objects() if issubclass(type(each), kinds)]
 
 
-class GarbageMixin:
-    """What is over leaves no reference cycles: the garbage collector is seldom asked."""
+class NoCollectorMixin:
+    """The garbage collector is seldom asked: here not at all.
 
-    transport = ""
+    :ivar watched: what must not be left, by kind.
+    """
+
+    watched: tuple[type, ...] = ALIVE
 
     def setUp(self) -> Any:
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        self.others = existing(*ALIVE)  # kept by other tests
+        self.others = existing(*self.watched)  # kept by other tests
         return super().setUp()
 
     @inlineCallbacks
@@ -856,6 +859,12 @@ class GarbageMixin:
         """Wait until the objects of these kinds are gone."""
         known = {id(each) for each in self.others}
         yield self.eventually(lambda: all(id(each) in known for each in existing(*kinds)))
+
+
+class GarbageMixin(NoCollectorMixin):
+    """What is over leaves no reference cycles."""
+
+    transport = ""
 
     @inlineCallbacks
     def test_nothingIsLeft(self) -> Inline:
