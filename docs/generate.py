@@ -12,6 +12,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -51,7 +52,7 @@ from nymearemoteproxy.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.settings import NOT_YET, RETIRED, SETTINGS, Setting  # noqa: E402
+from nymearemoteproxy.settings import RETIRED, SETTINGS, Setting  # noqa: E402
 
 NOTICE = "Made by docs/generate.py; do not edit."
 
@@ -194,6 +195,10 @@ def describeDefault(setting: Setting) -> str:
         return "depends, see below" if "Default:" in setting.meaning else "none"
     if isinstance(value, bool):
         return "``true``" if value else "``false``"
+    if isinstance(value, Enum):
+        return f"``{value.value}``"
+    if setting.kind == "octal number":
+        return f"``{value:04o}``"
     if isinstance(value, tuple):
         return "``" + ", ".join(map(str, value)) + "``"
     return f"``{value}``" if value != "" else "empty"
@@ -214,6 +219,8 @@ def settings() -> str:
                 yield ""
                 yield f"   | Write: {setting.kind}"
                 yield f"   | Default: {describeDefault(setting)}"
+                if setting.atStart:
+                    yield "   | A change takes effect with the next start."
                 yield ""
                 yield wrapped(setting.meaning)
                 yield ""
@@ -224,11 +231,10 @@ def settings() -> str:
 def ignored() -> str:
     """What files of the C++ server may say without effect."""
     rows = []
-    for kind, names in (("retired", RETIRED), ("not yet", NOT_YET)):
-        for name, why in names.items():
-            section, _, key = name.partition(".")
-            rows.append((f"``[{section}] {key}".rstrip() + "``", kind, f"{why}"))
-    return page(table(("Section, key", "", "Why"), rows, "40 12 60"))
+    for name, why in RETIRED.items():
+        section, _, key = name.partition(".")
+        rows.append((f"``[{section}] {key}".rstrip() + "``", why))
+    return page(table(("Section, key", "Why"), rows, "40 60"))
 
 
 # Outcomes

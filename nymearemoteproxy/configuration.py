@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +19,7 @@ from twisted.internet.endpoints import quoteStringArgument
 from nymearemoteproxy.authentication.tokens import readTokens
 from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
-from nymearemoteproxy.lists import readList
+from nymearemoteproxy.lists import readList, readUsers
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import Settings, SettingsError, isText
@@ -85,6 +85,8 @@ class Configuration:
     :ivar terms: of the tunnel proxy; None while it is switched off.
     :ivar allowedServers: which may register with it; None = any.
     :ivar credentials: client id and secret for the authentication server.
+    :ivar admin: where the admin pages are served; None = nowhere.
+    :ivar adminUsers: who may see them, with passwords; None = everybody who can connect.
     :ivar generatedToken: the one token that was made because none was given; to be shown.
     :ivar fingerprint: of the certificate that was made because none was given.
     :ivar inBackground: nobody looks at the terminal.
@@ -100,6 +102,8 @@ class Configuration:
     terms: Terms | None
     allowedServers: frozenset[UUID] | None
     credentials: tuple[str, str] | None = field(repr=False)
+    admin: Listener | None
+    adminUsers: Mapping[str, str] | None = field(repr=False)
     acceptAnyToken: bool
     generatedToken: str | None = field(repr=False)
     fingerprint: str | None
@@ -128,7 +132,9 @@ def configure(
     """
     terms = _terms(settings)
     listeners = _listeners(settings, webSockets, streams, terms is not None)
-    own, certificates = _certificates(settings, listeners)
+    adminUsers = _adminUsers(settings)
+    admin = _admin(settings, adminUsers is not None)
+    own, certificates = _certificates(settings, [*listeners, *([admin] if admin else [])])
     source, accepted, generated = _tokens(
         settings, tokens, acceptAnyToken, inBackground, terms is not None
     )
@@ -165,6 +171,8 @@ def configure(
         terms=terms,
         allowedServers=readServerUuids(uuidFile) if uuidFile else None,
         credentials=_credentials(settings),
+        admin=admin,
+        adminUsers=adminUsers,
         acceptAnyToken=acceptAnyToken,
         generatedToken=generated,
         fingerprint=None if own is None else fingerprint(own),
@@ -214,6 +222,33 @@ def _listeners(
     return [parseListener(description, True) for description in webSockets] + [
         parseListener(description, False) for description in streams
     ]
+
+
+def _adminUsers(settings: Settings) -> Mapping[str, str] | None:
+    path = settings["Admin.passwordFile"]
+    if not path:
+        return None
+    with _readable("password file", path):
+        return readUsers(path)
+
+
+def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
+    description = settings["Admin.endpoint"]
+    if not description:
+        return None
+    listener = parseListener(description, False)
+    if not listener.isLocal:
+        if not hasPassword:
+            raise ListenerError(
+                f'--admin: "{description}" is neither a loopback address nor a Unix socket, so it '
+                "needs [Admin] passwordFile"
+            )
+        if not listener.secure:
+            settings.warnings.append(
+                f"the passwords of the admin pages on {description} are sent in the clear; put "
+                "tls: before it"
+            )
+    return listener
 
 
 def _terms(settings: Settings) -> Terms | None:

@@ -27,7 +27,8 @@ from nymearemoteproxy.jsonrpc import MessageError
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import TCP, UNIX, IClient, Proxy, Record
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import CLOSING, CONNECTING, TCP, UNIX, IClient, Record
 from nymearemoteproxy.registration import RegistrationRefused
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
 from nymearemoteproxy.session import (
@@ -55,6 +56,7 @@ class Phase:
     """
 
     transport: Any
+    state = CONNECTING
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         self.proxy = proxy
@@ -154,6 +156,11 @@ class Control(Phase, Protocol):
         self._check: IDelayedCall | None = None
         self._pending: Deferred[Any] | None = None
         self._tunnel: Tunnel | None = None
+
+    @property
+    def state(self) -> str:  # type: ignore[override]
+        """Where the session stands."""
+        return CLOSING if self._closing else self.session.state.value
 
     # What a subclass provides
 
@@ -284,6 +291,14 @@ class Control(Phase, Protocol):
     def _checkToken(self, token: str) -> None:
         self._check = None  # it holds the token
 
+        begin = self.proxy.clock.seconds()
+
+        def tookTime(result: Any) -> Any:
+            took = self.proxy.clock.seconds() - begin
+            for observer in self.proxy.observers:
+                observer.authenticated(took)
+            return result
+
         def judged(verdict: Verdict) -> None:
             self._pending = None
             if verdict.accepted:
@@ -310,6 +325,7 @@ class Control(Phase, Protocol):
             self.perform(self.session.backendFailed())
 
         asked = self._pending = maybeDeferred(self.proxy.authenticator.authenticate, token)
+        asked.addBoth(tookTime)
         asked.addCallbacks(judged, failed)
         asked.addErrback(self._internalError)
 
@@ -378,7 +394,7 @@ class Control(Phase, Protocol):
     def _startTunnel(self, start: StartTunnel) -> None:
         assert self._tunnel is not None
         self._readFreely()
-        self.record.tunneled = True
+        self.record.role = start.role
         if start.role is not Role.PARTNER:
             self.proxy.gate.authenticated(self.record.ticket)
             if self.record.transport != UNIX:

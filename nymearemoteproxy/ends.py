@@ -35,6 +35,7 @@ class End:
     __slots__ = ("_clock", "_isOver", "_leg", "_origin", "_timer", "_tunnel")
 
     _tunnel: Tunnel
+    record = None
 
     def __init__(self, clock: IReactorTime, origin: Origin) -> None:
         self._clock = clock

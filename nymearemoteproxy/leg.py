@@ -17,7 +17,9 @@ from nymearemoteproxy.frames import FIN, Frames
 from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import UNIX, IClient, Proxy, Record
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import CLOSING, UNIX, IClient, Record
+from nymearemoteproxy.session import State
 from nymearemoteproxy.tlstransport import IFarewellListener
 from nymearemoteproxy.transports import Linger, isGivenUp
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
@@ -32,6 +34,7 @@ class TracedLeg:
     def __init__(self, leg: ILeg, sender: Record) -> None:
         self._leg = leg
         self._sender = sender
+        self.record = leg.record
         self.enter = leg.enter
         self.open = leg.open
         self.begin = leg.begin
@@ -95,6 +98,11 @@ class Leg:
         self._tunnel: Tunnel | None = None
         record.client = self
 
+    @property
+    def state(self) -> str:
+        """Whether the tunnel is up or is being closed."""
+        return CLOSING if self.finished else State.TUNNELED.value
+
     # What a subclass provides
 
     def dataReceived(self, data: bytes) -> None:
@@ -121,6 +129,7 @@ class Leg:
         self.pauseReading()
 
     def open(self, partner: ILeg) -> None:
+        self.proxy.joined(self.record, partner.record)
         self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
         self.resumeReading()
         self.proxy.keepalive.add(self)

@@ -95,6 +95,10 @@ class Options(usage.Options):
         """listen here for clients without WebSocket: TCP, TLS or a Unix socket; may be repeated"""
         self.streams.append(endpoint)
 
+    def opt_admin(self, endpoint: str) -> None:
+        """serve a status page, metrics and health checks over HTTP here (a Twisted endpoint)"""
+        self._assign("Admin.endpoint", endpoint)
+
     def opt_token(self, token: str) -> None:
         """accept this token; may be repeated; visible to other users of this machine"""
         self.tokens.append(token)

@@ -1,4 +1,4 @@
-"""What all connections share, and the record that is kept of each.
+"""What all connections share.
 
 Owns the list of connections and the one place where a connection's end is counted and logged.
 Knows nothing of framing or of transports.
@@ -7,8 +7,8 @@ Knows nothing of framing or of transports.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -17,10 +17,12 @@ from zope.interface import Interface
 from nymearemoteproxy.authentication import IAuthenticator
 from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.keepalive import Keepalive
-from nymearemoteproxy.limits import Gate, Ticket
+from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.registration import Registration
+from nymearemoteproxy.privacy import Privacy
+from nymearemoteproxy.records import Load, Record, Totals
+from nymearemoteproxy.registration import ClientRegistration, Registration
 from nymearemoteproxy.rendezvous import IRendezvous
 from nymearemoteproxy.session import (
     TOKEN_TUNNEL_API,
@@ -33,10 +35,6 @@ from nymearemoteproxy.switchboard import ISwitchboard
 from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
-
-WEBSOCKET = "WebSocket"
-TCP = "TCP"
-UNIX = "unix"
 
 ABORT_TIMEOUT = 1.0
 """Seconds for connections to be closed that were aborted, which takes a turn of the reactor."""
@@ -60,79 +58,17 @@ class Timing:
     close: float = 10.0
 
 
-class IClient(Interface):
-    """A connection, whatever protocol object stands for it at the moment."""
+class IObserver(Interface):
+    """Wants to know what becomes of connections, beyond what can be counted at any moment."""
 
-    def shutDown() -> None:
-        """The server is being stopped: say so and close."""
+    def authenticated(seconds: float) -> None:
+        """The authentication backend took so long to judge a token, or to fail."""
 
-    def abort() -> None:
-        """Close at once."""
+    def tunnelEnded(first: Record, second: Record | None) -> None:
+        """Both ends of a tunnel are closed; `first` is the one that was closed last.
 
-
-class Record:
-    """What is known of one connection.
-
-    :ivar number: counts the connections of this process.
-    :ivar transport: WebSocket, TCP or unix.
-    :ivar secure: True when TLS is between the client and this process.
-    :ivar peer: the client's address, for people.
-    :ivar host: its IP address; empty if it has none.
-    :ivar started: when it was accepted, by the reactor's clock.
-    :ivar received: bytes the client sent, without TLS.
-    :ivar sent: bytes the client was sent, without TLS.
-    :ivar outcome: how it ends; the first reason counts.
-    :ivar client: the protocol object that stands for it now.
-    """
-
-    __slots__ = (
-        "number",
-        "transport",
-        "secure",
-        "peer",
-        "host",
-        "ticket",
-        "started",
-        "received",
-        "sent",
-        "name",
-        "uuid",
-        "subject",
-        "tunneled",
-        "outcome",
-        "client",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        transport: str,
-        secure: bool,
-        peer: str,
-        host: str,
-        ticket: Ticket,
-        started: float,
-    ) -> None:
-        self.number = number
-        self.transport = transport
-        self.secure = secure
-        self.peer = peer
-        self.host = host
-        self.ticket = ticket
-        self.started = started
-        self.received = 0
-        self.sent = 0
-        self.name = ""
-        self.uuid = ""
-        self.subject: str | None = None
-        self.tunneled = False
-        self.outcome: Outcome | None = None
-        self.client: Any = None  # an IClient as long as there is a connection
-
-    def endsWith(self, outcome: Outcome) -> None:
-        """Note why the connection ends, unless a reason is known already."""
-        if self.outcome is None:
-            self.outcome = outcome
+        :param second: None for a server or a client of the tunnel proxy.
+        """
 
 
 def describeAddress(address: IAddress) -> tuple[str | None, str]:
@@ -151,6 +87,10 @@ class Proxy:
     :param name: the configured name, shown to clients.
     :param messageLimit: bytes of one message in the control phase; 0 = no limit.
     :param switchboard: the tunnel proxy; None while it is switched off.
+    :param privacy: how clients' addresses are written to the log.
+    :ivar outcomes: how often each happened in this process's life.
+    :ivar totals: without what open connections have carried so far; `load` adds that.
+    :ivar observers: are told what happens.
     """
 
     def __init__(
@@ -165,6 +105,7 @@ class Proxy:
         messageLimit: int,
         traceTraffic: bool = False,
         switchboard: ISwitchboard | None = None,
+        privacy: Privacy = Privacy.FULL,
     ) -> None:
         self.clock = clock
         self.gate = gate
@@ -175,7 +116,10 @@ class Proxy:
         self.traceTraffic = traceTraffic
         self.keepalive = Keepalive(clock, timing.ping, timing.pingAnswer)
         self.outcomes: Counter[Outcome] = Counter()
+        self.totals = Totals()
+        self.observers: list[IObserver] = []
         self.switchboard = switchboard
+        self.privacy = privacy
         self._keys = keys
         self._api = TOKEN_TUNNEL_API if switchboard is None else TUNNEL_PROXY_API
         self._hello = makeHello(name, switchboard is not None)
@@ -183,6 +127,20 @@ class Proxy:
         self._number = 0
         self._allGone: Deferred[None] | None = None
         self._refusals: Counter[Outcome] = Counter()
+        # What connections that are closed have sent and were sent, by transport.
+        self._received: Counter[str] = Counter()
+        self._sent: Counter[str] = Counter()
+
+    @property
+    def records(self) -> Collection[Record]:
+        """All connections that are open."""
+        return self._records.values()
+
+    def load(self) -> Load:
+        """Return what goes on now; takes about a microsecond for each connection."""
+        load = Load(replace(self.totals), received=self._received.copy(), sent=self._sent.copy())
+        load.add(self.records)
+        return load
 
     def newSession(self) -> Session:
         """Return the session of a new connection."""
@@ -192,22 +150,26 @@ class Proxy:
         """Ask the tunnel proxy for a place; see `ISwitchboard.register`."""
         assert self.switchboard is not None  # or there would be no such method to call
         record.name, record.uuid = registration.name, str(registration.uuid)
+        if isinstance(registration, ClientRegistration):
+            record.serverUuid = str(registration.serverUuid)
         origin = Origin(record.number, record.host, record.ticket.source)
         asked: Deferred[Tunnel] = self.switchboard.register(registration, origin)
         return asked
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
         """A connection arrived: return its record, None when a limit refuses it."""
-        host, peer = describeAddress(address)
+        host, text = describeAddress(address)
+        peer = self.privacy.write(host, text)
         ticket = self.gate.enter(host)
         if isinstance(ticket, Outcome):
             self._refused(ticket, peer)
             return None
         self._number += 1
         record = Record(
-            self._number, transport, secure, peer, host or "", ticket, self.clock.seconds()
+            self._number, transport, secure, text, peer, host or "", ticket, self.clock.seconds()
         )
         self._records[record.number] = record
+        self.totals.connections += 1
         log.debug(
             "connection {number} from {peer} opened ({transport})",
             number=record.number,
@@ -218,11 +180,22 @@ class Proxy:
 
     def identified(self, record: Record, address: IAddress) -> Outcome | None:
         """A reverse proxy told the client's address; return the limit that refuses it."""
-        host, peer = describeAddress(address)
-        if peer == record.peer or host is None:
+        host, text = describeAddress(address)
+        if text == record.address or host is None:
             return None
-        record.peer, record.host = peer, host
+        record.address, record.host = text, host
+        record.peer = self.privacy.write(host, text)
         return self.gate.identified(record.ticket, host)
+
+    def joined(self, record: Record, partner: Record | None) -> None:
+        """A connection's tunnel begins.
+
+        :param partner: the other end; None when that is the tunnel proxy's.
+        """
+        record.joined = self.clock.seconds()
+        record.partner = partner
+        if partner is None or partner.partner is record:
+            self.totals.joined(record.role)
 
     def ended(self, record: Record) -> None:
         """A connection is closed: count it and write the one line about it."""
@@ -240,13 +213,27 @@ class Proxy:
             outcome=outcome.label,
             transport=record.transport,
             secure=record.secure,
-            tunneled=record.tunneled,
+            tunneled=record.role is not None,
             duration=self.clock.seconds() - record.started,
             received=record.received,
             sent=record.sent,
         )
+        self._count(record)
         if not self._records:
             self._fireAllGone()
+
+    def _count(self, record: Record) -> None:
+        """Keep what a closed connection has carried, and tell of its tunnel."""
+        self.totals.carried(record)
+        self._received[record.transport] += record.received
+        self._sent[record.transport] += record.sent
+        partner = record.partner
+        if record.joined is None or (partner is not None and partner.client is not None):
+            return  # the partner, when it is closed too, tells of the tunnel
+        for observer in self.observers:
+            observer.tunnelEnded(record, partner)
+        if partner is not None:
+            record.partner = partner.partner = None
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""

@@ -35,7 +35,9 @@ from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.listeners import BACKLOG, Listener, ListenerError
 from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.proxy import TCP, WEBSOCKET, Proxy, Record, describeAddress
+from nymearemoteproxy.proxy import Proxy, describeAddress
+from nymearemoteproxy.pulse import Pulse
+from nymearemoteproxy.records import TCP, WEBSOCKET, Record
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.settings import SettingsError
@@ -116,7 +118,9 @@ class ProxyService(Service):
             messageLimit=settings["Limits.maxControlMessageSize"],
             traceTraffic=configuration.verbosity > 1,
             switchboard=self._switchboard,
+            privacy=settings["ProxyServer.privacy"],
         )
+        self.pulse = Pulse(reactor, self.proxy)
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._stopping = False
         self._gcThresholds = gc.get_threshold()
@@ -150,6 +154,7 @@ class ProxyService(Service):
         """The reactor runs: signals are ours from now on, and clients may come."""
         self._handleSignals()
         self._collectGarbageSeldom()
+        self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         for warning in self._configuration.warnings:
             log.warn("{reason}", reason=warning)
@@ -175,6 +180,7 @@ class ProxyService(Service):
         log.info("stopping")
         gc.set_threshold(*self._gcThresholds)
         gc.unfreeze()
+        self.pulse.stop()
         yield super().stopService()
         for port in self.ports:
             yield port.stopListening()

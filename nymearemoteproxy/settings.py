@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nymearemoteproxy.limits import LOOPBACK, Network
+from nymearemoteproxy.privacy import Privacy
 
 
 class SettingsError(Exception):
@@ -67,6 +68,23 @@ def _url(text: str) -> str:
     return text
 
 
+def _mode(text: str) -> int:
+    try:
+        value = int(text, 8)
+    except ValueError:
+        raise ValueError("use an octal number such as 0660") from None
+    if not 0 <= value <= 0o777:
+        raise ValueError("use an octal number from 0 to 0777")
+    return value
+
+
+def _privacy(text: str) -> Privacy:
+    try:
+        return Privacy(text)
+    except ValueError:
+        raise ValueError("use full, shortened or none") from None
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
@@ -86,6 +104,7 @@ class Setting:
     :ivar parse: reads the text of the file; raises ValueError that says what to write instead.
     :ivar default: None where the default depends on something else, which `meaning` explains.
     :ivar kind: what to write, for the documentation.
+    :ivar atStart: a change takes effect with the next start; otherwise with SIGHUP.
     """
 
     section: str
@@ -94,6 +113,7 @@ class Setting:
     parse: Callable[[str], Any]
     default: Any
     meaning: str
+    atStart: bool = False
 
     @property
     def name(self) -> str:
@@ -108,8 +128,8 @@ def _bound(key: str, default: int | None, meaning: str) -> Setting:
     return Setting("Limits", key, "number, 0 = none", _limit, default, meaning)
 
 
-def _path(section: str, key: str, meaning: str) -> Setting:
-    return Setting(section, key, "path", _text, "", meaning)
+def _path(section: str, key: str, meaning: str, atStart: bool = False) -> Setting:
+    return Setting(section, key, "path", _text, "", meaning, atStart)
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -128,6 +148,7 @@ SETTINGS: tuple[Setting, ...] = (
         _flag,
         False,
         "Write the log to logFile. ``--logging`` does the same on the command line.",
+        atStart=True,
     ),
     Setting(
         "ProxyServer",
@@ -136,6 +157,7 @@ SETTINGS: tuple[Setting, ...] = (
         _text,
         "/var/log/nymea-remoteproxy.log",
         "The log file.",
+        atStart=True,
     ),
     Setting(
         "ProxyServer",
@@ -144,6 +166,7 @@ SETTINGS: tuple[Setting, ...] = (
         _choice("text", "json"),
         "text",
         "How the log is written: lines for people, or one JSON object per line.",
+        atStart=True,
     ),
     _timeout(
         "authenticationTimeout",
@@ -210,12 +233,57 @@ SETTINGS: tuple[Setting, ...] = (
         "How long clients have to leave when the server is stopped, before they are cut off.",
     ),
     Setting(
+        "ProxyServer",
+        "drainTimeout",
+        "milliseconds, 0 = for ever",
+        _millisecondsOrOff,
+        3600000,
+        "How long tunnels may live on when the server is drained, before it stops.",
+    ),
+    Setting(
+        "ProxyServer",
+        "privacy",
+        "full, shortened or none",
+        _privacy,
+        Privacy.FULL,
+        "How clients' addresses are written to the log and the files of ``[Accounting]``: whole, "
+        "without what tells one household from the next (an IPv4 address by its /24, an IPv6 "
+        "address by its /48), or not at all. The monitor and the admin page show them whole; they "
+        "store nothing.",
+    ),
+    _path(
+        "ProxyServer",
+        "monitorSocket",
+        "Path of the Unix socket for ``nymea-remoteproxy-monitor``. Default: none.",
+        atStart=True,
+    ),
+    Setting(
+        "ProxyServer",
+        "monitorSocketMode",
+        "octal number",
+        _mode,
+        0o660,
+        "Who may connect to the monitor socket: by default the server's user and group.",
+        atStart=True,
+    ),
+    Setting(
+        "ProxyServer",
+        "logEngineEnabled",
+        "true or false",
+        _flag,
+        False,
+        "Write the two text files of the C++ server, ``nymea-remoteproxy-tunnels.log`` and "
+        "``nymea-remoteproxy-statistics.log``, into textDirectory of ``[Accounting]``.",
+        atStart=True,
+    ),
+    Setting(
         "SSL",
         "enabled",
         "true or false",
         _flag,
         True,
         "Speak TLS on the listeners of this file and on the main listener.",
+        atStart=True,
     ),
     _path(
         "SSL",
@@ -233,6 +301,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "Address of the main WebSocket listener. Default: every interface when there is a "
         "certificate, otherwise 127.0.0.1.",
+        atStart=True,
     ),
     Setting(
         "WebSocketServer",
@@ -241,6 +310,7 @@ SETTINGS: tuple[Setting, ...] = (
         _port,
         2212,
         "Port of the main WebSocket listener; 0 picks a free one, which the log tells.",
+        atStart=True,
     ),
     Setting(
         "TcpServer",
@@ -249,12 +319,22 @@ SETTINGS: tuple[Setting, ...] = (
         _text,
         "127.0.0.1",
         "Address of a TCP or TLS stream listener.",
+        atStart=True,
     ),
-    Setting("TcpServer", "port", "port", _port, None, "Its port. Default: no such listener."),
+    Setting(
+        "TcpServer",
+        "port",
+        "port",
+        _port,
+        None,
+        "Its port. Default: no such listener.",
+        atStart=True,
+    ),
     _path(
         "UnixSocketServer",
         "unixSocketFileName",
         "Path of a Unix socket to listen on. Default: none.",
+        atStart=True,
     ),
     Setting(
         "Authentication",
@@ -296,7 +376,7 @@ SETTINGS: tuple[Setting, ...] = (
     _path(
         "Authentication",
         "tokenFile",
-        "File with one accepted token per line; # begins a comment line. Read anew on SIGHUP.",
+        "File with one accepted token per line; # begins a comment line.",
     ),
     Setting(
         "Authentication",
@@ -306,6 +386,59 @@ SETTINGS: tuple[Setting, ...] = (
         "token",
         "What two clients must have in common besides the nonce: the token, or the account that "
         "the authentication server names for it.",
+        atStart=True,
+    ),
+    Setting(
+        "Admin",
+        "endpoint",
+        "endpoint",
+        _text,
+        "",
+        "Where to serve the status page, metrics and health checks over HTTP, such as "
+        "``tcp:8080:interface=127.0.0.1`` or ``unix:/run/nymea-remoteproxy/admin.sock:mode=660``. "
+        "``--admin`` does the same on the command line. Default: nowhere.",
+        atStart=True,
+    ),
+    _path(
+        "Admin",
+        "passwordFile",
+        "File with one ``user:password`` per line; # begins a comment line. With it everybody has "
+        "to give one of them, and the endpoint need not be local. Default: nobody has to.",
+    ),
+    _path(
+        "Accounting",
+        "tunnelLog",
+        "File that gets one JSON object per line for each tunnel that ended. Default: none.",
+        atStart=True,
+    ),
+    _path(
+        "Accounting",
+        "statisticsLog",
+        "File that gets one JSON object per line for each statisticsInterval. Default: none.",
+        atStart=True,
+    ),
+    Setting(
+        "Accounting",
+        "statisticsInterval",
+        "milliseconds",
+        _number(1000, DAY),
+        60000,
+        "How often statistics are written.",
+        atStart=True,
+    ),
+    _path(
+        "Accounting",
+        "textDirectory",
+        "Where the text files of logEngineEnabled are. Default: what systemd's LogsDirectory says "
+        "(``$LOGS_DIRECTORY``), else ``/var/log`` as with the C++ server.",
+        atStart=True,
+    ),
+    _path(
+        "Accounting",
+        "totalsFile",
+        "File that keeps the lifetime totals across restarts. Default: ``totals.json`` in the "
+        "state directory.",
+        atStart=True,
     ),
     Setting(
         "WebSocketServerTunnelProxy",
@@ -315,6 +448,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "Address of a WebSocket listener that takes the place of the main one, unless that one is "
         "set too. Default: as for the main one.",
+        atStart=True,
     ),
     Setting(
         "WebSocketServerTunnelProxy",
@@ -323,6 +457,7 @@ SETTINGS: tuple[Setting, ...] = (
         _port,
         None,
         "Its port. Default: no such listener.",
+        atStart=True,
     ),
     Setting(
         "TcpServerTunnelProxy",
@@ -331,14 +466,22 @@ SETTINGS: tuple[Setting, ...] = (
         _text,
         "127.0.0.1",
         "Address of a further TCP or TLS stream listener.",
+        atStart=True,
     ),
     Setting(
-        "TcpServerTunnelProxy", "port", "port", _port, None, "Its port. Default: no such listener."
+        "TcpServerTunnelProxy",
+        "port",
+        "port",
+        _port,
+        None,
+        "Its port. Default: no such listener.",
+        atStart=True,
     ),
     _path(
         "UnixSocketServerTunnelProxy",
         "unixSocketFileName",
         "Path of a further Unix socket to listen on. Default: none.",
+        atStart=True,
     ),
     Setting(
         "TunnelProxy",
@@ -349,12 +492,13 @@ SETTINGS: tuple[Setting, ...] = (
         "Switch the tunnel proxy on, on every listener. ``--tunnelproxy`` does the same on the "
         "command line. Default: on when there is one of the sections ``[…TunnelProxy]`` of the C++ "
         "server.",
+        atStart=True,
     ),
     _path(
         "TunnelProxy",
         "serverUuidFile",
         "File with one uuid per line of the servers that may register; # begins a comment line. "
-        "Read anew on SIGHUP; servers that are registered stay. Default: every server may.",
+        "Servers that are registered stay when it is read anew. Default: every server may.",
     ),
     Setting(
         "TunnelProxy",
@@ -467,12 +611,6 @@ RETIRED: Mapping[str, str] = {
 }
 """Sections and keys of the C++ server that mean nothing here, and why."""
 
-NOT_YET: Mapping[str, str] = {
-    "ProxyServer.logEngineEnabled": "this version has no statistics log yet",
-    "ProxyServer.monitorSocket": "this version has no monitor socket yet",
-}
-"""Sections and keys that are read, so that files of the C++ server load, but have no effect."""
-
 
 class Settings:
     """The values of all settings.
@@ -507,10 +645,9 @@ class Settings:
         :raises SettingsError: there is no such setting, or the text is no value for it.
         """
         section, _, key = name.partition(".")
-        ignored = {**RETIRED, **NOT_YET}
-        why = ignored.get(section) or ignored.get(name)
+        why = RETIRED.get(section) or RETIRED.get(name)
         if why is not None:
-            warning = f"{_label(section, '' if section in ignored else key)} is ignored: {why}"
+            warning = f"{_label(section, '' if section in RETIRED else key)} is ignored: {why}"
             if warning not in self.warnings:
                 self.warnings.append(warning)
             return
@@ -559,7 +696,7 @@ class Settings:
         for key in parser.defaults():
             raise SettingsError(f"{path}: {_unknown('DEFAULT', key)}")
         for section in parser.sections():
-            known = section in _SECTIONS or section in RETIRED or section in NOT_YET
+            known = section in _SECTIONS or section in RETIRED
             if not known:
                 raise SettingsError(f"{path}: {_unknown(section, '')}")
             self._sections.add(section)

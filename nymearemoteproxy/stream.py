@@ -15,7 +15,8 @@ from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.jsonrpc import ObjectSplitter
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import Record
 from nymearemoteproxy.session import StartTunnel
 from nymearemoteproxy.transports import Linger
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
@@ -16,6 +16,8 @@ from nymearemoteproxy.outcomes import Outcome
 
 class ILeg(Interface):
     """One side of a tunnel: what its partner and the tunnel see of a client."""
+
+    record = Attribute("What is known of its connection; None where there is none.")
 
     def enter(tunnel: Tunnel) -> None:
         """This is the leg's tunnel. Read nothing from the client until `open`."""
@@ -56,6 +58,7 @@ class Nobody:
     """Stands in for a partner that can take nothing more."""
 
     __slots__ = ()
+    record = None
 
     def enter(self, tunnel: Tunnel) -> None:
         """Never part of a tunnel."""

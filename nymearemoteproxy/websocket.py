@@ -35,7 +35,8 @@ from nymearemoteproxy.jsonrpc import tooLarge
 from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Proxy, Record
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import Record
 from nymearemoteproxy.session import SERVER, Role, StartTunnel
 from nymearemoteproxy.transports import Linger
 

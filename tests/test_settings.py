@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.settings import NOT_YET, RETIRED, SETTINGS, Settings, SettingsError
+from nymearemoteproxy.settings import RETIRED, SETTINGS, Settings, SettingsError
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
@@ -147,7 +147,7 @@ class DeclarationTests(SettingsCase):
             self.assertTrue(setting.meaning.endswith("."), setting.name)
             if setting.default is None:
                 self.assertIn("Default:", setting.meaning, setting.name)
-        self.assertEqual({*RETIRED, *NOT_YET} & set(names), set())
+        self.assertEqual(set(RETIRED) & set(names), set())
 
     def test_unknownName(self) -> None:
         """Asking for what was never declared is a fault of the program."""
@@ -345,15 +345,6 @@ class RetiredTests(SettingsCase):
         self.assertEqual(len(self.settings.warnings), 1)
         self.assertIn("[AWS]", self.settings.warnings[0])
         self.assertFalse(self.settings.isGiven("AWS.region"))
-
-    def test_notYet(self) -> None:
-        """What is not there yet is told, too."""
-        for name, why in NOT_YET.items():
-            settings = Settings()
-            settings.set(name if "." in name else f"{name}.port", "1")
-            (warning,) = settings.warnings
-            self.assertIn(why, warning)
-            self.assertIn(f"[{name.partition('.')[0]}]", warning)
 
 
 class OverrideTests(SettingsCase):

@@ -15,7 +15,8 @@ from twisted.internet.task import deferLater
 from nymearemoteproxy.clientend import SLICE_SIZE, Backlog, ClientEnd
 from nymearemoteproxy.direct import READ_SIZE
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Record, Timing
+from nymearemoteproxy.proxy import Timing
+from nymearemoteproxy.records import Record
 from nymearemoteproxy.serverend import SERVER_BACKLOG, ServerEnd
 from nymearemoteproxy.switchboard import Terms
 from tests.test_wires import ALIVE, OTHER, TRANSPORTS, NoCollectorMixin, Served

@@ -21,7 +21,8 @@ from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.listeners import BACKLOG
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Proxy, Record, Timing
+from nymearemoteproxy.proxy import Proxy, Timing
+from nymearemoteproxy.records import Record
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.stream import StreamControl

@@ -1,0 +1,91 @@
+"""Once a second: what goes on, and how fast.
+
+Owns the one timer of all that watches the server, so that the connections are counted once for all
+of them. Knows nothing of who watches, or why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import Load
+
+log = ProxyLogger()
+
+INTERVAL = 1.0
+"""Seconds: what clients of the monitor socket expect, and live views need."""
+
+SHORTEST = 0.001
+"""Seconds; the clock may be set back."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One beat of the pulse.
+
+    :ivar time: by the reactor's clock.
+    :ivar throughput: bytes per second that clients of token tunnels sent since the last beat.
+    :ivar tunnelProxyThroughput: the same for servers and clients of the tunnel proxy.
+    :ivar delay: seconds by which the beat came late, since the reactor was busy.
+    """
+
+    time: float
+    load: Load
+    throughput: float
+    tunnelProxyThroughput: float
+    delay: float
+
+
+class Pulse:
+    """Takes readings, as long as anybody wants them.
+
+    :ivar listeners: called with every reading; what they raise is logged.
+    :ivar latest: the last reading; the first is taken at the start.
+    """
+
+    def __init__(self, clock: IReactorTime, proxy: Proxy) -> None:
+        self.listeners: list[Callable[[Reading], object]] = []
+        self._clock = clock
+        self._proxy = proxy
+        self._due = 0.0
+        self._timer: IDelayedCall | None = None
+        self.latest = Reading(clock.seconds(), proxy.load(), 0.0, 0.0, 0.0)
+
+    def start(self) -> None:
+        """Begin, if there is anybody who listens."""
+        if self.listeners:
+            self._schedule()
+
+    def stop(self) -> None:
+        """Take no more readings."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _schedule(self) -> None:
+        self._due = self._clock.seconds() + INTERVAL
+        self._timer = self._clock.callLater(INTERVAL, self._beat)
+
+    def _beat(self) -> None:
+        now, load, last = self._clock.seconds(), self._proxy.load(), self.latest
+        totals, before = load.totals, last.load.totals
+        elapsed = max(now - last.time, SHORTEST)
+        self.latest = reading = Reading(
+            time=now,
+            load=load,
+            throughput=max(0, totals.traffic - before.traffic) / elapsed,
+            tunnelProxyThroughput=max(0, totals.tunnelProxyTraffic - before.tunnelProxyTraffic)
+            / elapsed,
+            delay=max(0.0, now - self._due),
+        )
+        self._schedule()
+        for listener in self.listeners:
+            try:
+                listener(reading)
+            except Exception:
+                log.failure("an observer of the server failed")
