@@ -7,12 +7,10 @@ exits with 1 if any is. Needs the package's own dependencies, not Sphinx.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,8 +18,9 @@ from uuid import UUID
 DOCS = Path(__file__).resolve().parent
 GENERATED = DOCS / "generated"
 
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
+from described import describeDefault, describeOptions  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import slip  # noqa: E402
@@ -52,7 +51,7 @@ from nymearemoteproxy.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.settings import RETIRED, SETTINGS, Setting  # noqa: E402
+from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
 
 NOTICE = "Made by docs/generate.py; do not edit."
 
@@ -188,22 +187,6 @@ def wrapped(text: str, indent: str = "   ") -> str:
 # Settings
 
 
-def describeDefault(setting: Setting) -> str:
-    """Return a setting's default as it would stand in the file."""
-    value = setting.default
-    if value is None:
-        return "depends, see below" if "Default:" in setting.meaning else "none"
-    if isinstance(value, bool):
-        return "``true``" if value else "``false``"
-    if isinstance(value, Enum):
-        return f"``{value.value}``"
-    if setting.kind == "octal number":
-        return f"``{value:04o}``"
-    if isinstance(value, tuple):
-        return "``" + ", ".join(map(str, value)) + "``"
-    return f"``{value}``" if value != "" else "empty"
-
-
 def settings() -> str:
     """The reference of all settings, by section."""
 
@@ -268,45 +251,20 @@ def outcomes() -> str:
 # Options
 
 
-def describeOptions(options: usage.Options, program: str) -> str:
+def options(commandOptions: usage.Options, program: str) -> str:
     """All command line options of a program."""
-    shorts: dict[str, str] = {}
-    for short, name in options.synonyms.items():
-        if len(short) == 1:
-            shorts[name] = short
-    parameters = {name: default for name, _short, default, *_ in _rows(options, "optParameters")}
 
     def lines() -> Iterator[str]:
         yield f".. program:: {program}"
         yield ""
-        for long in sorted(set(options.longOpt)):
-            name = long.rstrip("=")
-            method: Callable[..., object] | None = getattr(
-                options, f"opt_{name.replace('-', '_')}", None
-            )
-            argument = ""
-            if long.endswith("="):
-                argument = name if method is None else list(inspect.signature(method).parameters)[0]
-            argument = f" {argument.upper()}" if argument else ""
-            spellings = [f"--{name}{argument}"]
-            if name in shorts:
-                spellings.insert(0, f"-{shorts[name]}{argument}")
-            text = options.docs.get(name) or inspect.getdoc(method) or ""
-            text = " ".join(str(text).split()).rstrip(".")
-            if parameters.get(name) is not None:
-                text += f" [default: {parameters[name]}]"
-            yield f".. option:: {', '.join(spellings)}"
+        for option in describeOptions(commandOptions):
+            argument = f" {option.argument}" if option.argument else ""
+            yield f".. option:: {', '.join(f'{each}{argument}' for each in option.spellings)}"
             yield ""
-            if "://" not in text.partition(" ")[0]:
-                text = text[:1].upper() + text[1:]
-            yield wrapped(text + ".")
+            yield wrapped(option.text)
             yield ""
 
     return page(lines())
-
-
-def _rows(options: usage.Options, name: str) -> list[Any]:
-    return getattr(options, name, [])
 
 
 # States
@@ -531,8 +489,8 @@ def fragments() -> dict[str, str]:
         "settings.rst": settings(),
         "ignored.rst": ignored(),
         "outcomes.rst": outcomes(),
-        "options.rst": describeOptions(Options(), "nymea-remoteproxy"),
-        "client-options.rst": describeOptions(ClientOptions(), "nymea-remoteproxy-client"),
+        "options.rst": options(Options(), "nymea-remoteproxy"),
+        "client-options.rst": options(ClientOptions(), "nymea-remoteproxy-client"),
         "states.dot": states(),
         "transitions.rst": transitions(),
         "hello.txt": hello(),

@@ -1,0 +1,77 @@
+"""What options and settings are, in words, as the code declares them.
+
+Owns the reading of those declarations. Knows nothing of how they are written down: the reference,
+the manual pages and the completion each do that in their own way.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from twisted.python import usage
+
+from nymearemoteproxy.settings import Setting
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    :ivar long: ``--name``.
+    :ivar short: ``-n``, or empty.
+    :ivar argument: what it takes, in capitals; empty when it takes nothing.
+    :ivar text: what it does, as a sentence.
+    """
+
+    long: str
+    short: str
+    argument: str
+    text: str
+
+    @property
+    def spellings(self) -> list[str]:
+        """As they are typed, without the argument; the short one first."""
+        return [self.short, self.long] if self.short else [self.long]
+
+
+def describeOptions(options: usage.Options) -> list[Option]:
+    """Return all options of a command, by name."""
+    shorts = {name: f"-{short}" for short, name in options.synonyms.items() if len(short) == 1}
+    rows = getattr(options, "optParameters", [])
+    defaults = {name: default for name, _short, default, *_ in rows}
+    described = []
+    for spelling in sorted(set(options.longOpt)):
+        name = spelling.rstrip("=")
+        method: Callable[..., object] | None = getattr(
+            options, f"opt_{name.replace('-', '_')}", None
+        )
+        argument = ""
+        if spelling.endswith("="):
+            argument = name if method is None else list(inspect.signature(method).parameters)[0]
+        text = options.docs.get(name) or inspect.getdoc(method) or ""
+        text = " ".join(str(text).split()).rstrip(".")
+        if defaults.get(name) is not None:
+            text += f" [default: {defaults[name]}]"
+        if "://" not in text.partition(" ")[0]:
+            text = text[:1].upper() + text[1:]
+        described.append(Option(f"--{name}", shorts.get(name, ""), argument.upper(), f"{text}."))
+    return described
+
+
+def describeDefault(setting: Setting) -> str:
+    """Return a setting's default as it would stand in the file."""
+    value = setting.default
+    if value is None:
+        return "depends, see below" if "Default:" in setting.meaning else "none"
+    if isinstance(value, bool):
+        return "``true``" if value else "``false``"
+    if isinstance(value, Enum):
+        return f"``{value.value}``"
+    if setting.kind == "octal number":
+        return f"``{value:04o}``"
+    if isinstance(value, tuple):
+        return "``" + ", ".join(map(str, value)) + "``"
+    return f"``{value}``" if value != "" else "empty"
