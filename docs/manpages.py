@@ -146,9 +146,12 @@ SERVER = Command(
                 "On every interface, with a certificate:",
                 "    nymea-remoteproxy --token-file tokens --certificate proxy.pem "
                 "--certificate-key proxy.key",
-                "Let one service take over from another without losing a tunnel:",
+                "Have systemd listen (port 2212 on every interface), once:",
                 "    systemctl disable --now nymea-remoteproxy.service\n"
-                "    systemctl enable --now nymea-remoteproxy.socket nymea-remoteproxy@blue\n"
+                "    systemctl enable --now nymea-remoteproxy.socket\n"
+                "    systemctl start nymea-remoteproxy@blue",
+                "Then, for an upgrade, have one instance take over from the other without losing "
+                "a tunnel:",
                 "    systemctl start nymea-remoteproxy@green\n"
                 "    systemctl kill --kill-whom=main -s USR2 nymea-remoteproxy@blue",
             ),
