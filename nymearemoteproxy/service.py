@@ -25,6 +25,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
@@ -99,6 +100,7 @@ class ProxyService(Service):
     """The server.
 
     :param reactor: listens, and tells the time.
+    :raises SettingsError: a file of the accounting cannot be written.
     """
 
     def __init__(self, reactor: Any, configuration: Configuration) -> None:
@@ -120,6 +122,7 @@ class ProxyService(Service):
             switchboard=self._switchboard,
             privacy=settings["ProxyServer.privacy"],
         )
+        self.accounting = Accounting(reactor, settings, self.proxy)
         self.pulse = Pulse(reactor, self.proxy)
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._stopping = False
@@ -148,6 +151,7 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
+        self.accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
     def _ready(self) -> None:
@@ -191,13 +195,15 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
+        yield self.accounting.stop()
         log.info("stopped")
 
     def reload(self) -> None:
         """Read the token file and the list of server uuids anew, as far as there are any.
 
-        What cannot be read stays as it is.
+        What cannot be read stays as it is. Files that logrotate may have renamed are opened anew.
         """
+        self.accounting.reopen()
         found = [self._reloadTokens(), self._reloadServerUuids()]
         if not any(found):
             log.info("there is no token file or list of server uuids to read anew")
@@ -345,4 +351,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     startLogging(options.configuration)
-    return ProxyService(reactor, options.configuration)
+    try:
+        return ProxyService(reactor, options.configuration)
+    except SettingsError as error:
+        raise SystemExit(f"{Options.program}: {error}") from None
