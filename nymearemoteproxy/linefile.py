@@ -58,11 +58,11 @@ class LineFile:
         :param line: ASCII, without its end.
         """
         data = line.encode("ascii") + b"\n"
-        if self._size + len(data) > MAX_HELD:
-            if self._isFailing:
-                self.lost += 1
-                return
+        if self._size + len(data) > MAX_HELD and not self._isFailing:
             self.flush()
+        if self._size + len(data) > MAX_HELD:
+            self.lost += 1
+            return
         self._held.append(data)
         self._size += len(data)
         if self._timer is None:
