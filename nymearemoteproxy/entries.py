@@ -19,14 +19,15 @@ from urllib.parse import quote
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.records import Load, Record
+from nymearemoteproxy.registration import parseUuid
 from nymearemoteproxy.session import Role
 
-MAX_TEXT = 100
-"""Characters of a name or uuid, which a client chooses."""
+MAX_NAME = 100
+"""Characters of a name, which a client chooses."""
 
-SERVER_DIGITS = 16
-"""Hexadecimal digits that stand for a server's uuid: enough for one not to be taken for another
-among a million, with a chance of one in ten million."""
+DIGITS = 16
+"""Hexadecimal digits that stand for a uuid: among a million of them the chance that two are the
+same is one in thirty million."""
 
 KINDS = {
     Role.PARTNER: "token",
@@ -167,9 +168,8 @@ def _side(record: Record, privacy: Privacy) -> dict[str, Any]:
     side["secure"] = record.secure
     if privacy is Privacy.FULL:
         # Each of them tells one household from the next, better than an address does.
-        side["name"] = record.name[:MAX_TEXT]
-        if record.role is not Role.SERVER:
-            side["uuid"] = record.uuid[:MAX_TEXT]
+        side["name"] = record.name[:MAX_NAME]
+        side["uuidDigest"] = _digest(record.uuid)
         side["subject"] = record.subject
     side["received"] = record.received
     side["sent"] = record.sent
@@ -177,9 +177,12 @@ def _side(record: Record, privacy: Privacy) -> dict[str, Any]:
     return side
 
 
-def _digest(uuid: str) -> str:
-    """Return what stands for a server: who knows its uuid is connected to it."""
-    return hashlib.sha256(uuid.encode("ascii")).hexdigest()[:SERVER_DIGITS]
+def _digest(uuid: str) -> str | None:
+    """Return what stands for a uuid; whoever knows that of a server is connected to it."""
+    if not uuid:
+        return None
+    text = str(parseUuid(uuid) or uuid)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
 
 def _user(sides: Sequence[Record]) -> str:

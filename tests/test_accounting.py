@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.entries import MAX_TEXT, EndedTunnel, Interval
+from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.limits import Ticket
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
@@ -49,6 +49,11 @@ def record(number: int, role: Role = Role.PARTNER, **more: Any) -> Record:
     return made
 
 
+def digest(uuid: str) -> str:
+    """Return what stands for a uuid."""
+    return hashlib.sha256(uuid.encode()).hexdigest()[:16]
+
+
 class TunnelEntryTests(SynchronousTestCase):
     """A line of JSON about a tunnel."""
 
@@ -64,7 +69,14 @@ class TunnelEntryTests(SynchronousTestCase):
 
     def test_token(self) -> None:
         """Everything, in the order in which the two came, not in which they left."""
-        one = record(7, name="Käthe", uuid="u-1", subject="kaethe@example.org", received=10, sent=3)
+        one = record(
+            7,
+            name="Käthe",
+            uuid=f"{{{CLIENT.upper()}}}",
+            subject="kaethe@example.org",
+            received=10,
+            sent=3,
+        )
         two = record(9, host="2001:db8::1", received=3, sent=10, secure=False)
         two.address = "[2001:db8::1]:99"
         two.outcome = Outcome.PARTNER_LEFT
@@ -83,7 +95,7 @@ class TunnelEntryTests(SynchronousTestCase):
                             "transport": "TCP",
                             "secure": True,
                             "name": "Käthe",
-                            "uuid": "u-1",
+                            "uuidDigest": digest(CLIENT),
                             "subject": "kaethe@example.org",
                             "received": 10,
                             "sent": 3,
@@ -95,7 +107,7 @@ class TunnelEntryTests(SynchronousTestCase):
                             "transport": "TCP",
                             "secure": False,
                             "name": "",
-                            "uuid": "",
+                            "uuidDigest": None,
                             "subject": None,
                             "received": 3,
                             "sent": 10,
@@ -106,20 +118,18 @@ class TunnelEntryTests(SynchronousTestCase):
             )
 
     def test_tunnelProxy(self) -> None:
-        """A server's uuid opens its door, so that a digest stands for it, the same for clients."""
-        digest = hashlib.sha256(SERVER.encode()).hexdigest()[:16]
+        """A server's uuid opens its door, so that a digest stands for it, the same everywhere."""
         server = record(1, Role.SERVER, name="core", uuid=SERVER)
         client = record(2, Role.CLIENT, name="app", uuid=CLIENT, serverUuid=SERVER)
         read = self.read(server, None)
-        self.assertEqual((read["kind"], read["server"]), ("tunnel-proxy-server", digest))
+        self.assertEqual((read["kind"], read["server"]), ("tunnel-proxy-server", digest(SERVER)))
         (side,) = read["sides"]
-        self.assertEqual(side["name"], "core")
-        self.assertNotIn("uuid", side)
+        self.assertEqual((side["name"], side["uuidDigest"]), ("core", digest(SERVER)))
         self.assertNotIn(SERVER, str(read))
         read = self.read(client, None)
-        self.assertEqual((read["kind"], read["server"]), ("tunnel-proxy-client", digest))
+        self.assertEqual((read["kind"], read["server"]), ("tunnel-proxy-client", digest(SERVER)))
         (side,) = read["sides"]
-        self.assertEqual((side["name"], side["uuid"]), ("app", CLIENT))
+        self.assertEqual((side["name"], side["uuidDigest"]), ("app", digest(CLIENT)))
         self.assertNotIn(SERVER, str(read))
 
     def test_privacy(self) -> None:
@@ -150,18 +160,18 @@ class TunnelEntryTests(SynchronousTestCase):
             self.assertEqual(read["sides"][0]["address"], address)
 
     def test_longNames(self) -> None:
-        """Clients choose names and uuids."""
+        """Clients choose them."""
         long = "\N{PILE OF POO}" * 5000
         line = EndedTunnel.of(NOW, record(1, name=long, uuid=long), record(2)).asJson(Privacy.FULL)
-        self.assertLess(len(line), 2 * MAX_TEXT * len(r"\ud83d\udca9") + 1000)
-        self.assertEqual(json.loads(line)["sides"][0]["name"], long[:MAX_TEXT])
+        self.assertLess(len(line), MAX_NAME * len(r"\ud83d\udca9") + 1000)
+        self.assertEqual(json.loads(line)["sides"][0]["name"], long[:MAX_NAME])
 
     @given(st.text(st.characters()))
     def test_anyName(self, name: str) -> None:
         """None breaks the line, not even half a surrogate pair."""
         read = self.read(record(1, name=name, uuid=name, subject=name), record(2))
         side = read["sides"][0]
-        self.assertEqual(side["name"], name[:MAX_TEXT])
+        self.assertEqual(side["name"], name[:MAX_NAME])
         self.assertEqual(side["subject"], name)
 
     def test_noOutcome(self) -> None:
@@ -444,7 +454,7 @@ class TunnelProxyLogTests(AccountingCase):
         )
         self.assertEqual(first["server"], second["server"])
         self.assertEqual((first["duration"], second["duration"]), (0, 2))
-        self.assertEqual(first["sides"][0]["uuid"], CLIENT)
+        self.assertEqual(first["sides"][0]["uuidDigest"], digest(CLIENT))
         self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -141,7 +142,8 @@ class LinesTests(AccountingCase):
             client.close()
         (entry,) = self.entries(self.tunnels, 1)
         self.assertEqual([side["name"] for side in entry["sides"]], [name[:100]] * 2)
-        self.assertEqual([side["uuid"] for side in entry["sides"]], uuids)
+        digests = [hashlib.sha256(uuid[1:-1].encode()).hexdigest()[:16] for uuid in uuids]
+        self.assertEqual([side["uuidDigest"] for side in entry["sides"]], digests)
         self.assertTrue(self.tunnels.read_bytes().isascii())
         self.everything()
 
@@ -272,21 +274,22 @@ class PrivacyTests(AccountingCase):
     @inThread
     def testFull(self) -> None:
         written = self.written("full")
-        for personal in ("127.0.0.1:", SECOND["name"], SECOND["uuid"], "{other}"):
+        for personal in ("127.0.0.1:", SECOND["name"], "uuidDigest"):
             self.assertIn(personal, written)
+        self.assertNotIn(SECOND["uuid"], written)
 
     @inThread
     def testShortened(self) -> None:
         written = self.written("shortened")
         self.assertIn("127.0.0.0", written)
-        for personal in ("127.0.0.1", SECOND["name"], SECOND["uuid"], "{other}"):
+        for personal in ("127.0.0.1", SECOND["name"], "uuid"):
             self.assertNotIn(personal, written)
 
     @inThread
     def testNone(self) -> None:
         written = self.written("none")
         self.assertIn(" - hidden hidden ", written)
-        for personal in ("127.0.0", SECOND["name"], SECOND["uuid"], "{other}"):
+        for personal in ("127.0.0", SECOND["name"], "uuid"):
             self.assertNotIn(personal, written)
 
 
