@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -290,6 +291,21 @@ class IntervalTests(SynchronousTestCase):
         """A connection that registers takes its first bytes along."""
         self.interval.load.totals.traffic = 900
         self.assertEqual(self.interval.asText(), "1700000061 2 4 0")
+
+
+class DocumentationTests(SynchronousTestCase):
+    """docs/accounting.rst tells what each field means."""
+
+    def test_fields(self) -> None:
+        page = Path(__file__).parent.parent / "docs" / "accounting.rst"
+        terms = re.findall(r"^(?:``\w+``(?:, )?)+$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        documented = {name for term in terms for name in re.findall(r"``(\w+)``", term)}
+        client = record(1, Role.CLIENT, uuid=CLIENT, serverUuid=SERVER)
+        tunnel = json.loads(EndedTunnel.of(NOW, client, None).asJson(Privacy.FULL))
+        interval = json.loads(
+            Interval(NOW, 1, Load(Totals()), Load(Totals()), Counter(), 0).asJson()
+        )
+        self.assertEqual(documented, {*tunnel, *tunnel["sides"][0], *interval})
 
 
 class AccountingCase(InMemory):
