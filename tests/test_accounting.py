@@ -623,6 +623,7 @@ class EngineLogTests(AccountingCase):
     def test_cannotBeWritten(self) -> None:
         """A file of the C++ server loads and starts all the same; one warning says so."""
         os.mkdir(self.path("nymea-remoteproxy-statistics.log"))
+        before = set(os.listdir("/proc/self/fd"))
         for directory, reason in (
             (self.path("nowhere"), "No such file or directory"),
             (str(self.directory), "Is a directory"),
@@ -636,6 +637,7 @@ class EngineLogTests(AccountingCase):
             self.assertEqual(warning["reason"], reason)
             self.assertEqual(self.proxy.observers, [])
             self.events.clear()
+        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
 
     def test_beside(self) -> None:
         """Both kinds of files at once."""

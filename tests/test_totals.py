@@ -252,6 +252,27 @@ class SharedTests(Case):
         self.assertEqual(self.kept()["tunnels"], 1)
         self.assertEqual(self.events, [])
 
+    def test_alone(self) -> None:
+        """While one is at the file, no other can be."""
+        proxy, lifetime = self.start()
+        proxy.totals.tunnels = 1
+        free: list[bool] = []
+        replace = os.replace
+
+        def look(*names: str) -> None:
+            with open(f"{self.path}.lock") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    free.append(False)
+                else:
+                    free.append(True)
+            replace(*names)
+
+        self.patch(os, "replace", look)
+        lifetime.save()
+        self.assertEqual(free, [False])
+
     def test_busyAtTheEnd(self) -> None:
         """Then it is tried again soon."""
         proxy, lifetime = self.start()
