@@ -1,6 +1,8 @@
 # make run         install into a local virtual environment and start the server
 # make test        run the whole test suite
 # make docs        build the documentation (needs Graphviz)
+# make man         write the manual pages and the completion for bash into docs/_build/man
+# make deb         build the Debian packages into the directory above (see docs/installation.rst)
 # make benchmark   measure (half an hour; haproxy should be installed); OPTIONS=--quick for a trial
 
 PYTHON ?= python3
@@ -8,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
 
-.PHONY: run test docs benchmark clean
+.PHONY: run test docs man deb benchmark clean
 
 run: $(VENV)/installed
 	@# Five minutes to start the second client by hand, instead of eight seconds.
@@ -19,6 +21,13 @@ test: $(VENV)/installed
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+man: $(VENV)/installed
+	$(BIN)/python docs/manpages.py --output docs/_build/man
+
+deb:
+	@# Only Debian's own Python and packages, whatever else there is.
+	PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -b -us -uc
 
 benchmark: $(VENV)/installed-benchmark
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
