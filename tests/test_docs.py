@@ -202,6 +202,32 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(re.findall(r"^([a-z-]+)\n    \S", text, re.M), names)
 
 
+class TaskTests(SynchronousTestCase):
+    """The pages per task, and their files in docs/examples."""
+
+    def test_everyOutcomeIsExplainedOnce(self) -> None:
+        """On the page about troubleshooting."""
+        explained = re.findall(r":outcome:`([^`]+)`", pages()["troubleshooting.rst"])
+        self.assertEqual(sorted(explained), sorted(outcome.label for outcome in Outcome))
+
+    def test_everyExampleIsOnAPage(self) -> None:
+        text = "".join(pages().values())
+        for path in (DOCS / "examples").iterdir():
+            self.assertIn(f".. literalinclude:: examples/{path.name}\n", text)
+
+    def test_originalsFile(self) -> None:
+        """The file of the C++ server loads, and the page about moving tells of all of it."""
+        settings = Settings()
+        settings.load(str(DOCS / "examples" / "cpp-server.conf"))
+        (warning,) = settings.warnings
+        self.assertIn("[AWS] is ignored", warning)
+        self.assertEqual(settings["WebSocketServer.port"], 1212)
+        page = pages()["migration.rst"]
+        for line in (DOCS / "examples" / "cpp-server.conf").read_text("utf-8").splitlines():
+            name = line.partition("=")[0].strip("[]")
+            self.assertTrue(not name or re.search(rf"``[^`\n]*\b{name}\b", page), name)
+
+
 class RingTests(SynchronousTestCase):
     """The rings that docs/architecture.rst tells of."""
 
