@@ -152,8 +152,8 @@ SERVER = Command(
                 "    systemctl start nymea-remoteproxy@blue",
                 "Then, for an upgrade, have one instance take over from the other without losing "
                 "a tunnel:",
-                "    systemctl start nymea-remoteproxy@green\n"
-                "    systemctl kill --kill-whom=main -s USR2 nymea-remoteproxy@blue",
+                "    systemctl kill --kill-whom=main -s USR2 nymea-remoteproxy@blue\n"
+                "    systemctl start nymea-remoteproxy@green",
             ),
         ),
     ),
