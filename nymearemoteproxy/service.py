@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
@@ -25,6 +25,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
@@ -45,6 +46,9 @@ from nymearemoteproxy.stream import StreamControl
 from nymearemoteproxy.switchboard import Switchboard
 from nymearemoteproxy.tlstransport import TlsFactory
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.admin.server import Admin
 
 log = ProxyLogger()
 
@@ -121,6 +125,8 @@ class ProxyService(Service):
             privacy=settings["ProxyServer.privacy"],
         )
         self.pulse = Pulse(reactor, self.proxy)
+        self._admin = None if configuration.admin is None else self._makeAdmin()
+        self._adminPort: IListeningPort | None = None
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._stopping = False
         self._gcThresholds = gc.get_threshold()
@@ -138,6 +144,11 @@ class ProxyService(Service):
             endpoints = [item.endpoint(self._reactor) for item in self._configuration.listeners]
             for listener, endpoint in zip(self._configuration.listeners, endpoints, strict=True):
                 self.ports.append(self._listen(listener, endpoint))
+            if self._admin is not None:
+                listener = self._configuration.admin
+                assert listener is not None
+                endpoint = listener.endpoint(self._reactor)
+                self._adminPort = self._serve(listener, endpoint, self._admin.factory)
         except (CannotListenError, ListenerError, OSError, OverflowError) as error:
             for port in self.ports:
                 port.stopListening()
@@ -154,6 +165,9 @@ class ProxyService(Service):
         """The reactor runs: signals are ours from now on, and clients may come."""
         self._handleSignals()
         self._collectGarbageSeldom()
+        if self._admin is not None:
+            assert self._adminPort is not None
+            self._admin.start(self._adminPort)
         self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         for warning in self._configuration.warnings:
@@ -191,7 +205,28 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
+        if self._admin is not None and self._adminPort is not None:
+            yield self._adminPort.stopListening()
+            self._admin.stop()
         log.info("stopped")
+
+    def _makeAdmin(self) -> Admin:
+        # Imported only where it is wanted, for the time and memory it takes.
+        from nymearemoteproxy.admin.server import Admin
+
+        return Admin(
+            self._reactor,
+            self._configuration,
+            self.proxy,
+            self.pulse,
+            condition=self._condition,
+            drain=self._stop,
+        )
+
+    def _condition(self) -> Condition:
+        if self._stopping:
+            return Condition.STOPPING
+        return Condition.READY if self.running and self.ports else Condition.STARTING
 
     def reload(self) -> None:
         """Read the token file and the list of server uuids anew, as far as there are any.
@@ -239,7 +274,12 @@ class ProxyService(Service):
             factory = ProxyFactory(
                 self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
             )
-        serve: IProtocolFactory = factory
+        return self._serve(listener, endpoint, factory)
+
+    def _serve(
+        self, listener: Listener, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+    ) -> IListeningPort:
+        serve = factory
         if listener.secure:
             serve = TlsFactory(self._configuration.certificates[listener.files], factory)
         results: list[Any] = []
