@@ -100,7 +100,7 @@ class Admin:
             proxy, condition, Expiry(reactor, lambda: configuration.certificates, own)
         )
         self._delay = DelaySampler(reactor, self._metrics.delayed)
-        history = History(proxy.outcomes, self._delay.takeWorst)
+        self._history = history = History(proxy.outcomes, self._delay.takeWorst)
         self._status = Status(
             reactor, proxy, pulse, history, condition, settings["ProxyServer.name"]
         )

@@ -7,7 +7,7 @@ const SLOWEST = 60000; // ms between questions to a server that does not answer
 const PATIENCE = 15000; // ms until a question counts as not answered
 const HOUR = 3600; // s
 const BIN = 60; // s of one bar in the chart of outcomes
-const ROWS = 50, MOST_ROWS = 200; // of a list; the server gives no more
+const ROWS = [20, 100, 200]; // of a list, before and after "Show more"; the server gives no more
 const THEME = "nymea-remoteproxy-theme"; // where the choice of colours is kept
 
 // Colours first, so that the page does not flash.
@@ -240,7 +240,8 @@ class Chart {
       if (whole && !Number.isInteger(value)) continue;
       const y = Math.round(this.y(value));
       parts.push(draw("line", { class: step ? "grid" : "base", x1: EDGE.left, x2: right, y1: y, y2: y }));
-      parts.push(draw("text", { x: EDGE.left - 8, y: y + 4, "text-anchor": "end" }, this.format(value)));
+      parts.push(draw("text", { x: EDGE.left - 8, y: y + 4, "text-anchor": "end" },
+        this.format(value).replace(/\.0+(?= )/, "")));
     }
     const [from, to] = this.span;
     const every = this.width > 380 ? 600 : 1200;
@@ -273,7 +274,7 @@ class Chart {
         `${this.x(sample.time).toFixed(1)},${this.y(series.value(sample)).toFixed(1)}`);
       const line = points.length > 1 ? `M${points.join("L")}` : `M${points[0]}h0.1`;
       const [first, last] = [run[0], run.at(-1)].map((sample) => this.x(sample.time).toFixed(1));
-      if (points.length > 1) {
+      if (points.length > 1 && series === this.series[0]) {
         parts.push(draw("path", { class: `area ${tone}`, d: `${line}L${last},${base}L${first},${base}Z` }));
       }
       parts.push(draw("path", { class: `curve ${tone}`, d: line }));
@@ -385,7 +386,7 @@ class List {
     this.cells = cells;
     this.sort = "rate";
     this.order = "down";
-    this.rows = ROWS;
+    this.step = 0;
     this.opened = new Set();
     this.asked = 0;
     this.table = $(id);
@@ -397,7 +398,7 @@ class List {
     }
     this.filter.addEventListener("input", () => this.changed());
     this.button.addEventListener("click", () => {
-      this.rows = MOST_ROWS;
+      this.step += 1;
       this.changed();
     });
   }
@@ -420,7 +421,7 @@ class List {
 
   async ask() {
     const query = new URLSearchParams({
-      sort: this.sort, order: this.order, rows: this.rows, filter: this.filter.value.trim(),
+      sort: this.sort, order: this.order, rows: ROWS[this.step], filter: this.filter.value.trim(),
     });
     const number = (this.asked += 1);
     const answer = await ask(`${this.path}?${query}`);
@@ -445,7 +446,7 @@ class List {
     const shown = rows.length < matching ? `${count.format(rows.length)} of ` : "";
     const found = matching < all ? `${count.format(matching)} matching, ` : "";
     setText(this.note, all ? `${shown}${found}${count.format(all)}${found ? " in all" : ""}` : "");
-    this.button.hidden = rows.length >= matching || this.rows >= MOST_ROWS;
+    this.button.hidden = rows.length >= matching || this.step === ROWS.length - 1;
   }
 }
 
@@ -600,7 +601,7 @@ class Page {
       .reduce((sum, [, number]) => sum + number, 0);
     const open = states.reduce((sum, [, number]) => sum + number, 0);
     setText($("now-connections"), count.format(open));
-    setText($("more-connections"), `${count.format(inState("waiting"))} waiting for a partner`);
+    setText($("more-connections"), `${count.format(inState("waiting"))} waiting`);
     setText($("now-tunnels"), count.format(status.tunnels));
     setText($("more-tunnels"), `${count.format(status.totals.tunnels)} ever`);
     setText($("now-proxy"), `${count.format(status.servers)} / ${count.format(status.clients)}`);
