@@ -137,9 +137,7 @@ class Browser:
 
     def command(self, name: str, **parameters: Any) -> Any:
         """Give a command of the Chrome DevTools protocol."""
-        return self._post(
-            f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters}
-        )
+        return self._post(f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters})
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript in the page; return what it returns."""
@@ -155,17 +153,13 @@ class Browser:
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other, wherever the focus is."""
-        actions = [
-            {"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")
-        ]
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         source = {"type": "key", "id": "keyboard", "actions": actions}
         self._post(f"{self._session}/actions", {"actions": [source]})
 
     def hover(self, selector: str, x: int = 0, y: int = 0) -> None:
         """Point at an element's middle, or so many pixels from it."""
-        found = self._post(
-            f"{self._session}/element", {"using": "css selector", "value": selector}
-        )
+        found = self._post(f"{self._session}/element", {"using": "css selector", "value": selector})
         move = {
             "type": "pointerMove",
             "duration": 0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
@@ -55,7 +55,7 @@ class Expiry:
     def __init__(
         self,
         clock: IReactorTime,
-        certificates: Callable[[], Mapping[CertificateFiles | None, ssl.SSLContext]],
+        certificates: Mapping[CertificateFiles | None, ssl.SSLContext],
         own: str,
     ) -> None:
         self._clock = clock
@@ -64,13 +64,18 @@ class Expiry:
         self._asked: float | None = None
         self._answer: dict[str, float] = {}
 
+    def replace(self, certificates: Mapping[CertificateFiles | None, ssl.SSLContext]) -> None:
+        """From now on these are in use."""
+        self._certificates = certificates
+        self._asked = None
+
     def __call__(self) -> Mapping[str, float]:
         """Return when each expires, in Unix time, by the path of its file."""
         now = self._clock.seconds()
         if self._asked is None or not 0 <= now - self._asked < FRESH:
             self._asked = now
             self._answer = {}
-            for files, context in self._certificates().items():
+            for files, context in self._certificates.items():
                 certificate = servedCertificate(context)
                 if certificate is not None:
                     name = self._own if files is None else files.certificate

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
+from nymearemoteproxy import pulse
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.pulse import Reading
 
@@ -114,7 +115,8 @@ class History:
         """The pulse took a reading."""
         readings = self._readings
         readings.append(reading)
-        if reading.time - readings[0].time > INTERVAL - 1.5 or reading.time < readings[0].time:
+        took = reading.time - readings[0].time
+        if took > INTERVAL - pulse.INTERVAL * 1.5 or took < 0:  # the clock may be set back
             self._close(readings)
             self._readings = []
 

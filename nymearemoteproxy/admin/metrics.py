@@ -192,6 +192,10 @@ class Metrics(Collector):
         encode, contentType = choose_encoder(accept)
         return encode(self._registry), contentType
 
+    def begin(self) -> None:
+        """Count from here on, for the lifetime totals have been read by now."""
+        self._before = replace(self._proxy.totals)
+
     # What happens
 
     def authenticated(self, seconds: float) -> None:

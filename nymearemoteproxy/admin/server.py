@@ -77,7 +77,6 @@ class Admin:
     :param condition: tells where the server stands.
     :param drain: stops listening and ends the process when the last tunnel has ended.
     :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
-    :ivar access: takes new users.
     """
 
     def __init__(
@@ -96,19 +95,20 @@ class Admin:
         self._condition = condition
         self._drain = drain
         own = settings["SSL.certificate"] or "self-signed"
-        self._metrics = Metrics(
-            proxy, condition, Expiry(reactor, lambda: configuration.certificates, own)
-        )
+        self._expiry = Expiry(reactor, configuration.certificates, own)
+        self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
-        self._history = history = History(proxy.outcomes, self._delay.takeWorst)
+        history = History(proxy.outcomes, self._delay.takeWorst)
         self._status = Status(
             reactor, proxy, pulse, history, condition, settings["ProxyServer.name"]
         )
-        pulse.listeners.append(history.add)
+        self._pulse = pulse
+        self._history = history
         isUnix = listener.plain.startswith("unix:")
-        self.access = Access(reactor, configuration.adminUsers, listener.isLocal and not isUnix)
+        self._access = Access(reactor, configuration.adminUsers, listener.isLocal and not isUnix)
         self.factory = WebFactory(reactor, self.answer)
         self._pages = readPages()
+        self._measures = False
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
@@ -116,14 +116,25 @@ class Admin:
         :param port: on which `factory` listens.
         """
         log.info("admin endpoint on {url}", url=self._url(port.getHost()))
+        self._measures = True
+        self._metrics.begin()
         self._proxy.observers.append(self._metrics)
+        self._pulse.listeners.append(self._history.add)
         self._delay.start()
+
+    def reconfigure(self, configuration: Configuration) -> None:
+        """Take what may change while the server runs: the users, and the certificates in use."""
+        self._access.replace(configuration.adminUsers)
+        self._expiry.replace(configuration.certificates)
 
     def stop(self) -> None:
         """Close all connections, and measure no more."""
-        self._delay.stop()
-        self._proxy.observers.remove(self._metrics)
         self.factory.closeAll()
+        if self._measures:
+            self._measures = False
+            self._delay.stop()
+            self._proxy.observers.remove(self._metrics)
+            self._pulse.listeners.remove(self._history.add)
 
     def _url(self, address: Any) -> str:
         host, where = describeAddress(address)
@@ -142,7 +153,7 @@ class Admin:
     def _answer(self, question: Question) -> Answer:
         path = question.path
         if path not in OPEN:
-            refusal = self.access.refusal(question)
+            refusal = self._access.refusal(question)
             if refusal is not None:
                 return refusal
         if path == "/drain":

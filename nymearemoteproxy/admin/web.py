@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -116,7 +117,7 @@ class Request(TwistedRequest):
             return  # there was an answer already
         connection.limit(TAKE)
         answer = connection.ask(self._question())
-        self.setResponseCode(answer.status)
+        self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
         headers = {
             "Content-Type": answer.contentType,
             "Content-Length": str(len(answer.body)),
@@ -154,13 +155,16 @@ class Request(TwistedRequest):
     # What the channel tells
 
     def pauseProducing(self) -> None:
-        """The client does not take the response yet."""
+        """The client does not take the response yet: read nothing from it, for meanwhile the
+        channel would keep all it sends."""
         self._waits = True
+        self.channel.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The client has taken the response."""
         if self._waits:
             self._waits = False
+            self.channel.transport.resumeProducing()
             self._finish()
 
     def stopProducing(self) -> None:
