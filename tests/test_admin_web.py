@@ -60,7 +60,9 @@ class WebTests(SynchronousTestCase):
 
     def test_question(self) -> None:
         """What a request says arrives; of a header and a field, one value."""
-        self.ask(b"GET /a/b?x=1&y=%C3%A4&x=2&z= HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n")
+        self.ask(
+            b"GET /a/b?x=1&y=%C3%A4&x=2&z= HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n"
+        )
         (question,) = self.asked
         self.assertEqual((question.method, question.path), ("GET", "/a/b"))
         self.assertEqual(question.query, {"x": "2", "y": "ä", "z": ""})

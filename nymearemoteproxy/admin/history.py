@@ -108,17 +108,20 @@ class History:
         # What ended in each interval; the same number of entries as there are points.
         self._ended: deque[dict[Outcome, int]] = deque()
         self._seen: Counter[Outcome] = Counter(outcomes)
+        self._began: float | None = None
         self._readings: list[Reading] = []
         self.lastHour: Counter[Outcome] = Counter()
 
     def add(self, reading: Reading) -> None:
         """The pulse took a reading."""
-        readings = self._readings
-        readings.append(reading)
-        took = reading.time - readings[0].time
-        if took > INTERVAL - pulse.INTERVAL * 1.5 or took < 0:  # the clock may be set back
-            self._close(readings)
+        if self._began is None:
+            self._began = reading.time - pulse.INTERVAL
+        self._readings.append(reading)
+        took = reading.time - self._began
+        if took > INTERVAL - pulse.INTERVAL / 2 or took < 0:  # the clock may be set back
+            self._close(self._readings)
             self._readings = []
+            self._began = reading.time
 
     def _close(self, readings: list[Reading]) -> None:
         load, count = readings[-1].load, len(readings)
