@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 
 from nymearemoteproxy.admin.history import Point
@@ -334,8 +335,16 @@ class LookTests(EndToEnd):
         port = reactor.listenTCP(0, DirectFactory(self.made.admin.factory), interface="127.0.0.1")
         self.addCleanup(self.leave, port)
         self.url = f"http://127.0.0.1:{port.getHost().port}/"
+        self.relaying = LoopingCall(self.relay)
+        self.relaying.start(0.5)
+
+    def relay(self) -> None:
+        """Let something move."""
+        for record in self.made.proxy.records:
+            record.received += record.number * 700 % 90_001
 
     def leave(self, port: Any) -> Any:
+        self.relaying.stop()
         self.made.admin.factory.closeAll()
         return port.stopListening()
 

@@ -105,20 +105,22 @@ async function ask(path) {
 
 const EDGE = { left: 58, right: 10, top: 10, bottom: 24 };
 
-function niceTop(most, whole) {
-  if (most <= 0) return 1;
-  const size = 10 ** Math.floor(Math.log10(most));
-  const top = [1, 2, 4, 5, 8, 10].map((factor) => factor * size).find((value) => value >= most);
-  return whole ? Math.max(top, 1) : top;
+const STEPS = { 1: 5, 2: 4, 4: 4, 6: 3, 8: 4 }; // between grid lines, by the top's first digit
+
+// The top of an axis with whole numbers at its grid lines, and how many steps they are apart.
+function niceTop(most) {
+  const size = 10 ** Math.max(0, Math.floor(Math.log10(most || 1)));
+  const factor = [1, 2, 4, 6, 8, 10].find((value) => value * size >= most);
+  const top = factor * size;
+  return [top, Math.min(STEPS[factor === 10 ? 1 : factor], top)];
 }
 
 class Chart {
   // `series`: {label, tone, value: (sample) => number}. `bars`: stacked bars instead of curves.
-  constructor(id, { title, series, format, unit, bars = false }) {
+  constructor(id, { title, series, format, bars = false }) {
     this.series = series;
     this.format = format;
     this.bars = bars;
-    this.unit = unit;
     this.samples = [];
     this.span = [0, HOUR];
     this.width = 0;
@@ -211,14 +213,13 @@ class Chart {
     this.width = this.plot.clientWidth;
     this.height = this.plot.clientHeight;
     if (this.width < EDGE.left + EDGE.right + 20) return;
-    const whole = this.unit !== "B/s";
     const sums = this.samples.map((sample) => {
       const values = this.series.map((each) => each.value(sample));
       return this.bars ? values.reduce((sum, value) => sum + value, 0) : Math.max(...values);
     });
-    this.top = niceTop(Math.max(0, ...sums), whole);
+    [this.top, this.steps] = niceTop(Math.max(0, ...sums));
     const svg = draw("svg", { "aria-hidden": "true", viewBox: `0 0 ${this.width} ${this.height}` });
-    svg.append(...this.axes(whole));
+    svg.append(...this.axes());
     if (this.bars) svg.append(...this.drawBars());
     else for (const each of this.series) svg.append(...this.drawCurve(each));
     if (!this.samples.length) {
@@ -231,13 +232,11 @@ class Chart {
     this.drawCursor();
   }
 
-  axes(whole) {
+  axes() {
     const parts = [];
-    const steps = this.top === 1 && whole ? 1 : 4;
     const right = this.width - EDGE.right;
-    for (let step = 0; step <= steps; step += 1) {
-      const value = (this.top * step) / steps;
-      if (whole && !Number.isInteger(value)) continue;
+    for (let step = 0; step <= this.steps; step += 1) {
+      const value = (this.top * step) / this.steps;
       const y = Math.round(this.y(value));
       parts.push(draw("line", { class: step ? "grid" : "base", x1: EDGE.left, x2: right, y1: y, y2: y }));
       parts.push(draw("text", { x: EDGE.left - 8, y: y + 4, "text-anchor": "end" },
@@ -513,11 +512,11 @@ class Page {
     const of = (name) => (point) => point[name];
     this.charts = [
       new Chart("chart-connections", {
-        title: "Connections", format: count.format, unit: "",
+        title: "Connections", format: count.format,
         series: [{ label: "open", tone: "accent", value: of("connections") }],
       }),
       new Chart("chart-tunnels", {
-        title: "Tunnels", format: count.format, unit: "",
+        title: "Tunnels", format: count.format,
         series: [
           { label: "tunnels", tone: "blue", value: of("tunnels") },
           { label: "servers", tone: "violet", value: of("servers") },
@@ -525,7 +524,7 @@ class Page {
         ],
       }),
       new Chart("chart-throughput", {
-        title: "Throughput", format: speed, unit: "B/s",
+        title: "Throughput", format: speed,
         series: [
           { label: "tunnels", tone: "blue", value: of("throughput") },
           { label: "tunnel proxy", tone: "amber", value: of("tunnelProxyThroughput") },
@@ -533,7 +532,7 @@ class Page {
       }),
     ];
     this.outcomes = new Chart("chart-outcomes", {
-      title: "Connections that ended, per minute", format: count.format, unit: "", bars: true,
+      title: "Connections that ended, per minute", format: count.format, bars: true,
       series: Object.entries(TONES).map(([group, tone]) => ({ label: group, tone, value: of(group) })),
     });
     this.prepareTheme();
