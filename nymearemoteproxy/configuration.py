@@ -1,7 +1,8 @@
 """What the server is to do, worked out from the settings and the command line.
 
 Owns the defaults that depend on something else, and the checks that need more than one setting.
-Everything that can be wrong is found here, before anything listens.
+Everything that can be wrong is found here, before anything listens. When it is worked out anew,
+every file that is broken by then leaves its part as it was.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 from twisted.internet.endpoints import quoteStringArgument
@@ -25,6 +27,7 @@ from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import Settings, SettingsError, isText
 from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import (
+    CertificateError,
     CertificateFiles,
     fingerprint,
     loadCertificate,
@@ -75,6 +78,39 @@ def readServerUuids(path: str) -> frozenset[UUID]:
         return parseUuids(readList(path))
 
 
+MISTAKES = (SettingsError, ListenerError, CertificateError)
+"""Errors that are the operator's; the text is one line."""
+
+Part = TypeVar("Part")
+
+
+class Reading:
+    """Reads the parts that are in files.
+
+    :param previous: what to keep where a file is broken; None at the start, when nothing may be.
+    :ivar problems: why what stays as it was, one line each.
+    """
+
+    def __init__(self, previous: Configuration | None = None) -> None:
+        self.previous = previous
+        self.problems: list[str] = []
+
+    def part(
+        self, what: str, read: Callable[[], Part], keep: Callable[[Configuration], Part]
+    ) -> Part:
+        """Return a part as it is in its file now, else as it was.
+
+        :param what: to say of it in that case.
+        """
+        try:
+            return read()
+        except MISTAKES as error:
+            if self.previous is None:
+                raise
+            self.problems.append(f"{what}: {error}")
+            return keep(self.previous)
+
+
 @dataclass(frozen=True)
 class Configuration:
     """What the server is to do.
@@ -122,21 +158,28 @@ def configure(
     logFile: str | None = None,
     verbosity: int = 0,
     inBackground: bool = False,
+    reading: Reading | None = None,
 ) -> Configuration:
     """Work out what to do.
 
     :param inBackground: nobody would see a token that is shown.
+    :param reading: when this is not the start: what was before.
     :raises SettingsError: something is missing, or does not go together.
     :raises ListenerError: a place to listen on cannot be used.
     :raises CertificateError: a certificate cannot be used.
     """
+    reading = reading or Reading()
     terms = _terms(settings)
     listeners = _listeners(settings, webSockets, streams, terms is not None)
-    adminUsers = _adminUsers(settings)
+    adminUsers = reading.part(
+        "the users of the admin pages stay as they were",
+        lambda: _adminUsers(settings),
+        lambda previous: previous.adminUsers,
+    )
     admin = _admin(settings, adminUsers is not None)
-    own, certificates = _certificates(settings, [*listeners, *([admin] if admin else [])])
+    own, certificates = _certificates(settings, [*listeners, *([admin] if admin else [])], reading)
     source, accepted, generated = _tokens(
-        settings, tokens, acceptAnyToken, inBackground, terms is not None
+        settings, tokens, acceptAnyToken, inBackground, terms is not None, reading
     )
     uuidFile = settings["TunnelProxy.serverUuidFile"]
     if terms is not None and not uuidFile and not all(each.isLocal for each in listeners):
@@ -169,8 +212,16 @@ def configure(
         tokens=source,
         acceptedTokens=accepted,
         terms=terms,
-        allowedServers=readServerUuids(uuidFile) if uuidFile else None,
-        credentials=_credentials(settings),
+        allowedServers=reading.part(
+            "the server uuids stay as they were",
+            lambda: readServerUuids(uuidFile) if uuidFile else None,
+            lambda previous: previous.allowedServers,
+        ),
+        credentials=reading.part(
+            "the client secret stays as it was",
+            lambda: _credentials(settings),
+            lambda previous: previous.credentials,
+        ),
         admin=admin,
         adminUsers=adminUsers,
         acceptAnyToken=acceptAnyToken,
@@ -179,7 +230,7 @@ def configure(
         logFile=logFile,
         verbosity=verbosity,
         inBackground=inBackground,
-        warnings=settings.warnings,
+        warnings=tuple(dict.fromkeys(settings.warnings)),
     )
 
 
@@ -271,31 +322,44 @@ def _terms(settings: Settings) -> Terms | None:
     )
 
 
+Certificates = dict[CertificateFiles | None, ssl.SSLContext]
+
+
 def _certificates(
-    settings: Settings, listeners: Sequence[Listener]
-) -> tuple[CertificateFiles | None, dict[CertificateFiles | None, ssl.SSLContext]]:
+    settings: Settings, listeners: Sequence[Listener], reading: Reading
+) -> tuple[CertificateFiles | None, Certificates]:
     """Load what the listeners need; return the files of a self-signed one, if it was needed."""
     wanted = {listener.files for listener in listeners if listener.secure}
-    certificates: dict[CertificateFiles | None, ssl.SSLContext] = {
-        files: loadCertificate(files) for files in wanted if files is not None
-    }
     needed = None in wanted or settings["SSL.enabled"]
+    own = None
+    certificates: Certificates = {}
+
+    def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
+        certificates[key] = reading.part(
+            "the certificate stays as it was",
+            lambda: loadCertificate(files),
+            lambda previous: previous.certificates[key],
+        )
+
+    for files in wanted:
+        if files is not None:
+            load(files, files)
     if settings["SSL.certificate"] and needed:
         # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
-        files = CertificateFiles(
-            settings["SSL.certificate"],
-            settings["SSL.certificateKey"],
-            settings["SSL.certificateChain"],
+        load(
+            None,
+            CertificateFiles(
+                settings["SSL.certificate"],
+                settings["SSL.certificateKey"],
+                settings["SSL.certificateChain"],
+            ),
         )
-        certificates[None] = loadCertificate(files)
-        return None, certificates
-    if settings["SSL.certificateKey"] and needed:
+    elif settings["SSL.certificateKey"] and needed:
         raise SettingsError("a certificate key is given, but no certificate")
-    if None in wanted:
+    elif None in wanted:
         own = selfSigned(stateDirectory())
-        certificates[None] = loadCertificate(own)
-        return own, certificates
-    return None, certificates
+        load(None, own)
+    return own, certificates
 
 
 def _tokens(
@@ -304,6 +368,7 @@ def _tokens(
     acceptAnyToken: bool,
     inBackground: bool,
     tunnelProxy: bool,
+    reading: Reading,
 ) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
     """Return where tokens come from, what they are, and the one that was made if there is none."""
     file = settings["Authentication.tokenFile"]
@@ -317,7 +382,12 @@ def _tokens(
         )
     if tokens or file:
         source = TokenSource(tokens, file)
-        return source, source.read(), None
+        accepted = reading.part(
+            "the tokens stay as they were",
+            source.read,
+            lambda previous: previous.acceptedTokens or [],
+        )
+        return source, accepted, None
     if settings["Authentication.server"] or acceptAnyToken:
         return None, None, None
     if inBackground and tunnelProxy:
@@ -326,6 +396,11 @@ def _tokens(
             "needs none"
         )
         return None, [], None
+    if reading.previous is not None:
+        generated = reading.previous.generatedToken
+        if generated is None:
+            raise SettingsError("no authentication is given any more")
+        return TokenSource([generated]), [generated], generated
     if inBackground:
         raise SettingsError(
             "no authentication is given, and in the background nobody would see a generated "

@@ -99,11 +99,12 @@ class Gate:
     """Lets new connections in, or says which limit is in the way.
 
     :param clock: tells the time for the attempts per second.
+    :ivar bounds: for those who come from now on.
     """
 
     def __init__(self, clock: IReactorTime, bounds: Bounds) -> None:
         self._clock = clock
-        self._bounds = bounds
+        self.bounds = bounds
         self.connections = 0
         self.unauthenticated = 0
         self._connectionsFrom: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class Gate:
 
     def enter(self, host: str | None) -> Ticket | Outcome:
         """A connection from `host` arrived: return its ticket, or the limit that refuses it."""
-        bounds = self._bounds
+        bounds = self.bounds
         if 0 < bounds.connections <= self.connections:
             return Outcome.TOO_MANY_CONNECTIONS
         if 0 < bounds.unauthenticated <= self.unauthenticated:
@@ -133,7 +134,7 @@ class Gate:
 
         Return the limit that refuses it; the ticket stays valid until `leave`.
         """
-        source = sourceOf(host, self._bounds.exempt)
+        source = sourceOf(host, self.bounds.exempt)
         self._count(ticket, -1)
         ticket.source = None
         refusal = self._refusalFor(source)
@@ -166,7 +167,7 @@ class Gate:
     def _refusalFor(self, source: str | None) -> Outcome | None:
         if source is None:
             return None
-        bounds = self._bounds
+        bounds = self.bounds
         if bounds.attemptsPerSecondPerAddress and not self._mayAttempt(source):
             return Outcome.TOO_MANY_ATTEMPTS
         if 0 < bounds.connectionsPerAddress <= self._connectionsFrom[source]:
@@ -177,7 +178,7 @@ class Gate:
 
     def _mayAttempt(self, source: str) -> bool:
         """A token bucket that holds one second's worth."""
-        rate = self._bounds.attemptsPerSecondPerAddress
+        rate = self.bounds.attemptsPerSecondPerAddress
         now = self._clock.seconds()
         when, allowance = self._attempts.pop(source, (now, float(rate)))
         allowance = min(float(rate), allowance + (now - when) * rate)

@@ -67,9 +67,36 @@ def asJson(event: dict[str, Any]) -> str | None:
     return json.dumps(line) + "\n"
 
 
+class LogFile:
+    """A file that is appended to, and can be opened anew after it was renamed.
+
+    :raises OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+
+    def write(self, text: str) -> None:
+        """Append."""
+        self._file.write(text)
+
+    def flush(self) -> None:
+        """Have what was appended in the file."""
+        self._file.flush()
+
+    def reopen(self) -> None:
+        """Append to the file that has the path now.
+
+        :raises OSError: it cannot be opened; the old one stays in use.
+        """
+        old, self._file = self._file, open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+        old.close()
+
+
 FORMATS: dict[str, Callable[[dict[str, Any]], str | None]] = {"text": asText, "json": asJson}
 
 
-def observer(file: IO[str], format: str) -> ILogObserver:
+def observer(file: IO[str] | LogFile, format: str) -> ILogObserver:
     """Return an observer that writes to `file` in one of `FORMATS`."""
-    return FileLogObserver(file, FORMATS[format])
+    return FileLogObserver(file, FORMATS[format])  # type: ignore[arg-type]

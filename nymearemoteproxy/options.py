@@ -10,13 +10,8 @@ from collections.abc import Sequence
 from twisted.python import usage
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.configuration import Configuration, configure
-from nymearemoteproxy.listeners import ListenerError
-from nymearemoteproxy.settings import Settings, SettingsError
-from nymearemoteproxy.tls import CertificateError
-
-MISTAKES = (usage.UsageError, SettingsError, ListenerError, CertificateError)
-"""Errors that are the operator's: told in one line, with exit status 1."""
+from nymearemoteproxy.configuration import MISTAKES, Configuration, Reading, configure
+from nymearemoteproxy.settings import Settings
 
 
 class Options(usage.Options):
@@ -134,7 +129,7 @@ class Options(usage.Options):
         """
         try:
             super().parseOptions(options)
-        except MISTAKES as error:
+        except (usage.UsageError, *MISTAKES) as error:
             reason = " ".join(str(error).split())
             raise SystemExit(f"{self.program}: {reason}") from None
 
@@ -147,6 +142,31 @@ class Options(usage.Options):
             raise usage.UsageError(f"it takes no arguments: {arguments[0]!r}")
 
     def postOptions(self) -> None:
+        self.configuration = self._configure(self._readSettings())
+
+    def reread(self) -> tuple[Configuration, list[str]]:
+        """Read everything that the command line refers to anew.
+
+        :returns: what the server is to do from now on, and one line for each part that stays as it
+            was because its file is broken, or because it takes effect at the start only.
+        """
+        previous = self.configuration
+        problems = []
+        try:
+            settings = self._readSettings()
+            problems = [
+                f"{name} takes effect with the next start"
+                for name in settings.keepAtStart(previous.settings)
+            ]
+            reading = Reading(previous)
+            self.configuration = self._configure(settings, reading)
+        except MISTAKES as error:
+            problems = [f"the settings stay as they were: {error}"]
+            reading = Reading(previous)
+            self.configuration = self._configure(previous.settings, reading)
+        return self.configuration, problems + reading.problems
+
+    def _readSettings(self) -> Settings:
         settings = Settings()
         if self._file is not None:
             settings.load(self._file)
@@ -156,7 +176,10 @@ class Options(usage.Options):
             settings.set(name, value)
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
-        self.configuration = configure(
+        return settings
+
+    def _configure(self, settings: Settings, reading: Reading | None = None) -> Configuration:
+        return configure(
             settings,
             webSockets=self.webSockets,
             streams=self.streams,
@@ -165,6 +188,7 @@ class Options(usage.Options):
             logFile=self.logFile,
             verbosity=self.verbosity,
             inBackground=self.parent is not None and not self.parent["nodaemon"],
+            reading=reading,
         )
 
     def _assign(self, name: str, value: str) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from zope.interface import Interface
 
@@ -28,6 +28,7 @@ from nymearemoteproxy.session import (
     TOKEN_TUNNEL_API,
     TUNNEL_PROXY_API,
     PairingKeys,
+    Role,
     Session,
     makeHello,
 )
@@ -122,10 +123,13 @@ class Proxy:
         self.privacy = privacy
         self._keys = keys
         self._api = TOKEN_TUNNEL_API if switchboard is None else TUNNEL_PROXY_API
-        self._hello = makeHello(name, switchboard is not None)
+        self.hello = makeHello(name, switchboard is not None)
         self._records: dict[int, Record] = {}
         self._number = 0
-        self._allGone: Deferred[None] | None = None
+        self._waitingForAllGone: list[Deferred[None]] = []
+        # While draining: the servers of the tunnel proxy that have clients, and how many.
+        self._hosts: dict[str, Record] = {}
+        self._guests: Counter[str] = Counter()
         self._refusals: Counter[Outcome] = Counter()
         # What connections that are closed have sent and were sent, by transport.
         self._received: Counter[str] = Counter()
@@ -144,7 +148,7 @@ class Proxy:
 
     def newSession(self) -> Session:
         """Return the session of a new connection."""
-        return Session(self._api, self._hello, self._keys)
+        return Session(self._api, self.hello, self._keys)
 
     def register(self, record: Record, registration: Registration) -> Deferred[Tunnel]:
         """Ask the tunnel proxy for a place; see `ISwitchboard.register`."""
@@ -219,6 +223,8 @@ class Proxy:
             sent=record.sent,
         )
         self._count(record)
+        if record.role is Role.CLIENT and record.serverUuid in self._hosts:
+            self._guestLeft(record.serverUuid)
         if not self._records:
             self._fireAllGone()
 
@@ -237,23 +243,59 @@ class Proxy:
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
+        return self._dismiss(list(self._records.values()))
+
+    def drain(self) -> Deferred[None]:
+        """Say goodbye to every client but those that have a tunnel, now or when it has ended.
+
+        The server of a tunnel proxy, too, as soon as it has no client.
+
+        :returns: a Deferred that fires when all of them are gone.
+        """
+        records = list(self._records.values())
+        self._guests.update(each.serverUuid for each in records if each.role is Role.CLIENT)
+        self._hosts = {
+            each.uuid: each
+            for each in records
+            if each.role is Role.SERVER and each.uuid in self._guests
+        }
+        return self._dismiss(
+            [
+                each
+                for each in records
+                if each.role is None or (each.role is Role.SERVER and each.uuid not in self._hosts)
+            ]
+        )
+
+    def _guestLeft(self, serverUuid: str) -> None:
+        """While draining: dismiss the server with its last client."""
+        self._guests[serverUuid] -= 1
+        if not self._guests[serverUuid]:
+            host = self._hosts.pop(serverUuid)
+            if host.client is not None:
+                host.client.shutDown()
+
+    def _dismiss(self, records: Collection[Record]) -> Deferred[None]:
+        """Say goodbye to some; the Deferred fires when nobody is left at all."""
+        gone: Deferred[None] = Deferred()
+        self._waitingForAllGone.append(gone)
+        for record in records:
+            if record.client is not None:  # it may have left with another one
+                record.client.shutDown()
         if not self._records:
-            return succeed(None)
-        self._allGone = Deferred()
-        for client in [record.client for record in self._records.values()]:
-            client.shutDown()
-        return self._allGone or succeed(None)
+            self._fireAllGone()
+        return gone
 
     def _fireAllGone(self) -> None:
-        if self._allGone is not None:
-            allGone, self._allGone = self._allGone, None
-            allGone.callback(None)
+        waiting, self._waitingForAllGone = self._waitingForAllGone, []
+        for gone in waiting:
+            gone.callback(None)
 
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
         for client in [record.client for record in self._records.values()]:
             client.abort()
-        if self._allGone is not None:
+        if self._waitingForAllGone:
             # Whatever a fault may have left behind, the process must end.
             self.clock.callLater(ABORT_TIMEOUT, self._fireAllGone)
 

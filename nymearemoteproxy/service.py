@@ -1,4 +1,4 @@
-"""The service: puts the parts together, listens, reloads and stops.
+"""The service: puts the parts together, listens, reloads, drains and stops.
 
 Owns the life of the server process. Everything in it is made elsewhere.
 """
@@ -6,16 +6,18 @@ Owns the life of the server process. Everything in it is made elsewhere.
 from __future__ import annotations
 
 import gc
+import os
 import signal
-import sys
+import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IListeningPort,
     IProtocolFactory,
     IStreamServerEndpoint,
@@ -26,33 +28,24 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.admin.condition import Condition
-from nymearemoteproxy.authentication import FirstOf, IAuthenticator
-from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
-from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
-from nymearemoteproxy.configuration import Configuration, readServerUuids
+from nymearemoteproxy.announcing import describeFailure, showToken, url
+from nymearemoteproxy.assembly import change, makeAdmin, makeProxy
+from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
-from nymearemoteproxy.limits import Gate
-from nymearemoteproxy.listeners import BACKLOG, Listener, ListenerError
-from nymearemoteproxy.logs import ProxyLogger, observer, setVerbose
+from nymearemoteproxy.listeners import Listener, ListenerError
+from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
+from nymearemoteproxy.monitorsocket import MOST_MONITORS, MonitorFactory
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.proxy import Proxy, describeAddress
+from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
 from nymearemoteproxy.records import TCP, WEBSOCKET, Record
-from nymearemoteproxy.rendezvous import Rendezvous
-from nymearemoteproxy.session import PairingKeys, makeHello
-from nymearemoteproxy.settings import SettingsError
 from nymearemoteproxy.stream import StreamControl
-from nymearemoteproxy.switchboard import Switchboard
+from nymearemoteproxy.systemd import Notifier
 from nymearemoteproxy.tlstransport import TlsFactory
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 
-if TYPE_CHECKING:
-    from nymearemoteproxy.admin.server import Admin
-
 log = ProxyLogger()
-
-CLIENT = "nymea-remoteproxy-client"
 
 GC_THRESHOLD = 10_000
 """Objects made, less those freed, between two runs of the garbage collector. With Python's 700 it
@@ -63,74 +56,39 @@ class StartError(Exception):
     """The service cannot start; the text is one line for the operator."""
 
 
-def makeAuthenticator(
-    reactor: Any, configuration: Configuration
-) -> tuple[IAuthenticator, TokenList | None]:
-    """Return the backend, and the list of tokens in it that can be replaced."""
-    if configuration.acceptAnyToken:
-        return AnyToken(), None
-    tokens = None
-    if configuration.acceptedTokens is not None:
-        tokens = TokenList(configuration.acceptedTokens)
-    settings = configuration.settings
-    url = settings["Authentication.server"]
-    if not url:
-        assert tokens is not None
-        return tokens, tokens
-    connections = settings["Authentication.connections"]
-    server = HttpAuthenticator(
-        makeHttpClient(reactor, connections),
-        url,
-        connections,
-        form=settings["Authentication.request"] == "form",
-        credentials=configuration.credentials,
-        freshClient=makeHttpClient(reactor, 0),
-    )
-    return (server if tokens is None else FirstOf(tokens, server)), tokens
-
-
-def makeSwitchboard(reactor: Any, configuration: Configuration) -> Switchboard | None:
-    """Return the tunnel proxy, unless it is switched off."""
-    if configuration.terms is None:
-        return None
-    hello = makeHello(configuration.settings["ProxyServer.name"], True)
-    switchboard = Switchboard(reactor, hello, configuration.terms)
-    switchboard.allow(configuration.allowedServers)
-    return switchboard
-
-
 class ProxyService(Service):
     """The server.
 
     :param reactor: listens, and tells the time.
+    :param options: where everything is read from, again with `reload`.
+    :param logFile: is opened anew with `reload`; None if there is none.
+    :ivar ports: where clients come in, in the order of the configuration's listeners.
+    :ivar isDraining: no new client is let in; the process ends when the last tunnel has.
     """
 
-    def __init__(self, reactor: Any, configuration: Configuration) -> None:
-        settings = configuration.settings
+    def __init__(self, reactor: Any, options: Options, logFile: LogFile | None = None) -> None:
         self._reactor = reactor
-        self._configuration = configuration
-        authenticator, self._tokens = makeAuthenticator(reactor, configuration)
-        self._switchboard = makeSwitchboard(reactor, configuration)
-        self.proxy = Proxy(
-            clock=reactor,
-            gate=Gate(reactor, configuration.bounds),
-            authenticator=authenticator,
-            rendezvous=Rendezvous(),
-            timing=configuration.timing,
-            keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
-            name=settings["ProxyServer.name"],
-            messageLimit=settings["Limits.maxControlMessageSize"],
-            traceTraffic=configuration.verbosity > 1,
-            switchboard=self._switchboard,
-            privacy=settings["ProxyServer.privacy"],
-        )
+        self._options = options
+        self._configuration = options.configuration
+        self._logFile = logFile
+        self.proxy = makeProxy(reactor, self._configuration)
         self.pulse = Pulse(reactor, self.proxy)
-        self._admin = None if configuration.admin is None else self._makeAdmin()
-        self._adminPort: IListeningPort | None = None
+        self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
+        self._monitors: MonitorFactory | None = None
         self._upgradeFactory = makeUpgradeFactory(reactor)
+        self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
         self._stopping = False
+        self.isDraining = False
+        self._drainTimer: IDelayedCall | None = None
         self._gcThresholds = gc.get_threshold()
         self.ports: list[IListeningPort] = []
+        self._monitorPort: IListeningPort | None = None
+        self._admin = makeAdmin(
+            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
+        )
+        self._adminPort: IListeningPort | None = None
+
+    # The beginning
 
     def privilegedStartService(self) -> None:
         """Listen on every listener.
@@ -139,133 +97,34 @@ class ProxyService(Service):
         :raises StartError: the same in the background, where twistd passes on exceptions only.
         """
         super().privilegedStartService()
-        listener: Listener | None = None
+        place = ""
+        listeners, settings = self._configuration.listeners, self._configuration.settings
         try:
-            endpoints = [item.endpoint(self._reactor) for item in self._configuration.listeners]
-            for listener, endpoint in zip(self._configuration.listeners, endpoints, strict=True):
-                self.ports.append(self._listen(listener, endpoint))
+            endpoints = [listener.endpoint(self._reactor) for listener in listeners]
+            for listener, endpoint in zip(listeners, endpoints, strict=True):
+                place = listener.description
+                self.ports.append(_listen(endpoint, self._factory(listener)))
+            if place := settings["ProxyServer.monitorSocket"]:
+                mode = settings["ProxyServer.monitorSocketMode"]
+                endpoint = UNIXServerEndpoint(self._reactor, place, MOST_MONITORS, mode, True)
+                monitors = MonitorFactory(self._reactor, self.proxy, self.pulse, time.time)
+                self._monitorPort = _listen(endpoint, monitors)
+                self._monitors = monitors
             if self._admin is not None:
-                listener = self._configuration.admin
-                assert listener is not None
-                endpoint = listener.endpoint(self._reactor)
-                self._adminPort = self._serve(listener, endpoint, self._admin.factory)
+                place = self._admin.listener.description
+                endpoint = self._admin.listener.endpoint(self._reactor)
+                serve = self._secured(self._admin.listener, self._admin.factory)
+                self._adminPort = _listen(endpoint, DirectFactory(serve))
         except (CannotListenError, ListenerError, OSError, OverflowError) as error:
             for port in self.ports:
                 port.stopListening()
-            reason = _describe(listener, error)
+            reason = describeFailure(place, error)
             if self._configuration.inBackground:
                 raise StartError(reason) from None
             raise SystemExit(f"{Options.program}: {reason}") from None
 
-    def startService(self) -> None:
-        super().startService()
-        self._reactor.callWhenRunning(self._ready)
-
-    def _ready(self) -> None:
-        """The reactor runs: signals are ours from now on, and clients may come."""
-        self._handleSignals()
-        self._collectGarbageSeldom()
-        if self._admin is not None:
-            assert self._adminPort is not None
-            self._admin.start(self._adminPort)
-        self.pulse.start()
-        log.info("nymea-remoteproxy {version} runs", version=__version__)
-        for warning in self._configuration.warnings:
-            log.warn("{reason}", reason=warning)
-        for listener, port in zip(self._configuration.listeners, self.ports, strict=True):
-            log.info("listening on {url}", url=_url(listener, port))
-        if self._configuration.fingerprint is not None:
-            log.info(
-                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
-                fingerprint=self._configuration.fingerprint,
-            )
-        if self._configuration.generatedToken is not None:
-            self._showToken(self._configuration.generatedToken)
-
-    def _collectGarbageSeldom(self) -> None:
-        """Spare the garbage collector what lives for ever, and most of its runs."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, *self._gcThresholds[1:])
-
-    @inlineCallbacks
-    def stopService(self) -> Any:
-        """Stop listening, say goodbye to every client, and wait until they are gone."""
-        log.info("stopping")
-        gc.set_threshold(*self._gcThresholds)
-        gc.unfreeze()
-        self.pulse.stop()
-        yield super().stopService()
-        for port in self.ports:
-            yield port.stopListening()
-        self.ports = []
-        gone = self.proxy.shutDown()
-        grace = self._configuration.settings.seconds("ProxyServer.shutdownTimeout")
-        cutOff = self._reactor.callLater(grace, self.proxy.abortAll)
-        yield gone
-        if cutOff.active():
-            cutOff.cancel()
-        if self._admin is not None and self._adminPort is not None:
-            yield self._adminPort.stopListening()
-            self._admin.stop()
-        log.info("stopped")
-
-    def _makeAdmin(self) -> Admin:
-        # Imported only where it is wanted, for the time and memory it takes.
-        from nymearemoteproxy.admin.server import Admin
-
-        return Admin(
-            self._reactor,
-            self._configuration,
-            self.proxy,
-            self.pulse,
-            condition=self._condition,
-            drain=self._stop,
-        )
-
-    def _condition(self) -> Condition:
-        if self._stopping:
-            return Condition.STOPPING
-        return Condition.READY if self.running and self.ports else Condition.STARTING
-
-    def reload(self) -> None:
-        """Read the token file and the list of server uuids anew, as far as there are any.
-
-        What cannot be read stays as it is.
-        """
-        found = [self._reloadTokens(), self._reloadServerUuids()]
-        if not any(found):
-            log.info("there is no token file or list of server uuids to read anew")
-
-    def _reloadTokens(self) -> bool:
-        """Tell whether there is such a file."""
-        source = self._configuration.tokens
-        if self._tokens is None or source is None or not source.file:
-            return False
-        try:
-            tokens = source.read()
-        except SettingsError as error:
-            log.error("the tokens stay as they were: {reason}", reason=str(error))
-        else:
-            self._tokens.replace(tokens)
-            log.info("read {count} tokens", count=len(tokens))
-        return True
-
-    def _reloadServerUuids(self) -> bool:
-        """Tell whether there is such a file."""
-        path = self._configuration.settings["TunnelProxy.serverUuidFile"]
-        if self._switchboard is None or not path:
-            return False
-        try:
-            allowed = readServerUuids(path)
-        except SettingsError as error:
-            log.error("the server uuids stay as they were: {reason}", reason=str(error))
-        else:
-            self._switchboard.allow(allowed)
-            log.info("read {count} server uuids", count=len(allowed))
-        return True
-
-    def _listen(self, listener: Listener, endpoint: IStreamServerEndpoint) -> IListeningPort:
+    def _factory(self, listener: Listener) -> IProtocolFactory:
+        """Return what serves the connections of a listener."""
         if listener.webSocket:
             factory = ProxyFactory(
                 self.proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
@@ -274,103 +133,197 @@ class ProxyService(Service):
             factory = ProxyFactory(
                 self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
             )
-        return self._serve(listener, endpoint, factory)
+        return DirectFactory(self._secured(listener, factory))
 
-    def _serve(
-        self, listener: Listener, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
-    ) -> IListeningPort:
-        serve = factory
-        if listener.secure:
-            serve = TlsFactory(self._configuration.certificates[listener.files], factory)
-        results: list[Any] = []
-        endpoint.listen(DirectFactory(serve)).addBoth(results.append)
-        if not results:
-            raise ListenerError("it does not listen at once")
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        port: IListeningPort = results[0]
-        return port
+    def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return a factory that speaks TLS, where the listener does."""
+        if not listener.secure:
+            return factory
+        secure = TlsFactory(self._configuration.certificates[listener.files], factory)
+        self._tlsFactories.append((listener, secure))
+        return secure
 
     def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
         return Upgrade(proxy, record, self._upgradeFactory)
 
+    def startService(self) -> None:
+        super().startService()
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        """The reactor runs: signals are ours from now on, and clients may come."""
+        configuration = self._configuration
+        self._handleSignals()
+        self._collectGarbageSeldom()
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.start(self._adminPort)
+        self.pulse.start()
+        log.info("nymea-remoteproxy {version} runs", version=__version__)
+        for warning in configuration.warnings:
+            log.warn("{reason}", reason=warning)
+        for listener, port in zip(configuration.listeners, self.ports, strict=True):
+            log.info("listening on {url}", url=url(listener, port))
+        if configuration.fingerprint is not None:
+            log.info(
+                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
+                fingerprint=configuration.fingerprint,
+            )
+        showToken(configuration, self.ports[0])
+        self.notifier.ready()
+
+    def _collectGarbageSeldom(self) -> None:
+        """Spare the garbage collector what lives for ever, and most of its runs."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, *self._gcThresholds[1:])
+
     def _handleSignals(self) -> None:
-        """Have SIGTERM and Ctrl-C end the process with status 0, also under twistd.
-
-        SIGHUP reloads.
-        """
-        self._onSignal(signal.SIGTERM, self._stop)
-        self._onSignal(signal.SIGINT, self._stop)
+        """Have SIGTERM and Ctrl-C end the process with status 0, also under twistd."""
+        self._onSignal(signal.SIGTERM, self.stop)
+        self._onSignal(signal.SIGINT, self.stop)
         self._onSignal(signal.SIGHUP, self.reload)
-
-    def _stop(self) -> None:
-        """Stop the process; asking twice does not hurry it."""
-        if not self._stopping:
-            self._stopping = True
-            self._reactor.stop()
+        self._onSignal(signal.SIGUSR2, self.drain)
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
 
-    def _showToken(self, token: str) -> None:
-        """Show it on the terminal, and not through the log."""
-        url = _url(self._configuration.listeners[0], self.ports[0])
-        pin = self._configuration.fingerprint
-        command = f"{_clientCommand()} --url {url} --token {token}" + (
-            f" --fingerprint {pin}" if pin else ""
-        )
-        terminal = sys.__stderr__
-        if terminal is not None:
-            terminal.write(
-                f"\nThe token of this run is {token}\n"
-                "Join two clients by giving this command in two other terminals within "
-                f"{self._configuration.timing.alone:.0f} seconds, then type in either:\n\n"
-                f"    {command}\n    {command}\n\n"
+    @property
+    def isReady(self) -> bool:
+        """True while clients are let in."""
+        return bool(self.ports) and not self._stopping
+
+    def _condition(self) -> Condition:
+        if self._stopping:
+            return Condition.STOPPING
+        if self.isDraining:
+            return Condition.DRAINING
+        return Condition.READY if self.isReady else Condition.STARTING
+
+    def _status(self) -> str:
+        return f"{'draining, ' if self.isDraining else ''}{len(self.proxy.records)} connections"
+
+    # Reload
+
+    def reload(self) -> None:
+        """Read the configuration and everything it names anew; no connection is touched.
+
+        What is broken stays as it was, and the log says why.
+        """
+        if self._stopping:
+            return
+        self.notifier.reloading()
+        self._configuration, problems = self._options.reread()
+        change(self.proxy, self._reactor, self._configuration)
+        for listener, factory in self._tlsFactories:
+            factory.context = self._configuration.certificates[listener.files]
+        if self._admin is not None:
+            self._admin.reconfigure(
+                self._configuration.adminUsers, self._configuration.certificates
             )
-            terminal.flush()
+        problems += self._reopenLog()
+        for problem in problems:
+            log.error("{problem}", problem=problem)
+        log.info(
+            "reloaded{but}: {tokens} tokens, {servers} server uuids, {certificates} certificates",
+            but=", but not everything" if problems else "",
+            tokens=len(self._configuration.acceptedTokens or ()),
+            servers=len(self._configuration.allowedServers or ()),
+            certificates=len(self._configuration.certificates),
+        )
+        self.notifier.ready()
+
+    def _reopenLog(self) -> list[str]:
+        if self._logFile is None:
+            return []
+        try:
+            self._logFile.reopen()
+        except OSError as error:
+            return [f"the log goes on in the old file: {error.filename}: {error.strerror}"]
+        return []
+
+    # The end
+
+    @inlineCallbacks
+    def drain(self) -> Any:
+        """Let nobody in any more, and stop when the last tunnel has ended, or the time is over."""
+        if self.isDraining or self._stopping:
+            return
+        self.isDraining = True
+        timeout = self._configuration.settings.seconds("ProxyServer.drainTimeout")
+        log.info(
+            "draining: no new clients, the server stops when the last tunnel has ended{limit}",
+            limit=f", in {timeout:.0f} s at the latest" if timeout else "",
+        )
+        yield self._stopListening()
+        if timeout:
+            self._drainTimer = self._reactor.callLater(timeout, self.stop)
+        yield self.proxy.drain()
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the process; asking twice does not hurry it."""
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop listening, say goodbye to every client, and wait until they are gone."""
+        self._stopping = True
+        log.info("stopping")
+        self.notifier.stopping()
+        gc.set_threshold(*self._gcThresholds)
+        gc.unfreeze()
+        self.pulse.stop()
+        if self._drainTimer is not None and self._drainTimer.active():
+            self._drainTimer.cancel()
+        yield super().stopService()
+        yield self._stopListening()
+        gone = self.proxy.shutDown()
+        grace = self._configuration.settings.seconds("ProxyServer.shutdownTimeout")
+        cutOff = self._reactor.callLater(grace, self.proxy.abortAll)
+        yield gone
+        if cutOff.active():
+            cutOff.cancel()
+        if self._monitorPort is not None and self._monitors is not None:
+            self._monitors.closeAll()
+            yield self._monitorPort.stopListening()
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.stop()
+            yield self._adminPort.stopListening()
+        self.notifier.stopped()
+        log.info("stopped")
+
+    @inlineCallbacks
+    def _stopListening(self) -> Any:
+        ports, self.ports = self.ports, []
+        for port in ports:
+            yield port.stopListening()
 
 
-def _clientCommand() -> str:
-    """Return the client that belongs to this server, so that it works in any terminal."""
-    beside = Path(sys.executable).with_name(CLIENT)
-    return str(beside) if beside.exists() else CLIENT
+def _listen(endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> IListeningPort:
+    results: list[Any] = []
+    endpoint.listen(factory).addBoth(results.append)
+    if not results:
+        raise ListenerError("it does not listen at once")
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    port: IListeningPort = results[0]
+    return port
 
 
-def _url(listener: Listener, port: IListeningPort) -> str:
-    address: Any = port.getHost()
-    host, text = describeAddress(address)
-    if host is None:
-        name = address.name
-        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
-    if listener.webSocket:
-        scheme = "wss" if listener.secure else "ws"
-    else:
-        scheme = "tls" if listener.secure else "tcp"
-    return f"{scheme}://{text}"
+def startLogging(configuration: Configuration) -> LogFile | None:
+    """Log to the configured file, besides wherever the log goes already; return that file.
 
-
-def _describe(listener: Listener | None, error: Exception) -> str:
-    """Say in one line why a listener does not listen."""
-    if listener is None or isinstance(error, ListenerError):
-        return str(error)
-    cause = getattr(error, "socketError", error)
-    reason = getattr(cause, "strerror", None) or str(cause)
-    place = listener.description.removesuffix(f":backlog={BACKLOG}")
-    return f"cannot listen on {place}: {reason}"
-
-
-def startLogging(configuration: Configuration) -> None:
-    """Log to the configured file, besides wherever the log goes already.
-
-    :raises SystemExit: the file cannot be opened.
+    :raises SystemExit: it cannot be opened.
     """
     setVerbose(configuration.verbosity > 0)
     Factory.noisy = False  # one line for every question to an authentication server
     if configuration.logFile is None:
-        return
+        return None
     try:
-        file = open(configuration.logFile, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        file = LogFile(configuration.logFile)
     except OSError as error:
         raise SystemExit(
             f"{Options.program}: cannot write the log file {configuration.logFile}: "
@@ -378,11 +331,11 @@ def startLogging(configuration: Configuration) -> None:
         ) from None
     format = configuration.settings["ProxyServer.logFormat"]
     globalLogPublisher.addObserver(observer(file, format))
+    return file
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
     """Return the service that `options` describe; what twistd calls."""
     if reactor is None:
         from twisted.internet import reactor
-    startLogging(options.configuration)
-    return ProxyService(reactor, options.configuration)
+    return ProxyService(reactor, options, startLogging(options.configuration))

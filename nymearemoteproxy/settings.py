@@ -120,8 +120,8 @@ class Setting:
         return f"{self.section}.{self.key}"
 
 
-def _timeout(key: str, default: int, meaning: str) -> Setting:
-    return Setting("ProxyServer", key, "milliseconds", _milliseconds, default, meaning)
+def _timeout(key: str, default: int, meaning: str, atStart: bool = False) -> Setting:
+    return Setting("ProxyServer", key, "milliseconds", _milliseconds, default, meaning, atStart)
 
 
 def _bound(key: str, default: int | None, meaning: str) -> Setting:
@@ -211,12 +211,14 @@ SETTINGS: tuple[Setting, ...] = (
         30000,
         "How often WebSocket clients that wait or have a tunnel are pinged; for TCP, the "
         "silence after which TCP keepalive probes begin.",
+        atStart=True,
     ),
     _timeout(
         "pingTimeout",
         10000,
         "How long after a ping something must come. A client that does not take what it was sent "
         "is slow rather than gone, and not pinged meanwhile.",
+        atStart=True,
     ),
     _timeout(
         "closeTimeout",
@@ -526,6 +528,7 @@ SETTINGS: tuple[Setting, ...] = (
         "How far a client may be behind its server. Up to here the server and its other clients do "
         "not notice that one is slow; beyond, the server has to wait. The default is what a home "
         "sends in clientPatience with 45 Mbit/s, so that most never have to.",
+        atStart=True,
     ),
     Setting(
         "TunnelProxy",
@@ -537,6 +540,7 @@ SETTINGS: tuple[Setting, ...] = (
         "server, and with it other clients, have to wait. Then it is disconnected. One that keeps "
         "nobody waiting has a minute. By default it is longer than TCP takes to send a lost packet "
         "for the third time, and than a phone takes to change from one cell to another.",
+        atStart=True,
     ),
     Setting(
         "TunnelProxy",
@@ -546,6 +550,7 @@ SETTINGS: tuple[Setting, ...] = (
         256 << 20,
         "How far all clients together may be behind. Beyond, those that are behind are treated as "
         "if they were so by more than clientBacklog.",
+        atStart=True,
     ),
     _bound(
         "maxServersPerAddress",
@@ -663,6 +668,27 @@ class Settings:
             raise SettingsError(
                 f"{_label(section, key)} cannot be {text.strip()!r}: {error}"
             ) from None
+
+    def keepAtStart(self, previous: Settings) -> list[str]:
+        """Keep what takes effect at the start only as it was.
+
+        :returns: what is different now and was not taken, as it stands in the file.
+        """
+        different = [
+            setting
+            for setting in SETTINGS
+            if setting.atStart
+            and (
+                self[setting.name] != previous[setting.name]
+                or self.isGiven(setting.name) != previous.isGiven(setting.name)
+            )
+        ]
+        for setting in different:
+            self._values.pop(setting.name, None)
+            if previous.isGiven(setting.name):
+                self._values[setting.name] = previous[setting.name]
+        self._sections = set(previous._sections)
+        return [_label(setting.section, setting.key) for setting in different]
 
     def override(self, assignment: str) -> None:
         """Set one setting from ``SECTION.KEY=VALUE``.

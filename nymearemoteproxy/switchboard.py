@@ -68,13 +68,14 @@ class Terms:
 class Switchboard:
     """The tunnel proxy of one process.
 
-    :param hello: the params of the answer to Hello.
+    :ivar hello: the params of the answer to Hello.
+    :ivar terms: for those who register from now on, but for the backlogs.
     """
 
     def __init__(self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms) -> None:
         self._clock = clock
-        self._hello = hello
-        self._terms = terms
+        self.hello = hello
+        self.terms = terms
         self._allowed: Collection[UUID] | None = None
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
@@ -112,13 +113,13 @@ class Switchboard:
         self._checkUnused(uuid)
         if self._allowed is not None and uuid not in self._allowed:
             raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED)
-        terms = self._terms
+        terms = self.terms
         _checkRoom(
             self._serversFrom[origin.source],
             terms.serversPerAddress,
             Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
         )
-        dialogue = Dialogue(TUNNEL_PROXY_API, self._hello, terms.messageSize)
+        dialogue = Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize)
         end = ServerEnd(self._clock, origin, dialogue, terms.packetSize, terms.serverTimeout)
         self._servers[uuid] = end
         release = partial(self._servers.pop, uuid)
@@ -130,7 +131,7 @@ class Switchboard:
         server = self._servers.get(registration.serverUuid)
         if server is None:
             raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
-        terms = self._terms
+        terms = self.terms
         _checkRoom(
             self._clientsFrom[origin.source],
             terms.clientsPerAddress,

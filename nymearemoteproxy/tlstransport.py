@@ -277,14 +277,14 @@ class TlsTransport:
 class TlsFactory(WrappingFactory):
     """Speaks TLS on the connections of another factory.
 
-    :param context: of a server.
+    :ivar context: of a server; for those who connect from now on.
     """
 
     noisy = False
 
     def __init__(self, context: ssl.SSLContext, factory: Any) -> None:
         super().__init__(factory)
-        self._context = context
+        self.context = context
 
     def logPrefix(self) -> str:
         """In the log it is the factory behind it that listens."""
@@ -293,4 +293,4 @@ class TlsFactory(WrappingFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         # A connection that is refused is not worth the expense of TLS.
         protocol = self.wrappedFactory.buildProtocol(addr)
-        return None if protocol is None else TlsTransport(self._context, protocol)
+        return None if protocol is None else TlsTransport(self.context, protocol)

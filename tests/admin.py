@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from nymearemoteproxy.admin.condition import Condition
-from nymearemoteproxy.admin.server import Admin
 from nymearemoteproxy.admin.web import Answer, Question
+from nymearemoteproxy.assembly import makeAdmin
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.configuration import configure
 from nymearemoteproxy.limits import Bounds, Gate, Ticket
@@ -119,7 +119,7 @@ class AdminInMemory:
         for name, value in settings.items():
             given.set(name.replace("_", "."), value)
         self.configuration = configure(given, tokens=["t"])
-        self.admin = Admin(
+        made = makeAdmin(
             self.clock,
             self.configuration,
             self.proxy,
@@ -127,6 +127,8 @@ class AdminInMemory:
             condition=lambda: self.condition,
             drain=self.drain,
         )
+        assert made is not None
+        self.admin = made
 
     def drain(self) -> None:
         self.drains += 1

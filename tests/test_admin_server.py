@@ -219,7 +219,8 @@ class PasswordTests(SynchronousTestCase):
         settings = Settings()
         settings.set("Admin.endpoint", "tcp:1")
         settings.set("Admin.passwordFile", self.path)
-        self.made.admin.reconfigure(configure(settings, tokens=["t"]))
+        changed = configure(settings, tokens=["t"])
+        self.made.admin.reconfigure(changed.adminUsers, changed.certificates)
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
         self.assertEqual(self.made.ask("/", authorization=credentials("otto", "other")).status, 200)
 

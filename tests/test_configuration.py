@@ -875,7 +875,7 @@ class MistakeTests(ConfigurationCase):
             options = Options()
             try:
                 options.parseOptions(["--token", "x", "--websocket", description])
-                service = ProxyService(globalReactor, options.configuration)
+                service = ProxyService(globalReactor, options)
                 service.privilegedStartService()
             except SystemExit as mistake:
                 assert isinstance(mistake.code, str)

@@ -285,7 +285,7 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
         assertForbidden(new)
         first = self.register(url, old)
         file.write_text(f"{new.strip('{}').upper()}\n")
-        reload("read 1 server uuids")
+        reload("reloaded: .* 1 server uuids")
         client, address = self.join(server.url("ws"), old, first)
         self.works(first, client, address)
         self.register(url, new)
@@ -299,7 +299,7 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
         server.ended(first.stream)
         assertForbidden(old)
         file.write_text(f"{old}\n{new}\n")
-        reload("read 2 server uuids")
+        reload("reloaded: .* 2 server uuids")
         self.register(url, old)
 
 

@@ -13,9 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.announcing import CLIENT
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
-from nymearemoteproxy.service import CLIENT, ProxyService, StartError, makeService
+from nymearemoteproxy.service import ProxyService, StartError, makeService
 from nymearemoteproxy.transports import tuneTcp
 
 
@@ -53,7 +54,7 @@ class ServiceTests(SynchronousTestCase):
         )
         made = self.make("--token", "t")
         self.start(made)
-        self.assertEqual(set(self.installed), {signal.SIGTERM, signal.SIGHUP})
+        self.assertEqual(set(self.installed), {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2})
 
     def test_stopsOnce(self) -> None:
         """A second signal does nothing, not even in the same turn of the reactor."""

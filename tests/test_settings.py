@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+from enum import Enum
 from typing import Any
 
 from hypothesis import given, settings
@@ -65,6 +66,8 @@ def asText(value: Any) -> str:
     """Write a value as the file would."""
     if isinstance(value, tuple):
         return ", ".join(str(network) for network in value)
+    if isinstance(value, Enum):
+        return str(value.value)
     return str(value)
 
 
@@ -134,7 +137,9 @@ class DeclarationTests(SettingsCase):
         """Every default, written into a file, gives the same value."""
         for setting in SETTINGS:
             if setting.default is not None:
-                self.settings.set(setting.name, asText(setting.default))
+                octal = setting.kind == "octal number"
+                text = f"{setting.default:o}" if octal else asText(setting.default)
+                self.settings.set(setting.name, text)
                 self.assertTrue(self.settings.isGiven(setting.name))
                 self.assertEqual(self.settings[setting.name], setting.default, setting.name)
 

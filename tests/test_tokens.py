@@ -80,15 +80,6 @@ class TokenListTests(SynchronousTestCase):
         """The same as looking it up in the list."""
         self.assertEqual(self.accepted(TokenList(tokens), token), token in tokens)
 
-    def test_replace(self) -> None:
-        """The old ones count no longer."""
-        tokens = TokenList(["old", "both"])
-        tokens.replace(iter(["both", "new"]))
-        self.assertEqual(
-            [self.accepted(tokens, token) for token in ("old", "both", "new")],
-            [False, True, True],
-        )
-
     def test_noTokensInMemory(self) -> None:
         """What is kept does not show the tokens."""
         self.assertNotIn("sesame", repr(vars(TokenList(["sesame"]))))

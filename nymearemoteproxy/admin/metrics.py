@@ -75,6 +75,9 @@ DECLARATIONS = (
     Declaration(
         "connections", "gauge", "Open connections of clients and servers.", ("transport", "state")
     ),
+    Declaration(
+        "connections_limit", "gauge", "How many there may be; 0 when there is no such limit."
+    ),
     Declaration("tunnels", "gauge", "Pairs of clients that are joined by a token."),
     Declaration("tunnel_proxy_servers", "gauge", "Servers registered with the tunnel proxy."),
     Declaration("tunnel_proxy_clients", "gauge", "Clients connected to registered servers."),
@@ -251,6 +254,7 @@ class Metrics(Collector):
             for state in STATES:
                 connections.add_metric([transport, state], load.connections[transport, state])
         yield connections
+        yield _gauge("connections_limit", self._proxy.gate.bounds.connections)
         yield _gauge("tunnels", load.tunnels)
         yield _gauge("tunnel_proxy_servers", load.servers)
         yield _gauge("tunnel_proxy_clients", load.clients)

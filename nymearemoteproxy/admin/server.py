@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import files
+from ssl import SSLContext
 from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
@@ -21,10 +22,11 @@ from nymearemoteproxy.admin.history import History
 from nymearemoteproxy.admin.metrics import Metrics
 from nymearemoteproxy.admin.status import Status
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
-from nymearemoteproxy.configuration import Configuration
+from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.proxy import Proxy, describeAddress
 from nymearemoteproxy.pulse import Pulse
+from nymearemoteproxy.tls import CertificateFiles
 
 log = ProxyLogger()
 
@@ -73,42 +75,44 @@ class Admin:
     """The admin endpoint of one server.
 
     :param reactor: tells the time.
-    :param configuration: as of the start.
+    :param users: passwords by user; None = everybody may.
+    :param certificates: those in use, by the files they come from; None for the server's own.
+    :param ownCertificate: what to call that one.
+    :param name: of the server, for people.
     :param condition: tells where the server stands.
     :param drain: stops listening and ends the process when the last tunnel has ended.
+    :ivar listener: where to listen with `factory`.
     :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
     """
 
     def __init__(
         self,
         reactor: Any,
-        configuration: Configuration,
+        listener: Listener,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
+        name: str,
         proxy: Proxy,
         pulse: Pulse,
         condition: Callable[[], Condition],
         drain: Callable[[], object],
     ) -> None:
-        listener, settings = configuration.admin, configuration.settings
-        assert listener is not None
-        self._listener = listener
+        self.listener = listener
         self._proxy = proxy
+        self._pulse = pulse
         self._condition = condition
         self._drain = drain
-        own = settings["SSL.certificate"] or "self-signed"
-        self._expiry = Expiry(reactor, configuration.certificates, own)
+        self._expiry = Expiry(reactor, certificates, ownCertificate)
         self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
-        history = History(proxy.outcomes, self._delay.takeWorst)
-        self._status = Status(
-            reactor, proxy, pulse, history, condition, settings["ProxyServer.name"]
-        )
-        self._pulse = pulse
-        self._history = history
+        self._history = History(proxy.outcomes, self._delay.takeWorst)
+        self._status = Status(reactor, proxy, pulse, self._history, condition, name)
         isUnix = listener.plain.startswith("unix:")
-        self._access = Access(reactor, configuration.adminUsers, listener.isLocal and not isUnix)
-        self.factory = WebFactory(reactor, self.answer)
+        self._access = Access(reactor, users, listener.isLocal and not isUnix)
         self._pages = readPages()
         self._measures = False
+        self.factory = WebFactory(reactor, self.answer)
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
@@ -122,10 +126,14 @@ class Admin:
         self._pulse.listeners.append(self._history.add)
         self._delay.start()
 
-    def reconfigure(self, configuration: Configuration) -> None:
-        """Take what may change while the server runs: the users, and the certificates in use."""
-        self._access.replace(configuration.adminUsers)
-        self._expiry.replace(configuration.certificates)
+    def reconfigure(
+        self,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+    ) -> None:
+        """From now on these are the users, and the certificates in use."""
+        self._access.replace(users)
+        self._expiry.replace(certificates)
 
     def stop(self) -> None:
         """Close all connections, and measure no more."""
@@ -141,7 +149,7 @@ class Admin:
         if host is None:
             name = address.name
             return f"unix:{name.decode() if isinstance(name, bytes) else name}"
-        return f"{'https' if self._listener.secure else 'http'}://{where}/"
+        return f"{'https' if self.listener.secure else 'http'}://{where}/"
 
     # Answers
 

@@ -38,11 +38,6 @@ class TokenList:
 
     def __init__(self, tokens: Iterable[str]) -> None:
         self._secret = secrets.token_bytes(32)
-        self._digests: frozenset[bytes] = frozenset()
-        self.replace(tokens)
-
-    def replace(self, tokens: Iterable[str]) -> None:
-        """Accept these tokens from now on, and no others."""
         self._digests = frozenset(self._digest(token) for token in tokens)
 
     def authenticate(self, token: str) -> Deferred[Verdict]:

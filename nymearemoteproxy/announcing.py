@@ -1,0 +1,66 @@
+"""What the person who starts the server is told: where it listens, how to try it, what is wrong.
+
+Owns these texts. Knows nothing of how the server works.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.interfaces import IListeningPort
+
+from nymearemoteproxy.configuration import Configuration
+from nymearemoteproxy.listeners import BACKLOG, Listener, ListenerError
+from nymearemoteproxy.proxy import describeAddress
+
+CLIENT = "nymea-remoteproxy-client"
+
+
+def url(listener: Listener, port: IListeningPort) -> str:
+    """Return where clients can connect."""
+    address: Any = port.getHost()
+    host, text = describeAddress(address)
+    if host is None:
+        name = address.name
+        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+    if listener.webSocket:
+        scheme = "wss" if listener.secure else "ws"
+    else:
+        scheme = "tls" if listener.secure else "tcp"
+    return f"{scheme}://{text}"
+
+
+def describeFailure(place: str, error: Exception) -> str:
+    """Say in one line why a place cannot be listened on."""
+    if isinstance(error, ListenerError):
+        return str(error)
+    cause = getattr(error, "socketError", error)
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return f"cannot listen on {place.removesuffix(f':backlog={BACKLOG}')}: {reason}"
+
+
+def showToken(configuration: Configuration, port: IListeningPort) -> None:
+    """Show the token that was made, if one was, on the terminal, and not through the log."""
+    token, pin = configuration.generatedToken, configuration.fingerprint
+    terminal = sys.__stderr__
+    if token is None or terminal is None:
+        return
+    command = (
+        f"{_clientCommand()} --url {url(configuration.listeners[0], port)} --token {token}"
+        + (f" --fingerprint {pin}" if pin else "")
+    )
+    terminal.write(
+        f"\nThe token of this run is {token}\n"
+        "Join two clients by giving this command in two other terminals within "
+        f"{configuration.timing.alone:.0f} seconds, then type in either:\n\n"
+        f"    {command}\n    {command}\n\n"
+    )
+    terminal.flush()
+
+
+def _clientCommand() -> str:
+    """Return the client that belongs to this server, so that it works in any terminal."""
+    beside = Path(sys.executable).with_name(CLIENT)
+    return str(beside) if beside.exists() else CLIENT

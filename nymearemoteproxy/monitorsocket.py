@@ -1,0 +1,357 @@
+"""The monitor socket: tells programs on this machine what goes on, once a second or when asked.
+
+Owns the content and the framing that the monitors of the C++ server expect. Knows nothing of how
+connections are served. A thousand connections make a line of 300 KB, so it is made in pieces, and
+the reactor has its turn between them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Cooperator
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, decodeObject
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.pulse import Pulse, Reading
+from nymearemoteproxy.records import TRANSPORTS, Record
+from nymearemoteproxy.session import Role
+
+log = ProxyLogger()
+
+MOST_MONITORS = 32
+"""Connections; a handful of people and programs look at one server."""
+
+REQUEST_LIMIT = 1024
+"""Bytes of a request; the only one there is has less than a hundred."""
+
+ANSWER_INTERVAL = 0.1
+"""Seconds from one answer to the next, to the same monitor: one that asks without end gets ten a
+second."""
+
+ITEMS_A_TURN = 100
+"""Connections or tunnels that are described in one turn of the reactor: below a millisecond."""
+
+Item = TypeVar("Item")
+
+
+class Snapshot:
+    """What goes on at a moment, in the words of the monitor's protocol.
+
+    :param epoch: what to add to the reactor's clock for seconds since 1970.
+    """
+
+    def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
+        self._proxy = proxy
+        self._load = proxy.load()
+        self._latest = latest
+        self._epoch = epoch
+        self._printAll = printAll
+        # At this moment; they are described over several turns, and may be gone by then.
+        self._tunnels: list[dict[str, Any]] = []
+        self._clients: list[Record] = []
+        self._servers: list[Record] = []
+        self._guests: dict[str, list[Record]] = {}
+        for record in proxy.records:
+            if record.role is Role.SERVER:
+                self._servers.append(record)
+            elif record.role is Role.CLIENT:
+                self._guests.setdefault(record.serverUuid, []).append(record)
+            else:
+                self._clients.append(record)
+                self._addTunnel(record)
+
+    def _addTunnel(self, record: Record) -> None:
+        """Note a tunnel with one of its two ends, or with the one that is left."""
+        partner = record.partner
+        if partner is None or (partner.client is not None and partner.number < record.number):
+            return
+        assert record.joined is not None
+        first, second = sorted((record.number, partner.number))
+        self._tunnels.append(
+            {
+                "clientOne": str(first),
+                "clientTwo": str(second),
+                "timestamp": self._time(record.joined),
+            }
+        )
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the line, in pieces that each take a short time to make."""
+        hello, load, latest = self._proxy.hello, self._load, self._latest
+        totals = load.totals
+        yield _open(
+            {
+                "serverName": hello["name"],
+                "serverVersion": __version__,
+                "apiVersion": hello["apiVersion"],
+            }
+        )
+        yield b',"proxyStatistic":' + _open(
+            {
+                "clientCount": len(self._clients),
+                "tunnelCount": load.tunnels,
+                "troughput": round(latest.throughput),
+                "total": {
+                    "totalClientCount": totals.connections,
+                    "totalTunnelCount": totals.tunnels,
+                    "totalTraffic": totals.traffic,
+                },
+            }
+        )
+        yield from _list("clients", self._clients, self._describeClient)
+        yield from _list("tunnels", self._tunnels, dict)
+        registered = [*self._servers, *(each for some in self._guests.values() for each in some)]
+        yield b'},"tunnelProxyStatistic":' + _open(
+            {
+                "totalClientCount": len(registered),
+                "serverConnectionsCount": load.servers,
+                "clientConnectionsCount": load.clients,
+                "transports": {
+                    name: sum(each.transport == name for each in registered) for name in TRANSPORTS
+                },
+                "troughput": round(latest.tunnelProxyThroughput),
+            }
+        )
+        servers = [each for each in self._servers if self._printAll or each.uuid in self._guests]
+        yield b',"tunnelConnections":['
+        for position, server in enumerate(servers):
+            yield (b"," if position else b"") + _open(self._describeServer(server))
+            guests = self._guests.get(server.uuid, [])
+            yield from _list("clientConnections", guests, self._describeGuest)
+            yield b"}"
+        yield b"]}}\n"
+
+    def _time(self, seconds: float) -> int:
+        return round(seconds + self._epoch)
+
+    def _describe(self, record: Record) -> dict[str, Any]:
+        return {
+            "id": str(record.number),
+            "address": record.address,
+            "timestamp": self._time(record.started),
+            "name": record.name,
+            "rxDataCount": record.received,
+            "txDataCount": record.sent,
+        }
+
+    def _describeClient(self, record: Record) -> dict[str, Any]:
+        return {
+            **self._describe(record),
+            "authenticated": record.ticket.authenticated,
+            "tunnelConnected": record.joined is not None,
+            "userName": record.subject or "",
+            "uuid": record.uuid,
+        }
+
+    def _describeServer(self, record: Record) -> dict[str, Any]:
+        return {**self._describe(record), "serverUuid": _braced(record.uuid)}
+
+    def _describeGuest(self, record: Record) -> dict[str, Any]:
+        return {**self._describe(record), "clientUuid": _braced(record.uuid)}
+
+
+def _braced(uuid: str) -> str:
+    return f"{{{uuid}}}"
+
+
+def _encode(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _open(members: dict[str, Any]) -> bytes:
+    """Return an object without its closing brace."""
+    return _encode(members)[:-1]
+
+
+def _list(
+    name: str, items: list[Item], describe: Callable[[Item], dict[str, Any]]
+) -> Iterator[bytes]:
+    """Yield a member that is a list, from its comma on."""
+    yield f',"{name}":['.encode("ascii")
+    for start in range(0, len(items), ITEMS_A_TURN):
+        described = [describe(item) for item in items[start : start + ITEMS_A_TURN]]
+        yield (b"," if start else b"") + _encode(described)[1:-1]
+    yield b"]"
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class Monitor(Protocol):
+    """One program that looks at the server.
+
+    It is sent what it wants as it reads it: what it does not take in time it does not get.
+
+    :ivar listensOnly: it has not asked for anything, and is told once a second.
+    """
+
+    transport: Any
+
+    def __init__(self, factory: MonitorFactory) -> None:
+        self._factory = factory
+        self._splitter = ObjectSplitter(REQUEST_LIMIT)
+        self._isBlocked = False
+        self._isAnswering = False
+        self._isLost = False
+        self._hasAskedAll = False
+        self.listensOnly = True
+
+    @property
+    def wantsNews(self) -> bool:
+        """True when it is to be told now what goes on."""
+        return self.listensOnly and not self._isBlocked
+
+    def connectionMade(self) -> None:
+        self._factory.monitors.add(self)
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.listensOnly = False
+        self._splitter.feed(data)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Answer the next request, if the last one is done with."""
+        if self._isAnswering or self._isBlocked or self._isLost:
+            return
+        try:
+            message = self._splitter.take()
+            if message is None:
+                if self._hasAskedAll:
+                    self.transport.loseConnection()
+                else:
+                    self.transport.resumeProducing()
+                return
+            printAll = _readRequest(message)
+        except MessageError as error:
+            self.tell(_encode({"error": error.text}) + b"\n")
+            self.transport.loseConnection()
+            return
+        self._isAnswering = True
+        self.transport.pauseProducing()
+        self._factory.describe(printAll, self._answered)
+
+    def _answered(self, line: bytes) -> None:
+        self.tell(line)
+        self._factory.clock.callLater(ANSWER_INTERVAL, self._answerNext)
+
+    def _answerNext(self) -> None:
+        self._isAnswering = False
+        self._answer()
+
+    def tell(self, line: bytes) -> None:
+        """Send a line."""
+        if not self._isLost:
+            self.transport.write(line)
+
+    def readConnectionLost(self) -> None:
+        """It asks no more, but reads what it asked for, or all if it asked for nothing."""
+        if not self.listensOnly:
+            self._hasAskedAll = True
+            self._answer()
+
+    def writeConnectionLost(self) -> None:
+        """We never close one direction only."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._isLost = True
+        self._factory.monitors.discard(self)
+
+    def pauseProducing(self) -> None:
+        self._isBlocked = True
+
+    def resumeProducing(self) -> None:
+        self._isBlocked = False
+        self._answer()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; `connectionLost` deals with it."""
+
+
+def _readRequest(message: bytes) -> bool:
+    """Return whether a request for news asks for servers without clients, too.
+
+    :raises MessageError: it is no such request.
+    """
+    request = decodeObject(message)
+    params = request.get("params", {})
+    printAll = params.get("printAll", False) if isinstance(params, dict) else None
+    if request.get("method") != "refresh" or not isinstance(printAll, bool):
+        text = 'the only request is {"method":"refresh","params":{"printAll":bool}}'
+        raise MessageError(UNKNOWN_ID, text, Outcome.INVALID_REQUEST)
+    return printAll
+
+
+class MonitorFactory(Factory):
+    """Serves the monitors, and tells those that only listen once a second.
+
+    :param now: seconds since 1970.
+    :ivar monitors: those that are connected.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, now: Callable[[], float]
+    ) -> None:
+        self.clock = clock
+        self.monitors: set[Monitor] = set()
+        self._proxy = proxy
+        self._pulse = pulse
+        self._now = now
+        self._cooperator = Cooperator(
+            terminationPredicateFactory=lambda: lambda: True,
+            scheduler=partial(clock.callLater, 0.0),
+        )
+        self._isTelling = False
+        pulse.listeners.append(self._beat)
+
+    def buildProtocol(self, addr: IAddress | None) -> Monitor | None:
+        if len(self.monitors) >= MOST_MONITORS:
+            log.warn("a monitor is refused, there are {count} already", count=MOST_MONITORS)
+            return None
+        return Monitor(self)
+
+    def describe(self, printAll: bool, done: Callable[[bytes], object]) -> None:
+        """Make a line about this moment, and call `done` with it."""
+        epoch = self._now() - self.clock.seconds()
+        snapshot = Snapshot(self._proxy, self._pulse.latest, epoch, printAll)
+        pieces: list[bytes] = []
+        task = self._cooperator.cooperate(_collect(snapshot.pieces(), pieces))
+        task.whenDone().addCallback(lambda _pieces: done(b"".join(pieces)))
+
+    def closeAll(self) -> None:
+        """The server is being stopped."""
+        for monitor in tuple(self.monitors):
+            monitor.transport.loseConnection()
+
+    def _beat(self, _reading: Reading) -> None:
+        if not self._isTelling and any(monitor.wantsNews for monitor in self.monitors):
+            self._isTelling = True
+            self.describe(False, self._tell)
+
+    def _tell(self, line: bytes) -> None:
+        self._isTelling = False
+        for monitor in tuple(self.monitors):
+            if monitor.wantsNews:
+                monitor.tell(line)
+
+
+def _collect(pieces: Iterable[bytes], collected: list[bytes]) -> Iterator[None]:
+    for piece in pieces:
+        collected.append(piece)
+        yield None

@@ -1,0 +1,90 @@
+"""What systemd is told of the service, by the protocol of sd_notify(3).
+
+Owns the messages and the watchdog's interval. Knows nothing of what the service does. Outside of
+systemd nothing is said to anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from nymearemoteproxy.logs import ProxyLogger
+
+log = ProxyLogger()
+
+BEATS_PER_TIMEOUT = 3
+"""How often the watchdog hears from us in the time it waits; sd_watchdog_enabled(3) says at least
+twice."""
+
+MICROSECOND = 1e-6
+
+
+class Notifier:
+    """Tells systemd how the service is.
+
+    :param status: says in a few words what goes on; told with every beat of the watchdog.
+    :param monotonic: the clock of CLOCK_MONOTONIC, in seconds, which RELOADING has to tell.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        environment: Mapping[str, str],
+        status: Callable[[], str],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._status = status
+        self._monotonic = monotonic
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._interval = _watchdogTimeout(environment) / BEATS_PER_TIMEOUT
+        self._timer: IDelayedCall | None = None
+
+    def ready(self) -> None:
+        """The service runs, and takes clients."""
+        self._send("READY=1", f"STATUS={self._status()}")
+        if self._address and self._interval and self._timer is None:
+            self._beat()
+
+    def reloading(self) -> None:
+        """The service reads its configuration anew; `ready` when it has."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._monotonic() / MICROSECOND)}")
+
+    def stopping(self) -> None:
+        """The service is being stopped."""
+        self._send("STOPPING=1")
+
+    def stopped(self) -> None:
+        """Nothing more will be said."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _beat(self) -> None:
+        self._send("WATCHDOG=1", f"STATUS={self._status()}")
+        self._timer = self._clock.callLater(self._interval, self._beat)
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        address = self._address
+        if address[0] == "@":
+            address = "\0" + address[1:]  # an abstract one, see unix(7)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+                sender.sendto("\n".join(lines).encode(), address)
+        except OSError as error:
+            log.warn("cannot tell systemd {what}: {reason}", what=lines[0], reason=error.strerror)
+
+
+def _watchdogTimeout(environment: Mapping[str, str]) -> float:
+    """Return in how many seconds the watchdog has to hear from us; 0 = there is none."""
+    pid = environment.get("WATCHDOG_PID", "")
+    if pid and pid != str(os.getpid()):
+        return 0.0
+    text = environment.get("WATCHDOG_USEC", "")
+    return int(text) * MICROSECOND if text.isdecimal() else 0.0
