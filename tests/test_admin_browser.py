@@ -12,8 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
 
 from nymearemoteproxy.admin.history import Point
@@ -343,10 +343,13 @@ class LookTests(EndToEnd):
         for record in self.made.proxy.records:
             record.received += record.number * 700 % 90_001
 
+    @inlineCallbacks
     def leave(self, port: Any) -> Any:
         self.relaying.stop()
+        yield port.stopListening()
         self.made.admin.factory.closeAll()
-        return port.stopListening()
+        while self.made.admin.factory._open:
+            yield deferLater(reactor, 0.01)
 
     def populate(self) -> None:
         """Invent an hour that looks like one."""

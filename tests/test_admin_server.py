@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
+import re
 import socket
 import ssl
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -23,6 +26,7 @@ from .admin import AdminInMemory, Port
 from .endtoend import (
     CONSOLE,
     PATIENCE,
+    SIGHUP,
     SIGTERM,
     TLS,
     Certificate,
@@ -446,12 +450,68 @@ class RealPasswordTests(EndToEnd):
 
     @inThread
     def test_drain(self) -> None:
-        """Asked to by the page or by curl, the process ends by itself."""
+        """Asked to, it lets nobody in, answers until the last tunnel has ended, and ends too."""
         asker = self.asker("--admin", LOOPBACK)
+        one, two = tunnel(self.server.urls[0], self.token)
+        self.keep(one, two)
         self.assertEqual(asker.ask("/drain", "POST")[0], 403)
-        self.assertEqual(asker.ask("/drain", "POST", x_requested_with="curl")[0], 202)
+        self.assertEqual(asker.ask("/readyz")[0], 200)
+        for _time in range(2):
+            self.assertEqual(asker.ask("/drain", "POST", x_requested_with="curl")[0], 202)
+        self.assertEqual(asker.ask("/readyz")[:2], (503, b"draining\n"))
+        self.assertEqual(asker.ask("/healthz")[0], 200)
+        self.assertIn(b"nymea_remoteproxy_draining 1.0\n", asker.ask("/metrics")[1])
+        self.assertEqual(asker.status()["condition"], "draining")
+        one.send(b"\x82\x85\x00\x00\x00\x00hello")
+        self.assertEqual(two.read(7)[2:], b"hello")
+        one.close()
+        two.close()
         self.assertEqual(self.server.wait(), 0)
         self.assertIn("asked to drain by the admin endpoint", self.server.text())
+
+    @inThread
+    def test_reload(self) -> None:
+        """SIGHUP brings other passwords, and another certificate; a broken file changes nothing."""
+        old, new = (Certificate(str(self.temporary()), days) for days in (10, 20))
+        both = self.file(Path(old.both).read_bytes(), "certificate.pem")
+        users = self.file("anna:first-word\n")
+        asker = self.asker(
+            *("--admin", f"tls:{LOOPBACK}", "-c", both),
+            *("--set", f"Admin.passwordFile={users}"),
+        )
+
+        def expiry(password: str) -> float:
+            body = asker.ask("/metrics", authorization=credentials("anna", password))[1].decode()
+            found = re.search(r"certificate_expiry_timestamp_seconds\{.*\} (\S+)", body)
+            assert found is not None, body
+            return float(found[1])
+
+        def shown() -> bytes:
+            connection = asker.connect()
+            connection.connect()
+            assert isinstance(connection.sock, ssl.SSLSocket)
+            der = connection.sock.getpeercert(binary_form=True)
+            connection.close()
+            assert der is not None
+            return hashlib.sha256(der).digest()
+
+        def reload() -> None:
+            since = self.server.mark()
+            self.server.signal(SIGHUP)
+            self.server.waitFor("reloaded", since)
+
+        before = expiry("first-word")
+        self.assertEqual(shown(), old.fingerprint)
+        Path(users).write_text("broken\n")
+        reload()
+        self.assertEqual(expiry("first-word"), before)
+        Path(users).write_text("anna:second-word\n")
+        Path(both).write_bytes(Path(new.both).read_bytes())
+        reload()
+        self.assertEqual(shown(), new.fingerprint)
+        authorization = credentials("anna", "first-word")
+        self.assertEqual(asker.ask("/metrics", authorization=authorization)[0], 401)
+        self.assertAlmostEqual(expiry("second-word") - before, 10 * 86400, delta=60)
 
     @inThread
     def test_stops(self) -> None:

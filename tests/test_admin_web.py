@@ -187,9 +187,17 @@ class WebTests(SynchronousTestCase):
         self.connect(local)
 
     def test_closeAll(self) -> None:
-        pipes = [self.connect(), self.connect()]
+        """In an orderly way; whoever does not take his response is cut off soon."""
+        idle, slow = self.connect(), self.connect()
+        slow.full = True
+        slow.receive(GET)
         self.factory.closeAll()
-        self.assertEqual([pipe.lost for pipe in pipes], [True, True])
+        self.factory.closeAll()
+        self.assertEqual([pipe.disconnecting for pipe in (idle, slow)], [True, True])
+        idle.lose(ConnectionDone())
+        self.assertFalse(slow.lost)
+        self.clock.advance(web.CLOSE)
+        self.assertTrue(slow.lost)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     # Time

@@ -352,6 +352,6 @@ class WebFactory(Factory):
             return text(500, "internal error; the log says more")
 
     def closeAll(self) -> None:
-        """Close every connection."""
+        """Close every connection, when the client has taken what waits for it."""
         for connection in list(self._open):
-            connection.abortConnection()
+            connection.loseConnection()
