@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.admin import server
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.delay import PERIOD
 from nymearemoteproxy.admin.server import SECURITY_HEADERS, readPages
@@ -155,6 +156,12 @@ class PathTests(SynchronousTestCase):
     def test_filesAreRead(self) -> None:
         """From the package, wherever it is; nothing but what has a known type."""
         self.assertEqual(set(readPages()), {"/", "/app.js", "/style.css", "/icon.svg"})
+        directory = Path(self.mktemp()) / "static"
+        directory.mkdir(parents=True)
+        for name in ("app.js", "app.js~", ".htaccess", "README"):
+            (directory / name).write_text("x")
+        self.patch(server, "files", lambda _package: directory.parent)
+        self.assertEqual(set(readPages()), {"/app.js"})
 
     def test_pageAsksNobodyElse(self) -> None:
         """Nothing in it names another host, but for the names of XML."""

@@ -287,6 +287,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_servers(self) -> None:
         """Each with its clients, the busiest of them first."""
+        add(self.proxy, "waiting", name="no server")
         add(self.proxy, role=Role.SERVER, name="other", uuid="v")
         server = add(self.proxy, role=Role.SERVER, name="core", uuid="u", received=5)
         for number in range(30):

@@ -6,9 +6,10 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.admin import web
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
@@ -265,6 +266,15 @@ class WebTests(SynchronousTestCase):
         pipe.receive(b"GET / HTTP/1.0\r\n\r\n")
         self.clock.advance(web.CLOSE)
         self.assertTrue(pipe.lost)
+
+    def test_producer(self) -> None:
+        """What the channel and the transport expect of it, beyond what they use today."""
+        connection = self.factory.buildProtocol(address())
+        verifyObject(IPushProducer, connection)
+        pipe = self.connect()
+        (made,) = self.factory._open
+        made.stopProducing()
+        self.assertTrue(pipe.disconnecting)
 
     def test_stopsReadingWhileClosing(self) -> None:
         """Twisted's channel may want to go on; the connection does not."""

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 PERIOD = 0.05
 """Seconds between samples. A stall of 100 ms, which people notice, delays one of them by at least
-half of that. It costs half a thousandth of a processor."""
+half of that. Idle, it costs a quarter of a percent of a processor."""
 
 
 class DelaySampler:

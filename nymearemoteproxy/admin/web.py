@@ -113,8 +113,6 @@ class Request(TwistedRequest):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
         connection: Connection = self.channel.transport
-        if connection.disconnecting:
-            return  # there was an answer already
         connection.limit(TAKE)
         answer = connection.ask(self._question())
         self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
@@ -162,10 +160,8 @@ class Request(TwistedRequest):
 
     def resumeProducing(self) -> None:
         """The client has taken the response."""
-        if self._waits:
-            self._waits = False
-            self.channel.transport.resumeProducing()
-            self._finish()
+        self.channel.transport.resumeProducing()
+        self._finish()
 
     def stopProducing(self) -> None:
         """The connection is lost."""
@@ -195,7 +191,7 @@ class Connection:
     """Between our own transports and Twisted's channel: adds what the channel needs of a transport,
     and limits the time of everything.
 
-    :ivar disconnecting: nothing more is read; Twisted wants it by this name.
+    :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
     """
 
     def __init__(self, factory: WebFactory, source: str | None) -> None:
@@ -213,8 +209,7 @@ class Connection:
     def limit(self, seconds: float) -> None:
         """From now on there is so much time for the next step."""
         self._cancel()
-        if not self.disconnecting:
-            self._timer = self._factory.clock.callLater(seconds, self._expired)
+        self._timer = self._factory.clock.callLater(seconds, self._expired)
 
     def _cancel(self) -> None:
         if self._timer is not None:
@@ -284,8 +279,7 @@ class Connection:
 
     def resumeProducing(self) -> None:
         """Read again."""
-        if not self.disconnecting:
-            self._transport.resumeProducing()
+        self._transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """Close."""
