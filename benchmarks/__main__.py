@@ -23,6 +23,7 @@ from benchmarks.report import render, write
 from benchmarks.results import Results
 from benchmarks.steady import STEADY
 from benchmarks.tunnelproxy import Relayed, Siblings
+from benchmarks.watching import Watching
 
 WORKLOADS: tuple[Workload, ...] = (
     *STEADY,
@@ -32,6 +33,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Crowd(),
     Relayed(),
     Siblings(),
+    Watching(),
 )
 
 

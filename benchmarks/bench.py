@@ -39,6 +39,8 @@ class Scale:
     :ivar latencySeconds: how long the latency is watched.
     :ivar siblingSeconds: the same while another client of the server is slow; enough that one which
         has stopped reading is too far behind before it ends.
+    :ivar watched: tunnels that are idle while somebody watches the server.
+    :ivar watchSeconds: how long it is watched.
     :ivar freshProcesses: what depends on a server's age is measured on a new process.
     """
 
@@ -53,6 +55,8 @@ class Scale:
     crowd: int = 2000
     latencySeconds: float = 4.0
     siblingSeconds: float = 8.0
+    watched: int = 500
+    watchSeconds: float = 5.0
     freshProcesses: bool = True
 
 
@@ -69,6 +73,8 @@ QUICK = Scale(
     crowd=100,
     latencySeconds=0.5,
     siblingSeconds=0.5,
+    watched=20,
+    watchSeconds=1.0,
     freshProcesses=False,
 )
 

@@ -112,7 +112,12 @@ class Own(Peer):
         self.name = name
         self._path = path
 
-    async def start(self, lab: Lab) -> Server:
+    @property
+    def canBeWatched(self) -> bool:
+        """Tell whether it has a monitor socket and admin pages."""
+        return (self._path / "nymearemoteproxy" / "admin").is_dir()
+
+    async def start(self, lab: Lab, *more: str) -> Server:
         log = lab.directory / f"{self.name}-{now()}.log"
         child = lab.start(
             (
@@ -123,6 +128,7 @@ class Own(Peer):
                 *("--websocket", "tls:tcp:0:interface=127.0.0.1"),
                 *("--stream", "tcp:0:interface=127.0.0.1"),
                 *("--stream", "tls:tcp:0:interface=127.0.0.1"),
+                *more,
             ),
             core=lab.serverCore,
             directory=self._path,

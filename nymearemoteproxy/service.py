@@ -27,6 +27,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.announcing import describeFailure, showToken, url
 from nymearemoteproxy.assembly import change, makeAdmin, makeProxy
@@ -40,6 +41,7 @@ from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
 from nymearemoteproxy.records import TCP, WEBSOCKET, Record
+from nymearemoteproxy.settings import SettingsError
 from nymearemoteproxy.stream import StreamControl
 from nymearemoteproxy.systemd import Notifier
 from nymearemoteproxy.tlstransport import TlsFactory
@@ -64,6 +66,7 @@ class ProxyService(Service):
     :param logFile: is opened anew with `reload`; None if there is none.
     :ivar ports: where clients come in, in the order of the configuration's listeners.
     :ivar isDraining: no new client is let in; the process ends when the last tunnel has.
+    :raises SettingsError: a file of the accounting cannot be written.
     """
 
     def __init__(self, reactor: Any, options: Options, logFile: LogFile | None = None) -> None:
@@ -72,6 +75,8 @@ class ProxyService(Service):
         self._configuration = options.configuration
         self._logFile = logFile
         self.proxy = makeProxy(reactor, self._configuration)
+        # Before the pulse, which would take the totals of earlier days for throughput.
+        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy)
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._monitors: MonitorFactory | None = None
@@ -148,6 +153,7 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
+        self._accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
     def _ready(self) -> None:
@@ -219,9 +225,12 @@ class ProxyService(Service):
             factory.context = self._configuration.certificates[listener.files]
         if self._admin is not None:
             self._admin.reconfigure(
-                self._configuration.adminUsers, self._configuration.certificates
+                self._configuration.adminUsers,
+                self._configuration.certificates,
+                self._configuration.settings["ProxyServer.name"],
             )
         problems += self._reopenLog()
+        self._accounting.reopen()
         for problem in problems:
             log.error("{problem}", problem=problem)
         log.info(
@@ -292,6 +301,7 @@ class ProxyService(Service):
         if self._admin is not None and self._adminPort is not None:
             self._admin.stop()
             yield self._adminPort.stopListening()
+        yield self._accounting.stop()
         self.notifier.stopped()
         log.info("stopped")
 
@@ -338,4 +348,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """Return the service that `options` describe; what twistd calls."""
     if reactor is None:
         from twisted.internet import reactor
-    return ProxyService(reactor, options, startLogging(options.configuration))
+    logFile = startLogging(options.configuration)
+    try:
+        return ProxyService(reactor, options, logFile)
+    except SettingsError as error:
+        raise SystemExit(f"{Options.program}: {error}") from None

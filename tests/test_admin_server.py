@@ -231,9 +231,10 @@ class PasswordTests(SynchronousTestCase):
         settings.set("Admin.endpoint", "tcp:1")
         settings.set("Admin.passwordFile", self.path)
         changed = configure(settings, tokens=["t"])
-        self.made.admin.reconfigure(changed.adminUsers, changed.certificates)
+        self.made.admin.reconfigure(changed.adminUsers, changed.certificates, "new name")
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
-        self.assertEqual(self.made.ask("/", authorization=credentials("otto", "other")).status, 200)
+        seen = self.made.ask("/api/status", authorization=credentials("otto", "other"))
+        self.assertEqual(json.loads(seen.body)["name"], "new name")
 
 
 class LifeTests(SynchronousTestCase):

@@ -130,8 +130,10 @@ class Admin:
         self,
         users: Mapping[str, str] | None,
         certificates: Mapping[CertificateFiles | None, SSLContext],
+        name: str,
     ) -> None:
-        """From now on these are the users, and the certificates in use."""
+        """From now on these are the users, the certificates in use, and the server's name."""
+        self._status.name = name
         self._access.replace(users)
         self._expiry.replace(certificates)
 

@@ -51,7 +51,7 @@ def _cut(text: str) -> str:
 class Status:
     """Answers what the page asks.
 
-    :param name: of the server, as it is configured.
+    :ivar name: of the server, as it is configured.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Status:
         self._pulse = pulse
         self._history = history
         self._condition = condition
-        self._name = name
+        self.name = name
         self._started = clock.seconds()
         self._rates = Rates(clock, proxy)
 
@@ -81,7 +81,7 @@ class Status:
         outcomes = self._proxy.outcomes
         lastHour = self._history.lastHour
         return {
-            "name": self._name,
+            "name": self.name,
             "version": __version__,
             "condition": self._condition().value,
             "time": now,

@@ -1,0 +1,215 @@
+"""The lifetime totals, kept across restarts.
+
+Owns the file and when it is written. Knows nothing of how things are counted.
+
+Two servers may share the file, since the old one still drains while the new one serves. So each
+adds what it has counted since it last did, while nobody else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import Totals
+
+log = ProxyLogger()
+
+INTERVAL = 5.0
+"""Seconds between two writes; a killed server forgets what it counted since the last one."""
+
+LAST_TRIES = 20
+LAST_PAUSE = 0.05
+"""At the end another server, which has the file for a millisecond, is waited for this often, and so
+many seconds each time."""
+
+MODE = 0o640
+
+MAX_SIZE = 1 << 16
+"""Bytes of a file that can be ours."""
+
+MAX_COUNT = 1 << 63
+"""Nobody counts that far: 100 Gbit/s for twenty years."""
+
+NAMES = tuple(field.name for field in fields(Totals))
+
+
+class Busy(Exception):
+    """Another server is at the file."""
+
+
+class Damaged(Exception):
+    """The file does not hold what was written; the text says what is wrong."""
+
+
+class TotalsFile:
+    """The file: a JSON object of counts.
+
+    Keys that this version does not know stay as they are.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)  # of a link, what it leads to is replaced
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what it holds; None if there is nothing that can be used.
+
+        A damaged file is moved aside.
+
+        :raises OSError: it is there, and cannot be read.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                return _parse(file.read(MAX_SIZE + 1))
+        except FileNotFoundError:
+            return None
+        except Damaged as problem:
+            aside = f"{self.path}.damaged"
+            os.replace(self.path, aside)
+            log.warn(
+                "the lifetime totals in {path} are damaged ({reason}); the file is {aside} now",
+                path=self.path,
+                reason=str(problem),
+                aside=aside,
+            )
+            return None
+
+    def add(self, before: Mapping[str, int], now: Mapping[str, int], durably: bool) -> None:
+        """Add what was counted between `before` and `now`.
+
+        If the file is gone or damaged, all of `now` is written.
+
+        :param durably: wait until the disk has it.
+        :raises Busy: another server does the same; nothing was written.
+        :raises OSError: it cannot be read or written.
+        """
+        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        with self._locked():
+            kept = self.read()
+            if kept is None:
+                self._replace(now, durably)
+                return
+            for name, count in now.items():
+                kept[name] = max(0, kept.get(name, 0) + count - before[name])
+            self._replace(kept, durably)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # A file of its own, since the other one is replaced each time.
+        descriptor = os.open(f"{self.path}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            try:
+                # Never wait: whoever has it may have been stopped.
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Busy from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _replace(self, counts: Mapping[str, Any], durably: bool) -> None:
+        new = f"{self.path}.new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(json.dumps(counts) + "\n")
+            if durably:
+                file.flush()
+                os.fsync(descriptor)
+        os.replace(new, self.path)
+
+
+class Lifetime:
+    """Has a proxy go on counting where the last one stopped.
+
+    :param path: of the file.
+    """
+
+    def __init__(self, clock: IReactorTime, proxy: Proxy, path: str) -> None:
+        self._clock = clock
+        self._proxy = proxy
+        self._file = TotalsFile(path)
+        self._warned = False
+        self._loop = LoopingCall(self.save)
+        self._loop.clock = clock
+        try:
+            kept = self._file.read() or {}
+        except OSError as error:
+            kept = {}
+            self._warn("read", error)
+        proxy.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
+        self._saved = self._count()
+
+    def start(self) -> None:
+        """Save now and then."""
+        self._loop.start(INTERVAL, now=False).addErrback(
+            lambda failure: log.failure("the lifetime totals are no longer kept", failure)
+        )
+
+    @inlineCallbacks
+    def stop(self) -> Any:
+        """Save for the last time."""
+        if self._loop.running:
+            self._loop.stop()
+        for _ in range(LAST_TRIES):
+            if self.save(durably=True):
+                return
+            yield deferLater(self._clock, LAST_PAUSE, lambda: None)
+
+    def save(self, durably: bool = False) -> bool:
+        """Write what has changed, if anything has; tell whether there is no need to try again.
+
+        :param durably: wait until the disk has it. Otherwise nobody does, since all tunnels would
+            have to wait, and a file system that loses a renamed file in a power failure is rare.
+        """
+        counts = self._count()
+        if counts == self._saved:
+            return True
+        try:
+            self._file.add(self._saved, counts, durably)
+        except Busy:
+            return False
+        except OSError as error:
+            self._warn("write", error)
+            return True
+        self._saved = counts
+        return True
+
+    def _count(self) -> dict[str, int]:
+        return asdict(self._proxy.load().totals)
+
+    def _warn(self, verb: str, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            log.warn(
+                "cannot {verb} the lifetime totals in {path}: {reason}",
+                verb=verb,
+                path=self._file.path,
+                reason=error.strerror,
+            )
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_SIZE:
+        raise Damaged("too large")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Damaged("no JSON") from None
+    if not isinstance(content, dict):
+        raise Damaged("no JSON object")
+    for name in NAMES:
+        count = content.get(name, 0)
+        if type(count) is not int or not 0 <= count < MAX_COUNT:
+            raise Damaged(f"{name} is no count")
+    return content
