@@ -13,11 +13,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
@@ -56,34 +57,51 @@ TAB, ENTER, ESCAPE, SPACE = "\ue004", "\ue007", "\ue00c", " "
 ARROW_LEFT, HOME = "\ue012", "\ue011"
 
 
+def _drop(pipe: IO[bytes]) -> None:
+    """Read what nobody wants to know, for a full pipe would stop its writer."""
+    with pipe:
+        for _line in pipe:
+            pass
+
+
 class Browser:
     """One window of a browser with an empty profile."""
 
     def __init__(self) -> None:
-        assert CHROMIUM is not None and CHROMEDRIVER is not None
         self._profile = tempfile.mkdtemp(prefix="browser-")
         self._session = ""
-        self._driver = subprocess.Popen(
-            [CHROMEDRIVER, "--port=0"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "HOME": self._profile},
-        )
+        self._driver, port = self._startDriver()
+        self._url = f"http://127.0.0.1:{port}"
         try:
-            self._url = f"http://127.0.0.1:{self._port()}"
             self._open()
         except BaseException:
             self.stop()
             raise
 
-    def _port(self) -> int:
-        assert self._driver.stdout is not None
-        for line in self._driver.stdout:
-            found = re.search(rb"started successfully on port (\d+)", line)
-            if found:
-                return int(found[1])
-        raise AssertionError("chromedriver does not start")
+    def _startDriver(self) -> tuple[subprocess.Popen[bytes], int]:
+        """Return the process and its port. It takes one for IPv4, and ends when somebody else has
+        the same one for IPv6, which happens now and then."""
+        assert CHROMEDRIVER is not None
+        said = b""
+        for _attempt in range(5):
+            driver = subprocess.Popen(
+                [CHROMEDRIVER, "--port=0"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "HOME": self._profile},
+            )
+            assert driver.stdout is not None
+            for line in driver.stdout:
+                said += line
+                found = re.search(rb"started successfully on port (\d+)", line)
+                if found:
+                    threading.Thread(target=_drop, args=(driver.stdout,), daemon=True).start()
+                    return driver, int(found[1])
+            driver.stdout.close()
+            driver.wait(PATIENCE)
+        shutil.rmtree(self._profile, True)
+        raise AssertionError(f"chromedriver does not start: {said.decode(errors='replace')}")
 
     def _open(self) -> None:
         options = {
@@ -112,8 +130,6 @@ class Browser:
         finally:
             self._driver.terminate()
             self._driver.wait(PATIENCE)
-            if self._driver.stdout is not None:
-                self._driver.stdout.close()
             shutil.rmtree(self._profile, True)
 
     # The protocol
