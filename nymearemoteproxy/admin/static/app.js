@@ -365,7 +365,7 @@ function tunnelCells(row) {
 
 function serverCells(row, opened) {
   const [server, ...clients] = row.ends;
-  let list = make("span", { class: "muted" }, "none");
+  let list = make("span", { class: "muted" }, "no clients");
   if (row.clients) {
     list = make("details", {}, make("summary", {}, `${count.format(row.clients)} connected`),
       ...clients.map(endOf));
