@@ -237,7 +237,10 @@ class Proxy:
         if record.joined is None or (partner is not None and partner.client is not None):
             return  # the partner, when it is closed too, tells of the tunnel
         for observer in self.observers:
-            observer.tunnelEnded(record, partner)
+            try:
+                observer.tunnelEnded(record, partner)
+            except Exception:
+                log.failure("an observer of the server failed")
         if partner is not None:
             record.partner = partner.partner = None
 
