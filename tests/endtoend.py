@@ -106,11 +106,15 @@ def _environment() -> dict[str, str]:
 
 _PASS_SOCKETS = """
 import fcntl, json, os, sys
-sockets = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in json.loads(sys.argv[1])]
+given = json.loads(sys.argv[1])
+sockets = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in given]
+for each in given:
+    os.close(each)
 for number, each in enumerate(sockets, 3):
     os.dup2(each, number)
     os.close(each)
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
+os.environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * len(sockets)))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Becomes another program, with sockets as in sd_listen_fds(3)."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
+import itertools
 import json
 import os
-import re
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
+from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.threads import deferToThread
-from twisted.web.server import Request
 
 from .endtoend import (
-    BINARY,
     CONSOLE,
     INVALID_TOKEN,
     PATIENCE,
@@ -24,7 +27,6 @@ from .endtoend import (
     SIGHUP,
     SIGTERM,
     SIGUSR2,
-    TLS,
     Backend,
     Certificate,
     EndToEnd,
@@ -391,14 +393,18 @@ class BrokenFileTests(LifeCase):
     def testTokens(self) -> None:
         """Missing, without any token, not UTF-8."""
         self.partStays(
-            self.tokens, [None, b"", b"# none\n", b"\xff"], "^the tokens stay as they were: .*/tokens"
+            self.tokens,
+            [None, b"", b"# none\n", b"\xff"],
+            "^the tokens stay as they were: .*/tokens",
         )
 
     @inThread
     def testServerUuids(self) -> None:
         """Missing, or with something that is no uuid."""
         self.partStays(
-            self.uuids, [None, b"nonsense", b"\xff"], "^the server uuids stay as they were: .*/uuids"
+            self.uuids,
+            [None, b"nonsense", b"\xff"],
+            "^the server uuids stay as they were: .*/uuids",
         )
 
     @inThread
@@ -733,9 +739,7 @@ class TunnelProxyDrainTests(TunnelProxyCase):
         self.works(busyCore, *only)
         self.works(busierCore, *first)
         first[0].close()
-        self.assertEqual(
-            busierCore.message()["notification"], "TunnelProxy.ClientDisconnected"
-        )
+        self.assertEqual(busierCore.message()["notification"], "TunnelProxy.ClientDisconnected")
         self.works(busierCore, *second)
         self.works(busyCore, *only)
         busierCore.send(0, call("TunnelProxy.DisconnectClient", socketAddress=second[1]))
@@ -759,3 +763,377 @@ class TunnelProxyDrainTests(TunnelProxyCase):
         for stream in core.stream, client:
             self.assertEqual(stream.goodbye(), (b"", 1001))
         self.assertEqual(server.wait(), 0)
+
+
+class ActivationTests(EndToEnd):
+    """Sockets that systemd made: a new process serves newcomers while the old one drains."""
+
+    timeout = 120
+    twistd = False
+
+    @inThread
+    def setUp(self) -> None:
+        self.token = secret()
+        self.path = str(self.temporary() / "socket")
+        self.sockets = [socket.create_server(("127.0.0.1", 0), backlog=MANY)]
+        self.sockets.append(socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=MANY))
+        self.sockets.append(made := socket.socket(socket.AF_UNIX))
+        made.bind(self.path)
+        os.chmod(self.path, 0o640)
+        made.listen(MANY)
+        for each in self.sockets:
+            self.addCleanup(each.close)
+
+    def activate(self, name: str, *domains: str, **environment: str) -> Server:
+        """Start a server with these sockets."""
+        one, two, three = domains or [
+            f"systemd:domain={domain}:index={index}"
+            for index, domain in enumerate(("INET", "INET6", "UNIX"))
+        ]
+        server = self.start(
+            *("--websocket", one, "--websocket", f"tls:{two}", "--stream", three),
+            *("--token", self.token, "--set", f"ProxyServer.name={name}"),
+            twistd=self.twistd,
+            listeners=3,
+            sockets=self.sockets,
+            environment=environment,
+        )
+        port, port6 = (each.getsockname()[1] for each in self.sockets[:2])
+        expected = [f"ws://127.0.0.1:{port}", f"wss://[::1]:{port6}", f"unix:{self.path}"]
+        self.assertEqual(server.urls, expected)
+        return server
+
+    def assertServed(self, server: Server, name: str) -> None:
+        """Check that every listener is served by the one with this name."""
+        for url in server.urls:
+            self.assertEqual(hello(url)["name"], name)
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
+
+    @inThread
+    def testHandOver(self) -> None:
+        """Both listen for a while; nobody finds a closed door, and the old tunnels live."""
+        old = self.activate("old")
+        self.assertServed(old, "old")
+        tunnels = [
+            tunnel(old.urls[0], self.token, old.urls[1]),
+        ]
+        traffic = Traffic(tunnels)
+        stop, results = threading.Event(), []
+        visitors = [
+            threading.Thread(target=visitUntil, args=(stop, url, results)) for url in old.urls
+        ]
+        for visitor in visitors:
+            visitor.start()
+        until(lambda: "old" in results, "nobody is served")
+        new = self.activate("new")
+        until(lambda: "new" in results, "nobody is served by the new one")
+        old.signal(SIGUSR2)
+        old.waitFor(DRAINING)
+        traffic.moves()
+        mark = len(results)
+        until(lambda: results[mark:].count("new") > 50, "nobody is served by the new one")
+        stop.set()
+        for visitor in visitors:
+            visitor.join(PATIENCE)
+        self.assertEqual(set(results), {"old", "new"})
+        self.assertNotIn("old", results[-20:])
+        traffic.finish()
+        self.assertServed(new, "new")
+        for client in tunnels[0]:
+            client.close()
+        self.assertEqual(old.wait(), 0)
+        self.assertServed(new, "new")
+        new.signal(SIGTERM)
+        self.assertEqual(new.wait(), 0)
+        self.assertTrue(Path(self.path).exists())
+
+    @inThread
+    def testQueue(self) -> None:
+        """Who comes while nobody accepts, and be it many, is served by the next process."""
+        old = self.activate("old")
+        one, two = tunnel(old.urls[0], self.token, old.urls[2])
+        old.signal(SIGUSR2)
+        old.waitFor(DRAINING)
+        for shared in self.sockets:
+            until(lambda: not self.isHeldBy(old, shared), "it still listens")  # noqa: B023 - at once
+        waiting = [Stream(url, tls=False) for url in old.urls for _ in range(MANY)]
+        new = self.activate("new")
+        for client in waiting[-MANY:]:
+            client.send(call("RemoteProxy.Hello"))
+            self.assertEqual(json.loads(client.message())["params"]["name"], "new")
+        until(lambda: new.openFiles() >= new.baseline + len(waiting) - 3, "not all are accepted")
+        for client in waiting:
+            client.close()
+        self.assertServed(new, "new")
+        one.sendMessage(b"still here")
+        self.assertEqual(two.read(10), b"still here")
+        one.close()
+        two.close()
+        self.assertEqual(old.wait(), 0)
+        self.assertServed(new, "new")
+
+    def isHeldBy(self, server: Server, shared: socket.socket) -> bool:
+        """Tell whether a process has this very socket open."""
+        inode = os.fstat(shared.fileno()).st_ino
+        directory = Path(f"/proc/{server.pid}/fd")
+        return f"socket:[{inode}]" in {os.readlink(each) for each in directory.iterdir()}
+
+    @inThread
+    def testNames(self) -> None:
+        """By name, where Twisted can."""
+        if "name" not in inspect.signature(_SystemdParser._parseServer).parameters:
+            raise SkipTest("this Twisted knows no names")
+        names = ("web", "web6", "stream")
+        domains = [
+            f"systemd:domain={domain}:name={name}"
+            for domain, name in zip(("INET", "INET6", "UNIX"), names, strict=True)
+        ]
+        server = self.activate("named", *domains, LISTEN_FDNAMES=":".join(names))
+        self.assertServed(server, "named")
+
+    @inThread
+    def testBehindProxy(self) -> None:
+        """With PROXY headers, too, the file stays as it is."""
+        server = self.start(
+            *("--stream", "haproxy:systemd:domain=UNIX:index=2", "--websocket", STREAM),
+            *("--token", self.token),
+            listeners=2,
+            sockets=self.sockets,
+        )
+        client = Stream(server.url("unix"))
+        client.send(b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n" + authenticate(self.token))
+        self.assertEqual(client.message(), accepted({}))
+        server.signal(SIGTERM)
+        client.goodbye()
+        self.assertEqual(server.wait(), 0)
+        server.waitFor("from 192.0.2.7:1 ended")
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
+        Stream(f"unix:{self.path}").close()  # into the queue
+
+    @inThread
+    def testForAnotherProcess(self) -> None:
+        """No such socket: one line, and the end."""
+        program = self.run_(
+            [*CONSOLE, "--websocket", "systemd:domain=INET:index=0", "--token", "t"]
+        )
+        self.assertEqual(program.wait(), 1)
+        self.assertIn("systemd passed no such socket", program.text())
+
+
+class TwistdActivationTests(ActivationTests):
+    """The same under twistd."""
+
+    twistd = True
+
+
+MANY = 300
+"""More than the 50 connections that Twisted has the kernel queue."""
+
+
+def visitUntil(stop: threading.Event, url: str, results: list[str]) -> None:
+    """Come again and again; note who served, or what went wrong."""
+    while not stop.is_set():
+        try:
+            client = connect(url)
+            with contextlib.closing(client):
+                client.sendMessage(call("RemoteProxy.Hello"))
+                results.append(json.loads(client.message())["params"]["name"])
+        except AssertionError as error:
+            # It was let in by the one that drains, and told to come again.
+            results.append(
+                "old" if "closed: " in str(error) or "ended" in str(error) else str(error)
+            )
+        except Exception as error:
+            results.append(repr(error))
+
+
+class Systemd:
+    """What systemd is told."""
+
+    def __init__(self, address: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(address.replace("@", "\0", 1))
+        self.socket.settimeout(PATIENCE)
+        self.address = address
+
+    def next(self) -> dict[str, str]:
+        """Return the next message."""
+        lines = self.socket.recv(4096).decode().split("\n")
+        return dict(line.split("=", 1) for line in lines)
+
+    def waitFor(self, name: str) -> dict[str, str]:
+        """Return the next message with this in it; nobody has said STOPPING before."""
+        while name not in (message := self.next()):
+            if "STOPPING" in message:
+                raise AssertionError(message)
+        return message
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self.socket.close()
+
+
+class NotifyTests(EndToEnd):
+    """What the service tells systemd."""
+
+    def listen(self, address: str = "") -> Systemd:
+        """Return a systemd that listens at a path, or at this address."""
+        systemd = Systemd(address or str(self.temporary() / "notify"))
+        self.addCleanup(systemd.close)
+        return systemd
+
+    def launch(self, systemd: Systemd, *arguments: str, **environment: str) -> Server:
+        """Start a server that notifies it."""
+        return self.start(
+            *("--websocket", STREAM, "--token", self.token, *arguments),
+            environment={"NOTIFY_SOCKET": systemd.address, **environment},
+        )
+
+    def setUp(self) -> None:
+        self.token = secret()
+
+    @inThread
+    def testReady(self) -> None:
+        """It is ready when clients can come, and says nothing before."""
+        systemd = self.listen()
+        path = str(self.temporary() / "socket")
+        program = self.launchProgram(
+            [*CONSOLE, "--websocket", STREAM, "--stream", f"unix:{path}", "--token", self.token],
+            {"NOTIFY_SOCKET": systemd.address},
+        )
+        self.assertEqual(systemd.next(), {"READY": "1", "STATUS": "0 connections"})
+        join(f"unix:{path}", self.token).close()
+        program.signal(SIGTERM)
+        systemd.waitFor("STOPPING")
+        self.assertEqual(program.wait(), 0)
+
+    @inThread
+    def testNotReady(self) -> None:
+        """A start that fails is never ready."""
+        systemd = self.listen()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            place = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            program = self.run_(
+                [*CONSOLE, "--websocket", place, "--token", self.token],
+                NOTIFY_SOCKET=systemd.address,
+            )
+            self.assertEqual(program.wait(), 1)
+        systemd.socket.setblocking(False)
+        self.assertRaises(BlockingIOError, systemd.next)
+
+    @inThread
+    def testLife(self) -> None:
+        """Reload, drain and stop, in the abstract namespace."""
+        systemd = self.listen(f"@nymea-{os.getpid()}-{time.monotonic_ns()}")
+        server = self.launch(systemd)
+        self.assertEqual(systemd.next()["READY"], "1")
+        self.assertEqual(set(systemd.next()), {"STATUS"})  # the first beat
+        one, two = tunnel(server.url("ws"), self.token)
+        for expected in ("2 connections", "draining, 2 connections"):
+            before = time.monotonic_ns() // 1000
+            server.signal(SIGHUP)
+            message = systemd.waitFor("RELOADING")
+            after = time.monotonic_ns() // 1000
+            self.assertEqual(message.pop("RELOADING"), "1")
+            self.assertTrue(before <= int(message.pop("MONOTONIC_USEC")) <= after)
+            self.assertEqual(message, {})
+            self.assertEqual(systemd.next(), {"READY": "1", "STATUS": expected})
+            if "draining" not in expected:
+                server.signal(SIGUSR2)
+                self.assertEqual(systemd.waitFor("STATUS")["STATUS"], "draining, 2 connections")
+        one.close()
+        two.close()
+        self.assertEqual(systemd.waitFor("STOPPING"), {"STOPPING": "1"})
+        self.assertEqual(server.wait(), 0)
+        systemd.socket.setblocking(False)
+        self.assertRaises(BlockingIOError, systemd.next)
+
+    @inThread
+    def testWatchdog(self) -> None:
+        """It hears three times in its time, also while tunnels are being told goodbye."""
+        systemd = self.listen()
+        server = self.launch(
+            systemd, "--set", "ProxyServer.shutdownTimeout=1000", WATCHDOG_USEC="900000"
+        )
+        systemd.waitFor("WATCHDOG")
+        one, two = tunnel(server.url("ws"), self.token)
+        self.keep(one, two)
+        times = []
+        for _ in range(5):
+            message = systemd.waitFor("WATCHDOG")
+            times.append(time.monotonic())
+        self.assertEqual(message, {"WATCHDOG": "1", "STATUS": "2 connections"})
+        self.assertGreater(times[-1] - times[0], 4 * 0.3 - 0.1)
+        self.assertLess(max(b - a for a, b in itertools.pairwise(times)), 0.9)
+        server.signal(SIGTERM)
+        systemd.waitFor("STOPPING")
+        systemd.waitFor("WATCHDOG")
+        self.assertEqual(server.wait(), 0)
+
+    @inThread
+    def testWatchdogOfAnother(self) -> None:
+        """One that is meant for another process gets nothing."""
+        systemd = self.listen()
+        server = self.launch(systemd, WATCHDOG_USEC="30000", WATCHDOG_PID="1")
+        server.signal(SIGTERM)
+        messages = []
+        while "STOPPING" not in (message := systemd.next()):
+            messages.append(message)
+        self.assertEqual([set(each) for each in messages], [{"READY", "STATUS"}, {"STATUS"}])
+        self.assertEqual(server.wait(), 0)
+
+    @inThread
+    def testNobodyListens(self) -> None:
+        """That is told once, and does no harm."""
+        systemd = self.listen()
+        systemd.close()
+        for address in systemd.address, "/nonexistent/notify", "@nobody", "/" + "x" * 200:
+            server = self.start(
+                *("--websocket", STREAM, "--token", self.token),
+                environment={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "60000"},
+            )
+            for _ in range(3):
+                reload(server)
+            join(server.url("ws"), self.token).close()
+            server.signal(SIGTERM)
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(len(server.find(r" warn +cannot tell systemd READY=1: \w")), 1)
+            self.assertEqual(len(server.find("cannot tell systemd")), 1)
+
+
+class LogFileTests(EndToEnd):
+    """The log file and SIGHUP."""
+
+    @inThread
+    def testRotation(self) -> None:
+        """Renamed, it is begun anew; when it cannot be, the old one goes on; no line is lost."""
+        path = self.temporary() / "log"
+        old, older = path.with_suffix(".1"), path.with_suffix(".2")
+        program = self.launchProgram(
+            [*CONSOLE, "--logging", str(path), "--websocket", STREAM, "--token", secret()]
+        )
+
+        def written(file: Path, count: int) -> None:
+            until(
+                lambda: file.exists() and file.read_text().count("reloaded") == count,
+                f"{file} has not {count} lines about a reload",
+            )
+
+        until(lambda: path.exists() and "listening" in path.read_text(), "it does not listen")
+        path.rename(older)
+        program.signal(SIGHUP)
+        written(path, 1)
+        self.assertNotIn("reloaded", older.read_text())
+        path.rename(old)
+        path.mkdir()
+        program.signal(SIGHUP)
+        written(old, 2)
+        self.assertIn("the log goes on in the old file: ", old.read_text())
+        self.assertIn(" error ", old.read_text())
+        path.rmdir()
+        program.signal(SIGHUP)
+        written(path, 1)
+        program.signal(SIGTERM)
+        self.assertEqual(program.wait(), 0)
+        self.assertIn("stopped", path.read_text())
+        self.assertEqual(program.text(), "")
