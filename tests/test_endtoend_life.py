@@ -83,7 +83,7 @@ def reload(server: Server, expected: str = "reloaded") -> int:
 
 def errors(server: Program, since: int) -> list[str]:
     """Return the texts of the log lines of level error."""
-    return [match[1] for match in server.find(r"^\S+ error +(.*)$", since)]
+    return [match[1] for match in server.find(r"(?:^\S+ error +|#error\] )(.*)$", since)]
 
 
 class LifeCase(EndToEnd):
@@ -744,6 +744,7 @@ class TunnelProxyDrainTests(TunnelProxyCase):
         self.works(busyCore, *only)
         busierCore.send(0, call("TunnelProxy.DisconnectClient", socketAddress=second[1]))
         self.assertEqual(second[0].goodbye(), (b"", None))
+        self.assertEqual(busierCore.stream.goodbye()[1], 1001)
         self.assertEqual(server.ended(busierCore.stream), "shutdown")
         self.works(busyCore, *only)
         self.assertEqual(server.find("stopping"), [])
@@ -875,8 +876,11 @@ class ActivationTests(EndToEnd):
     def isHeldBy(self, server: Server, shared: socket.socket) -> bool:
         """Tell whether a process has this very socket open."""
         inode = os.fstat(shared.fileno()).st_ino
-        directory = Path(f"/proc/{server.pid}/fd")
-        return f"socket:[{inode}]" in {os.readlink(each) for each in directory.iterdir()}
+        held = set()
+        for file in Path(f"/proc/{server.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # it may be closed meanwhile
+                held.add(os.readlink(file))
+        return f"socket:[{inode}]" in held
 
     @inThread
     def testNames(self) -> None:
