@@ -1169,6 +1169,16 @@ class RereadTests(ConfigurationCase):
         self.assertIn("needs [Admin] passwordFile", problems[0])
         self.assertEqual(after.adminUsers, {"me": "secret"})
 
+    def test_passwordsInTheClear(self) -> None:
+        """That is told, then and now."""
+        self.file.write_text(f"[Admin]\npasswordFile={self.write('me:secret')}\n")
+        options = self.options("--token", "t", "--admin", "tcp:1")
+        after, problems = options.reread()
+        for each in options.configuration, after:
+            (warning,) = each.warnings
+            self.assertIn("sent in the clear", warning)
+        self.assertEqual(problems, [])
+
     def test_warningsDoNotGrow(self) -> None:
         """However often a broken file is read."""
         self.file.write_text("[AWS]\na=b\n[Limits]\nmaxConnections=1000000\n")

@@ -18,6 +18,7 @@ from unittest import SkipTest
 
 from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.threads import deferToThread
+from twisted.web.server import NOT_DONE_YET, Request
 
 from .endtoend import (
     CONSOLE,
@@ -39,6 +40,7 @@ from .endtoend import (
     connect,
     inThread,
     join,
+    reactor,
     refused,
     secret,
     tunnel,
@@ -531,6 +533,45 @@ class ChangedSettingsTests(LifeCase):
         client = connect(self.server.url("ws"))
         client.sendMessage(authenticate(secret()))
         self.assertIn(INVALID_TOKEN.encode(), client.goodbye()[0])
+
+    @inThread
+    def testQuestionUnderWay(self) -> None:
+        """Whoever was asked before the reload is listened to."""
+        asked: list[Request] = []
+
+        def answerLater(request: Request) -> int:
+            asked.append(request)
+            return NOT_DONE_YET
+
+        backend = Backend()
+        backend.answer = answerLater
+        backend.listen()
+        self.addCleanup(deferToThread, backend.stop)
+        self.change(f"[Authentication]\nserver = http://127.0.0.1:{backend.port}/\n")
+        client = connect(self.server.url("ws"))
+        self.keep(client)
+        client.sendMessage(authenticate(secret()))
+        until(lambda: bool(asked), "nobody is asked")
+        self.change("")
+        reactor.callFromThread(asked[0].write, b'{"isValid": true}')
+        reactor.callFromThread(asked[0].finish)
+        self.assertEqual(client.message(), accepted({}))
+
+    @inThread
+    def testPrivacy(self) -> None:
+        """How addresses are written; of those who are here it is written as it was then."""
+        url = self.server.url("tcp")
+        old = connect(url)
+        until(lambda: self.server.openFiles() > self.server.baseline, "it is not there")
+        for privacy, written in ("shortened", "127.0.0.0"), ("none", "hidden"):
+            self.change(f"[ProxyServer]\nprivacy = {privacy}\n")
+            mark = self.server.mark()
+            client = connect(url)
+            client.close()
+            self.server.waitFor(f"from {written} ended: ", mark)
+            self.assertNotIn(client.peer, self.server.text(since=mark))
+        old.close()
+        self.assertEqual(self.server.ended(old), "left-early")
 
 
 class DrainTests(LifeCase):

@@ -7,6 +7,7 @@ import socket
 import sys
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -83,6 +84,16 @@ class ServiceTests(ServiceCase):
     def listen(self, _factory: object) -> Deferred[None]:
         """Never listen; this test stands in for the endpoint."""
         return Deferred()
+
+    def test_secondListenerFails(self) -> None:
+        """Then the first one is closed again."""
+        made = self.make("--token", "t", "--stream", "nonsense:1")
+        closed: list[Any] = []
+        made.ports.append(
+            SimpleNamespace(stopListening=lambda: closed.append(None))  # type: ignore[arg-type]
+        )
+        self.assertRaises(SystemExit, made.privilegedStartService)
+        self.assertEqual(closed, [None])
 
     def test_commandToCopy(self) -> None:
         """It is the client beside this Python, since that works in any terminal."""

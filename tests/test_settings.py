@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.settings import RETIRED, SETTINGS, Setting, Settings, SettingsError
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
@@ -247,6 +248,14 @@ class ValueTests(SettingsCase):
             self.assertRejected(name, "xml", "", choices[0].upper())
             said = self.assertFails(self.settings.set, name, "xml")
             self.assertIn(f"use {choices[0]} or {choices[1]}", said)
+
+    def test_privacy(self) -> None:
+        """One of three, spelled like this."""
+        for privacy in Privacy:
+            self.assertValues("ProxyServer.privacy", **{privacy.value: privacy})
+        self.assertRejected("ProxyServer.privacy", "", "Full", "short")
+        said = self.assertFails(self.settings.set, "ProxyServer.privacy", "x")
+        self.assertIn("use full, shortened or none", said)
 
     def test_urls(self) -> None:
         """http and https, with a host; empty means none."""
