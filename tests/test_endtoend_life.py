@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -28,6 +29,8 @@ from .endtoend import (
     SIGHUP,
     SIGTERM,
     SIGUSR2,
+    TLS,
+    UPGRADE,
     Backend,
     Certificate,
     EndToEnd,
@@ -835,6 +838,9 @@ class ActivationTests(EndToEnd):
         server = self.start(
             *("--websocket", one, "--websocket", f"tls:{two}", "--stream", three),
             *("--token", self.token, "--set", f"ProxyServer.name={name}"),
+            *("--set", "ProxyServer.tlsHandshakeTimeout=60000"),
+            *("--set", "ProxyServer.inactiveTimeout=60000"),
+            *("--set", "ProxyServer.webSocketHandshakeTimeout=60000"),
             twistd=self.twistd,
             listeners=3,
             sockets=self.sockets,
@@ -860,25 +866,19 @@ class ActivationTests(EndToEnd):
             tunnel(old.urls[0], self.token, old.urls[1]),
         ]
         traffic = Traffic(tunnels)
-        stop, results = threading.Event(), []
-        visitors = [
-            threading.Thread(target=visitUntil, args=(stop, url, results)) for url in old.urls
-        ]
-        for visitor in visitors:
-            visitor.start()
-        until(lambda: "old" in results, "nobody is served")
+        visits = Visits(old.urls)
+        self.addCleanup(visits.stop)
+        visits.waitFor("old")
         new = self.activate("new")
-        until(lambda: "new" in results, "nobody is served by the new one")
+        visits.waitFor("new")
         old.signal(SIGUSR2)
-        old.waitFor(DRAINING)
+        self.waitUntilClosed(old)
+        mark = visits.mark()
         traffic.moves()
-        mark = len(results)
-        until(lambda: results[mark:].count("new") > 50, "nobody is served by the new one")
-        stop.set()
-        for visitor in visitors:
-            visitor.join(PATIENCE)
-        self.assertEqual(set(results), {"old", "new"})
-        self.assertNotIn("old", results[-20:])
+        visits.waitFor("new", since=mark, count=100)
+        visits.stop()
+        self.assertEqual(set(visits.since(mark)), {"new"})
+        self.assertNotIn("refused", visits.since(0))
         traffic.finish()
         self.assertServed(new, "new")
         for client in tunnels[0]:
@@ -896,15 +896,19 @@ class ActivationTests(EndToEnd):
         one, two = tunnel(old.urls[0], self.token, old.urls[2])
         old.signal(SIGUSR2)
         old.waitFor(DRAINING)
-        for shared in self.sockets:
-            until(lambda: not self.isHeldBy(old, shared), "it still listens")  # noqa: B023 - at once
-        waiting = [Stream(url, tls=False) for url in old.urls for _ in range(MANY)]
+        self.waitUntilClosed(old)
+        waiting = {url: [Stream(url, tls=False) for _ in range(MANY)] for url in old.urls}
         new = self.activate("new")
-        for client in waiting[-MANY:]:
+        web, secure, unix = waiting.values()
+        for client in web:
+            client.send(UPGRADE)
+            self.assertIn(b" 101 ", client.readUntil(b"\r\n\r\n"))
+        for client in secure:
+            client.socket = TLS.wrap_socket(client.socket)
+        for client in unix:
             client.send(call("RemoteProxy.Hello"))
             self.assertEqual(json.loads(client.message())["params"]["name"], "new")
-        until(lambda: new.openFiles() >= new.baseline + len(waiting) - 3, "not all are accepted")
-        for client in waiting:
+        for client in itertools.chain(web, secure, unix):
             client.close()
         self.assertServed(new, "new")
         one.sendMessage(b"still here")
@@ -914,14 +918,18 @@ class ActivationTests(EndToEnd):
         self.assertEqual(old.wait(), 0)
         self.assertServed(new, "new")
 
-    def isHeldBy(self, server: Server, shared: socket.socket) -> bool:
-        """Tell whether a process has this very socket open."""
-        inode = os.fstat(shared.fileno()).st_ino
-        held = set()
-        for file in Path(f"/proc/{server.pid}/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # it may be closed meanwhile
-                held.add(os.readlink(file))
-        return f"socket:[{inode}]" in held
+    def waitUntilClosed(self, server: Server) -> None:
+        """Wait until a process does not listen any more."""
+        inodes = {f"socket:[{os.fstat(shared.fileno()).st_ino}]" for shared in self.sockets}
+
+        def held() -> set[str]:
+            files = set()
+            for file in Path(f"/proc/{server.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # it may be closed meanwhile
+                    files.add(os.readlink(file))
+            return files
+
+        until(lambda: not inodes & held(), "it still listens")
 
     @inThread
     def testNames(self) -> None:
@@ -971,25 +979,49 @@ class TwistdActivationTests(ActivationTests):
     twistd = True
 
 
-MANY = 300
+MANY = 150
 """More than the 50 connections that Twisted has the kernel queue."""
 
 
-def visitUntil(stop: threading.Event, url: str, results: list[str]) -> None:
-    """Come again and again; note who served, or what went wrong."""
-    while not stop.is_set():
-        try:
-            client = connect(url)
-            with contextlib.closing(client):
-                client.sendMessage(call("RemoteProxy.Hello"))
-                results.append(json.loads(client.message())["params"]["name"])
-        except AssertionError as error:
-            # It was let in by the one that drains, and told to come again.
-            results.append(
-                "old" if "closed: " in str(error) or "ended" in str(error) else str(error)
-            )
-        except Exception as error:
-            results.append(repr(error))
+class Visits:
+    """People who come again and again, to each of these places, and ask who is there."""
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        self._results: list[tuple[int, str]] = []
+        self._begun = itertools.count()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(url,)) for url in urls]
+        for thread in self._threads:
+            thread.start()
+
+    def mark(self) -> int:
+        """Return a position before which all have begun that are under way."""
+        return next(self._begun)
+
+    def since(self, mark: int) -> list[str]:
+        """Return who served those that began since then, or what went wrong."""
+        return [who for begun, who in self._results if begun >= mark]
+
+    def waitFor(self, who: str, since: int = 0, count: int = 1) -> None:
+        """Wait until so many were served by them."""
+        until(lambda: self.since(since).count(who) >= count, f"{who} serves nobody")
+
+    def stop(self) -> None:
+        """Nobody comes any more."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _run(self, url: str) -> None:
+        while not self._over.is_set():
+            begun = next(self._begun)
+            try:
+                who = hello(url)["name"]
+            except ConnectionRefusedError:
+                who = "refused"
+            except Exception as error:
+                who = repr(error)
+            self._results.append((begun, who))
 
 
 class Systemd:
