@@ -7,10 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.limits import Bounds, Gate
 from nymearemoteproxy.proxy import ABORT_TIMEOUT, IObserver, Proxy, Timing
@@ -18,6 +20,7 @@ from nymearemoteproxy.records import TCP, Record, Totals
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, Role
 from tests.memory import Guest
+from tests.test_time import InMemory
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
 
@@ -28,9 +31,10 @@ class Observer:
 
     def __init__(self) -> None:
         self.ended: list[tuple[Record, Record | None]] = []
+        self.seconds: list[float] = []
 
     def authenticated(self, seconds: float) -> None:
-        """Not asked for here."""
+        self.seconds.append(seconds)
 
     def tunnelEnded(self, first: Record, second: Record | None) -> None:
         self.ended.append((first, second))
@@ -128,6 +132,25 @@ class TunnelTests(ProxyCase):
         self.successResultOf(gone)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
         self.assertEqual(len(self.observer.ended), 1)
+
+
+class AuthenticationTests(InMemory):
+    """What is told of authentications."""
+
+    def test_time(self) -> None:
+        """How long each took; an observer that fails keeps nobody out."""
+        observer = Observer()
+        self.proxy.observers += [None, observer]  # type: ignore[list-item]
+        self.backend.answers = False
+        client = self.open("TCP")
+        self.authenticate(client)
+        self.clock.advance(0.25)
+        self.assertEqual(observer.seconds, [])
+        self.backend.pending.pop().callback(Verdict(True))
+        self.assertEqual(client.take(), b'{"id":1,"status":"success"}\n')
+        self.assertEqual(observer.seconds, [0.25])
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        client.lose(ConnectionDone())
 
 
 class DrainTests(ProxyCase):
