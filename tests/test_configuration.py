@@ -866,7 +866,7 @@ class MistakeTests(ConfigurationCase):
             "tcp:1:colour=red",
             "tcp:0:interface=192.0.2.1",
             "tcp:0:interface=no address",
-            "unix:/nonexistent/x.sock",
+            "unix:/dev/null/x.sock",
             "unix:/tmp/" + "x" * 200,
             "systemd:domain=INET:index=7",
             "haproxy:nonsense:1",
