@@ -1,0 +1,92 @@
+"""Owns where a JSON object ends in a stream of them.
+
+The server sends an object a line; the C++ server sends indented ones of many lines. So objects are
+told apart by their braces. ``nymearemoteproxy.jsonrpc`` has a splitter too, made for small messages
+of strangers: with the megabytes of ten thousand clients it takes four times as long. It must not
+know what is in an object.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes of the largest object. A client takes 300, with the longest name and user name 120 KiB."""
+
+_OPEN, _CLOSE, _QUOTE = b'{}"'
+_SPACE = re.compile(rb"[ \t\r\n]*")
+# Up to the next brace, over whole strings, whatever is in them; or to a string that has no end yet.
+# Possessive, so that nothing is tried twice.
+_OUTSIDE = re.compile(rb'(?:[^{}"]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+# Up to the quote that ends the string; or to a backslash with nothing behind it yet.
+_INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+
+
+class NonsenseError(Exception):
+    """What was received is nothing that a monitor socket sends; ``str()`` is one line."""
+
+
+class Framing:
+    """Cuts a stream into JSON objects, in time linear in its size, however it arrives.
+
+    Args:
+        limit: the most bytes of one object.
+    """
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._depth = 0
+        self._inString = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Add ``data``; return the objects that it completed.
+
+        Raises:
+            NonsenseError: no object begins where one must, or one is too large. Of no further use.
+        """
+        self._buffer += data
+        found = []
+        while (end := self._scan()) is not None:
+            self._checkSize(end)
+            found.append(bytes(self._buffer[:end]))
+            del self._buffer[:end]
+            self._scanned = 0
+        self._checkSize(len(self._buffer))
+        return found
+
+    def _checkSize(self, size: int) -> None:
+        if size > self._limit:
+            raise NonsenseError(f"a message of more than {self._limit} bytes")
+
+    def _scan(self) -> int | None:
+        """Go on to the brace that closes the object; return the position behind it."""
+        buffer = self._buffer
+        if not self._depth and not self._begin():
+            return None
+        while True:
+            pattern = _INSIDE if self._inString else _OUTSIDE
+            match = pattern.match(buffer, self._scanned)
+            assert match is not None, "both patterns match nothing too"
+            position = match.end()
+            byte = buffer[position] if position < len(buffer) else None
+            if byte not in (_OPEN, _CLOSE, _QUOTE):
+                self._scanned = position
+                return None
+            self._scanned = position + 1
+            if byte == _QUOTE:
+                self._inString = not self._inString
+            else:
+                self._depth += 1 if byte == _OPEN else -1
+                if not self._depth:
+                    return self._scanned
+
+    def _begin(self) -> bool:
+        """Drop white space; tell whether an object begins."""
+        match = _SPACE.match(self._buffer)
+        assert match is not None, "it matches nothing too"
+        del self._buffer[: match.end()]
+        if self._buffer and self._buffer[0] != _OPEN:
+            raise NonsenseError("no JSON object begins where one must")
+        return bool(self._buffer)
