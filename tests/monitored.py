@@ -7,6 +7,7 @@ data: for looking at the monitor, and for measuring it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -130,22 +131,23 @@ class FakeServer:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen()
-        self._connections: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._serving: list[tuple[socket.socket, threading.Thread]] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def stop(self) -> None:
         """Close everything, and remove the socket as a server does."""
-        for one in (self._socket, *self._connections):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other end was quicker
-        for thread in self._threads:
-            thread.join()
-        for one in (self._socket, *self._connections):
-            one.close()
+        self._end(self._socket, self._accepting)
+        for connection, thread in self._serving:
+            self._end(connection, thread)
         Path(self._path).unlink()
+
+    @staticmethod
+    def _end(one: socket.socket, thread: threading.Thread) -> None:
+        with contextlib.suppress(OSError):  # the other end was quicker
+            one.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        one.close()
 
     def _accept(self) -> None:
         while True:
@@ -153,10 +155,9 @@ class FakeServer:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            self._connections.append(connection)
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._serving.append((connection, thread))
 
     def _serve(self, connection: socket.socket) -> None:
         received = b""
