@@ -70,8 +70,8 @@ class FramingTests(SynchronousTestCase):
 
     def test_asSoonAsTheBraceArrives(self) -> None:
         framing = Framing()
-        self.assertEqual(framing.feed(b'{"a":{}'), [])
-        self.assertEqual(framing.feed(b"}"), [b'{"a":{}}'])
+        self.assertEqual(list(framing.feed(b'{"a":{}')), [])
+        self.assertEqual(list(framing.feed(b"}")), [b'{"a":{}}'])
 
     def test_noObject(self) -> None:
         for stream in (b"[1]", b"HTTP/1.1 400 Bad Request", b" \n}", b'{"a":1},', b"\x00"):
@@ -80,10 +80,10 @@ class FramingTests(SynchronousTestCase):
 
     def test_limit(self) -> None:
         text = b'{"a":"%s"}' % (b"x" * 92)
-        self.assertEqual(Framing(100).feed(text * 2 + text[:99]), [text, text])
+        self.assertEqual(list(Framing(100).feed(text * 2 + text[:99])), [text, text])
         for tooMuch in (b'{"a":"%s"}' % (b"x" * 93), b"{" + b" " * 100):
             with self.assertRaisesRegex(NonsenseError, "more than 100 bytes"):
-                Framing(100).feed(tooMuch)
+                list(Framing(100).feed(tooMuch))
 
     def test_timeIsLinear(self) -> None:
         """Ten times as large must not take a hundred times as long, whatever it is made of."""
@@ -92,7 +92,7 @@ class FramingTests(SynchronousTestCase):
             framing = Framing()
             started = time.process_time()
             for start in range(0, len(text), 65536):
-                framing.feed(text[start : start + 65536])
+                list(framing.feed(text[start : start + 65536]))
             return time.process_time() - started
 
         # A string without an end, escapes, strings, and a list of many small objects.

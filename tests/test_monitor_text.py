@@ -25,7 +25,8 @@ PROPERTY = settings(max_examples=300, deadline=None, database=None)
 
 # With what json.loads returns for a lone surrogate.
 TEXTS = st.text(st.characters(), max_size=40) | st.text(
-    st.sampled_from("ab\x00\x07\x1b\x7f\x9b\u0301\u200d\u202e\ufe0f界👍\ud800\xa0\u3000"), max_size=40
+    st.sampled_from("ab\x00\x07\x1b\x7f\x9b\u0301\u200d\u202e\ufe0f界👍\ud800\xa0\u3000"),
+    max_size=40,
 )
 
 
@@ -97,7 +98,14 @@ class SafeTests(SynchronousTestCase):
 
 class WidthTests(SynchronousTestCase):
     def test_width(self) -> None:
-        for text, columns in (("", 0), ("abc", 3), ("客厅", 4), ("é", 1), ("x\u0316", 1), ("👍", 2)):
+        for text, columns in (
+            ("", 0),
+            ("abc", 3),
+            ("客厅", 4),
+            ("é", 1),
+            ("x\u0316", 1),
+            ("👍", 2),
+        ):
             self.assertEqual(width(text), columns, text)
 
     @PROPERTY

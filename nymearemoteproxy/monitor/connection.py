@@ -176,8 +176,9 @@ class _Connection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         try:
             for message in self._framing.feed(data):
-                if not self._isAborted:
-                    self._watcher.received(message)
+                self._watcher.received(message)
+                if self._isAborted:
+                    break
         except NonsenseError as problem:
             self.abort(f"this is no monitor socket of a nymea-remoteproxy: it sent {problem}")
 

@@ -9,15 +9,16 @@ know what is in an object.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 MAX_MESSAGE = 64 * 1024 * 1024
 """Bytes of the largest object. A client takes 300, with the longest name and user name 120 KiB."""
 
 _OPEN, _CLOSE, _QUOTE = b'{}"'
 _SPACE = re.compile(rb"[ \t\r\n]*")
-# Over what is between braces, strings without escapes included; and over what is in a string. Counted,
-# since the memory of an unbounded repetition grows with the text. Not possessive, which would need
-# no memory at all: Python before 3.11.5 goes wrong with it.
+# Over what is between braces, strings without escapes included; and over what is in a string.
+# Counted, since the memory of an unbounded repetition grows with the text. Not possessive, which
+# would need no memory at all: Python before 3.11.5 goes wrong with it.
 _OUTSIDE = re.compile(rb'(?:[^{}"]+|"[^"\\]*"){0,1000}')
 _INSIDE = re.compile(rb'(?:[^"\\]+|\\.){0,1000}', re.DOTALL)
 
@@ -40,21 +41,20 @@ class Framing:
         self._depth = 0
         self._inString = False
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Add ``data``; return the objects that it completed.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add ``data``; return the objects that it completed, to be taken before there is more.
 
         Raises:
             NonsenseError: no object begins where one must, or one is too large. Of no further use.
         """
         self._buffer += data
-        found = []
         while (end := self._scan()) is not None:
             self._checkSize(end)
-            found.append(bytes(self._buffer[:end]))
+            found = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._scanned = 0
+            yield found
         self._checkSize(len(self._buffer))
-        return found
 
     def _checkSize(self, size: int) -> None:
         if size > self._limit:

@@ -46,12 +46,16 @@ def server(model: Model, isUnicode: bool) -> str:
     return f"{shown} (API {text.safe(reading.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
 
 
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def tokenTunnels(totals: Totals) -> str:
     """Return the counts of the tunnels by token."""
-    return (
-        f"{totals.clients} clients, {totals.tunnels} tunnels; so far {totals.everClients} clients, "
-        f"{totals.everTunnels} tunnels, {text.amount(totals.everTraffic)}"
-    )
+    now = f"{_counted(totals.clients, 'client')}, {_counted(totals.tunnels, 'tunnel')}"
+    clients = _counted(totals.everClients, "client")
+    tunnels = _counted(totals.everTunnels, "tunnel")
+    return f"{now}; so far {clients}, {tunnels}, {text.amount(totals.everTraffic)}"
 
 
 def tunnelProxy(totals: Totals, isUnicode: bool) -> str:
@@ -62,7 +66,8 @@ def tunnelProxy(totals: Totals, isUnicode: bool) -> str:
         if count
     ]
     over = f" ({', '.join(used)})" if used else ""
-    return f"{totals.servers} servers, {totals.serverClients} clients{over}"
+    servers, clients = totals.servers, totals.serverClients
+    return f"{_counted(servers, 'server')}, {_counted(clients, 'client')}{over}"
 
 
 def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
