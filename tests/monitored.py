@@ -120,6 +120,7 @@ def encoded(content: dict[str, Any]) -> bytes:
 class FakeServer:
     """A server's monitor socket, which answers from threads of its own.
 
+    :ivar path: where it is.
     :ivar answer: returns the bytes that a request is answered with.
     :ivar requests: all so far, decoded.
     """
@@ -127,7 +128,7 @@ class FakeServer:
     def __init__(self, path: str, answer: Callable[[dict[str, Any]], bytes]) -> None:
         self.answer = answer
         self.requests: list[dict[str, Any]] = []
-        self._path = path
+        self.path = path
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen()
@@ -140,7 +141,7 @@ class FakeServer:
         self._end(self._socket, self._accepting)
         for connection, thread in self._serving:
             self._end(connection, thread)
-        Path(self._path).unlink()
+        Path(self.path).unlink()
 
     @staticmethod
     def _end(one: socket.socket, thread: threading.Thread) -> None:

@@ -36,6 +36,9 @@ DEFAULT_INTERVAL = 1.0
 # once a day, nobody would notice a mistake for a day.
 _LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
 
+# Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
+_LONGEST_PATH = 107
+
 
 class Options(usage.Options):
     """The command line."""
@@ -77,9 +80,10 @@ class Options(usage.Options):
         """Check the options together."""
         if self["once"] and self["json"]:
             raise usage.UsageError("--once and --json exclude each other")
-        # What no path can be would be an exception of its own each time.
-        if not self["socket"] or "\0" in self["socket"]:
-            raise usage.UsageError("--socket: not a path")
+        # Twisted does not get over what no socket's path can be.
+        size = len(os.fsencode(self["socket"]))
+        if not 0 < size <= _LONGEST_PATH or "\0" in self["socket"]:
+            raise usage.UsageError(f"--socket: not a path of 1 to {_LONGEST_PATH} bytes")
         if self["interval"] is not None:
             self["interval"] = _seconds(self["interval"])
 
@@ -168,7 +172,9 @@ class Session:
 
         Nobody would see it behind a view, and the view would stand still.
         """
-        failure = event.get("log_failure")
+        failure = event.get(
+            "log_failure", event.get("failure")
+        )  # the older spelling is in use, too
         if isinstance(failure, Failure):
             self.stop(1, "internal error, please report it:\n" + failure.getTraceback())
 

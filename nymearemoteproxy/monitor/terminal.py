@@ -6,6 +6,7 @@ what has changed.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import curses
 import os
@@ -49,7 +50,7 @@ _CHARACTERS = {
 }
 
 # Times that standard input is readable without a key before it is taken for gone: it stays readable
-# then. A character may come in up to four pieces.
+# then, and otherwise once in a while.
 _MOST_FRUITLESS = 16
 
 # Styles without colour, and the colour of their text where there are colours.
@@ -90,6 +91,7 @@ class Terminal:
         self._window: Any = None
         self._looks: dict[int, int] = {}
         self._fruitless = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
 
     @staticmethod
     def check() -> None:
@@ -133,7 +135,8 @@ class Terminal:
         if self._window is not None:
             self._window = None
             self._reactor.removeReader(self)
-            curses.endwin()
+            with contextlib.suppress(curses.error):  # the terminal may be gone
+                curses.endwin()
 
     def resized(self) -> None:
         """Show the view at the terminal's new size."""
@@ -185,13 +188,14 @@ class Terminal:
 
     def _read(self) -> str | None:
         """Return the name of the next key, "" for one that means nothing, None for no key."""
-        try:
-            key = self._window.get_wch()
-        except curses.error:
+        key = self._window.getch()
+        if key < 0:
             return None
-        if isinstance(key, int):
+        if key > 0xFF:
             return _NAMES.get(key, "")
-        return _CHARACTERS.get(key, key)
+        # Not get_wch(): it never gets over a byte that is no UTF-8, and loses half a character.
+        character = self._decoder.decode(bytes([key]))
+        return _CHARACTERS.get(character, character)
 
     def _makeLooks(self) -> dict[int, int]:
         hasColor = self._hasColor
