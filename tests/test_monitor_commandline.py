@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -30,7 +31,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from nymearemoteproxy import __version__
 from nymearemoteproxy.monitor import cli
 from nymearemoteproxy.monitor.cli import Options, Session
+from nymearemoteproxy.monitor.model import Model
 from nymearemoteproxy.monitor.reading import read
+from nymearemoteproxy.monitor.terminal import Terminal
+from nymearemoteproxy.monitor.view import View
 from tests.endtoend import PATIENCE, ROOT, EndToEnd, Program, inThread, until
 from tests.monitored import FakeServer, client, crowd, encoded, message, served, server
 
@@ -202,11 +206,11 @@ class MistakeTests(Monitored):
         self.serve(path, encoded(message()))
         os.chmod(os.path.dirname(path), 0o755)
         os.chmod(path, 0o660)
-        # What it imports must be readable for somebody else, too, so it changes who it is itself.
+        # What it imports may be for root only, so it becomes somebody else after that.
         code = (
             "import os, sys, nymearemoteproxy.monitor.cli as cli; "
-            "os.setgroups([]); os.setgid(65534); os.setuid(65534); "
-            f"sys.exit(cli.main(['-s', {path!r}, '--once']))"
+            "os.setgroups([]); os.setegid(65534); os.seteuid(65534); "
+            f"status = cli.main(['-s', {path!r}, '--once']); os.seteuid(0); sys.exit(status)"
         )
         program = self.run_([sys.executable, "-c", code])
         self.assertEqual(program.wait(), 1)
@@ -257,8 +261,9 @@ class MistakeTests(Monitored):
             program = self.run_(["sh", "-c", f"{' '.join(MONITOR)} --once {closed}"])
             self.assertEqual(program.wait(), 1)
             self.assertIn("standard input or standard output is closed", program.text("err"))
-        program = self.run_(["sh", "-c", f"{' '.join(MONITOR)} --nonsense 2>&-"])
-        self.assertEqual((program.wait(), program.text()), (1, ""))
+        for useless in ("2>&-", "2>/dev/full"):
+            program = self.run_(["sh", "-c", f"{' '.join(MONITOR)} --nonsense {useless}"])
+            self.assertEqual((program.wait(), program.text()), (1, ""))
 
 
 class Screen:
@@ -578,6 +583,31 @@ class TmuxTests(Monitored):
         self.waitFor("no tunnels")
         self.type("q")
         self.waitFor("ready")
+
+
+class TerminalInMemoryTests(SynchronousTestCase):
+    """What hardly happens to a real one."""
+
+    def setUp(self) -> None:
+        self.quits = 0
+        view = View(Model(), lambda: 0)
+        self.terminal = Terminal(MemoryReactorClock(), view, self.countQuit)
+
+    def countQuit(self) -> None:
+        self.quits += 1
+
+    def test_resizedBeforeItIsOpen(self) -> None:
+        self.terminal.resized()
+        self.assertFalse(self.terminal.isOpen)
+
+    def test_lost(self) -> None:
+        """As far as the reactor can tell."""
+        self.terminal.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.quits, 1)
+        self.terminal.close()
+
+    def test_forLogs(self) -> None:
+        self.assertEqual(self.terminal.logPrefix(), "terminal")
 
 
 class SessionTests(SynchronousTestCase):

@@ -163,9 +163,9 @@ class Session:
         self._reactor.callFromThread(self.stop, 0 if isOrdinary else 128 + number)
 
     def resized(self, number: int, _: object) -> None:
-        """The terminal has another size."""
-        if self._terminal is not None:
-            self._reactor.callFromThread(self._terminal.resized)
+        """The view's terminal has another size."""
+        assert self._terminal is not None, "only with a view is anybody told"
+        self._reactor.callFromThread(self._terminal.resized)
 
     def logged(self, event: Mapping[str, Any]) -> None:
         """Take an event of Twisted's log: a failure in there is a bug of ours.
@@ -245,7 +245,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     reactor.callWhenRunning(session.start)
     # Twisted's own handlers would replace ours.
     reactor.run(installSignalHandlers=False)
-    _forgetUnwritten()
     if session.reason is not None:
         _say(session.reason)
     return session.status
@@ -259,14 +258,6 @@ def _isUnicode() -> bool:
         return False  # curses would write bytes that nobody understands
     encodings = (locale.nl_langinfo(locale.CODESET), sys.stdout.encoding)
     return all(encoding.upper() in ("UTF-8", "UTF8") for encoding in encodings)
-
-
-def _forgetUnwritten() -> None:
-    """Let Python not complain at its end about what a broken pipe did not take."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse(reason: str) -> int:

@@ -121,7 +121,6 @@ class Model:
         throughput: bytes per second; None when neither the server nor a second reading tells.
         history: of the throughput.
         clients, tunnels, servers: the rows of the last reading, in its order.
-        serverClients: how many rows the servers' clients are.
     """
 
     def __init__(self) -> None:
@@ -156,10 +155,6 @@ class Model:
         self.throughput = self._throughput(reading.totals)
         if self.throughput is not None:
             self.history.append(self.throughput)
-
-    @property
-    def serverClients(self) -> int:
-        return sum(len(server.children) for server in self.servers)
 
     def _throughput(self, totals: Totals) -> float | None:
         if totals.throughput is not None:

@@ -140,17 +140,17 @@ class Terminal:
 
     def resized(self) -> None:
         """Show the view at the terminal's new size."""
-        if self._window is not None:
+        if self._window is None:
+            return
+        with contextlib.suppress(OSError):  # the terminal may be gone
             columns, rows = os.get_terminal_size(STDOUT)
             curses.resizeterm(rows, columns)
             # What the terminal made of the old content is anybody's guess.
             self._window.clear()
-            self.draw()
+        self.draw()
 
     def draw(self) -> None:
-        """Show the view as it is now."""
-        if self._window is None:
-            return
+        """Show the view as it is now; it must be open."""
         height, columns = self._window.getmaxyx()
         for y, line in enumerate(self._view.lines(columns, height)):
             x = 0

@@ -6,6 +6,7 @@ characters, and takes as many columns as ``width`` says.
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -99,14 +100,10 @@ def cut(text: str, columns: int, isUnicode: bool = True) -> str:
     if columns < 1:
         return ""
     ellipsis = "…" if isUnicode else "~"
-    left = columns - len(ellipsis)
-    shown = []
-    for character in text:
-        left -= _widthOf(character)
-        if left < 0:
-            break
-        shown.append(character)
-    return "".join(shown) + ellipsis
+    # Where each character ends. They end in order, so those that still fit are the first ones.
+    ends = itertools.accumulate(map(_widthOf, text))
+    fitting = sum(1 for end in ends if end <= columns - len(ellipsis))
+    return text[:fitting] + ellipsis
 
 
 def fit(text: str, columns: int, isRight: bool = False, isUnicode: bool = True) -> str:
@@ -118,15 +115,12 @@ def fit(text: str, columns: int, isRight: bool = False, isUnicode: bool = True) 
 
 def amount(count: float) -> str:
     """Return a number of bytes with three digits and its unit, in at most 7 columns."""
-    value = float(count)
-    for unit in _UNITS:
-        # What would be rounded up to 1000 is the next unit's.
-        if value < 999.5 or unit == _UNITS[-1]:
-            break
-        value /= 1000
-    if unit == "B" or value >= 99.95:
-        return f"{value:.0f} {unit}"
-    return f"{value:.1f} {unit}" if value >= 9.995 else f"{value:.2f} {unit}"
+    value, unit = float(count), 0
+    # What would be rounded up to 1000 is the next unit's.
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    digits = 0 if not unit or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f} {_UNITS[unit]}"
 
 
 def rate(perSecond: float | None) -> str:
