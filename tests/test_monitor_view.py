@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -16,6 +18,8 @@ from nymearemoteproxy.monitor.reading import read
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import KEYS, SELECTED, SORTED, TAB, TROUBLE, View
 from tests.monitored import NOW, client, crowd, message, served, server
+
+DOCUMENTATION = Path(__file__).resolve().parent.parent / "docs" / "monitor.rst"
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
@@ -366,6 +370,11 @@ class KeyTests(ViewCase):
                 self.assertIn(what, shown)
             self.keys(key)
             self.assertNotIn(" Keys", self.screen())
+
+    def test_keysAreDocumented(self) -> None:
+        text = DOCUMENTATION.read_text(encoding="utf-8").replace("``", "")
+        for keys, what in KEYS:
+            self.assertRegex(text, rf"(?m)^{re.escape(keys)}  +{re.escape(what)}$")
 
     def test_printAll(self) -> None:
         self.keys("a", "a")
