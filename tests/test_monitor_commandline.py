@@ -396,14 +396,14 @@ class TerminalTests(Monitored):
     def test_terminalGone(self) -> None:
         screen = self.start()
         screen.hangUp()
-        self.assertEqual(screen.wait()[0], 128 + signal.SIGHUP)
+        self.assertEqual(screen.wait(), (128 + signal.SIGHUP, ""))
 
     @inThread
     def test_terminalGoneWithoutSignal(self) -> None:
         """As with nohup: it does not go on for ever."""
         screen = self.start(ignored=signal.SIGHUP)
         screen.hangUp()
-        self.assertEqual(screen.wait()[1], "")
+        self.assertEqual(screen.wait(), (128 + signal.SIGHUP, ""))
 
     @inThread
     def test_colors(self) -> None:
@@ -518,11 +518,19 @@ class TmuxTests(Monitored):
             self.tmux("resize-window", "-x", columns, "-y", rows)
             if columns == "30":
                 self.waitFor("needs 40x10")
-            else:
-                lines = self.waitFor("client 1", "1-3 of 3")
-                self.assertEqual(len(lines), int(rows))
-                self.assertTrue(lines[-1].endswith("1-3 of 3"))
-                self.assertTrue(lines[0].startswith(" nymea-remoteproxy-monitor "))
+                continue
+
+            # tmux has its own idea of the old content at the new size, until there is the new one.
+            def fills(columns: int = int(columns), rows: int = int(rows)) -> bool:
+                lines = self.lines()
+                return (
+                    len(lines) == rows
+                    and lines[0].startswith(" nymea-remoteproxy-monitor ")
+                    and lines[-1].endswith(" 1-3 of 3")
+                    and width(lines[-1]) == columns - 1  # and a space
+                )
+
+            until(fills, f"no view of {columns}x{rows}")
         self.type("2")
         self.waitFor("1 to 2/s", "1-1 of 1")
         self.type("BTab", "BTab")
@@ -589,12 +597,13 @@ class TerminalInMemoryTests(SynchronousTestCase):
     """What hardly happens to a real one."""
 
     def setUp(self) -> None:
-        self.quits = 0
-        view = View(Model(), lambda: 0)
-        self.terminal = Terminal(MemoryReactorClock(), view, self.countQuit)
-
-    def countQuit(self) -> None:
-        self.quits += 1
+        self.happened: list[str] = []
+        self.terminal = Terminal(
+            MemoryReactorClock(),
+            View(Model(), lambda: 0),
+            lambda: self.happened.append("quit"),
+            lambda: self.happened.append("gone"),
+        )
 
     def test_resizedBeforeItIsOpen(self) -> None:
         self.terminal.resized()
@@ -603,8 +612,26 @@ class TerminalInMemoryTests(SynchronousTestCase):
     def test_lost(self) -> None:
         """As far as the reactor can tell."""
         self.terminal.connectionLost(Failure(ConnectionLost()))
-        self.assertEqual(self.quits, 1)
+        self.assertEqual(self.happened, ["gone"])
         self.terminal.close()
+
+    def test_readableWithoutKeys(self) -> None:
+        """Once in a while that is nothing, again and again it is the end."""
+
+        class Window:
+            keys = [-1] * 16 + [ord("x"), -1] + [-1] * 17
+
+            def getch(self) -> int:
+                return self.keys.pop(0)
+
+        drawn: list[None] = []
+        self.patch(self.terminal, "_window", Window())
+        self.patch(self.terminal, "draw", lambda: drawn.append(None))
+        for _ in range(16 + 1 + 16):
+            self.terminal.doRead()
+        self.assertEqual((self.happened, len(drawn)), ([], 1))
+        self.terminal.doRead()
+        self.assertEqual(self.happened, ["gone"])
 
     def test_forLogs(self) -> None:
         self.assertEqual(self.terminal.logPrefix(), "terminal")

@@ -140,7 +140,7 @@ class Session:
                 self._model, time.time, isUnicode, bool(options["all"]), self._printAll
             )
             hasColor = not (options["no-color"] or os.environ.get("NO_COLOR"))
-            self._terminal = Terminal(reactor, self._view, self.stop, hasColor)
+            self._terminal = Terminal(reactor, self._view, self.stop, self._gone, hasColor)
 
     def start(self) -> None:
         """Begin; to be called once the reactor runs."""
@@ -177,6 +177,10 @@ class Session:
         )  # the older spelling is in use, too
         if isinstance(failure, Failure):
             self.stop(1, "internal error, please report it:\n" + failure.getTraceback())
+
+    def _gone(self) -> None:
+        # Whether the signal or this is noticed first is chance.
+        self.stop(128 + signal.SIGHUP)
 
     def _answered(self, message: Mapping[str, Any], reading: Reading) -> None:
         self._model.update(reading, self._reactor.seconds())

@@ -77,16 +77,23 @@ class Terminal:
 
     Args:
         reactor: an ``IReactorFDSet``.
-        onQuit: is called when the view is over, or the terminal is gone.
+        onQuit: is called when the view is over.
+        onGone: is called when the terminal is gone.
         hasColor: colours may be used if the terminal has any.
     """
 
     def __init__(
-        self, reactor: Any, view: View, onQuit: Callable[[], None], hasColor: bool = True
+        self,
+        reactor: Any,
+        view: View,
+        onQuit: Callable[[], None],
+        onGone: Callable[[], None],
+        hasColor: bool = True,
     ) -> None:
         self._reactor = reactor
         self._view = view
         self._onQuit = onQuit
+        self._onGone = onGone
         self._hasColor = hasColor
         self._window: Any = None
         self._looks: dict[int, int] = {}
@@ -176,15 +183,17 @@ class Terminal:
             self._fruitless = 0
             if key:
                 self._view.key(key)
-        if self._view.isOver or self._fruitless > _MOST_FRUITLESS:
+        if self._view.isOver:
             self._onQuit()
+        elif self._fruitless > _MOST_FRUITLESS:
+            self._onGone()
         elif not self._fruitless:
             self.draw()
         return None
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has given up reading: the terminal is gone."""
-        self._onQuit()
+        self._onGone()
 
     def _read(self) -> str | None:
         """Return the name of the next key, "" for one that means nothing, None for no key."""
