@@ -1,4 +1,4 @@
-"""What the person who starts the server is told: where it listens, how to try it, what is wrong.
+"""What the person who starts the server is told: where it listens, and how to try it.
 
 Owns these texts. Knows nothing of how the server works.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.configuration import Configuration
-from nymearemoteproxy.listeners import BACKLOG, Listener, ListenerError
+from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.proxy import describeAddress
 
 CLIENT = "nymea-remoteproxy-client"
@@ -30,15 +30,6 @@ def url(listener: Listener, port: IListeningPort) -> str:
     else:
         scheme = "tls" if listener.secure else "tcp"
     return f"{scheme}://{text}"
-
-
-def describeFailure(place: str, error: Exception) -> str:
-    """Say in one line why a place cannot be listened on."""
-    if isinstance(error, ListenerError):
-        return str(error)
-    cause = getattr(error, "socketError", error)
-    reason = getattr(cause, "strerror", None) or str(cause)
-    return f"cannot listen on {place.removesuffix(f':backlog={BACKLOG}')}: {reason}"
 
 
 def showToken(configuration: Configuration, port: IListeningPort) -> None:

@@ -189,6 +189,15 @@ def configure(
             "every server may register with the tunnel proxy; [TunnelProxy] serverUuidFile says "
             "which ones may"
         )
+    allowed = reading.part(
+        "the server uuids stay as they were",
+        lambda: readServerUuids(uuidFile) if uuidFile else None,
+        lambda previous: previous.allowedServers,
+    )
+    if allowed is not None and not allowed:
+        settings.warnings.append(
+            f"no server may register with the tunnel proxy: {uuidFile} names none"
+        )
     if acceptAnyToken:
         for listener in listeners:
             if not listener.isLocal:
@@ -217,15 +226,11 @@ def configure(
         tokens=source,
         acceptedTokens=accepted,
         terms=terms,
-        allowedServers=reading.part(
-            "the server uuids stay as they were",
-            lambda: readServerUuids(uuidFile) if uuidFile else None,
-            lambda previous: previous.allowedServers,
-        ),
+        allowedServers=allowed,
         credentials=reading.part(
             "the client secret stays as it was",
             lambda: _credentials(settings),
-            lambda previous: previous.credentials,
+            lambda previous: _keepCredentials(previous, settings),
         ),
         admin=admin,
         adminUsers=adminUsers,
@@ -439,6 +444,13 @@ def _credentials(settings: Settings) -> tuple[str, str] | None:
         raise SettingsError(f"cannot read the client secret {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"the client secret {path} is not UTF-8") from None
+
+
+def _keepCredentials(previous: Configuration, settings: Settings) -> tuple[str, str] | None:
+    """Return what was there, but not for a server that it was never meant for."""
+    if settings["Authentication.server"] != previous.settings["Authentication.server"]:
+        raise SettingsError("a new authentication server needs a client secret that can be read")
+    return previous.credentials
 
 
 def _timing(settings: Settings) -> Timing:

@@ -11,9 +11,17 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IStreamServerEndpoint,
+)
+from twisted.python.failure import Failure
 
 from nymearemoteproxy.adoption import Adopter
 from nymearemoteproxy.tls import CertificateFiles
@@ -152,3 +160,27 @@ def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None
     key = files["privateKey"]
     certificate = files.get("certKey", key)
     return tcp, CertificateFiles(certificate, key, files.get("extraCertChain", ""))
+
+
+def listen(
+    place: str, endpoint: IStreamServerEndpoint, factory: IProtocolFactory
+) -> IListeningPort:
+    """Listen on an endpoint, at once.
+
+    :param place: what the operator calls it.
+    :raises ListenerError: it cannot be listened on.
+    """
+    results: list[Any] = []
+    try:
+        endpoint.listen(factory).addBoth(results.append)
+        if not results:
+            raise ListenerError("it does not listen at once")
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+    except (CannotListenError, OSError, OverflowError) as error:
+        cause = getattr(error, "socketError", error)
+        reason = getattr(cause, "strerror", None) or str(cause)
+        place = place.removesuffix(f":backlog={BACKLOG}")
+        raise ListenerError(f"cannot listen on {place}: {reason}") from None
+    port: IListeningPort = results[0]
+    return port

@@ -148,23 +148,22 @@ class Options(usage.Options):
         """Read everything that the command line refers to anew.
 
         :returns: what the server is to do from now on, and one line for each part that stays as it
-            was because its file is broken, or because it takes effect at the start only.
+            was because its file is broken.
         """
         previous = self.configuration
-        problems = []
+        reading = Reading(previous)
         try:
             settings = self._readSettings()
-            problems = [
+            settings.warnings += [
                 f"{name} takes effect with the next start"
                 for name in settings.keepAtStart(previous.settings)
             ]
-            reading = Reading(previous)
             self.configuration = self._configure(settings, reading)
         except MISTAKES as error:
-            problems = [f"the settings stay as they were: {error}"]
             reading = Reading(previous)
+            reading.problems.append(f"the settings stay as they were: {error}")
             self.configuration = self._configure(previous.settings, reading)
-        return self.configuration, problems + reading.problems
+        return self.configuration, reading.problems
 
     def _readSettings(self) -> Settings:
         settings = Settings()

@@ -14,29 +14,24 @@ from typing import Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
-from twisted.internet.endpoints import UNIXServerEndpoint
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IDelayedCall,
     IListeningPort,
     IProtocolFactory,
-    IStreamServerEndpoint,
 )
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.admin.condition import Condition
-from nymearemoteproxy.announcing import describeFailure, showToken, url
-from nymearemoteproxy.assembly import change, makeAdmin, makeProxy
+from nymearemoteproxy.announcing import showToken, url
+from nymearemoteproxy.assembly import change, makeProxy
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
-from nymearemoteproxy.listeners import Listener, ListenerError
+from nymearemoteproxy.listeners import Listener, ListenerError, listen
 from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
-from nymearemoteproxy.monitorsocket import MOST_MONITORS, MonitorFactory
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
@@ -45,6 +40,7 @@ from nymearemoteproxy.settings import SettingsError
 from nymearemoteproxy.stream import StreamControl
 from nymearemoteproxy.systemd import Notifier
 from nymearemoteproxy.tlstransport import TlsFactory
+from nymearemoteproxy.watchers import Watchers
 from nymearemoteproxy.websocket import Upgrade, makeUpgradeFactory
 
 log = ProxyLogger()
@@ -79,7 +75,9 @@ class ProxyService(Service):
         self._accounting = Accounting(reactor, self._configuration.settings, self.proxy)
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
-        self._monitors: MonitorFactory | None = None
+        self._watchers = Watchers(
+            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
+        )
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
         self._stopping = False
@@ -87,11 +85,6 @@ class ProxyService(Service):
         self._drainTimer: IDelayedCall | None = None
         self._gcThresholds = gc.get_threshold()
         self.ports: list[IListeningPort] = []
-        self._monitorPort: IListeningPort | None = None
-        self._admin = makeAdmin(
-            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
-        )
-        self._adminPort: IListeningPort | None = None
 
     # The beginning
 
@@ -102,31 +95,20 @@ class ProxyService(Service):
         :raises StartError: the same in the background, where twistd passes on exceptions only.
         """
         super().privilegedStartService()
-        place = ""
-        listeners, settings = self._configuration.listeners, self._configuration.settings
+        listeners = self._configuration.listeners
         try:
             endpoints = [listener.endpoint(self._reactor) for listener in listeners]
             for listener, endpoint in zip(listeners, endpoints, strict=True):
-                place = listener.description
-                self.ports.append(_listen(endpoint, self._factory(listener)))
-            if place := settings["ProxyServer.monitorSocket"]:
-                mode = settings["ProxyServer.monitorSocketMode"]
-                endpoint = UNIXServerEndpoint(self._reactor, place, MOST_MONITORS, mode, True)
-                monitors = MonitorFactory(self._reactor, self.proxy, self.pulse, time.time)
-                self._monitorPort = _listen(endpoint, monitors)
-                self._monitors = monitors
-            if self._admin is not None:
-                place = self._admin.listener.description
-                endpoint = self._admin.listener.endpoint(self._reactor)
-                serve = self._secured(self._admin.listener, self._admin.factory)
-                self._adminPort = _listen(endpoint, DirectFactory(serve))
-        except (CannotListenError, ListenerError, OSError, OverflowError) as error:
+                port = listen(listener.description, endpoint, self._factory(listener))
+                self.ports.append(port)
+            self._watchers.listen(self._secured)
+        except ListenerError as error:
+            self._watchers.stop()
             for port in self.ports:
                 port.stopListening()
-            reason = describeFailure(place, error)
             if self._configuration.inBackground:
-                raise StartError(reason) from None
-            raise SystemExit(f"{Options.program}: {reason}") from None
+                raise StartError(str(error)) from None
+            raise SystemExit(f"{Options.program}: {error}") from None
 
     def _factory(self, listener: Listener) -> IProtocolFactory:
         """Return what serves the connections of a listener."""
@@ -161,8 +143,7 @@ class ProxyService(Service):
         configuration = self._configuration
         self._handleSignals()
         self._collectGarbageSeldom()
-        if self._admin is not None and self._adminPort is not None:
-            self._admin.start(self._adminPort)
+        self._watchers.start()
         self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         self._warn()
@@ -230,12 +211,7 @@ class ProxyService(Service):
         change(self.proxy, self._reactor, self._configuration)
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
-        if self._admin is not None:
-            self._admin.reconfigure(
-                self._configuration.adminUsers,
-                self._configuration.certificates,
-                self._configuration.settings["ProxyServer.name"],
-            )
+        self._watchers.change(self._configuration)
         problems += self._reopenLog()
         self._accounting.reopen()
         for problem in problems:
@@ -276,7 +252,7 @@ class ProxyService(Service):
         )
         self.notifier.changed()
         yield self._stopListening()
-        yield self._stopMonitoring()
+        yield self._watchers.giveWay()
         if self._stopping:
             return
         if timeout:
@@ -309,12 +285,7 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
-        yield self._stopMonitoring()
-        if self._monitors is not None:
-            self._monitors.closeAll()
-        if self._admin is not None and self._adminPort is not None:
-            self._admin.stop()
-            yield self._adminPort.stopListening()
+        yield self._watchers.stop()
         yield self._accounting.stop()
         self.notifier.stopped()
         log.info("stopped")
@@ -324,24 +295,6 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             yield port.stopListening()
-
-    @inlineCallbacks
-    def _stopMonitoring(self) -> Any:
-        """Leave the monitor socket's path to the next process; the monitors that are here stay."""
-        port, self._monitorPort = self._monitorPort, None
-        if port is not None:
-            yield port.stopListening()
-
-
-def _listen(endpoint: IStreamServerEndpoint, factory: IProtocolFactory) -> IListeningPort:
-    results: list[Any] = []
-    endpoint.listen(factory).addBoth(results.append)
-    if not results:
-        raise ListenerError("it does not listen at once")
-    if isinstance(results[0], Failure):
-        results[0].raiseException()
-    port: IListeningPort = results[0]
-    return port
 
 
 def startLogging(configuration: Configuration) -> LogFile | None:

@@ -8,7 +8,6 @@ from twisted.internet.task import Clock
 
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.web import Answer, Question
-from nymearemoteproxy.assembly import makeAdmin
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.configuration import configure
 from nymearemoteproxy.limits import Bounds, Gate, Ticket
@@ -18,6 +17,7 @@ from nymearemoteproxy.records import TCP, WEBSOCKET, Record
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, Role
 from nymearemoteproxy.settings import Settings
+from nymearemoteproxy.watchers import makeAdmin
 
 NOW = 1_700_000_000.0
 """When the tests begin."""

@@ -131,7 +131,7 @@ class Program:
         self,
         command: Sequence[str | bytes],
         environment: dict[str, str] | None = None,
-        stateHome: str = "/nonexistent",
+        stateHome: str = "/dev/null",
         sockets: Sequence[socket.socket] = (),
     ) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -307,7 +307,7 @@ class Server(Program):
         twistd: bool = False,
         listeners: int = 1,
         environment: dict[str, str] | None = None,
-        stateHome: str = "/nonexistent",
+        stateHome: str = "/dev/null",
         running: bool = True,
         sockets: Sequence[socket.socket] = (),
     ) -> None:

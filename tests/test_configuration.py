@@ -1210,10 +1210,34 @@ class RereadTests(ConfigurationCase):
             self.assertEqual(
                 [text.partition(":")[0] for text in problems],
                 [
-                    "[ProxyServer] logFormat takes effect with the next start",
                     "the tokens stay as they were",
                     "the server uuids stay as they were",
                 ],
             )
+            self.assertIn(
+                "[ProxyServer] logFormat takes effect with the next start", after.warnings
+            )
             self.assertEqual(after.settings["ProxyServer.name"], "new")
             self.assertEqual((after.acceptedTokens, after.allowedServers), (["t"], allowed))
+
+    def test_secretForAnotherServer(self) -> None:
+        """The old secret is never sent to a server it was not meant for."""
+        secret = Path(self.write("secret"))
+        head = f"[Authentication]\nclientId=i\nclientSecretFile={secret}\n"
+        self.file.write_text(f"{head}server=https://one.example\n")
+        options = self.options()
+        secret.unlink()
+        _after, problems = options.reread()
+        self.assertIn("the client secret stays as it was", problems[0])
+        self.file.write_text(f"{head}server=https://two.example\n")
+        after, problems = options.reread()
+        self.assertEqual(after.settings["Authentication.server"], "https://one.example")
+        self.assertEqual(after.credentials, ("i", "secret"))
+        self.assertIn("the settings stay as they were: a new authentication server", problems[0])
+
+    def test_nobodyMayRegister(self) -> None:
+        """A list of servers that names none is hardly meant."""
+        uuids = self.write("# none\n")
+        options = self.options("--tunnelproxy", f"--set=TunnelProxy.serverUuidFile={uuids}")
+        (warning,) = options.configuration.warnings
+        self.assertIn(f"{uuids} names none", warning)

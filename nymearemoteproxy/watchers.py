@@ -1,0 +1,132 @@
+"""Those who watch the server: the monitor socket and the admin endpoint, as far as they are wanted.
+
+Owns where they listen, and how long. Knows nothing of what they tell.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from nymearemoteproxy.admin.condition import Condition
+from nymearemoteproxy.configuration import Configuration
+from nymearemoteproxy.direct import DirectFactory
+from nymearemoteproxy.listeners import Listener, listen
+from nymearemoteproxy.monitorsocket import MOST_MONITORS, MonitorFactory
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.pulse import Pulse
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.admin.server import Admin
+
+
+def makeAdmin(
+    reactor: Any,
+    configuration: Configuration,
+    proxy: Proxy,
+    pulse: Pulse,
+    condition: Callable[[], Condition],
+    drain: Callable[[], object],
+) -> Admin | None:
+    """Return the admin endpoint, unless it is switched off."""
+    if configuration.admin is None:
+        return None
+    # Imported only where it is wanted: it takes 20 ms and 2 MiB.
+    from nymearemoteproxy.admin.server import Admin
+
+    settings = configuration.settings
+    return Admin(
+        reactor,
+        configuration.admin,
+        configuration.adminUsers,
+        configuration.certificates,
+        ownCertificate=settings["SSL.certificate"] or "self-signed",
+        name=settings["ProxyServer.name"],
+        proxy=proxy,
+        pulse=pulse,
+        condition=condition,
+        drain=drain,
+    )
+
+
+class Watchers:
+    """What the configuration asks for.
+
+    :param condition: tells whether clients are let in.
+    :param drain: has the server drained.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        proxy: Proxy,
+        pulse: Pulse,
+        condition: Callable[[], Condition],
+        drain: Callable[[], object],
+    ) -> None:
+        settings = configuration.settings
+        self._reactor = reactor
+        self._monitorPort: IListeningPort | None = None
+        self._adminPort: IListeningPort | None = None
+        self._path = settings["ProxyServer.monitorSocket"]
+        self._mode = settings["ProxyServer.monitorSocketMode"]
+        self._monitors: MonitorFactory | None = None
+        if self._path:
+            self._monitors = MonitorFactory(reactor, proxy, pulse, time.time)
+        self._admin = makeAdmin(reactor, configuration, proxy, pulse, condition, drain)
+
+    def listen(self, secured: Callable[[Listener, IProtocolFactory], IProtocolFactory]) -> None:
+        """Let them come.
+
+        :param secured: returns a factory that speaks TLS, where the listener does.
+        :raises ListenerError: a place cannot be listened on.
+        """
+        if self._monitors is not None:
+            endpoint = UNIXServerEndpoint(
+                self._reactor, self._path, MOST_MONITORS, self._mode, wantPID=True
+            )
+            self._monitorPort = listen(self._path, endpoint, self._monitors)
+        if self._admin is not None:
+            listener = self._admin.listener
+            serve = DirectFactory(secured(listener, self._admin.factory))
+            self._adminPort = listen(listener.description, listener.endpoint(self._reactor), serve)
+
+    def start(self) -> None:
+        """The reactor runs; to be called before the pulse starts."""
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.start(self._adminPort)
+
+    def change(self, configuration: Configuration) -> None:
+        """Do what the configuration says from now on."""
+        if self._admin is not None:
+            self._admin.reconfigure(
+                configuration.adminUsers,
+                configuration.certificates,
+                configuration.settings["ProxyServer.name"],
+            )
+
+    @inlineCallbacks
+    def giveWay(self) -> Any:
+        """Leave the monitor socket's path to the next process; the monitors that are here stay.
+
+        The admin endpoint stays, to tell that the server is not ready any more.
+        """
+        port, self._monitorPort = self._monitorPort, None
+        if port is not None:
+            yield port.stopListening()
+
+    @inlineCallbacks
+    def stop(self) -> Any:
+        """Send them away."""
+        yield self.giveWay()
+        if self._monitors is not None:
+            self._monitors.closeAll()
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.stop()
+            yield self._adminPort.stopListening()
