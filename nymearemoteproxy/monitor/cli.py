@@ -1,0 +1,279 @@
+"""Owns the command ``nymea-remoteproxy-monitor``: options, what they lead to, exit status.
+
+It must not know how the server is asked, nor how a view looks.
+"""
+
+from __future__ import annotations
+
+import locale
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.logger import globalLogBeginner
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.monitor import page
+from nymearemoteproxy.monitor.connection import ANSWER_PATIENCE, Watcher, explain
+from nymearemoteproxy.monitor.model import Model
+from nymearemoteproxy.monitor.reading import Reading
+from nymearemoteproxy.monitor.terminal import Terminal, TerminalError
+from nymearemoteproxy.monitor.text import safe
+from nymearemoteproxy.monitor.view import View
+
+PROGRAM = "nymea-remoteproxy-monitor"
+DEFAULT_SOCKET = "/run/nymea-remoteproxy/monitor.sock"
+DEFAULT_INTERVAL = 1.0
+
+# Seconds. More often the server would be busy with telling rather than relaying; less often than
+# once a day, nobody would notice a mistake for a day.
+_LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
+
+# Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
+_LONGEST_PATH = 107
+
+
+class Options(usage.Options):
+    """The command line."""
+
+    synopsis = f"Usage: {PROGRAM} [options]"
+    longdesc = (
+        "Shows what a nymea-remoteproxy on this machine is doing: its clients, tunnels and "
+        "registered servers, and how much each of them moves. In a terminal it is a live view; "
+        "the key ? tells what can be done there. With --once it is a page of text, with --json a "
+        "line for scripts. The server's monitor socket is for its user and group only. "
+        "Exit status 0: asked to quit, or all is printed. 1: the server could not be asked."
+    )
+    optParameters = [
+        ["socket", "s", DEFAULT_SOCKET, "the server's monitor socket"],
+        [
+            "interval",
+            "i",
+            None,
+            "seconds between two looks at the server, 1 in the view; "
+            "with --once or --json: print again and again, not only once",
+        ],
+    ]
+    optFlags = [
+        ["once", None, "print a page of text, and exit"],
+        ["json", None, "print what the server says as one line of JSON, and exit"],
+        ["all", "a", "registered servers without clients, too"],
+        ["no-color", None, "no colours; the variable NO_COLOR does the same"],
+    ]
+
+    def opt_version(self) -> None:
+        """show the version"""
+        print(PROGRAM, __version__)
+        raise SystemExit(0)
+
+    opt_V = opt_version
+    opt_h = usage.Options.opt_help
+
+    def postOptions(self) -> None:
+        """Check the options together."""
+        if self["once"] and self["json"]:
+            raise usage.UsageError("--once and --json exclude each other")
+        # Twisted does not get over what no socket's path can be.
+        size = len(os.fsencode(self["socket"]))
+        if not 0 < size <= _LONGEST_PATH or "\0" in self["socket"]:
+            raise usage.UsageError(f"--socket: not a path of 1 to {_LONGEST_PATH} bytes")
+        if self["interval"] is not None:
+            self["interval"] = _seconds(self["interval"])
+
+    @property
+    def isView(self) -> bool:
+        """Whether a view is wanted, rather than something printed."""
+        return not (self["once"] or self["json"])
+
+
+def _seconds(given: str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not _LEAST_INTERVAL <= seconds <= _MOST_INTERVAL:
+        raise usage.UsageError(
+            f"--interval: not a number from {_LEAST_INTERVAL:g} to {_MOST_INTERVAL:g}"
+        )
+    return seconds
+
+
+class Session:
+    """One run of the command.
+
+    Attributes:
+        status: the exit status.
+        reason: the line to say at the end, if any.
+    """
+
+    def __init__(self, reactor: Any, options: Options, isUnicode: bool) -> None:
+        self.status = 0
+        self.reason: str | None = None
+        self._reactor = reactor
+        self._options = options
+        self._isUnicode = isUnicode
+        self._isOver = False
+        self._model = Model()
+        path = options["socket"]
+        self._watcher = Watcher(
+            reactor,
+            UNIXClientEndpoint(reactor, path, timeout=ANSWER_PATIENCE),
+            options["interval"] or DEFAULT_INTERVAL,
+            self._answered,
+            self._troubled,
+            onConnected=self._model.restart,
+            isPrintingAll=bool(options["all"]),
+            explain=lambda problem: explain(problem, path),
+        )
+        self._view: View | None = None
+        self._terminal: Terminal | None = None
+        if options.isView:
+            Terminal.check()
+            self._view = View(
+                self._model, time.time, isUnicode, bool(options["all"]), self._printAll
+            )
+            hasColor = not (options["no-color"] or os.environ.get("NO_COLOR"))
+            self._terminal = Terminal(reactor, self._view, self.stop, hasColor)
+
+    def start(self) -> None:
+        """Begin; to be called once the reactor runs."""
+        self._watcher.start()
+
+    def stop(self, status: int = 0, reason: str | None = None) -> None:
+        """End the run. The first end counts."""
+        if self._isOver:
+            return
+        self._isOver = True
+        self.status, self.reason = status, reason
+        self._watcher.stop()
+        if self._terminal is not None:
+            self._terminal.close()
+        self._reactor.stop()
+
+    def signalled(self, number: int, _: object) -> None:
+        """End the run; Ctrl-C in a view is an ordinary way to do that."""
+        isOrdinary = self._options.isView and number == signal.SIGINT
+        self._reactor.callFromThread(self.stop, 0 if isOrdinary else 128 + number)
+
+    def resized(self, number: int, _: object) -> None:
+        """The view's terminal has another size."""
+        assert self._terminal is not None, "only with a view is anybody told"
+        self._reactor.callFromThread(self._terminal.resized)
+
+    def logged(self, event: Mapping[str, Any]) -> None:
+        """Take an event of Twisted's log: a failure in there is a bug of ours.
+
+        Nobody would see it behind a view, and the view would stand still.
+        """
+        failure = event.get(
+            "log_failure", event.get("failure")
+        )  # the older spelling is in use, too
+        if isinstance(failure, Failure):
+            self.stop(1, "internal error, please report it:\n" + failure.getTraceback())
+
+    def _answered(self, message: Mapping[str, Any], reading: Reading) -> None:
+        self._model.update(reading, self._reactor.seconds())
+        if self._view is not None and self._terminal is not None:
+            self._view.trouble = ""
+            self._view.update()
+            if self._terminal.isOpen:
+                self._terminal.draw()
+            else:
+                # Not earlier: a line of text is better than a screen with nothing to see.
+                self._terminal.open()
+        else:
+            self._print(message)
+
+    def _print(self, message: Mapping[str, Any]) -> None:
+        if self._options["json"]:
+            shown = page.line(message)
+        else:
+            shown = page.page(self._model, time.time(), self._isUnicode)
+        try:
+            print(shown, flush=True)
+        except OSError as problem:
+            # Whoever read it had enough, as in a pipe to head; or there is no room on the disk.
+            isEnough = isinstance(problem, BrokenPipeError)
+            self.stop(0 if isEnough else 1, None if isEnough else f"cannot write: {problem}")
+            return
+        if self._options["interval"] is None:
+            self.stop()
+
+    def _troubled(self, reason: str) -> None:
+        if self._view is None or self._terminal is None or not self._terminal.isOpen:
+            self.stop(1, reason)
+        else:
+            self._view.trouble = f"{reason}; trying again"
+            self._view.update()
+            self._terminal.draw()
+
+    def _printAll(self, isPrintingAll: bool) -> None:
+        self._watcher.isPrintingAll = isPrintingAll
+        self._watcher.ask()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with ``argv``, else the process's arguments; return its exit status."""
+    # A missing descriptor's number would be given to the reactor's own files.
+    if sys.stdin is None or sys.stdout is None:
+        return _refuse("standard input or standard output is closed")
+    try:
+        options = Options()
+        options.parseOptions(list(sys.argv[1:] if argv is None else argv))
+        from twisted.internet import reactor as globalReactor
+
+        reactor: Any = globalReactor
+        session = Session(reactor, options, _isUnicode())
+    except (usage.UsageError, TerminalError) as problem:
+        return _refuse(safe(" ".join(str(problem).split())))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    observer: Any = session.logged
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, session.signalled)
+    if options.isView:
+        signal.signal(signal.SIGWINCH, session.resized)
+    reactor.callWhenRunning(session.start)
+    # Twisted's own handlers would replace ours.
+    reactor.run(installSignalHandlers=False)
+    if session.reason is not None:
+        _say(session.reason)
+    return session.status
+
+
+def _isUnicode() -> bool:
+    """Tell whether everything on the way to the terminal takes UTF-8."""
+    try:
+        locale.setlocale(locale.LC_ALL, "")
+    except locale.Error:
+        return False  # curses would write bytes that nobody understands
+    encodings = (locale.nl_langinfo(locale.CODESET), sys.stdout.encoding)
+    return all(encoding.upper() in ("UTF-8", "UTF8") for encoding in encodings)
+
+
+def _refuse(reason: str) -> int:
+    _say(reason)
+    return 1
+
+
+def _say(text: str) -> None:
+    # print() would take a missing stderr for stdout, and a status line is not worth dying for.
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(f"{PROGRAM}: {text}\n")
+            sys.stderr.flush()
+        except OSError:
+            pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Owns what follows from several readings: rates, histories, and the rows of the three tables.
+
+Pure: the time of a reading is passed in. It must not know how anything is shown.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from nymearemoteproxy.monitor.reading import Peer, Reading, Totals, Tunnel
+
+ROW_HISTORY = 10
+"""Rates that a row keeps: a sparkline in a table has no room for more."""
+
+# Seconds over which a rate is computed at least. Shorter ones say more about when the server's
+# kernel handed over what than about the connection.
+_LEAST_WINDOW = 0.5
+
+TOTAL_HISTORY = 500
+"""The same for the whole server: no terminal is wider."""
+
+
+class PeerRow:
+    """A connection, and how much it moves.
+
+    Attributes:
+        rateIn: bytes per second from it to the server since the reading before; None at first.
+        rateOut: the same from the server to it.
+        history: the sum of both, one for each reading but the first.
+        children: of a server, its clients.
+    """
+
+    __slots__ = ("peer", "rateIn", "rateOut", "history", "children", "_received", "_sent", "_time")
+
+    def __init__(self, peer: Peer, time: float) -> None:
+        self.peer = peer
+        self.rateIn: float | None = None
+        self.rateOut: float | None = None
+        self.history: deque[float] = deque(maxlen=ROW_HISTORY)
+        self.children: list[PeerRow] = []
+        self._begin(time)
+
+    @property
+    def key(self) -> str:
+        """What it is called from one reading to the next."""
+        return self.peer.id
+
+    def update(self, peer: Peer, time: float) -> None:
+        """Take what a later reading says of the same connection."""
+        self.peer = peer
+        seconds = time - self._time
+        if seconds < _LEAST_WINDOW:
+            return
+        # Counts never go back, but nobody promises that.
+        self.rateIn = max(peer.received - self._received, 0) / seconds
+        self.rateOut = max(peer.sent - self._sent, 0) / seconds
+        self.history.append(self.rateIn + self.rateOut)
+        self._begin(time)
+
+    def _begin(self, time: float) -> None:
+        """The next rate is from here on."""
+        self._received, self._sent, self._time = self.peer.received, self.peer.sent, time
+
+
+class TunnelRow:
+    """A tunnel and its two clients, as far as the reading has them.
+
+    A tunnel's traffic is what its clients send. What they receive is the same once more.
+    """
+
+    __slots__ = ("tunnel", "one", "two", "history")
+
+    def __init__(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.one: PeerRow | None = None
+        self.two: PeerRow | None = None
+        self.history: deque[float] = deque(maxlen=ROW_HISTORY)
+
+    @property
+    def key(self) -> str:
+        """What it is called from one reading to the next."""
+        return f"{self.tunnel.one} {self.tunnel.two}"
+
+    @property
+    def children(self) -> list[TunnelRow]:
+        """None: all rows have this."""
+        return []
+
+    @property
+    def rateIn(self) -> float | None:
+        """Bytes per second from the first client."""
+        return self.one.rateIn if self.one else None
+
+    @property
+    def rateOut(self) -> float | None:
+        """Bytes per second from the second client."""
+        return self.two.rateIn if self.two else None
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that both clients sent since they connected."""
+        return sum(row.peer.received for row in (self.one, self.two) if row)
+
+    def update(self, one: PeerRow | None, two: PeerRow | None) -> None:
+        """Take the rows of a later reading."""
+        self.one, self.two = one, two
+        if self.rateIn is not None or self.rateOut is not None:
+            self.history.append((self.rateIn or 0) + (self.rateOut or 0))
+
+
+Row = PeerRow | TunnelRow
+
+
+class Model:
+    """A server as its readings show it.
+
+    Attributes:
+        reading: the last one; None before the first.
+        throughput: bytes per second; None when neither the server nor a second reading tells.
+        history: of the throughput.
+        clients, tunnels, servers: the rows of the last reading, in its order.
+    """
+
+    def __init__(self) -> None:
+        self.reading: Reading | None = None
+        self.throughput: float | None = None
+        self.history: deque[float] = deque(maxlen=TOTAL_HISTORY)
+        self.clients: list[PeerRow] = []
+        self.tunnels: list[TunnelRow] = []
+        self.servers: list[PeerRow] = []
+
+    def restart(self) -> None:
+        """Forget the connections: what comes next is from a new connection, maybe a new server."""
+        self.clients, self.tunnels, self.servers = [], [], []
+
+    def update(self, reading: Reading, time: float) -> None:
+        """Take a reading; ``time`` is when, in seconds of any clock that never goes back."""
+        self.clients = _peers(self.clients, reading.clients, time)
+        byId = {row.peer.id: row for row in self.clients}
+        known = {row.key: row for row in self.tunnels}
+        self.tunnels = []
+        for tunnel in reading.tunnels:
+            made = TunnelRow(tunnel)
+            row = known.get(made.key, made)
+            row.tunnel = tunnel
+            row.update(byId.get(tunnel.one), byId.get(tunnel.two))
+            self.tunnels.append(row)
+        served = {row.key: row.children for row in self.servers}
+        self.servers = _peers(self.servers, reading.servers, time)
+        for server in self.servers:
+            server.children = _peers(served.get(server.key, []), server.peer.clients, time)
+        self.reading = reading
+        self.throughput = self._throughput(reading.totals)
+        if self.throughput is not None:
+            self.history.append(self.throughput)
+
+    def _throughput(self, totals: Totals) -> float | None:
+        if totals.throughput is not None:
+            return totals.throughput
+        rates = [row.rateIn for row in chain(self.clients, self.servers) if row.rateIn is not None]
+        served = [row.rateIn for one in self.servers for row in one.children]
+        return sum(rates) + sum(rate for rate in served if rate is not None) if rates else None
+
+
+def _peers(rows: Iterable[PeerRow], peers: Iterable[Peer], time: float) -> list[PeerRow]:
+    """Return the rows of ``peers``, going on with those of ``rows`` that are of the same ones."""
+    known = {row.peer.id: row for row in rows}
+    following = []
+    for peer in peers:
+        row = known.pop(peer.id, None)
+        # The same id at another time is another connection.
+        if row is None or row.peer.since != peer.since:
+            row = PeerRow(peer, time)
+        else:
+            row.update(peer, time)
+        following.append(row)
+    return following
+
+
+def arrange(
+    rows: Iterable[Row],
+    value: Callable[[Row], float | str],
+    isReverse: bool = False,
+    isWanted: Callable[[Row], bool] = lambda row: True,
+) -> Iterator[tuple[Row, int]]:
+    """Return the wanted rows in the order of ``value``, each with its depth: 1 below a server.
+
+    A row that is wanted brings the rows below it, and the one above it.
+    """
+
+    def order(some: Iterable[Row]) -> list[Row]:
+        return sorted(some, key=value, reverse=isReverse)
+
+    for row in order(rows):
+        children: Iterable[Row] = row.children
+        if not isWanted(row):
+            children = [child for child in children if isWanted(child)]
+            if not children:
+                continue
+        yield row, 0
+        for child in order(children):
+            yield child, 1

@@ -1,0 +1,102 @@
+"""Owns the text page of ``--once``, and the line of ``--json``.
+
+Pure: it must not know where they are written to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nymearemoteproxy.monitor import text
+from nymearemoteproxy.monitor.columns import TABLES, Table
+from nymearemoteproxy.monitor.model import Model, arrange
+from nymearemoteproxy.monitor.reading import Totals
+
+# Columns of one cell: a uuid with braces fits, an IPv6 address with its port too.
+_WIDEST = 48
+
+BELOW = ("└ ", "` ")
+"""Stands before the name of a row below another one, in Unicode and in ASCII."""
+
+
+def line(message: Mapping[str, Any]) -> str:
+    """Return a message as one line of ASCII, as the server sent it otherwise."""
+    compact = json.dumps(message, separators=(",", ":"))
+    # The one control character that JSON allows as it is; terminals are not to see it.
+    return compact.replace("\x7f", "\\u007f")
+
+
+def page(model: Model, now: float, isUnicode: bool = True) -> str:
+    """Return all that is known after a reading as text of many lines.
+
+    Args:
+        now: Unix time.
+    """
+    return "\n".join(_lines(model, now, isUnicode))
+
+
+def server(model: Model, isUnicode: bool) -> str:
+    """Return who the server is."""
+    reading = model.reading
+    assert reading is not None
+    parts = (reading.serverName, reading.serverVersion)
+    shown = " ".join(text.safe(part, isUnicode) for part in parts if part)
+    return f"{shown} (API {text.safe(reading.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def tokenTunnels(totals: Totals) -> str:
+    """Return the counts of the tunnels by token."""
+    now = f"{_counted(totals.clients, 'client')}, {_counted(totals.tunnels, 'tunnel')}"
+    clients = _counted(totals.everClients, "client")
+    tunnels = _counted(totals.everTunnels, "tunnel")
+    return f"{now}; so far {clients}, {tunnels}, {text.amount(totals.everTraffic)}"
+
+
+def tunnelProxy(totals: Totals, isUnicode: bool) -> str:
+    """Return the counts of the tunnel proxy."""
+    used = [
+        f"{text.safe(name, isUnicode)} {count}"
+        for name, count in totals.transports.items()
+        if count
+    ]
+    over = f" ({', '.join(used)})" if used else ""
+    servers, clients = totals.servers, totals.serverClients
+    return f"{_counted(servers, 'server')}, {_counted(clients, 'client')}{over}"
+
+
+def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
+    reading = model.reading
+    assert reading is not None
+    yield f"Server:        {server(model, isUnicode)}"
+    yield f"Throughput:    {text.rate(model.throughput)}/s"
+    yield f"Token tunnels: {tokenTunnels(reading.totals)}"
+    yield f"Tunnel proxy:  {tunnelProxy(reading.totals, isUnicode)}"
+    for table in TABLES:
+        if table.rows(model):
+            yield ""
+            yield table.title.upper()
+            yield from _table(table, model, now, isUnicode)
+
+
+def _table(table: Table, model: Model, now: float, isUnicode: bool) -> Iterator[str]:
+    columns = [column for column in table.columns if not column.isHistory]
+    rows = [[column.title for column in columns]]
+    # As the server has them: for others to sort.
+    for row, depth in arrange(table.rows(model), lambda row: 0):
+        cells = [
+            text.cut(column.cell(row, now, isUnicode), _WIDEST, isUnicode) for column in columns
+        ]
+        cells[0] = depth * BELOW[not isUnicode] + cells[0]
+        rows.append(cells)
+    widths = [max(map(text.width, cells)) for cells in zip(*rows, strict=True)]
+    for cells in rows:
+        yield "  ".join(
+            text.fit(cell, width, isRight=not column.isText, isUnicode=isUnicode)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        ).rstrip()
