@@ -24,6 +24,7 @@ from described import describeDefault, describeOptions  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import slip  # noqa: E402
+from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
 from nymearemoteproxy.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
@@ -479,6 +480,19 @@ def errors() -> str:
     return page(table(("Client sends", "id and error in the answer", "Close"), rows(), "45 40 15"))
 
 
+def metrics() -> str:
+    """The metrics of the admin endpoint."""
+    rows = (
+        (
+            f"``{PREFIX}{each.name}``",
+            each.kind + "".join(f", ``{label}``" for label in each.labels),
+            each.help.replace("/readyz", "``/readyz``"),
+        )
+        for each in DECLARATIONS
+    )
+    return page(table(("Metric", "Kind, labels", "Meaning"), rows, "45 20 35"))
+
+
 CORE = Identity("nymea:core", UUIDS[0])
 PHONE = Identity("My phone", UUIDS[1])
 
@@ -502,6 +516,7 @@ def fragments() -> dict[str, str]:
         "refused.txt": refusals(PHONE),
         "refused-first-api.txt": refusals(None),
         "errors.rst": errors(),
+        "metrics.rst": metrics(),
     }
 
 

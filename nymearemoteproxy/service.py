@@ -28,8 +28,9 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.accounting import Accounting
+from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.announcing import describeFailure, showToken, url
-from nymearemoteproxy.assembly import change, makeProxy
+from nymearemoteproxy.assembly import change, makeAdmin, makeProxy
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
@@ -87,6 +88,10 @@ class ProxyService(Service):
         self._gcThresholds = gc.get_threshold()
         self.ports: list[IListeningPort] = []
         self._monitorPort: IListeningPort | None = None
+        self._admin = makeAdmin(
+            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
+        )
+        self._adminPort: IListeningPort | None = None
 
     # The beginning
 
@@ -110,6 +115,11 @@ class ProxyService(Service):
                 monitors = MonitorFactory(self._reactor, self.proxy, self.pulse, time.time)
                 self._monitorPort = _listen(endpoint, monitors)
                 self._monitors = monitors
+            if self._admin is not None:
+                place = self._admin.listener.description
+                endpoint = self._admin.listener.endpoint(self._reactor)
+                serve = self._secured(self._admin.listener, self._admin.factory)
+                self._adminPort = _listen(endpoint, DirectFactory(serve))
         except (CannotListenError, ListenerError, OSError, OverflowError) as error:
             for port in self.ports:
                 port.stopListening()
@@ -128,12 +138,15 @@ class ProxyService(Service):
             factory = ProxyFactory(
                 self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
             )
-        serve: IProtocolFactory = factory
-        if listener.secure:
-            secure = TlsFactory(self._configuration.certificates[listener.files], factory)
-            self._tlsFactories.append((listener, secure))
-            serve = secure
-        return DirectFactory(serve)
+        return DirectFactory(self._secured(listener, factory))
+
+    def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return a factory that speaks TLS, where the listener does."""
+        if not listener.secure:
+            return factory
+        secure = TlsFactory(self._configuration.certificates[listener.files], factory)
+        self._tlsFactories.append((listener, secure))
+        return secure
 
     def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
         return Upgrade(proxy, record, self._upgradeFactory)
@@ -148,6 +161,8 @@ class ProxyService(Service):
         configuration = self._configuration
         self._handleSignals()
         self._collectGarbageSeldom()
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.start(self._adminPort)
         self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         for warning in configuration.warnings:
@@ -184,6 +199,13 @@ class ProxyService(Service):
         """True while clients are let in."""
         return bool(self.ports) and not self._stopping
 
+    def _condition(self) -> Condition:
+        if self._stopping:
+            return Condition.STOPPING
+        if self.isDraining:
+            return Condition.DRAINING
+        return Condition.READY if self.isReady else Condition.STARTING
+
     def _status(self) -> str:
         return f"{'draining, ' if self.isDraining else ''}{len(self.proxy.records)} connections"
 
@@ -201,6 +223,12 @@ class ProxyService(Service):
         change(self.proxy, self._reactor, self._configuration)
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
+        if self._admin is not None:
+            self._admin.reconfigure(
+                self._configuration.adminUsers,
+                self._configuration.certificates,
+                self._configuration.settings["ProxyServer.name"],
+            )
         problems += self._reopenLog()
         self._accounting.reopen()
         for problem in problems:
@@ -270,6 +298,9 @@ class ProxyService(Service):
         if self._monitorPort is not None and self._monitors is not None:
             self._monitors.closeAll()
             yield self._monitorPort.stopListening()
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.stop()
+            yield self._adminPort.stopListening()
         yield self._accounting.stop()
         self.notifier.stopped()
         log.info("stopped")

@@ -1,0 +1,351 @@
+"""HTTP for the admin endpoint: one question, one answer, and bounds for everything.
+
+Owns what an HTTP client may use of memory, time and connections. Knows nothing of what is asked.
+Twisted's `HTTPChannel` reads requests and writes responses; the rest of `twisted.web.server` is not
+used: sessions, resources, error pages and the access log would only have to be switched off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http import Request as TwistedRequest
+from zope.interface import implementer
+
+from nymearemoteproxy.limits import LOOPBACK, sourceOf
+from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.transports import tuneTcp
+
+log = ProxyLogger()
+
+MOST_CONNECTIONS = 32
+"""At a time. A browser opens six, Prometheus one. Half of `limits.RESERVED_FILES`."""
+
+MOST_FROM_ADDRESS = 16
+"""Of these, so that one host cannot keep the others out. Loopback is exempt: a reverse proxy may
+be there."""
+
+MOST_HEAD = 8 << 10
+"""Bytes of a request's head; browsers send about one KiB."""
+
+MOST_HEADERS = 64
+
+MOST_BODY = 1 << 10
+"""Bytes of a request's body, which are dropped: no request here needs one."""
+
+MOST_FIELDS = 16
+"""Fields in a query; the page sends five."""
+
+ARRIVE = 60.0
+"""Seconds for a request to arrive whole, from the connection or the last response on. It is an
+absolute limit, and longer than browsers and Prometheus (15 s in most set-ups) pause between two."""
+
+TAKE = 20.0
+"""Seconds for a client to take the response."""
+
+CLOSE = 5.0
+"""Seconds for a client to take the last words and close."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    :ivar path: as it was sent, without the query.
+    :ivar query: the last value of each field.
+    :ivar headers: by lower-case name; the first value of each.
+    :ivar host: the client's IP address; empty on a Unix socket.
+    """
+
+    method: str = "GET"
+    path: str = "/"
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is answered, all of it.
+
+    :ivar status: an HTTP status code.
+    :ivar headers: further ones, by name.
+    """
+
+    status: int
+    body: bytes
+    contentType: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def text(status: int, words: str, **headers: str) -> Answer:
+    """Return an answer in words; an underscore in a header's name stands for a hyphen."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, words.encode() + b"\n", headers=named)
+
+
+@implementer(IPushProducer)
+class Request(TwistedRequest):
+    """One request. It is not finished before its response is taken, so that whoever sends many at
+    once and reads none makes one response wait and not many."""
+
+    channel: Any
+    _waits = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep no body."""
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep no body."""
+
+    def parseCookies(self) -> None:
+        """Nobody here uses cookies."""
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        self.method, self.uri, self.clientproto = command, path, version
+        connection: Connection = self.channel.transport
+        connection.limit(TAKE)
+        answer = connection.ask(self._question())
+        self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
+        headers = {
+            "Content-Type": answer.contentType,
+            "Content-Length": str(len(answer.body)),
+            **answer.headers,
+        }
+        for name, value in headers.items():
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.registerProducer(self, True)
+        self.write(answer.body)
+        if not self._waits:
+            self._finish()
+
+    def _question(self) -> Question:
+        path, _, query = self.uri.decode("latin-1").partition("?")
+        try:
+            fields = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+        except ValueError:
+            fields = {}
+        return Question(
+            method=self.method.decode("latin-1"),
+            path=path,
+            query=fields,
+            headers={
+                name.decode("latin-1").lower(): values[0].decode("latin-1")
+                for name, values in self.requestHeaders.getAllRawHeaders()
+            },
+            host=getattr(self.channel.getPeer(), "host", ""),
+        )
+
+    def _finish(self) -> None:
+        self.unregisterProducer()
+        self.channel.transport.limit(ARRIVE)
+        self.finish()
+
+    # What the channel tells
+
+    def pauseProducing(self) -> None:
+        """The client does not take the response yet: read nothing from it, for meanwhile the
+        channel would keep all it sends."""
+        self._waits = True
+        self.channel.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client has taken the response."""
+        self.channel.transport.resumeProducing()
+        self._finish()
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""
+
+
+class Channel(HTTPChannel):
+    """Reads the requests of one connection."""
+
+    transport: Any
+    requestFactory = Request
+    totalHeadersSize = MOST_HEAD
+    maxHeaders = MOST_HEADERS
+    timeOut = None  # the time is limited in `Connection`, absolutely
+
+    def allHeadersReceived(self) -> None:
+        if self.length is None or self.length > MOST_BODY:
+            self.transport.write(
+                b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            self.loseConnection()
+            return
+        super().allHeadersReceived()
+
+
+@implementer(IPushProducer)
+class Connection:
+    """Between our own transports and Twisted's channel: adds what the channel needs of a transport,
+    and limits the time of everything.
+
+    :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
+    """
+
+    def __init__(self, factory: WebFactory, source: str | None) -> None:
+        self.disconnecting = False
+        self._factory = factory
+        self._source = source
+        self._channel = Channel()
+        self._timer: IDelayedCall | None = None
+        self._transport: Any = None
+
+    def ask(self, question: Question) -> Answer:
+        """Return the answer."""
+        return self._factory.ask(question)
+
+    def limit(self, seconds: float) -> None:
+        """From now on there is so much time for the next step."""
+        self._cancel()
+        self._timer = self._factory.clock.callLater(seconds, self._expired)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self) -> None:
+        self._timer = None
+        self.abortConnection()
+
+    # The protocol of our transport
+
+    def makeConnection(self, transport: Any) -> None:
+        """The client is there."""
+        self._transport = transport
+        if getattr(transport.getPeer(), "host", None) is not None:
+            tuneTcp(transport, 0, 0)
+        self._factory.entered(self, self._source)
+        self.limit(ARRIVE)
+        self._channel.makeConnection(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The client sent something."""
+        if not self.disconnecting:
+            self._channel.dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is closed."""
+        self.disconnecting = True
+        self._cancel()
+        self._factory.left(self, self._source)
+        self._channel.connectionLost(reason)
+
+    # The transport of the channel
+
+    def write(self, data: bytes) -> None:
+        """Send it, now or later."""
+        self._transport.write(data)
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        """Send all of it, now or later."""
+        self._transport.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """Send what waits and close, soon."""
+        if not self.disconnecting:
+            self.limit(CLOSE)
+            self.disconnecting = True
+            self._transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once."""
+        self.disconnecting = True
+        self._transport.abortConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Have it paused while the client does not take what is sent."""
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Pause nobody."""
+        self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again."""
+        self._transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Close."""
+        self.loseConnection()
+
+    def getPeer(self) -> IAddress:
+        """The client's address."""
+        address: IAddress = self._transport.getPeer()
+        return address
+
+    def getHost(self) -> IAddress:
+        """Our address."""
+        address: IAddress = self._transport.getHost()
+        return address
+
+
+class WebFactory(Factory):
+    """Answers questions.
+
+    :param clock: for the time limits.
+    :param answer: knows every answer; what it raises is logged, and answered with status 500.
+    """
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, answer: Callable[[Question], Answer]) -> None:
+        self.clock = clock
+        self._answer = answer
+        self._open: set[Connection] = set()
+        self._sources: Counter[str] = Counter()
+
+    def logPrefix(self) -> str:
+        """In the log."""
+        return "admin"
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        source = sourceOf(getattr(addr, "host", None), LOOPBACK)
+        if len(self._open) >= MOST_CONNECTIONS:
+            return None
+        if source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
+            return None
+        return Connection(self, source)
+
+    def entered(self, connection: Connection, source: str | None) -> None:
+        """A connection is open."""
+        self._open.add(connection)
+        if source is not None:
+            self._sources[source] += 1
+
+    def left(self, connection: Connection, source: str | None) -> None:
+        """A connection is closed."""
+        self._open.discard(connection)
+        if source is not None:
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+
+    def ask(self, question: Question) -> Answer:
+        """Return the answer, whatever happens."""
+        try:
+            return self._answer(question)
+        except Exception:
+            log.failure("the admin endpoint failed")
+            return text(500, "internal error; the log says more")
+
+    def closeAll(self) -> None:
+        """Close every connection, when the client has taken what waits for it."""
+        for connection in list(self._open):
+            connection.loseConnection()

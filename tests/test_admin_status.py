@@ -1,0 +1,356 @@
+"""What the status page is told: the last hour, the state, the lists."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.admin import history, status
+from nymearemoteproxy.admin.history import COLUMNS, GROUPS, INTERVAL, History, groupOf
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.pulse import Reading
+from nymearemoteproxy.records import UNIX, Load, Totals
+from nymearemoteproxy.session import Role
+
+from .admin import NOW, AdminInMemory, add, addTunnel, remove
+
+
+class HistoryTests(SynchronousTestCase):
+    """The last hour."""
+
+    def setUp(self) -> None:
+        self.outcomes: Counter[Outcome] = Counter({Outcome.CLIENT_LEFT: 1000})
+        self.worst = 0.0
+        self.history = History(self.outcomes, lambda: self.worst)
+        self.time = NOW
+
+    def beat(self, times: int = 1, throughput: float = 0, **counts: int) -> None:
+        """Let the pulse beat."""
+        for _time in range(times):
+            self.time += 1
+            load = Load(Totals(), connections=Counter({("TCP", "tunneled"): 2}), **counts)
+            self.history.add(Reading(self.time, load, throughput, 2 * throughput, 0))
+
+    def points(self, since: float = 0) -> list[dict[str, Any]]:
+        return [dict(zip(COLUMNS, point, strict=True)) for point in self.history.since(since)]
+
+    def test_onePoint(self) -> None:
+        """Rates are averages, numbers are those at the end, delays the worst."""
+        self.beat(4, throughput=100, tunnels=1)
+        self.assertEqual(self.points(), [])
+        self.outcomes[Outcome.CLIENT_LEFT] += 2
+        self.outcomes[Outcome.PING_TIMEOUT] += 1
+        self.outcomes[Outcome.TOKEN_REFUSED] += 4
+        self.outcomes[Outcome.INTERNAL_ERROR] += 3
+        self.worst = 0.123456
+        self.beat(throughput=200, tunnels=3, servers=4, clients=5)
+        self.assertEqual(
+            self.points(),
+            [
+                {
+                    "time": NOW + 5,
+                    "connections": 2,
+                    "tunnels": 3,
+                    "servers": 4,
+                    "clients": 5,
+                    "throughput": 120,
+                    "tunnelProxyThroughput": 240,
+                    "delay": 0.1235,
+                    "orderly": 2,
+                    "lost": 1,
+                    "failed": 3,
+                    "refused": 4,
+                }
+            ],
+        )
+
+    def test_since(self) -> None:
+        self.beat(25)
+        times = [point["time"] - NOW for point in self.points()]
+        self.assertEqual(times, [5, 10, 15, 20, 25])
+        self.assertEqual(len(self.points(NOW + 15)), 2)
+        self.assertEqual(self.points(NOW + 25), [])
+
+    def test_anHour(self) -> None:
+        """It forgets what is older, also of the outcomes."""
+        self.outcomes[Outcome.PING_TIMEOUT] += 7
+        self.beat(5)
+        self.assertEqual(self.history.lastHour[Outcome.PING_TIMEOUT], 7)
+        self.outcomes[Outcome.PING_TIMEOUT] += 2
+        self.beat(3595)
+        self.assertEqual(len(self.points()), 720)
+        self.assertEqual(self.history.lastHour[Outcome.PING_TIMEOUT], 9)
+        self.beat(5)
+        self.assertEqual(len(self.points()), 720)
+        self.assertEqual(self.points()[0]["time"], NOW + 10)
+        self.assertEqual(self.history.lastHour[Outcome.PING_TIMEOUT], 2)
+        self.assertEqual(len(self.history._ended), 720)
+
+    def test_busyServer(self) -> None:
+        """When the pulse is late, a point stands for fewer beats."""
+        for _time in range(4):
+            self.time += 5
+            self.beat()
+        self.assertEqual(len(self.points()), 3)
+
+    def test_clockIsSetBack(self) -> None:
+        """The half point ends there; a new one begins."""
+        self.beat(3)
+        self.time -= 3600
+        self.beat(6)
+        self.assertEqual(len(self.points()), 2)
+
+    def test_groups(self) -> None:
+        """Every outcome is in one group, and the page and the points have the same ones."""
+        self.assertLessEqual({*GROUPS, "refused"}, set(COLUMNS))
+        for outcome in Outcome:
+            homes = [name for name, members in GROUPS.items() if outcome in members]
+            self.assertLessEqual(len(homes), 1, outcome)
+        self.assertEqual(groupOf(Outcome.TOO_MANY_CONNECTIONS), "refused")
+
+    def test_isSmall(self) -> None:
+        """An hour in which everything happens all the time."""
+        for _time in range(721):
+            for outcome in Outcome:
+                self.outcomes[outcome] += 1
+            self.beat(5, throughput=1e9)
+        size = len(json.dumps(self.history.since(0)))
+        self.assertLess(size, 120_000)
+        self.assertEqual(INTERVAL * history.POINTS, 3600)
+
+
+class StatusTests(SynchronousTestCase):
+    """The state of the server, and its lists, as JSON."""
+
+    def setUp(self) -> None:
+        self.made = AdminInMemory(ProxyServer_name="Büro <b>")
+        self.proxy, self.clock = self.made.proxy, self.made.clock
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = self.made.ask(path, query=query)
+        self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
+        return json.loads(answer.body)
+
+    def test_overview(self) -> None:
+        addTunnel(self.proxy)
+        add(self.proxy, "waiting", UNIX)
+        self.proxy.outcomes[Outcome.TOKEN_REFUSED] += 2
+        self.proxy.totals.tunnels = 77
+        self.clock.advance(60)
+        seen = self.get("/api/status")
+        self.assertEqual(seen["name"], "Büro <b>")
+        self.assertEqual(seen["condition"], "ready")
+        self.assertEqual(seen["time"] - seen["started"], 60)
+        self.assertEqual(
+            seen["connections"],
+            {"WebSocket": {"tunneled": 1}, "TCP": {"tunneled": 1}, "unix": {"waiting": 1}},
+        )
+        self.assertEqual((seen["tunnels"], seen["servers"], seen["clients"]), (1, 0, 0))
+        self.assertEqual(seen["totals"]["tunnels"], 77)
+        (outcome,) = seen["outcomes"]
+        self.assertEqual((outcome["name"], outcome["count"]), ("token-refused", 2))
+        self.assertEqual(outcome["group"], "refused")
+        self.assertFalse(seen["tunnelProxy"])
+        self.assertGreater(seen["process"]["memory"], 1 << 20)
+
+    def test_noProc(self) -> None:
+        """Where there is no /proc, the most memory it ever took is told."""
+
+        def fail(_path: str) -> Any:
+            raise FileNotFoundError
+
+        self.patch(status, "Path", fail)
+        self.assertGreater(self.get("/api/status")["process"]["memory"], 1 << 20)
+
+    def test_history(self) -> None:
+        seen = self.get("/api/history")
+        self.assertEqual((seen["interval"], seen["points"]), (5, []))
+        self.assertEqual(seen["columns"], list(COLUMNS))
+        self.assertEqual(self.get("/api/history", since="x")["points"], [])
+
+    def test_tunnels(self) -> None:
+        """A tunnel is shown once, with both ends."""
+        first = addTunnel(self.proxy, "Anna", "Otto", received=500)
+        first.subject, first.uuid, first.secure = "anna@example", "{1}", True
+        self.clock.advance(10)
+        seen = self.get("/api/tunnels")
+        (row,) = seen["rows"]
+        self.assertEqual((seen["all"], seen["matching"]), (1, 1))
+        self.assertEqual((row["duration"], row["rate"], row["traffic"]), (10, 50, 500))
+        self.assertEqual(
+            row["ends"][0],
+            {
+                "number": 1,
+                "name": "Anna",
+                "uuid": "{1}",
+                "account": "anna@example",
+                "address": "192.0.2.1:1",
+                "transport": "WebSocket",
+                "secure": True,
+                "duration": 10,
+                "received": 500,
+                "rate": 50,
+            },
+        )
+        self.assertEqual(row["ends"][1]["name"], "Otto")
+
+    def test_onlyTunnels(self) -> None:
+        """What waits, or belongs to the tunnel proxy, is none."""
+        add(self.proxy, "waiting")
+        add(self.proxy, role=Role.SERVER)
+        halfWay = add(self.proxy, role=Role.PARTNER)
+        halfWay.joined = None
+        self.assertEqual(self.get("/api/tunnels")["all"], 0)
+
+    def test_aTunnelThatEnds(self) -> None:
+        """It is shown as long as one end is there, whichever it is."""
+        for gone in (0, 1):
+            first = addTunnel(self.proxy, "a", "b")
+            second = first.partner
+            assert second is not None
+            remove(self.proxy, (first, second)[gone])
+            rows = self.get("/api/tunnels")["rows"]
+            self.assertEqual(len(rows), 1)
+            stays = (second, first)[gone]
+            self.assertIn(stays.name, [end["name"] for end in rows[0]["ends"]])
+            remove(self.proxy, stays)
+
+    def test_rates(self) -> None:
+        """Over the time since it was asked before, and no more often than once a second."""
+        first = addTunnel(self.proxy, received=1000)
+        self.clock.advance(10)
+        self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 100)
+        first.received += 900
+        self.clock.advance(0.5)
+        self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 100)
+        self.clock.advance(2.5)
+        self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 300)
+        addTunnel(self.proxy, "new", received=1)  # not seen before it is asked again
+        self.assertEqual(self.get("/api/tunnels")["matching"], 2)
+        self.clock.rightNow -= 100  # the clock is set back
+        self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 2)
+
+    def test_gone(self) -> None:
+        """Nothing is remembered of a connection that is gone."""
+        first = addTunnel(self.proxy)
+        self.get("/api/tunnels")
+        assert first.partner is not None
+        remove(self.proxy, first.partner)
+        remove(self.proxy, first)
+        self.clock.advance(5)
+        self.get("/api/tunnels")
+        self.assertEqual(self.made.admin._status._rates._received, {})
+
+    def order(self, path: str = "/api/tunnels", **query: str) -> list[str]:
+        """Return the first name of each row."""
+        return [row["ends"][0]["name"] for row in self.get(path, **query)["rows"]]
+
+    def test_sorting(self) -> None:
+        for name, received in (("b", 30), ("C", 10), ("a", 20)):
+            addTunnel(self.proxy, name, received=received)
+            self.clock.advance(10)
+        self.assertEqual(self.order(sort="traffic"), ["b", "a", "C"])
+        self.assertEqual(self.order(sort="traffic", order="up"), ["C", "a", "b"])
+        self.assertEqual(self.order(sort="name", order="up"), ["a", "b", "C"])
+        self.assertEqual(self.order(sort="duration"), ["b", "C", "a"])
+        self.assertEqual(self.order(sort="rate"), ["a", "b", "C"])
+        self.assertEqual(self.order(sort="nonsense"), ["a", "b", "C"])
+        self.assertEqual(self.order(), ["a", "b", "C"])
+
+    def test_filter(self) -> None:
+        """It looks at both ends, all rows, and does not mind capitals."""
+        first = addTunnel(self.proxy, "Küche", "phone")
+        first.subject, first.uuid = "anna", "{abc}"
+        addTunnel(self.proxy, "x", "y")
+        for wanted in ("KÜCHE", "Phone", "anna", "{AB", "192.0.2.1:2"):
+            seen = self.get("/api/tunnels", filter=wanted)
+            self.assertEqual(self.order(filter=wanted), ["Küche"], wanted)
+            self.assertEqual((seen["all"], seen["matching"]), (2, 1))
+        self.assertEqual(self.order(filter="<script>"), [])
+        self.assertEqual(len(self.order(filter="")), 2)
+
+    def test_rows(self) -> None:
+        """So many as are asked for, up to a number; the rest is counted."""
+        for number in range(300):
+            addTunnel(self.proxy, f"n{number}")
+        for asked, given_ in (("7", 7), ("", 50), ("9999", 200), ("-1", 50), ("x", 50), ("0", 0)):
+            seen = self.get("/api/tunnels", rows=asked)
+            self.assertEqual((len(seen["rows"]), seen["matching"]), (given_, 300), asked)
+        self.assertEqual(len(self.get("/api/tunnels", rows="9" * 5000)["rows"]), 50)
+
+    def test_servers(self) -> None:
+        """Each with its clients, the busiest of them first."""
+        add(self.proxy, "waiting", name="no server")
+        add(self.proxy, role=Role.SERVER, name="other", uuid="v")
+        server = add(self.proxy, role=Role.SERVER, name="core", uuid="u", received=5)
+        for number in range(30):
+            add(
+                self.proxy,
+                role=Role.CLIENT,
+                name=f"c{number}",
+                serverUuid="u",
+                received=number * 100,
+            )
+        add(self.proxy, role=Role.CLIENT, name="lost", serverUuid="gone")
+        self.clock.advance(2)
+        seen = self.get("/api/servers", sort="clients")
+        row = seen["rows"][0]
+        self.assertEqual([each["ends"][0]["name"] for each in seen["rows"]], ["core", "other"])
+        self.assertEqual(row["number"], server.number)
+        self.assertEqual((row["clients"], len(row["ends"])), (30, 21))
+        self.assertEqual([end["name"] for end in row["ends"][1:4]], ["c29", "c28", "c27"])
+        self.assertEqual(row["traffic"], 5 + sum(range(30)) * 100)
+        self.assertEqual(self.order("/api/servers", filter="c17"), ["core"])
+        self.assertEqual(self.order("/api/servers", filter="lost"), [])
+
+    @given(st.text(st.characters()))
+    def test_anyName(self, name: str) -> None:
+        """Whatever a name is, even half a character, it arrives as it is, cut."""
+        made = AdminInMemory()
+        addTunnel(made.proxy, name, name * 3)
+        answer = made.ask("/api/tunnels", query={"sort": "name", "filter": ""})
+        ends = json.loads(answer.body)["rows"][0]["ends"]
+        for end, full in zip(ends, (name, name * 3), strict=True):
+            self.assertLessEqual(len(end["name"]), status.MOST_TEXT)
+            self.assertTrue(full.startswith(end["name"].removesuffix("…")) or end["name"] == full)
+
+    def test_longNames(self) -> None:
+        """Even the longest list has a bound."""
+        for _number in range(300):
+            first = addTunnel(self.proxy, "\U0001f600" * 10000, "x" * 10000)
+            first.uuid = first.subject = "\U0001f600" * 10000
+        body = self.made.ask("/api/tunnels", query={"rows": "200"}).body
+        self.assertLess(len(body), 2_000_000)
+
+    def test_isCheap(self) -> None:
+        """A thousand tunnels: a page that polls every three seconds does not make us sluggish."""
+        for number in range(1000):
+            addTunnel(self.proxy, f"client {number}", received=number)
+        spent = []
+        for _time in range(10):
+            self.clock.advance(3)
+            begin = time.process_time()
+            for path in ("/api/status", "/api/tunnels", "/api/history"):
+                self.get(path, filter="client")
+            spent.append(time.process_time() - begin)
+        self.assertLess(min(spent), 0.1)
+
+
+class ClockTests(SynchronousTestCase):
+    """A clock that is set back makes no negative numbers."""
+
+    def test_durations(self) -> None:
+        clock = Clock()
+        clock.advance(NOW)
+        made = AdminInMemory(clock=clock)
+        addTunnel(made.proxy)
+        clock.rightNow -= 100
+        (row,) = json.loads(made.ask("/api/tunnels").body)["rows"]
+        self.assertEqual(row["duration"], 0)

@@ -1,0 +1,283 @@
+"""HTTP of the admin endpoint: what a client may use of memory, time and connections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from nymearemoteproxy.admin import web
+from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.direct import DirectTransport
+
+from .memory import Pipe
+
+GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+def address(last: int = 1) -> IAddress:
+    """Return the address of a client on another host."""
+    return IPv4Address("TCP", f"192.0.2.{last}", 1000)
+
+
+class WebTests(SynchronousTestCase):
+    """Connections in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked: list[Question] = []
+        self.result: Any = text(200, "ok")
+        self.factory = WebFactory(self.clock, self.answer)
+
+    def answer(self, question: Question) -> Answer:
+        self.asked.append(question)
+        if isinstance(self.result, Exception):
+            raise self.result
+        assert isinstance(self.result, Answer)
+        return self.result
+
+    def connect(self, peer: IAddress | None = None) -> Pipe:
+        """Return the transport of a new connection."""
+        peer = peer or address()
+        protocol = self.factory.buildProtocol(peer)
+        assert protocol is not None, "refused"
+        pipe = Pipe(peer)
+        pipe.protocol = DirectTransport(protocol)
+        pipe.protocol.makeConnection(pipe)
+        return pipe
+
+    def ask(self, request: bytes) -> bytes:
+        """Return what a request is answered on a connection of its own."""
+        pipe = self.connect()
+        pipe.receive(request)
+        return pipe.take()
+
+    # Questions
+
+    def test_question(self) -> None:
+        """What a request says arrives; of a header and a field, one value."""
+        self.ask(
+            b"GET /a/b?x=1&y=%C3%A4&x=2&z= HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nx-ONE: 2\r\n\r\n"
+        )
+        (question,) = self.asked
+        self.assertEqual((question.method, question.path), ("GET", "/a/b"))
+        self.assertEqual(question.query, {"x": "2", "y": "ä", "z": ""})
+        self.assertEqual(question.headers, {"host": "h", "x-one": "1"})
+        self.assertEqual(question.host, "192.0.2.1")
+
+    def test_questionOnAUnixSocket(self) -> None:
+        """It has no address, and no TCP to tune."""
+        self.connect(UNIXAddress("/run/x")).receive(GET)
+        self.assertEqual(self.asked[0].host, "")
+
+    def test_tooManyFields(self) -> None:
+        self.ask(b"GET /?" + b"&".join([b"x=1"] * 17) + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertEqual(self.asked[0].query, {})
+
+    def test_secretsAreNotShown(self) -> None:
+        """A question may end up in a traceback."""
+        self.assertNotIn("xyz", repr(Question(headers={"authorization": "xyz"})))
+
+    # Answers
+
+    def test_answer(self) -> None:
+        self.result = text(429, "später", Retry_After="6")
+        self.assertEqual(
+            self.ask(GET),
+            b"HTTP/1.1 429 Too Many Requests\r\n"
+            b"Content-Type: text/plain; charset=utf-8\r\n"
+            b"Content-Length: 8\r\nRetry-After: 6\r\n\r\nsp\xc3\xa4ter\n",
+        )
+
+    def test_head(self) -> None:
+        """The same without the body."""
+        answer = self.ask(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertIn(b"Content-Length: 3\r\n", answer)
+        self.assertTrue(answer.endswith(b"\r\n\r\n"))
+
+    def test_fault(self) -> None:
+        """It is logged; the client learns nothing but that."""
+        self.result = KeyError("s3cret")
+        answer = self.ask(GET)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 500 "))
+        self.assertNotIn(b"s3cret", answer)
+        self.assertNotIn(b"Traceback", answer)
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_noVersionIsTold(self) -> None:
+        for request in (GET, b"nonsense\r\n\r\n"):
+            self.assertNotIn(b"wisted", self.ask(request))
+
+    def test_persistent(self) -> None:
+        """One connection serves many requests."""
+        pipe = self.connect()
+        for _time in range(3):
+            pipe.receive(GET)
+            self.assertIn(b" 200 OK", pipe.take())
+        self.assertFalse(pipe.disconnecting)
+
+    def test_closesWhenAskedTo(self) -> None:
+        for request in (
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"GET / HTTP/1.1\r\nConnection: close\r\nHost: h\r\n\r\n",
+        ):
+            pipe = self.connect()
+            pipe.receive(request)
+            self.assertIn(b" 200 OK", pipe.take())
+            self.assertTrue(pipe.disconnecting)
+
+    # Bounds
+
+    def refused(self, request: bytes, status: bytes) -> None:
+        """A request is refused, and nothing is asked."""
+        pipe = self.connect()
+        pipe.receive(request)
+        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 " + status))
+        self.assertTrue(pipe.disconnecting)
+        pipe.receive(GET)
+        self.assertEqual((pipe.take(), self.asked), (b"", []))
+
+    def test_bodies(self) -> None:
+        """Large ones, and those of unknown size, are not read."""
+        post = b"POST / HTTP/1.1\r\nHost: h\r\n"
+        self.refused(post + b"Content-Length: 1025\r\n\r\n", b"413 ")
+        self.refused(post + b"Transfer-Encoding: chunked\r\n\r\n", b"413 ")
+        self.refused(post + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", b"413 ")
+        self.refused(post + b"Content-Length: x\r\n\r\n", b"400 ")
+        self.refused(post + b"Content-Length: 99999999999999\r\n\r\n" + b"x" * 5000, b"413 ")
+
+    def test_smallBody(self) -> None:
+        """It is read, also as a form, and dropped."""
+        form = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 4\r\n\r\nx=12"
+        answer = self.ask(b"POST / HTTP/1.1\r\nHost: h\r\n" + form)
+        self.assertIn(b" 200 OK", answer)
+        self.assertEqual(self.asked[0].query, {})
+
+    def test_cookies(self) -> None:
+        """Nobody wants them."""
+        self.assertIn(b" 200 ", self.ask(GET.replace(b"\r\n\r\n", b"\r\nCookie: a=b\r\n\r\n")))
+
+    def test_head_tooLarge(self) -> None:
+        line = b"X: " + b"x" * 1000 + b"\r\n"
+        self.refused(b"GET / HTTP/1.1\r\n" + line * 9 + b"\r\n", b"400 ")
+        self.refused(b"GET / HTTP/1.1\r\n" + b"X: x\r\n" * 70 + b"\r\n", b"400 ")
+
+    def test_endlessLine(self) -> None:
+        pipe = self.connect()
+        pipe.receive(b"GET /" + b"x" * 20000)
+        self.assertTrue(pipe.disconnecting)
+        self.assertEqual(self.asked, [])
+
+    def test_connections(self) -> None:
+        """There is an end to them, for one address and for all; loopback has all of them."""
+        pipes = [self.connect() for _ in range(web.MOST_FROM_ADDRESS)]
+        self.assertIsNone(self.factory.buildProtocol(address()))
+        pipes.pop().lose(ConnectionDone())
+        pipes += [self.connect()]
+        local = IPv4Address("TCP", "127.0.0.1", 1)
+        pipes += [self.connect(local) for _ in range(web.MOST_CONNECTIONS - len(pipes))]
+        self.assertIsNone(self.factory.buildProtocol(local))
+        for pipe in pipes:
+            pipe.lose(ConnectionDone())
+        self.connect(address())
+        self.connect(local)
+
+    def test_closeAll(self) -> None:
+        """In an orderly way; whoever does not take his response is cut off soon."""
+        idle, slow = self.connect(), self.connect()
+        slow.full = True
+        slow.receive(GET)
+        self.factory.closeAll()
+        self.factory.closeAll()
+        self.assertEqual([pipe.disconnecting for pipe in (idle, slow)], [True, True])
+        idle.lose(ConnectionDone())
+        self.assertFalse(slow.lost)
+        self.clock.advance(web.CLOSE)
+        self.assertTrue(slow.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    # Time
+
+    def test_slowRequest(self) -> None:
+        """The time for a request does not begin anew with every byte."""
+        pipe = self.connect()
+        for byte in b"GET / HT":
+            pipe.receive(bytes([byte]))
+            self.clock.advance(web.ARRIVE / 9)  # nine times would be too much
+        self.assertFalse(pipe.lost)
+        pipe.receive(b"TP/1.1\r\nX: ")
+        self.clock.advance(web.ARRIVE / 8)
+        self.assertTrue(pipe.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_idle(self) -> None:
+        """It begins with the last response."""
+        pipe = self.connect()
+        self.clock.advance(web.ARRIVE - 1)
+        pipe.receive(GET)
+        self.clock.advance(web.ARRIVE - 1)
+        self.assertFalse(pipe.lost)
+        self.clock.advance(1)
+        self.assertTrue(pipe.lost)
+
+    def test_slowReader(self) -> None:
+        """However many requests it sends, one response waits, and only so long."""
+        pipe = self.connect()
+        pipe.full = True
+        pipe.receive(GET * 200)
+        self.assertEqual(len(self.asked), 1)
+        pipe.receive(GET * 1000)
+        self.assertEqual(pipe.producerState, "paused")
+        self.clock.advance(web.TAKE - 1)
+        self.assertFalse(pipe.lost)
+        self.clock.advance(1)
+        self.assertTrue(pipe.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_readerThatGoesOn(self) -> None:
+        """It gets all it has asked for."""
+        pipe = self.connect()
+        pipe.full = True
+        pipe.receive(GET * 3)
+        pipe.drain()
+        self.assertEqual(pipe.take().count(b"200 OK"), 3)
+        pipe.receive(GET)
+        self.assertEqual(pipe.take().count(b"200 OK"), 1)
+        self.assertEqual(len(self.asked), 4)
+
+    def test_readerThatLeaves(self) -> None:
+        """Nothing is left of a response that nobody took."""
+        pipe = self.connect()
+        pipe.full = True
+        pipe.receive(GET)
+        pipe.lose(ConnectionDone())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.connect().receive(GET)
+        self.assertEqual(len(self.asked), 2)
+
+    def test_doesNotClose(self) -> None:
+        """A client that does not take its last response is cut off."""
+        pipe = self.connect()
+        pipe.receive(b"GET / HTTP/1.0\r\n\r\n")
+        self.clock.advance(web.CLOSE)
+        self.assertTrue(pipe.lost)
+
+    def test_producer(self) -> None:
+        """What the channel and the transport expect of it, beyond what they use today."""
+        connection = self.factory.buildProtocol(address())
+        verifyObject(IPushProducer, connection)
+        pipe = self.connect()
+        (made,) = self.factory._open
+        made.stopProducing()
+        self.assertTrue(pipe.disconnecting)
+
+    def test_stopsReadingWhileClosing(self) -> None:
+        """Twisted's channel may want to go on; the connection does not."""
+        pipe = self.connect()
+        pipe.receive(b"GET / HTTP/1.0\r\n\r\n" + GET)
+        self.assertEqual(len(self.asked), 1)
