@@ -177,7 +177,9 @@ def configure(
         lambda previous: previous.adminUsers,
     )
     admin = _admin(settings, adminUsers is not None)
-    own, certificates = _certificates(settings, [*listeners, *([admin] if admin else [])], reading)
+    certificates, madePrint = _certificates(
+        settings, [*listeners, *([admin] if admin else [])], reading
+    )
     source, accepted, generated = _tokens(
         settings, tokens, acceptAnyToken, inBackground, terms is not None, reading
     )
@@ -203,12 +205,15 @@ def configure(
         )
     if logFile is None and settings["ProxyServer.writeLogs"]:
         logFile = settings["ProxyServer.logFile"]
+    bounds = _bounds(settings)
+    # Each once, also when the same settings are used again, since a new file is broken.
+    settings.warnings = list(dict.fromkeys(settings.warnings))
     return Configuration(
         settings=settings,
         listeners=listeners,
         certificates=certificates,
         timing=_timing(settings),
-        bounds=_bounds(settings),
+        bounds=bounds,
         tokens=source,
         acceptedTokens=accepted,
         terms=terms,
@@ -226,11 +231,11 @@ def configure(
         adminUsers=adminUsers,
         acceptAnyToken=acceptAnyToken,
         generatedToken=generated,
-        fingerprint=None if own is None else fingerprint(own),
+        fingerprint=madePrint,
         logFile=logFile,
         verbosity=verbosity,
         inBackground=inBackground,
-        warnings=tuple(dict.fromkeys(settings.warnings)),
+        warnings=tuple(settings.warnings),
     )
 
 
@@ -327,19 +332,22 @@ Certificates = dict[CertificateFiles | None, ssl.SSLContext]
 
 def _certificates(
     settings: Settings, listeners: Sequence[Listener], reading: Reading
-) -> tuple[CertificateFiles | None, Certificates]:
-    """Load what the listeners need; return the files of a self-signed one, if it was needed."""
+) -> tuple[Certificates, str | None]:
+    """Load what the listeners need; return also the fingerprint of a self-signed one."""
     wanted = {listener.files for listener in listeners if listener.secure}
     needed = None in wanted or settings["SSL.enabled"]
-    own = None
+    madePrint = None
     certificates: Certificates = {}
+    itStays = "the certificate stays as it was"
 
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
-        certificates[key] = reading.part(
-            "the certificate stays as it was",
+        context = reading.part(
+            itStays,
             lambda: loadCertificate(files),
-            lambda previous: previous.certificates[key],
+            lambda previous: previous.certificates.get(key),
         )
+        if context is not None:  # there may have been none that no listener needs
+            certificates[key] = context
 
     for files in wanted:
         if files is not None:
@@ -357,9 +365,17 @@ def _certificates(
     elif settings["SSL.certificateKey"] and needed:
         raise SettingsError("a certificate key is given, but no certificate")
     elif None in wanted:
-        own = selfSigned(stateDirectory())
-        load(None, own)
-    return own, certificates
+        certificates[None], madePrint = reading.part(
+            itStays,
+            _loadSelfSigned,
+            lambda previous: (previous.certificates[None], previous.fingerprint),
+        )
+    return certificates, madePrint
+
+
+def _loadSelfSigned() -> tuple[ssl.SSLContext, str | None]:
+    files = selfSigned(stateDirectory())
+    return loadCertificate(files), fingerprint(files)
 
 
 def _tokens(

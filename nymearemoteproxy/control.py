@@ -295,8 +295,7 @@ class Control(Phase, Protocol):
 
         def tookTime(result: Any) -> Any:
             took = self.proxy.clock.seconds() - begin
-            for observer in self.proxy.observers:
-                observer.authenticated(took)
+            self.proxy.tell(lambda observer: observer.authenticated(took))
             return result
 
         def judged(verdict: Verdict) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IReactorCore, IStreamServerEndpoint
 
+from nymearemoteproxy.adoption import Adopter
 from nymearemoteproxy.tls import CertificateFiles
 
 _PROXY_PREFIX = "haproxy:"
@@ -71,12 +72,13 @@ class Listener:
 
         :raises ListenerError: Twisted does not understand the description.
         """
+        fromSystemd = self.plain.removeprefix(_PROXY_PREFIX).startswith("systemd:")
         try:
-            return serverFromString(reactor, self.plain)
+            return serverFromString(Adopter(reactor) if fromSystemd else reactor, self.plain)
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
-            if self.plain.startswith("systemd:") and isinstance(error, LookupError):
+            if fromSystemd and isinstance(error, LookupError):
                 reason = "systemd passed no such socket"
             raise ListenerError(
                 f'"{self.description}" is no endpoint description that can be listened on: {reason}'

@@ -5,6 +5,7 @@ Owns the two formats, the levels, and where the log goes. Knows nothing of what 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import IO, Any
@@ -91,7 +92,8 @@ class LogFile:
         :raises OSError: it cannot be opened; the old one stays in use.
         """
         old, self._file = self._file, open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-        old.close()
+        with contextlib.suppress(OSError):  # it may hold what no disk had room for
+            old.close()
 
 
 FORMATS: dict[str, Callable[[dict[str, Any]], str | None]] = {"text": asText, "json": asJson}

@@ -7,7 +7,7 @@ Knows nothing of framing or of transports.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
@@ -236,10 +236,17 @@ class Proxy:
         partner = record.partner
         if record.joined is None or (partner is not None and partner.client is not None):
             return  # the partner, when it is closed too, tells of the tunnel
-        for observer in self.observers:
-            observer.tunnelEnded(record, partner)
+        self.tell(lambda observer: observer.tunnelEnded(record, partner))
         if partner is not None:
             record.partner = partner.partner = None
+
+    def tell(self, news: Callable[[IObserver], object]) -> None:
+        """Tell every observer; what one raises is logged, and harms no connection."""
+        for observer in self.observers:
+            try:
+                news(observer)
+            except Exception:
+                log.failure("an observer of the server failed")
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""

@@ -183,7 +183,7 @@ class Load:
 
     def add(self, records: Iterable[Record]) -> None:
         """Count connections that are open."""
-        partners = 0
+        partners = alone = 0
         for record in records:
             transport = record.transport
             self.connections[transport, record.client.state] += 1
@@ -194,7 +194,9 @@ class Load:
                 self.servers += 1
             elif record.role is Role.CLIENT:
                 self.clients += 1
-            elif record.joined is not None:
-                partners += 1
-        # Of a tunnel that is ending one side may be gone.
-        self.tunnels += (partners + 1) // 2
+            elif record.partner is not None:
+                if record.partner.client is not None:
+                    partners += 1
+                else:
+                    alone += 1  # its partner is gone already
+        self.tunnels += partners // 2 + alone

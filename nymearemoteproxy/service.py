@@ -165,17 +165,23 @@ class ProxyService(Service):
             self._admin.start(self._adminPort)
         self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
-        for warning in configuration.warnings:
-            log.warn("{reason}", reason=warning)
+        self._warn()
         for listener, port in zip(configuration.listeners, self.ports, strict=True):
             log.info("listening on {url}", url=url(listener, port))
-        if configuration.fingerprint is not None:
-            log.info(
-                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
-                fingerprint=configuration.fingerprint,
-            )
+        self._tellFingerprint()
         showToken(configuration, self.ports[0])
         self.notifier.ready()
+
+    def _warn(self) -> None:
+        for warning in self._configuration.warnings:
+            log.warn("{reason}", reason=warning)
+
+    def _tellFingerprint(self) -> None:
+        if self._configuration.fingerprint is not None:
+            log.info(
+                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
+                fingerprint=self._configuration.fingerprint,
+            )
 
     def _collectGarbageSeldom(self) -> None:
         """Spare the garbage collector what lives for ever, and most of its runs."""
@@ -219,6 +225,7 @@ class ProxyService(Service):
         if self._stopping:
             return
         self.notifier.reloading()
+        madePrint = self._configuration.fingerprint
         self._configuration, problems = self._options.reread()
         change(self.proxy, self._reactor, self._configuration)
         for listener, factory in self._tlsFactories:
@@ -233,6 +240,9 @@ class ProxyService(Service):
         self._accounting.reopen()
         for problem in problems:
             log.error("{problem}", problem=problem)
+        self._warn()
+        if self._configuration.fingerprint != madePrint:
+            self._tellFingerprint()
         log.info(
             "reloaded{but}: {tokens} tokens, {servers} server uuids, {certificates} certificates",
             but=", but not everything" if problems else "",
@@ -264,7 +274,11 @@ class ProxyService(Service):
             "draining: no new clients, the server stops when the last tunnel has ended{limit}",
             limit=f", in {timeout:.0f} s at the latest" if timeout else "",
         )
+        self.notifier.changed()
         yield self._stopListening()
+        yield self._stopMonitoring()
+        if self._stopping:
+            return
         if timeout:
             self._drainTimer = self._reactor.callLater(timeout, self.stop)
         yield self.proxy.drain()
@@ -295,9 +309,9 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
-        if self._monitorPort is not None and self._monitors is not None:
+        yield self._stopMonitoring()
+        if self._monitors is not None:
             self._monitors.closeAll()
-            yield self._monitorPort.stopListening()
         if self._admin is not None and self._adminPort is not None:
             self._admin.stop()
             yield self._adminPort.stopListening()
@@ -309,6 +323,13 @@ class ProxyService(Service):
     def _stopListening(self) -> Any:
         ports, self.ports = self.ports, []
         for port in ports:
+            yield port.stopListening()
+
+    @inlineCallbacks
+    def _stopMonitoring(self) -> Any:
+        """Leave the monitor socket's path to the next process; the monitors that are here stay."""
+        port, self._monitorPort = self._monitorPort, None
+        if port is not None:
             yield port.stopListening()
 
 

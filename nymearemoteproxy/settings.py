@@ -677,11 +677,7 @@ class Settings:
         different = [
             setting
             for setting in SETTINGS
-            if setting.atStart
-            and (
-                self[setting.name] != previous[setting.name]
-                or self.isGiven(setting.name) != previous.isGiven(setting.name)
-            )
+            if setting.atStart and self[setting.name] != previous[setting.name]
         ]
         for setting in different:
             self._values.pop(setting.name, None)

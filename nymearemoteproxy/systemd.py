@@ -20,13 +20,16 @@ BEATS_PER_TIMEOUT = 3
 """How often the watchdog hears from us in the time it waits; sd_watchdog_enabled(3) says at least
 twice."""
 
+STATUS_INTERVAL = 10.0
+"""Seconds between two beats when there is no watchdog: how old the status may be."""
+
 MICROSECOND = 1e-6
 
 
 class Notifier:
     """Tells systemd how the service is.
 
-    :param status: says in a few words what goes on; told with every beat of the watchdog.
+    :param status: says in a few words what goes on; told with every beat, and when it changes.
     :param monotonic: the clock of CLOCK_MONOTONIC, in seconds, which RELOADING has to tell.
     """
 
@@ -41,18 +44,25 @@ class Notifier:
         self._status = status
         self._monotonic = monotonic
         self._address = environment.get("NOTIFY_SOCKET", "")
-        self._interval = _watchdogTimeout(environment) / BEATS_PER_TIMEOUT
+        timeout = _watchdogTimeout(environment)
+        self._interval = timeout / BEATS_PER_TIMEOUT or STATUS_INTERVAL
+        self._beatText = ("WATCHDOG=1",) if timeout else ()
+        self._isHeard = True
         self._timer: IDelayedCall | None = None
 
     def ready(self) -> None:
         """The service runs, and takes clients."""
         self._send("READY=1", f"STATUS={self._status()}")
-        if self._address and self._interval and self._timer is None:
+        if self._address and self._timer is None:
             self._beat()
 
     def reloading(self) -> None:
         """The service reads its configuration anew; `ready` when it has."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._monotonic() / MICROSECOND)}")
+
+    def changed(self) -> None:
+        """What `status` says is another thing now."""
+        self._send(f"STATUS={self._status()}")
 
     def stopping(self) -> None:
         """The service is being stopped."""
@@ -65,7 +75,7 @@ class Notifier:
             self._timer = None
 
     def _beat(self) -> None:
-        self._send("WATCHDOG=1", f"STATUS={self._status()}")
+        self._send(*self._beatText, f"STATUS={self._status()}")
         self._timer = self._clock.callLater(self._interval, self._beat)
 
     def _send(self, *lines: str) -> None:
@@ -78,7 +88,12 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto("\n".join(lines).encode(), address)
         except OSError as error:
-            log.warn("cannot tell systemd {what}: {reason}", what=lines[0], reason=error.strerror)
+            if self._isHeard:
+                reason = error.strerror or str(error)
+                log.warn("cannot tell systemd {what}: {reason}", what=lines[0], reason=reason)
+            self._isHeard = False  # said once, not with every beat
+        else:
+            self._isHeard = True
 
 
 def _watchdogTimeout(environment: Mapping[str, str]) -> float:

@@ -59,7 +59,12 @@ PATIENCE = 10.0
 MARK = "s3cr3t"
 """Begins every token and nonce of these tests, so that one search finds a leak of any of them."""
 
-SIGTERM, SIGHUP, SIGINT = signal.SIGTERM, signal.SIGHUP, signal.SIGINT
+SIGTERM, SIGHUP, SIGINT, SIGUSR2 = (
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGUSR2,
+)
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 INVALID_TOKEN = "Invalid token. You are not allowed to use this server."
 BACKEND_TIMEOUT = "The authentication server did not answer in time. Please try again later."
@@ -94,14 +99,31 @@ def until(condition: Callable[[], bool], problem: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    removed = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN")
+    removed = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC")
     inherited = {name: value for name, value in os.environ.items() if name not in removed}
     return {**inherited, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+
+
+_PASS_SOCKETS = """
+import fcntl, json, os, sys
+given = json.loads(sys.argv[1])
+sockets = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in given]
+for each in given:
+    os.close(each)
+for number, each in enumerate(sockets, 3):
+    os.dup2(each, number)
+    os.close(each)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
+os.environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * len(sockets)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes another program, with sockets as in sd_listen_fds(3)."""
 
 
 class Program:
     """A process; what it writes is collected line by line.
 
+    :param sockets: passed on to it as systemd does, from file descriptor 3 on.
     :ivar lines: (stream, text) in the order they came; the streams are "out" and "err".
     """
 
@@ -110,10 +132,14 @@ class Program:
         command: Sequence[str | bytes],
         environment: dict[str, str] | None = None,
         stateHome: str = "/nonexistent",
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self.lines: list[tuple[str, str]] = []
         self._changed = threading.Condition(threading.RLock())
         self._open = 2
+        passed = [each.fileno() for each in sockets]
+        if passed:
+            command = (sys.executable, "-c", _PASS_SOCKETS, json.dumps(passed), *command)
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -122,6 +148,7 @@ class Program:
                 "XDG_STATE_HOME": stateHome,
                 **(environment or {}),
             },
+            pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -282,9 +309,10 @@ class Server(Program):
         environment: dict[str, str] | None = None,
         stateHome: str = "/nonexistent",
         running: bool = True,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         command = TWISTD if twistd else CONSOLE
-        super().__init__([*command, *arguments], environment, stateHome)
+        super().__init__([*command, *arguments], environment, stateHome, sockets)
         try:
             self.waitFor("listening on ", count=listeners)
             if running:
@@ -671,13 +699,23 @@ class EndToEnd(TestCase):
         listeners: int = 1,
         environment: dict[str, str] | None = None,
         running: bool = True,
+        sockets: Sequence[socket.socket] = (),
     ) -> Server:
         """Start a server that ends with this test."""
         state = str(self.temporary())
-        server = Server(arguments, twistd, listeners, environment, state, running)
+        server = Server(arguments, twistd, listeners, environment, state, running, sockets)
         self.addCleanup(self.assertDiscreet, server)
         self.addCleanup(server.stop)
         return server
+
+    def launchProgram(
+        self, command: Sequence[str | bytes], environment: dict[str, str] | None = None
+    ) -> Program:
+        """Start a program that ends with this test, and need not say that it listens."""
+        program = Program(command, environment, str(self.temporary()))
+        self.addCleanup(self.assertDiscreet, program)
+        self.addCleanup(program.stop)
+        return program
 
     def run_(self, command: Sequence[str | bytes], **environment: str) -> Program:
         """Run a program that ends by itself; return it when it has."""

@@ -1,15 +1,21 @@
-"""A stream transport in memory, and a producer, for tests without a reactor."""
+"""A stream transport, a producer and clients in memory, for tests without a reactor."""
 
 from __future__ import annotations
 
 import socket
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.records import TCP, IClient
+from nymearemoteproxy.session import Role
 
 CONNECTED = socket.socketpair()
 """Stands for every socket in memory: one that is connected, and on which nothing happens."""
@@ -121,3 +127,38 @@ class Producer:
 
     def stopProducing(self) -> None:
         self.asked.append("stop")
+
+
+@implementer(IClient)
+class Guest:
+    """A client that stands for a connection, and leaves when it likes.
+
+    :ivar asked: what the server asked of it.
+    """
+
+    def __init__(
+        self, proxy: Proxy, role: Role | None = None, uuid: str = "", serverUuid: str = ""
+    ) -> None:
+        record = proxy.admit(IPv4Address("TCP", "127.0.0.1", 1), TCP, False)
+        assert record is not None
+        record.role, record.uuid, record.serverUuid = role, uuid, serverUuid
+        record.client = self
+        self.record = record
+        self.asked: list[str] = []
+        self._proxy = proxy
+
+    @property
+    def state(self) -> str:
+        """What an `IClient` has."""
+        return "unauthenticated" if self.record.role is None else "tunneled"
+
+    def shutDown(self) -> None:
+        self.asked.append("shutDown")
+
+    def abort(self) -> None:
+        self.asked.append("abort")
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self.record.endsWith(Outcome.CLIENT_LEFT)
+        self._proxy.ended(self.record)

@@ -866,7 +866,7 @@ class MistakeTests(ConfigurationCase):
             "tcp:1:colour=red",
             "tcp:0:interface=192.0.2.1",
             "tcp:0:interface=no address",
-            "unix:/nonexistent/x.sock",
+            "unix:/dev/null/x.sock",
             "unix:/tmp/" + "x" * 200,
             "systemd:domain=INET:index=7",
             "haproxy:nonsense:1",
@@ -1068,3 +1068,152 @@ class ListenerTests(SynchronousTestCase):
             self.assertIn(f'"{description}"', str(error))
             self.assertNotIn("\n", str(error))
             self.assertFalse(str(error).rstrip().endswith(":"), "it says why")
+
+
+class RereadTests(ConfigurationCase):
+    """Everything is read anew; what is broken stays as it was. More is in the end-to-end tests."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = Path(self.write(""))
+
+    def options(self, *arguments: str, parent: Any = None) -> Options:
+        """Return options that have been read."""
+        options = Options()
+        options.parent = parent
+        options.parseOptions([*arguments, "-C", str(self.file)])
+        return options
+
+    def test_nothingChanged(self) -> None:
+        """The same comes out, also the token that was made."""
+        for arguments in (), ("--token", "t"), ("--accept-any-token",), ("--server", "http://a/"):
+            options = self.options(*arguments)
+            before = options.configuration
+            after, problems = options.reread()
+            self.assertEqual(problems, [])
+            self.assertIs(options.configuration, after)
+            for name in ("listeners", "timing", "bounds", "acceptedTokens", "generatedToken"):
+                self.assertEqual(getattr(after, name), getattr(before, name))
+            self.assertEqual(after.fingerprint, before.fingerprint)
+            self.assertEqual(set(after.certificates), set(before.certificates))
+
+    def test_commandLineFirst(self) -> None:
+        """What it says is not overridden by a file that is read anew."""
+        options = self.options("--token", "t", "--set", "ProxyServer.name=fixed")
+        self.file.write_text("[ProxyServer]\nname=new\naloneTimeout=1000\n")
+        after, problems = options.reread()
+        self.assertEqual(problems, [])
+        self.assertEqual(after.settings["ProxyServer.name"], "fixed")
+        self.assertEqual(after.timing.alone, 1.0)
+
+    def test_fromAListToNothing(self) -> None:
+        """The file took away all authentication: that cannot be meant."""
+        tokens = self.write("t")
+        self.file.write_text(f"[Authentication]\ntokenFile={tokens}\n")
+        options = self.options()
+        self.file.write_text("")
+        for _ in range(2):
+            after, problems = options.reread()
+            self.assertEqual(
+                problems, ["the settings stay as they were: no authentication is given any more"]
+            )
+            self.assertEqual(after.acceptedTokens, ["t"])
+
+    def test_fromNothingToAList(self) -> None:
+        """The token that was made is no longer let in, unless the list is broken."""
+        options = self.options()
+        made = options.configuration.generatedToken
+        self.file.write_text("[Authentication]\ntokenFile=/nonexistent\n")
+        after, problems = options.reread()
+        self.assertEqual(len(problems), 1)
+        self.assertEqual(after.acceptedTokens, [made])
+        self.file.write_text(f"[Authentication]\ntokenFile={self.write('t')}\n")
+        after, problems = options.reread()
+        self.assertEqual((after.acceptedTokens, problems), (["t"], []))
+
+    def test_brokenListBesideServer(self) -> None:
+        """A list that was never read lets nobody in."""
+        options = self.options("--server", "http://a/")
+        self.file.write_text("[Authentication]\ntokenFile=/nonexistent\n")
+        after, problems = options.reread()
+        self.assertEqual(len(problems), 1)
+        self.assertEqual(after.acceptedTokens, [])
+
+    def test_inTheBackground(self) -> None:
+        """The tunnel proxy alone needs no tokens, then and now; the warning is told again."""
+        options = self.options("--tunnelproxy", parent={"nodaemon": False})
+        before = options.configuration
+        after, problems = options.reread()
+        self.assertEqual((after.acceptedTokens, problems), ([], []))
+        self.assertEqual(after.warnings, before.warnings)
+        self.assertEqual(len(after.warnings), 1)
+
+    def test_anyTokenStaysLocal(self) -> None:
+        """A certificate would open the main listener to everybody, at the next start."""
+        options = self.options("--accept-any-token")
+        self.file.write_text(f"[SSL]\ncertificate={self.certificate()}\n")
+        after, problems = options.reread()
+        self.assertEqual(len(problems), 1)
+        self.assertIn("strangers could come in", problems[0])
+        self.assertTrue(all(each.isLocal for each in after.listeners))
+
+    def test_passwordsForEverybody(self) -> None:
+        """They cannot be taken away where strangers can connect."""
+        users = self.write("me:secret")
+        arguments = ("--token", "t", "--admin", "tls:tcp:1")
+        self.file.write_text(f"[Admin]\npasswordFile={users}\n")
+        options = self.options(*arguments)
+        self.file.write_text("")
+        after, problems = options.reread()
+        self.assertEqual(len(problems), 1)
+        self.assertIn("needs [Admin] passwordFile", problems[0])
+        self.assertEqual(after.adminUsers, {"me": "secret"})
+
+    def test_passwordsInTheClear(self) -> None:
+        """That is told, then and now."""
+        self.file.write_text(f"[Admin]\npasswordFile={self.write('me:secret')}\n")
+        options = self.options("--token", "t", "--admin", "tcp:1")
+        after, problems = options.reread()
+        for each in options.configuration, after:
+            (warning,) = each.warnings
+            self.assertIn("sent in the clear", warning)
+        self.assertEqual(problems, [])
+
+    def test_warningsDoNotGrow(self) -> None:
+        """However often a broken file is read."""
+        self.file.write_text("[AWS]\na=b\n[Limits]\nmaxConnections=1000000\n")
+        options = self.options("--token", "t")
+        warnings = options.configuration.warnings
+        self.assertEqual(len(warnings), 2)
+        self.file.write_text("broken")
+        for _ in range(3):
+            after, problems = options.reread()
+            self.assertEqual(len(problems), 1)
+            self.assertEqual(after.warnings, warnings)
+            self.assertEqual(after.settings.warnings, list(warnings))
+
+    def test_severalProblems(self) -> None:
+        """Each has its line; the rest is new."""
+        tokens, uuids = (
+            Path(self.write("t")),
+            Path(self.write("00000000-0000-4000-8000-000000000001")),
+        )
+        head = f"[Authentication]\ntokenFile={tokens}\n[TunnelProxy]\nserverUuidFile={uuids}\n"
+        self.file.write_text(head)
+        options = self.options("--tunnelproxy")
+        allowed = options.configuration.allowedServers
+        tokens.write_text("")
+        uuids.unlink()
+        self.file.write_text(f"{head}[ProxyServer]\nname=new\nlogFormat=json\n")
+        for _ in range(2):
+            after, problems = options.reread()
+            self.assertEqual(
+                [text.partition(":")[0] for text in problems],
+                [
+                    "[ProxyServer] logFormat takes effect with the next start",
+                    "the tokens stay as they were",
+                    "the server uuids stay as they were",
+                ],
+            )
+            self.assertEqual(after.settings["ProxyServer.name"], "new")
+            self.assertEqual((after.acceptedTokens, after.allowedServers), (["t"], allowed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import (
@@ -15,7 +16,15 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.logs import FORMATS, ProxyLogger, asJson, asText, observer, setVerbose
+from nymearemoteproxy.logs import (
+    FORMATS,
+    LogFile,
+    ProxyLogger,
+    asJson,
+    asText,
+    observer,
+    setVerbose,
+)
 
 NAMESPACE = "nymearemoteproxy.test"
 
@@ -184,3 +193,64 @@ class ThresholdTests(SynchronousTestCase):
         from nymearemoteproxy import proxy
 
         self.assertEqual(proxy.log.namespace, "nymearemoteproxy.proxy")
+
+
+class LogFileTests(SynchronousTestCase):
+    """A file that is opened anew."""
+
+    def setUp(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.path, self.old = directory / "log", directory / "log.1"
+        self.path.write_text("before\n")
+        self.file = LogFile(str(self.path))
+        self.addCleanup(lambda: self.file._file.close())
+        self.observer = observer(self.file, "text")
+
+    def log(self, what: str) -> None:
+        """Log an event."""
+        self.observer(event(what=what))
+
+    def test_appends(self) -> None:
+        """What is there stays, and what is logged is there at once."""
+        self.log("rain")
+        before, line = self.path.read_text().splitlines()
+        self.assertEqual(before, "before")
+        self.assertIn("rain happened", line)
+
+    def test_reopens(self) -> None:
+        """After a rename, and without one."""
+        self.log("rain")
+        self.path.rename(self.old)
+        self.log("snow")
+        self.assertFalse(self.path.exists())
+        self.file.reopen()
+        self.log("hail")
+        self.file.reopen()
+        self.log("fog")
+        self.assertEqual(len(self.old.read_text().splitlines()), 3)
+        self.assertEqual([line.split()[2] for line in self.path.open()], ["hail", "fog"])
+
+    def test_cannotReopen(self) -> None:
+        """The old one goes on."""
+        self.path.rename(self.old)
+        self.path.mkdir()
+        self.assertRaises(OSError, self.file.reopen)
+        self.log("rain")
+        self.assertIn("rain happened", self.old.read_text())
+
+    def test_cannotOpen(self) -> None:
+        """Whoever starts the server learns it."""
+        self.assertRaises(OSError, LogFile, str(self.path / "below"))
+
+    def test_diskIsFull(self) -> None:
+        """What could not be written is lost, and the new file is used nevertheless."""
+        full = LogFile("/dev/full")
+        full.write("lost")
+        self.assertRaises(OSError, full.flush)
+        full._path = str(self.path)
+        full.reopen()
+        full.write("found")
+        full.flush()
+        full._file.close()
+        self.assertEqual(self.path.read_text(), "before\nfound")

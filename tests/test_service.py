@@ -7,6 +7,7 @@ import socket
 import sys
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,9 +19,10 @@ from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import ProxyService, StartError, makeService
 from nymearemoteproxy.transports import tuneTcp
+from tests.memory import Guest
 
 
-class ServiceTests(SynchronousTestCase):
+class ServiceCase(SynchronousTestCase):
     """A service on a reactor in memory."""
 
     def setUp(self) -> None:
@@ -44,6 +46,10 @@ class ServiceTests(SynchronousTestCase):
         made.startService()
         self.reactor.running = False
         self.reactor.run()
+
+
+class ServiceTests(ServiceCase):
+    """Start, signals, and what is shown."""
 
     def test_signals(self) -> None:
         """What whoever started us wants ignored stays ignored, such as Ctrl-C in the background."""
@@ -78,6 +84,16 @@ class ServiceTests(SynchronousTestCase):
     def listen(self, _factory: object) -> Deferred[None]:
         """Never listen; this test stands in for the endpoint."""
         return Deferred()
+
+    def test_secondListenerFails(self) -> None:
+        """Then the first one is closed again."""
+        made = self.make("--token", "t", "--stream", "nonsense:1")
+        closed: list[Any] = []
+        made.ports.append(
+            SimpleNamespace(stopListening=lambda: closed.append(None))  # type: ignore[arg-type]
+        )
+        self.assertRaises(SystemExit, made.privilegedStartService)
+        self.assertEqual(closed, [None])
 
     def test_commandToCopy(self) -> None:
         """It is the client beside this Python, since that works in any terminal."""
@@ -121,6 +137,92 @@ class ServiceTests(SynchronousTestCase):
         made = self.make()
         self.start(made)
         self.assertEqual(self.terminal.getvalue(), "")
+
+
+class DrainTests(ServiceCase):
+    """Orders of events that processes cannot be made to produce."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.made = self.make("--token", "t", "--set", "ProxyServer.drainTimeout=60000")
+        self.stops: list[None] = []
+        self.start(self.made)
+        self.reactor.stop = lambda: self.stops.append(None)
+        self.closing: list[Deferred[None]] = []
+        for port in self.made.ports:
+            self.patch(port, "stopListening", self.stopListening)
+
+    def stopListening(self) -> Deferred[None]:
+        """Close the port when the test likes."""
+        self.closing.append(closed := Deferred())
+        return closed
+
+    def timers(self) -> list[float]:
+        """Return in how many seconds something will happen."""
+        now = self.reactor.seconds()
+        return sorted(call.getTime() - now for call in self.reactor.getDelayedCalls())
+
+    def test_ready(self) -> None:
+        """From the start until it drains."""
+        self.assertTrue(self.made.isReady)
+        self.made.drain()
+        self.assertFalse(self.made.isReady)
+        self.assertTrue(self.made.isDraining)
+
+    def test_nobody(self) -> None:
+        """It stops as soon as the last port is closed, and not twice."""
+        self.made.drain()
+        self.made.drain()
+        self.assertEqual(self.stops, [])
+        (closed,) = self.closing
+        closed.callback(None)
+        self.assertEqual(len(self.stops), 1)
+        self.made.stop()
+        self.assertEqual(len(self.stops), 1)
+        self.assertFalse(self.made.isReady)
+
+    def test_stoppedWhileClosing(self) -> None:
+        """What stops the server first does it; nothing is left to be done later."""
+        self.made.drain()
+        self.made.stop()
+        self.assertEqual(len(self.stops), 1)
+        self.successResultOf(self.made.stopService())
+        self.closing.pop().callback(None)
+        self.assertEqual(self.timers(), [])
+        self.assertEqual(len(self.stops), 1)
+
+    def test_timer(self) -> None:
+        """It is gone when the server stops for another reason."""
+        client = Guest(self.made.proxy)
+        self.made.drain()
+        self.closing.pop().callback(None)
+        self.assertIn(60.0, self.timers())
+        self.assertEqual(self.stops, [])
+        self.made.stop()
+        stopped = self.made.stopService()
+        self.assertNotIn(60.0, self.timers())
+        client.leave()
+        self.successResultOf(stopped)
+        self.assertEqual(self.timers(), [])
+
+    def test_timeIsOver(self) -> None:
+        """Then the server stops, which ends the tunnels."""
+        client = Guest(self.made.proxy)
+        self.made.drain()
+        self.closing.pop().callback(None)
+        self.reactor.advance(59)
+        self.assertEqual(self.stops, [])
+        self.reactor.advance(1)
+        self.assertEqual(len(self.stops), 1)
+        client.leave()
+        self.assertEqual(len(self.stops), 1)
+
+    def test_tooLate(self) -> None:
+        """Nothing is read anew, and nothing drained, when the server is being stopped."""
+        self.made.stop()
+        self.made.reload()
+        self.made.drain()
+        self.assertFalse(self.made.isDraining)
 
 
 class TuneTests(SynchronousTestCase):

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.settings import RETIRED, SETTINGS, Settings, SettingsError
+from nymearemoteproxy.privacy import Privacy
+from nymearemoteproxy.settings import RETIRED, SETTINGS, Setting, Settings, SettingsError
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
@@ -248,6 +249,14 @@ class ValueTests(SettingsCase):
             said = self.assertFails(self.settings.set, name, "xml")
             self.assertIn(f"use {choices[0]} or {choices[1]}", said)
 
+    def test_privacy(self) -> None:
+        """One of three, spelled like this."""
+        for privacy in Privacy:
+            self.assertValues("ProxyServer.privacy", **{privacy.value: privacy})
+        self.assertRejected("ProxyServer.privacy", "", "Full", "short")
+        said = self.assertFails(self.settings.set, "ProxyServer.privacy", "x")
+        self.assertIn("use full, shortened or none", said)
+
     def test_urls(self) -> None:
         """http and https, with a host; empty means none."""
         for text in ("", "http://a", "https://a.b:8443/c?d", "http://[::1]:80/"):
@@ -470,3 +479,81 @@ class FileTests(SettingsCase):
         self.load("[ProxyServer]\nname=file\n")
         self.settings.override("ProxyServer.name=set")
         self.assertEqual(self.settings["ProxyServer.name"], "set")
+
+
+def _values(setting: Setting) -> list[str]:
+    """Return some texts that this setting can be set to."""
+    texts = ("true", "no", "0", "1", "1000", "65536", "json", "form", "subject", "shortened", "600")
+    return [text for text in (*texts, "http://a/", "") if _isValue(setting, text)]
+
+
+def _isValue(setting: Setting, text: str) -> bool:
+    try:
+        setting.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+assignments = st.lists(
+    st.sampled_from(SETTINGS).flatmap(
+        lambda setting: st.tuples(st.just(setting.name), st.sampled_from(_values(setting)))
+    )
+)
+
+
+class KeepAtStartTests(SynchronousTestCase):
+    """Settings that are read anew."""
+
+    def made(self, chosen: list[tuple[str, str]]) -> Settings:
+        """Return settings of which these are set."""
+        made = Settings()
+        for name, text in chosen:
+            made.set(name, text)
+        return made
+
+    def test_which(self) -> None:
+        """What cannot change is where and how it listens, logs and keeps accounts."""
+        for name in "WebSocketServer.port", "ProxyServer.logFile", "TunnelProxy.enabled":
+            self.assertTrue(next(each for each in SETTINGS if each.name == name).atStart)
+        for name in "ProxyServer.name", "SSL.certificate", "Limits.exemptNetworks":
+            self.assertFalse(next(each for each in SETTINGS if each.name == name).atStart)
+
+    def test_told(self) -> None:
+        """What is different, as it stands in the file; not what says the same in other words."""
+        old = self.made([("TcpServer.port", "1"), ("ProxyServer.pingTimeout", "5")])
+        new = self.made(
+            [
+                ("TcpServer.port", "2"),
+                ("WebSocketServer.port", "2212"),  # the default
+                ("ProxyServer.name", "new"),
+                ("SSL.enabled", "yes"),  # the default
+            ]
+        )
+        told = new.keepAtStart(old)
+        self.assertEqual(told, ["[ProxyServer] pingTimeout", "[TcpServer] port"])
+        self.assertEqual(new["TcpServer.port"], 1)
+        self.assertEqual(new["ProxyServer.pingTimeout"], 5)
+        self.assertEqual(new["ProxyServer.name"], "new")
+        self.assertEqual(new.keepAtStart(old), [])
+
+    def test_sections(self) -> None:
+        """A section that comes or goes means something at the start only."""
+        old, new = Settings(), self.made([("WebSocketServerTunnelProxy.port", "1")])
+        new.keepAtStart(old)
+        self.assertFalse(new.hasSection("WebSocketServerTunnelProxy"))
+        self.assertFalse(new.isGiven("WebSocketServerTunnelProxy.port"))
+        new.set("WebSocketServerTunnelProxy.port", "1")
+        self.assertFalse(old.hasSection("WebSocketServerTunnelProxy"))  # nothing is shared
+
+    @PROPERTY
+    @given(assignments, assignments)
+    def test_values(self, before: list[tuple[str, str]], after: list[tuple[str, str]]) -> None:
+        """Each is as it was, or as it is now."""
+        old, new, kept = self.made(before), self.made(after), self.made(after)
+        told = kept.keepAtStart(old)
+        for setting in SETTINGS:
+            source = old if setting.atStart else new
+            self.assertEqual(kept[setting.name], source[setting.name])
+        different = [each for each in SETTINGS if kept[each.name] != new[each.name]]
+        self.assertEqual(told, [f"[{each.section}] {each.key}" for each in different])

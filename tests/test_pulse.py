@@ -1,0 +1,107 @@
+"""The readings that are taken once a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.pulse import INTERVAL, Pulse, Reading
+from nymearemoteproxy.records import Load, Totals
+
+
+class FakeProxy:
+    """Has carried something."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+
+    def load(self) -> Load:
+        """What `Proxy` does."""
+        return Load(replace(self.totals))
+
+
+class PulseTests(SynchronousTestCase):
+    """With one listener."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.proxy: Any = FakeProxy()
+        self.pulse = Pulse(self.clock, self.proxy)
+        self.readings: list[Reading] = []
+        self.pulse.listeners.append(self.readings.append)
+
+    def beat(self, late: float = 0.0) -> Reading:
+        """Let the next beat come; return what was read."""
+        had = len(self.readings)
+        self.clock.advance(INTERVAL + late)
+        self.assertEqual(len(self.readings), had + 1)
+        self.assertIs(self.readings[-1], self.pulse.latest)
+        return self.readings[-1]
+
+    def test_first(self) -> None:
+        """There is one from the beginning."""
+        self.assertEqual(self.pulse.latest, Reading(1000.0, Load(Totals()), 0.0, 0.0, 0.0))
+
+    def test_nobodyListens(self) -> None:
+        """Then nothing is done."""
+        self.pulse.listeners.clear()
+        self.pulse.start()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.pulse.stop()
+
+    def test_rates(self) -> None:
+        """Bytes per second since the last one, apart for the tunnel proxy."""
+        self.proxy.totals = Totals(traffic=50_000, tunnelProxyTraffic=1)
+        self.pulse.start()
+        reading = self.beat()
+        self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (50_000.0, 1.0))
+        self.assertEqual((reading.time, reading.delay), (1001.0, 0.0))
+        reading = self.beat()
+        self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 0.0))
+        self.proxy.totals = Totals(traffic=50_000, tunnelProxyTraffic=3001, clients=7)
+        reading = self.beat(late=0.5)
+        self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 2000.0))
+        self.assertEqual((reading.load.totals.clients, reading.delay), (7, 0.5))
+        self.assertEqual(self.beat().delay, 0.0)
+
+    def test_neverNegative(self) -> None:
+        """What a connection sent before it registered counts for the tunnel proxy afterwards."""
+        self.proxy.totals = Totals(traffic=500)
+        self.pulse.start()
+        self.beat()
+        self.proxy.totals = Totals(traffic=100, tunnelProxyTraffic=400)
+        reading = self.beat()
+        self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 400.0))
+        self.proxy.totals = Totals()
+        self.assertEqual(self.beat().tunnelProxyThroughput, 0.0)
+
+    def test_clockSetBack(self) -> None:
+        """That makes a wild rate at worst."""
+        self.pulse.start()
+        self.proxy.totals = Totals(traffic=10)
+        seconds = self.clock.seconds
+        self.patch(self.clock, "seconds", lambda: seconds() - 3600)
+        self.clock.advance(0)
+        self.pulse._beat()
+        self.assertEqual((self.readings[-1].throughput, self.readings[-1].delay), (10_000.0, 0.0))
+
+    def test_failing(self) -> None:
+        """Who fails is logged, every time, and harms nobody else."""
+        self.pulse.listeners.insert(0, lambda _reading: 1 // 0)
+        self.pulse.start()
+        self.beat()
+        self.beat()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_stop(self) -> None:
+        """Also while a reading is told, and again."""
+        self.pulse.start()
+        self.beat()
+        self.pulse.listeners.append(lambda _reading: self.pulse.stop())
+        self.beat()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.pulse.stop()
