@@ -29,6 +29,7 @@ ARGUMENTS: Mapping[str, str | Sequence[str]] = {
     "--logging": FILES,
     "--server": ("http://", "https://"),
     "--set": tuple(f"{setting.name}=" for setting in SETTINGS),
+    "--socket": FILES,
     "--stream": _ENDPOINTS,
     "--token-file": FILES,
     "--url": ("wss://", "ws://", "tls://", "tcp://", "unix:"),

@@ -30,6 +30,7 @@ from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import __version__  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
+from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
 from nymearemoteproxy.options import Options  # noqa: E402
 from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
 
@@ -205,7 +206,35 @@ CLIENT = Command(
     ("nymea-remoteproxy(1)",),
 )
 
-COMMANDS = (SERVER, CLIENT)
+MONITOR = Command(
+    "nymea-remoteproxy-monitor",
+    MonitorOptions,
+    "terminal view of a running nymea-remoteproxy",
+    "[options]",
+    (
+        Section(
+            "EXIT STATUS",
+            (),
+            (
+                ("0", "Somebody asked it to quit, or everything is printed."),
+                ("1", "The server could not be asked. One line on standard error says why."),
+                ("128 + N", "Signal N ended it."),
+            ),
+        ),
+        Section(
+            "EXAMPLES",
+            (
+                "The number of tunnels:",
+                "    nymea-remoteproxy-monitor --json | jq .proxyStatistic.tunnelCount",
+                "An instance of the Debian package's service:",
+                "    nymea-remoteproxy-monitor --socket /run/nymea-remoteproxy/monitor-blue.sock",
+            ),
+        ),
+    ),
+    ("nymea-remoteproxy(1)",),
+)
+
+COMMANDS = (SERVER, CLIENT, MONITOR)
 
 
 def escape(text: str) -> str:
