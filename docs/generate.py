@@ -29,6 +29,7 @@ from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
 from nymearemoteproxy.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
+from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
 from nymearemoteproxy.options import Options  # noqa: E402
 from nymearemoteproxy.outcomes import Outcome  # noqa: E402
 from nymearemoteproxy.registration import (  # noqa: E402
@@ -547,6 +548,7 @@ def fragments() -> dict[str, str]:
         "outcomes.rst": outcomes(),
         "options.rst": describeOptions(Options(), "nymea-remoteproxy"),
         "client-options.rst": describeOptions(ClientOptions(), "nymea-remoteproxy-client"),
+        "monitor-options.rst": describeOptions(MonitorOptions(), "nymea-remoteproxy-monitor"),
         "states.dot": states(),
         "transitions.rst": transitions(),
         "hello.txt": hello(),
