@@ -28,6 +28,7 @@ from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
 from nymearemoteproxy.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
+from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
 from nymearemoteproxy.options import Options  # noqa: E402
 from nymearemoteproxy.outcomes import Outcome  # noqa: E402
 from nymearemoteproxy.registration import (  # noqa: E402
@@ -505,6 +506,7 @@ def fragments() -> dict[str, str]:
         "outcomes.rst": outcomes(),
         "options.rst": options(Options(), "nymea-remoteproxy"),
         "client-options.rst": options(ClientOptions(), "nymea-remoteproxy-client"),
+        "monitor-options.rst": options(MonitorOptions(), "nymea-remoteproxy-monitor"),
         "states.dot": states(),
         "transitions.rst": transitions(),
         "hello.txt": hello(),

@@ -52,6 +52,7 @@ TWISTD = (
 )
 CONSOLE = (sys.executable, "-m", "nymearemoteproxy.cli")
 CLIENT = (sys.executable, "-m", "nymearemoteproxy.client.cli")
+MONITOR = (sys.executable, "-m", "nymearemoteproxy.monitor.cli")
 
 PATIENCE = 10.0
 """Seconds to wait for something that happens at once unless there is a bug."""

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.cli import Options as ClientOptions
 from nymearemoteproxy.configuration import configure
+from nymearemoteproxy.monitor.cli import Options as MonitorOptions
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.session import TRANSITIONS, TUNNEL_PROXY_API, Event
@@ -108,7 +109,11 @@ class GeneratedTests(SynchronousTestCase):
                 self.assertIn(f"lose code {outcome.closeCode}", text)
 
     def test_everyOptionIsThere(self) -> None:
-        for name, options in (("options.rst", Options()), ("client-options.rst", ClientOptions())):
+        for name, options in (
+            ("options.rst", Options()),
+            ("client-options.rst", ClientOptions()),
+            ("monitor-options.rst", MonitorOptions()),
+        ):
             text = self.written(name)
             for option in optionNames(options):
                 self.assertTrue(re.search(rf"^\.\. option:: .*{option}( |$)", text, re.M), option)
@@ -161,25 +166,30 @@ class TextTests(SynchronousTestCase):
     """The pages that were written by hand."""
 
     def commands(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield each command line in a literal block: its page and its words."""
+        """Yield each command line in a literal block, up to a pipe: its page and its words."""
         for page, text in pages().items():
             text = text.replace("\\\n", " ")
             for line in re.findall(
                 r"^ +(?:\S+=|\S*/)?((?:nymea-remoteproxy|twistd).*)$", text, re.M
             ):
-                yield page, shlex.split(line, comments=True)
+                words = shlex.split(line, comments=True)
+                yield page, words[: words.index("|")] if "|" in words else words
 
     def test_commandsHaveRealOptions(self) -> None:
-        server, client = optionNames(Options()), optionNames(ClientOptions())
+        known = {
+            "nymea-remoteproxy": optionNames(Options()),
+            "nymea-remoteproxy-client": optionNames(ClientOptions()),
+            "nymea-remoteproxy-monitor": optionNames(MonitorOptions()),
+        }
         seen = 0
         for page, words in self.commands():
             if words[0] == "twistd":
                 words = words[words.index("nymea-remoteproxy") :]
-            known = {"nymea-remoteproxy": server, "nymea-remoteproxy-client": client}.get(words[0])
-            for word in words if known else ():
+            options = known.get(words[0])
+            for word in words if options else ():
                 if word.startswith("--"):
                     seen += 1
-                    self.assertIn(word, known, page)
+                    self.assertIn(word, options, page)
         self.assertGreater(seen, 10)
 
     def test_settingsAreReal(self) -> None:
@@ -255,7 +265,7 @@ class RingTests(SynchronousTestCase):
     def test_everyModuleIsInARing(self) -> None:
         modules = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in "_."}
         listed = [module for ring in self.rings() for module in ring]
-        self.assertEqual(sorted([*listed, "client"]), sorted(modules))
+        self.assertEqual(sorted([*listed, "client", "monitor"]), sorted(modules))
 
     def test_aModuleKnowsNoOuterRing(self) -> None:
         known: set[str] = set()
@@ -266,6 +276,9 @@ class RingTests(SynchronousTestCase):
 
     def test_theClientSharesOnlyRules(self) -> None:
         self.assertLessEqual(self.imports("client"), {"slip", "jsonrpc", "outcomes"})
+
+    def test_theMonitorSharesNothing(self) -> None:
+        self.assertEqual(self.imports("monitor"), set())
 
     def test_theRulesKnowNoTwisted(self) -> None:
         for module in self.rings()[0]:

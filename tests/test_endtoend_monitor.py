@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.endtoend import (
     CONSOLE,
+    MONITOR,
     PATIENCE,
     SECOND,
     SIGTERM,
@@ -98,6 +99,21 @@ class ConsoleMonitorTests(EndToEnd):
         self.assertEqual((told["clientCount"], told["tunnelCount"]), (3, 1))
         while self.line(listener)["proxyStatistic"]["tunnelCount"] != 1:
             pass
+
+    @inThread
+    def testCommand(self) -> None:
+        """nymea-remoteproxy-monitor shows it, as text and as JSON."""
+        path = str(self.temporary() / "monitor")
+        server = self.launch(path, token := secret())
+        self.keep(client := join(server.url("ws"), token, SECOND))
+        page = self.run_([*MONITOR, "--socket", path, "--once"])
+        self.assertEqual(page.wait(), 0, page.text())
+        for expected in (SECOND["name"], client.peer, "nymea-remoteproxy 2."):
+            self.assertIn(expected, page.text("out"))
+        raw = self.run_([*MONITOR, "--socket", path, "--json"])
+        self.assertEqual(raw.wait(), 0, raw.text())
+        (told,) = json.loads(raw.text("out"))["proxyStatistic"]["clients"]
+        self.assertEqual((told["name"], told["address"]), (SECOND["name"], client.peer))
 
     @inThread
     def testSocket(self) -> None:

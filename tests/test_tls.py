@@ -304,7 +304,7 @@ class MistakeTests(TlsCase):
         """A chain of its own has to be put behind the certificate somewhere."""
         own = Identity("own")
         paths = self.write(own.pem), self.write(own.keyPem), self.write(own.pem)
-        self.patch(tempfile, "tempdir", "/nonexistent")
+        self.patch(tempfile, "tempdir", "/dev/null")
         self.assertFails(CertificateFiles(*paths), paths[0], "temporary file")
 
     def test_weakKey(self) -> None:
