@@ -158,11 +158,13 @@ def configure(
     logFile: str | None = None,
     verbosity: int = 0,
     inBackground: bool = False,
+    toJournal: bool = False,
     reading: Reading | None = None,
 ) -> Configuration:
     """Work out what to do.
 
     :param inBackground: nobody would see a token that is shown.
+    :param toJournal: a token that is shown would be kept, for others to read.
     :param reading: when this is not the start: what was before.
     :raises SettingsError: something is missing, or does not go together.
     :raises ListenerError: a place to listen on cannot be used.
@@ -181,7 +183,7 @@ def configure(
         settings, [*listeners, *([admin] if admin else [])], reading
     )
     source, accepted, generated = _tokens(
-        settings, tokens, acceptAnyToken, inBackground, terms is not None, reading
+        settings, tokens, acceptAnyToken, inBackground or toJournal, terms is not None, reading
     )
     uuidFile = settings["TunnelProxy.serverUuidFile"]
     if terms is not None and not uuidFile and not all(each.isLocal for each in listeners):
@@ -387,7 +389,7 @@ def _tokens(
     settings: Settings,
     tokens: Sequence[str],
     acceptAnyToken: bool,
-    inBackground: bool,
+    isService: bool,
     tunnelProxy: bool,
     reading: Reading,
 ) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
@@ -411,7 +413,7 @@ def _tokens(
         return source, accepted, None
     if settings["Authentication.server"] or acceptAnyToken:
         return None, None, None
-    if inBackground and tunnelProxy:
+    if isService and tunnelProxy:
         settings.warnings.append(
             "no authentication is given, so nobody is let in to token tunnels; the tunnel proxy "
             "needs none"
@@ -422,10 +424,10 @@ def _tokens(
         if generated is None:
             raise SettingsError("no authentication is given any more")
         return TokenSource([generated]), [generated], generated
-    if inBackground:
+    if isService:
         raise SettingsError(
-            "no authentication is given, and in the background nobody would see a generated "
-            "token: use --server, --token-file or --token"
+            "no authentication is given, and nobody would see a generated token: use --server, "
+            "--token-file or --token"
         )
     generated = secrets.token_urlsafe(24)
     return TokenSource([generated]), [generated], generated

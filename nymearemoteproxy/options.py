@@ -5,6 +5,7 @@ Owns the options and how they go together with the settings. What comes out is a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from twisted.python import usage
@@ -12,6 +13,9 @@ from twisted.python import usage
 from nymearemoteproxy import __version__
 from nymearemoteproxy.configuration import MISTAKES, Configuration, Reading, configure
 from nymearemoteproxy.settings import Settings
+from nymearemoteproxy.systemd import isJournal
+
+STDERR = 2
 
 
 class Options(usage.Options):
@@ -187,6 +191,7 @@ class Options(usage.Options):
             logFile=self.logFile,
             verbosity=self.verbosity,
             inBackground=self.parent is not None and not self.parent["nodaemon"],
+            toJournal=isJournal(os.environ, STDERR),
             reading=reading,
         )
 

@@ -513,7 +513,7 @@ class FileTests(ConfigurationCase):
         options = Options()
         options.parent = {"nodaemon": False}
         mistake = self.assertRaises(SystemExit, options.parseOptions, [])
-        self.assertIn("background", str(mistake.code))
+        self.assertIn("nobody would see", str(mistake.code))
         for arguments in (["--token", "x"], ["--server", "http://a"], ["--accept-any-token"]):
             options = Options()
             options.parent = {"nodaemon": False}

@@ -14,8 +14,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from nymearemoteproxy import options
 from nymearemoteproxy.adoption import Adopter
-from nymearemoteproxy.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier
+from nymearemoteproxy.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier, isJournal
 from nymearemoteproxy.systemd import log as notifierLog
 
 
@@ -259,3 +260,28 @@ class AdopterTests(TestCase):
             for client in clients:
                 client.close()
             yield port.stopListening()
+
+
+class JournalTests(SynchronousTestCase):
+    """Whether a token that is shown would be kept by systemd's journal."""
+
+    def test_isJournal(self) -> None:
+        """The variable names the very file."""
+        with open(self.mktemp(), "w") as file, open(self.mktemp(), "w") as other:
+            status = os.fstat(file.fileno())
+            environment = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+            self.assertTrue(isJournal(environment, file.fileno()))
+            self.assertFalse(isJournal(environment, other.fileno()))
+            self.assertFalse(isJournal({}, file.fileno()))
+            descriptor = file.fileno()
+        self.assertFalse(isJournal(environment, descriptor))
+
+    def test_noToken(self) -> None:
+        """None is made then, and the server does not start; the tunnel proxy needs none."""
+        self.patch(options, "isJournal", lambda *_details: True)
+        made = options.Options()
+        problem = self.assertRaises(SystemExit, made.parseOptions, [])
+        self.assertIn("no authentication is given", str(problem))
+        made.parseOptions(["--tunnelproxy", "--set=SSL.enabled=no"])
+        self.assertIsNone(made.configuration.generatedToken)
+        self.assertFalse(made.configuration.inBackground)
