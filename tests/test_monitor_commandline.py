@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable
@@ -201,13 +202,15 @@ class MistakeTests(Monitored):
     def test_noPermission(self) -> None:
         if os.getuid():
             raise SkipTest("only root can become somebody else")
-        path = self.makePath()
+        directory = tempfile.mkdtemp(prefix="monitor-", dir="/tmp")  # where everybody may look
+        self.addCleanup(shutil.rmtree, directory)
+        path = f"{directory}/m.sock"
         self.serve(path, encoded(message()))
-        os.chmod(os.path.dirname(path), 0o755)
+        os.chmod(directory, 0o755)
         os.chmod(path, 0o660)
         # What it imports may be for root only, so it becomes somebody else after that.
         code = (
-            "import os, sys, nymearemoteproxy.monitor.cli as cli; "
+            "import os, sys, twisted.internet.reactor, nymearemoteproxy.monitor.cli as cli; "
             "os.setgroups([]); os.setegid(65534); os.seteuid(65534); "
             f"status = cli.main(['-s', {path!r}, '--once']); os.seteuid(0); sys.exit(status)"
         )
