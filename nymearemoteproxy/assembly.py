@@ -18,31 +18,52 @@ from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.switchboard import Switchboard
 
 
-def makeAuthenticator(reactor: Any, configuration: Configuration) -> IAuthenticator:
-    """Return the backend."""
-    if configuration.acceptAnyToken:
-        return AnyToken()
-    tokens = None
-    if configuration.acceptedTokens is not None:
-        tokens = TokenList(configuration.acceptedTokens)
-    settings = configuration.settings
-    url = settings["Authentication.server"]
-    if not url:
-        assert tokens is not None
-        return tokens
-    connections = settings["Authentication.connections"]
-    server = HttpAuthenticator(
-        makeHttpClient(reactor, connections),
-        url,
-        connections,
-        form=settings["Authentication.request"] == "form",
-        credentials=configuration.credentials,
-        freshClient=makeHttpClient(reactor, 0),
-    )
-    return server if tokens is None else FirstOf(tokens, server)
+class Authenticators:
+    """Makes the backend, and makes it anew when the configuration has changed.
+
+    What asks the authentication server stays as long as nothing about it changes: its connections
+    are reused, and its bound counts the questions from before and after.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._how: tuple[Any, ...] = ()
+        self._server: HttpAuthenticator | None = None
+
+    def make(self, configuration: Configuration) -> IAuthenticator:
+        """Return what judges tokens from now on."""
+        if configuration.acceptAnyToken:
+            return AnyToken()
+        tokens = None
+        if configuration.acceptedTokens is not None:
+            tokens = TokenList(configuration.acceptedTokens)
+        server = self._askServer(configuration)
+        if server is None:
+            assert tokens is not None
+            return tokens
+        return server if tokens is None else FirstOf(tokens, server)
+
+    def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
+        settings = configuration.settings
+        url, form = settings["Authentication.server"], settings["Authentication.request"] == "form"
+        connections = settings["Authentication.connections"]
+        how = (url, form, connections, configuration.credentials)
+        if how != self._how:
+            self._how = how
+            self._server = None
+            if url:
+                self._server = HttpAuthenticator(
+                    makeHttpClient(self._reactor, connections),
+                    url,
+                    connections,
+                    form=form,
+                    credentials=configuration.credentials,
+                    freshClient=makeHttpClient(self._reactor, 0),
+                )
+        return self._server
 
 
-def makeProxy(reactor: Any, configuration: Configuration) -> Proxy:
+def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
     """Return what all connections share."""
     settings = configuration.settings
     name = settings["ProxyServer.name"]
@@ -53,7 +74,7 @@ def makeProxy(reactor: Any, configuration: Configuration) -> Proxy:
     return Proxy(
         clock=reactor,
         gate=Gate(reactor, configuration.bounds),
-        authenticator=makeAuthenticator(reactor, configuration),
+        authenticator=authenticators.make(configuration),
         rendezvous=Rendezvous(),
         timing=configuration.timing,
         keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
@@ -65,7 +86,7 @@ def makeProxy(reactor: Any, configuration: Configuration) -> Proxy:
     )
 
 
-def change(proxy: Proxy, reactor: Any, configuration: Configuration) -> None:
+def change(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
     """Have a proxy do what the configuration says from now on.
 
     Whoever is connected stays, with the limits and times that applied when they began to.
@@ -74,8 +95,8 @@ def change(proxy: Proxy, reactor: Any, configuration: Configuration) -> None:
     proxy.gate.bounds = configuration.bounds
     proxy.timing = configuration.timing
     proxy.messageLimit = settings["Limits.maxControlMessageSize"]
-    proxy.privacy = settings["ProxyServer.privacy"]
-    proxy.authenticator = makeAuthenticator(reactor, configuration)
+    proxy.setPrivacy(settings["ProxyServer.privacy"])
+    proxy.authenticator = authenticators.make(configuration)
     hello = makeHello(settings["ProxyServer.name"], proxy.switchboard is not None)
     proxy.hello = hello
     if isinstance(proxy.switchboard, Switchboard) and configuration.terms is not None:

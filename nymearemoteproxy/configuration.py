@@ -299,6 +299,9 @@ def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
     description = settings["Admin.endpoint"]
     if not description:
         return None
+    if "unix:" in description and ":mode=" not in description:
+        # By default Twisted lets every user of the machine in, to drain the server, too.
+        description += ":mode=660"
     listener = parseListener(description, False)
     if not listener.isLocal:
         if not hasPassword:
@@ -381,7 +384,14 @@ def _certificates(
 
 
 def _loadSelfSigned() -> tuple[ssl.SSLContext, str | None]:
-    files = selfSigned(stateDirectory())
+    try:
+        directory = stateDirectory()
+    except RuntimeError:  # the user has no home, as in a container
+        raise CertificateError(
+            "there is no state directory to keep a self-signed certificate in; give a certificate, "
+            "or set STATE_DIRECTORY"
+        ) from None
+    files = selfSigned(directory)
     return loadCertificate(files), fingerprint(files)
 
 

@@ -160,7 +160,8 @@ class Control(Phase, Protocol):
     @property
     def state(self) -> str:  # type: ignore[override]
         """Where the session stands."""
-        return CLOSING if self._closing else self.session.state.value
+        state = self.session.state
+        return CLOSING if state is State.CLOSED else state.value
 
     # What a subclass provides
 

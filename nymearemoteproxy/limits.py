@@ -25,8 +25,15 @@ LOOPBACK: tuple[Network, ...] = (
 IPV6_PREFIX = 64
 """An IPv6 host can take any address of its /64 (RFC 4291 section 2.5.1), so that is one source."""
 
-RESERVED_FILES = 64
-"""Open files kept for all but clients: logs, listeners, the authentication server, the reactor."""
+MOST_MONITORS = 32
+"""Connections to the monitor socket; a handful of people and programs look at one server."""
+
+MOST_ADMIN_CONNECTIONS = 32
+"""Connections to the admin endpoint. A browser opens six, Prometheus one."""
+
+RESERVED_FILES = 64 + MOST_MONITORS + MOST_ADMIN_CONNECTIONS
+"""Open files kept for all but clients: also logs, listeners, the authentication server, the
+reactor."""
 
 MAX_RAISED_FILES = 1 << 20
 """Far more connections than one process can serve; some systems allow a billion files."""

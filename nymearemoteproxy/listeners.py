@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -24,11 +25,15 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.adoption import Adopter
+from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
+
+log = ProxyLogger()
 
 _PROXY_PREFIX = "haproxy:"
 _TLS_PREFIX = "tls:"
 _SSL_PREFIX = "ssl:"
+_SYSTEMD_PREFIX = "systemd:"
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted; Twisted's 50 is too few for a burst."""
 
@@ -75,18 +80,22 @@ class Listener:
         ]
         return bool(hosts) and all(_isLoopback(host.replace("\\", "")) for host in hosts)
 
+    @property
+    def isShared(self) -> bool:
+        """True when the socket is systemd's, who may give it to another process as well."""
+        return self.plain.removeprefix(_PROXY_PREFIX).startswith(_SYSTEMD_PREFIX)
+
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
 
         :raises ListenerError: Twisted does not understand the description.
         """
-        fromSystemd = self.plain.removeprefix(_PROXY_PREFIX).startswith("systemd:")
         try:
-            return serverFromString(Adopter(reactor) if fromSystemd else reactor, self.plain)
+            return serverFromString(Adopter(reactor) if self.isShared else reactor, self.plain)
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
-            if fromSystemd and isinstance(error, LookupError):
+            if self.isShared and isinstance(error, LookupError):
                 reason = "systemd passed no such socket"
             raise ListenerError(
                 f'"{self.description}" is no endpoint description that can be listened on: {reason}'
@@ -160,6 +169,18 @@ def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None
     key = files["privateKey"]
     certificate = files.get("certKey", key)
     return tcp, CertificateFiles(certificate, key, files.get("extraCertChain", ""))
+
+
+@inlineCallbacks
+def close(port: IListeningPort) -> Any:
+    """Listen no longer; what goes wrong keeps nobody from going on.
+
+    Of a Unix socket whose file somebody has removed, Twisted cannot remove it once more.
+    """
+    try:
+        yield port.stopListening()
+    except Exception as error:
+        log.warn("a listener was not closed in order: {reason}", reason=str(error))
 
 
 def listen(

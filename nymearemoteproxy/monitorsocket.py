@@ -8,6 +8,7 @@ the reactor has its turn between them.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, decodeObject
+from nymearemoteproxy.limits import MOST_MONITORS
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
@@ -33,9 +35,6 @@ from nymearemoteproxy.records import TRANSPORTS, Record
 from nymearemoteproxy.session import Role
 
 log = ProxyLogger()
-
-MOST_MONITORS = 32
-"""Connections; a handful of people and programs look at one server."""
 
 REQUEST_LIMIT = 1024
 """Bytes of a request; the only one there is has less than a hundred."""
@@ -48,10 +47,14 @@ ITEMS_A_TURN = 100
 """Connections or tunnels that are described in one turn of the reactor: below a millisecond."""
 
 Item = TypeVar("Item")
+Part = tuple[bytes, int]
+"""A part of a line, and how many items it describes."""
 
 
 class Snapshot:
     """What goes on at a moment, in the words of the monitor's protocol.
+
+    Who is there is of that moment; what each has sent is of the turn in which it is described.
 
     :param epoch: what to add to the reactor's clock for seconds since 1970.
     """
@@ -92,50 +95,55 @@ class Snapshot:
         )
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the line, in pieces that each take a short time to make."""
+        """Yield the line, in pieces that each describe about `ITEMS_A_TURN` items."""
+        parts: list[bytes] = []
+        items = 0
+        for part, described in self._parts():
+            parts.append(part)
+            items += described
+            if items >= ITEMS_A_TURN:
+                yield b"".join(parts)
+                parts, items = [], 0
+        yield b"".join(parts)
+
+    def _parts(self) -> Iterator[Part]:
         hello, load, latest = self._proxy.hello, self._load, self._latest
         totals = load.totals
-        yield _open(
-            {
-                "serverName": hello["name"],
-                "serverVersion": __version__,
-                "apiVersion": hello["apiVersion"],
-            }
-        )
-        yield b',"proxyStatistic":' + _open(
-            {
-                "clientCount": len(self._clients),
-                "tunnelCount": load.tunnels,
-                "troughput": round(latest.throughput),
-                "total": {
-                    "totalClientCount": totals.connections,
-                    "totalTunnelCount": totals.tunnels,
-                    "totalTraffic": totals.traffic,
-                },
-            }
-        )
+        head = {
+            "serverName": hello["name"],
+            "serverVersion": __version__,
+            "apiVersion": hello["apiVersion"],
+        }
+        statistic = {
+            "clientCount": len(self._clients),
+            "tunnelCount": load.tunnels,
+            "troughput": round(latest.throughput),
+            "total": {
+                "totalClientCount": totals.connections,
+                "totalTunnelCount": totals.tunnels,
+                "totalTraffic": totals.traffic,
+            },
+        }
+        yield _open(head) + b',"proxyStatistic":' + _open(statistic), 0
         yield from _list("clients", self._clients, self._describeClient)
         yield from _list("tunnels", self._tunnels, dict)
         registered = [*self._servers, *(each for some in self._guests.values() for each in some)]
-        yield b'},"tunnelProxyStatistic":' + _open(
-            {
-                "totalClientCount": len(registered),
-                "serverConnectionsCount": load.servers,
-                "clientConnectionsCount": load.clients,
-                "transports": {
-                    name: sum(each.transport == name for each in registered) for name in TRANSPORTS
-                },
-                "troughput": round(latest.tunnelProxyThroughput),
-            }
-        )
+        transports = Counter(each.transport for each in registered)
+        statistic = {
+            "totalClientCount": len(registered),
+            "serverConnectionsCount": load.servers,
+            "clientConnectionsCount": load.clients,
+            "transports": {name: transports[name] for name in TRANSPORTS},
+            "troughput": round(latest.tunnelProxyThroughput),
+        }
+        yield b'},"tunnelProxyStatistic":' + _open(statistic) + b',"tunnelConnections":[', 0
         servers = [each for each in self._servers if self._printAll or each.uuid in self._guests]
-        yield b',"tunnelConnections":['
         for position, server in enumerate(servers):
-            yield (b"," if position else b"") + _open(self._describeServer(server))
+            yield (b"," if position else b"") + _open(self._describeServer(server)), 1
             guests = self._guests.get(server.uuid, [])
             yield from _list("clientConnections", guests, self._describeGuest)
-            yield b"}"
-        yield b"]}}\n"
+            yield b"}", 0
+        yield b"]}}\n", 0
 
     def _time(self, seconds: float) -> int:
         return round(seconds + self._epoch)
@@ -181,13 +189,13 @@ def _open(members: dict[str, Any]) -> bytes:
 
 def _list(
     name: str, items: list[Item], describe: Callable[[Item], dict[str, Any]]
-) -> Iterator[bytes]:
+) -> Iterator[Part]:
     """Yield a member that is a list, from its comma on."""
-    yield f',"{name}":['.encode("ascii")
+    yield f',"{name}":['.encode("ascii"), 0
     for start in range(0, len(items), ITEMS_A_TURN):
         described = [describe(item) for item in items[start : start + ITEMS_A_TURN]]
-        yield (b"," if start else b"") + _encode(described)[1:-1]
-    yield b"]"
+        yield (b"," if start else b"") + _encode(described)[1:-1], len(described)
+    yield b"]", 0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -273,6 +281,7 @@ class Monitor(Protocol):
 
     def pauseProducing(self) -> None:
         self._isBlocked = True
+        self.transport.pauseProducing()  # or what it asks meanwhile would pile up
 
     def resumeProducing(self) -> None:
         self._isBlocked = False
@@ -332,7 +341,12 @@ class MonitorFactory(Factory):
         snapshot = Snapshot(self._proxy, self._pulse.latest, epoch, printAll)
         pieces: list[bytes] = []
         task = self._cooperator.cooperate(_collect(snapshot.pieces(), pieces))
-        task.whenDone().addCallback(lambda _pieces: done(b"".join(pieces)))
+        made = task.whenDone().addCallback(lambda _pieces: done(b"".join(pieces)))
+        made.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        self._isTelling = False
+        log.failure("the monitors cannot be told what goes on", failure)
 
     def closeAll(self) -> None:
         """The server is being stopped."""

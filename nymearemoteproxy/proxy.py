@@ -140,6 +140,12 @@ class Proxy:
         """All connections that are open."""
         return self._records.values()
 
+    def setPrivacy(self, privacy: Privacy) -> None:
+        """Write addresses like this from now on, also those of clients that are connected."""
+        self.privacy = privacy
+        for record in self.records:
+            record.peer = privacy.write(record.host, record.address)
+
     def load(self) -> Load:
         """Return what goes on now; takes about a microsecond for each connection."""
         load = Load(replace(self.totals), received=self._received.copy(), sent=self._sent.copy())

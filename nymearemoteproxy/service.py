@@ -26,11 +26,11 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.announcing import showToken, url
-from nymearemoteproxy.assembly import change, makeProxy
+from nymearemoteproxy.assembly import Authenticators, change, makeProxy
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
-from nymearemoteproxy.listeners import Listener, ListenerError, listen
+from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
 from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Proxy
@@ -70,7 +70,8 @@ class ProxyService(Service):
         self._options = options
         self._configuration = options.configuration
         self._logFile = logFile
-        self.proxy = makeProxy(reactor, self._configuration)
+        self._authenticators = Authenticators(reactor)
+        self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
         # Before the pulse, which would take the totals of earlier days for throughput.
         self._accounting = Accounting(reactor, self._configuration.settings, self.proxy)
         self.pulse = Pulse(reactor, self.proxy)
@@ -105,7 +106,7 @@ class ProxyService(Service):
         except ListenerError as error:
             self._watchers.stop()
             for port in self.ports:
-                port.stopListening()
+                close(port)
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
             raise SystemExit(f"{Options.program}: {error}") from None
@@ -206,9 +207,15 @@ class ProxyService(Service):
         if self._stopping:
             return
         self.notifier.reloading()
+        try:
+            self._reload()
+        finally:
+            self.notifier.ready()
+
+    def _reload(self) -> None:
         madePrint = self._configuration.fingerprint
         self._configuration, problems = self._options.reread()
-        change(self.proxy, self._reactor, self._configuration)
+        change(self.proxy, self._configuration, self._authenticators)
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
         self._watchers.change(self._configuration)
@@ -226,7 +233,6 @@ class ProxyService(Service):
             servers=len(self._configuration.allowedServers or ()),
             certificates=len(self._configuration.certificates),
         )
-        self.notifier.ready()
 
     def _reopenLog(self) -> list[str]:
         if self._logFile is None:
@@ -252,7 +258,8 @@ class ProxyService(Service):
         )
         self.notifier.changed()
         yield self._stopListening()
-        yield self._watchers.giveWay()
+        # With a socket of systemd's, another process is going to listen on it.
+        yield self._watchers.giveWay(any(each.isShared for each in self._configuration.listeners))
         if self._stopping:
             return
         if timeout:
@@ -294,7 +301,7 @@ class ProxyService(Service):
     def _stopListening(self) -> Any:
         ports, self.ports = self.ports, []
         for port in ports:
-            yield port.stopListening()
+            yield close(port)
 
 
 def startLogging(configuration: Configuration) -> LogFile | None:

@@ -16,13 +16,19 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.direct import DirectFactory
-from nymearemoteproxy.listeners import Listener, listen
+from nymearemoteproxy.listeners import Listener, close, listen
 from nymearemoteproxy.monitorsocket import MOST_MONITORS, MonitorFactory
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
 
 if TYPE_CHECKING:
     from nymearemoteproxy.admin.server import Admin
+
+
+def _ownCertificate(configuration: Configuration) -> str:
+    """Return what to call the certificate that is on every listener without one of its own."""
+    path: str = configuration.settings["SSL.certificate"]
+    return path or "self-signed"
 
 
 def makeAdmin(
@@ -39,14 +45,13 @@ def makeAdmin(
     # Imported only where it is wanted: it takes 20 ms and 2 MiB.
     from nymearemoteproxy.admin.server import Admin
 
-    settings = configuration.settings
     return Admin(
         reactor,
         configuration.admin,
         configuration.adminUsers,
         configuration.certificates,
-        ownCertificate=settings["SSL.certificate"] or "self-signed",
-        name=settings["ProxyServer.name"],
+        ownCertificate=_ownCertificate(configuration),
+        name=configuration.settings["ProxyServer.name"],
         proxy=proxy,
         pulse=pulse,
         condition=condition,
@@ -108,25 +113,33 @@ class Watchers:
             self._admin.reconfigure(
                 configuration.adminUsers,
                 configuration.certificates,
+                _ownCertificate(configuration),
                 configuration.settings["ProxyServer.name"],
             )
 
     @inlineCallbacks
-    def giveWay(self) -> Any:
-        """Leave the monitor socket's path to the next process; the monitors that are here stay.
+    def giveWay(self, hasSuccessor: bool) -> Any:
+        """The server drains: leave the monitor socket's path; the monitors that are here stay.
 
-        The admin endpoint stays, to tell that the server is not ready any more.
+        :param hasSuccessor: another process takes over, so leave it the place of the admin
+            endpoint, too. Otherwise that stays, to tell that the server is not ready any more.
         """
         port, self._monitorPort = self._monitorPort, None
         if port is not None:
-            yield port.stopListening()
+            yield close(port)
+        if hasSuccessor:
+            yield self._stopAdmin()
 
     @inlineCallbacks
     def stop(self) -> Any:
         """Send them away."""
-        yield self.giveWay()
+        yield self.giveWay(hasSuccessor=True)
         if self._monitors is not None:
             self._monitors.closeAll()
-        if self._admin is not None and self._adminPort is not None:
+
+    @inlineCallbacks
+    def _stopAdmin(self) -> Any:
+        port, self._adminPort = self._adminPort, None
+        if self._admin is not None and port is not None:
             self._admin.stop()
-            yield self._adminPort.stopListening()
+            yield close(port)

@@ -24,7 +24,7 @@ from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.delay import PERIOD, DelaySampler
 from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.records import TCP, TRANSPORTS, WEBSOCKET
+from nymearemoteproxy.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
 from nymearemoteproxy.session import Role, State
 from nymearemoteproxy.tls import CertificateFiles, loadCertificate
 
@@ -45,7 +45,10 @@ class MetricsTests(SynchronousTestCase):
         self.proxy = makeProxy(self.clock)
         self.condition = Condition.READY
         self.expiry: dict[str, float] = {}
-        self.metrics = Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
+        self.metrics = self.make()
+
+    def make(self) -> Metrics:
+        return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
 
     def scrape(self) -> str:
         return self.metrics.render("")[0].decode()
@@ -87,6 +90,8 @@ class MetricsTests(SynchronousTestCase):
         self.assertTrue(contentType.startswith("text/plain; version="))
         body, contentType = self.metrics.render("application/openmetrics-text; version=1.0.0")
         self.assertTrue(contentType.startswith("application/openmetrics-text; version="))
+        for nonsense in ("application/openmetrics-text; version=abc", "\xff;;version="):
+            self.assertTrue(self.metrics.render(nonsense)[0])
         names = {family.name for family in parseOpenMetrics(body.decode())}
         self.assertIn(PREFIX + "outcomes", names)
 
@@ -100,7 +105,7 @@ class MetricsTests(SynchronousTestCase):
                 labels = (("state", state), ("transport", transport))
                 self.assertEqual(values["connections", labels], 0)
         before = set(values)
-        for state in (*STATES, State.CLOSED.value):
+        for state in STATES:
             for transport in TRANSPORTS:
                 add(self.proxy, state, transport)
         self.proxy.outcomes[Outcome.PING_TIMEOUT] += 1
@@ -109,7 +114,7 @@ class MetricsTests(SynchronousTestCase):
     def test_everyStateIsCounted(self) -> None:
         """A state that is added some day has to be listed."""
         for state in State:
-            add(self.proxy, state.value)
+            add(self.proxy, CLOSING if state is State.CLOSED else state.value)
         counts = [
             value for (name, _labels), value in self.values().items() if name == "connections"
         ]
@@ -133,7 +138,7 @@ class MetricsTests(SynchronousTestCase):
         totals = self.proxy.totals
         totals.connections, totals.tunnels, totals.traffic = 1000, 400, 10**12
         totals.servers, totals.clients, totals.tunnelProxyTraffic = 5, 50, 10**9
-        self.metrics.begin()
+        self.metrics = self.make()
         add(self.proxy)
         totals.tunnels += 2
         totals.servers += 3
@@ -339,5 +344,5 @@ class ExpiryTests(SynchronousTestCase):
         """After a reload the new one counts at once."""
         expiry = Expiry(self.clock, {}, "own")
         self.assertEqual(expiry(), {})
-        expiry.replace({None: self.context})
-        self.assertEqual(set(expiry()), {"own"})
+        expiry.replace({None: self.context}, "another")
+        self.assertEqual(set(expiry()), {"another"})

@@ -129,6 +129,7 @@ class PathTests(SynchronousTestCase):
 
     def test_drain(self) -> None:
         answer = self.made.ask("/drain", "POST", x_requested_with="curl")
+        self.made.clock.advance(0)
         self.assertEqual((answer.status, self.made.drains), (202, 1))
 
     def test_drainFromElsewhere(self) -> None:
@@ -151,6 +152,7 @@ class PathTests(SynchronousTestCase):
             headers = {"host": "x", "x_requested_with": "x"}
             answer = self.made.admin.answer(_question(path, "POST", headers, host="evil.example"))
             self.assertEqual((answer.status, answer.body[:11]), (421, b"misdirected"))
+        self.made.clock.advance(0)
         self.assertEqual(self.made.drains, 1)
 
     def test_filesAreRead(self) -> None:
@@ -217,6 +219,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertEqual(self.made.ask("/drain", "POST", x_requested_with="x").status, 401)
         self.assertEqual(self.made.drains, 0)
         self.made.ask("/drain", "POST", x_requested_with="x", authorization=self.right)
+        self.made.clock.advance(0)
         self.assertEqual(self.made.drains, 1)
 
     def test_probes(self) -> None:
@@ -231,7 +234,7 @@ class PasswordTests(SynchronousTestCase):
         settings.set("Admin.endpoint", "tcp:1")
         settings.set("Admin.passwordFile", self.path)
         changed = configure(settings, tokens=["t"])
-        self.made.admin.reconfigure(changed.adminUsers, changed.certificates, "new name")
+        self.made.admin.reconfigure(changed.adminUsers, changed.certificates, "own", "new name")
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
         seen = self.made.ask("/api/status", authorization=credentials("otto", "other"))
         self.assertEqual(json.loads(seen.body)["name"], "new name")

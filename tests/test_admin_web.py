@@ -13,7 +13,9 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.admin import web
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.control import Refused
 from nymearemoteproxy.direct import DirectTransport
+from nymearemoteproxy.limits import MOST_ADMIN_CONNECTIONS
 
 from .memory import Pipe
 
@@ -176,12 +178,12 @@ class WebTests(SynchronousTestCase):
     def test_connections(self) -> None:
         """There is an end to them, for one address and for all; loopback has all of them."""
         pipes = [self.connect() for _ in range(web.MOST_FROM_ADDRESS)]
-        self.assertIsNone(self.factory.buildProtocol(address()))
+        self.assertIsInstance(self.factory.buildProtocol(address()), Refused)
         pipes.pop().lose(ConnectionDone())
         pipes += [self.connect()]
         local = IPv4Address("TCP", "127.0.0.1", 1)
-        pipes += [self.connect(local) for _ in range(web.MOST_CONNECTIONS - len(pipes))]
-        self.assertIsNone(self.factory.buildProtocol(local))
+        pipes += [self.connect(local) for _ in range(MOST_ADMIN_CONNECTIONS - len(pipes))]
+        self.assertIsInstance(self.factory.buildProtocol(local), Refused)
         for pipe in pipes:
             pipe.lose(ConnectionDone())
         self.connect(address())

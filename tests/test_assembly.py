@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.assembly import change, makeProxy
+from nymearemoteproxy.assembly import Authenticators, change, makeProxy
 from nymearemoteproxy.authentication import FirstOf
 from nymearemoteproxy.authentication.http import HttpAuthenticator
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
@@ -36,9 +36,23 @@ class AssemblyTests(SynchronousTestCase):
         """Return a proxy that is made so, and one that is changed so."""
         reactor: Any = MemoryReactorClock()
         switched = {} if configuration.terms is None else {"TunnelProxy_enabled": "yes"}
-        changed = makeProxy(reactor, configured(token="other", **switched))
-        change(changed, reactor, configuration)
-        return [makeProxy(reactor, configuration), changed]
+        authenticators = Authenticators(reactor)
+        changed = makeProxy(reactor, configured(token="other", **switched), authenticators)
+        change(changed, configuration, authenticators)
+        return [makeProxy(reactor, configuration, Authenticators(reactor)), changed]
+
+    def test_authenticationServerStays(self) -> None:
+        """As long as nothing about it changes, whatever becomes of the tokens."""
+        reactor: Any = MemoryReactorClock()
+        authenticators = Authenticators(reactor)
+        server = {"Authentication_server": "http://127.0.0.1/"}
+        first = authenticators.make(configured(**server))
+        self.assertIs(authenticators.make(configured(**server)), first)
+        both = authenticators.make(configured(token="t", **server))
+        assert isinstance(both, FirstOf)
+        self.assertIs(both._second, first)
+        other = authenticators.make(configured(Authentication_server="http://127.0.0.1/other"))
+        self.assertIsNot(other, first)
 
     def test_authenticators(self) -> None:
         """By whom tokens are judged."""

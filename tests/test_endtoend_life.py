@@ -630,6 +630,23 @@ class DrainTests(LifeCase):
         server.waitFor("stopped")
 
     @inThread
+    def testSocketsAreGone(self) -> None:
+        """Files of Unix sockets that somebody removed keep the server neither from draining nor
+        from stopping in order."""
+        monitor = self.temporary() / "monitor"
+        for end in (SIGUSR2, SIGTERM):
+            server = self.launch("--set", f"ProxyServer.monitorSocket={monitor}")
+            waiting = join(server.url("tcp"), self.token)
+            monitor.unlink()
+            Path(self.path).unlink()
+            server.signal(end)
+            self.assertEqual(waiting.goodbye(), (b"", None))
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(server.ended(waiting), "shutdown-waiting")
+            self.assertEqual(len(server.find("a listener was not closed in order")), 2)
+            server.waitFor("stopped")
+
+    @inThread
     def testNobody(self) -> None:
         """With nobody there it stops at once."""
         server = self.launch()
@@ -814,6 +831,7 @@ class ActivationTests(EndToEnd):
 
     timeout = 120
     twistd = False
+    more: tuple[str, ...] = ()
 
     @inThread
     def setUp(self) -> None:
@@ -840,6 +858,7 @@ class ActivationTests(EndToEnd):
             *("--set", "ProxyServer.tlsHandshakeTimeout=60000"),
             *("--set", "ProxyServer.inactiveTimeout=60000"),
             *("--set", "ProxyServer.webSocketHandshakeTimeout=60000"),
+            *self.more,
             twistd=self.twistd,
             listeners=3,
             sockets=self.sockets,
@@ -887,6 +906,38 @@ class ActivationTests(EndToEnd):
         new.signal(SIGTERM)
         self.assertEqual(new.wait(), 0)
         self.assertTrue(Path(self.path).exists())
+
+    @inThread
+    def testWatchersFollow(self) -> None:
+        """The monitor socket and the admin endpoint become the new one's, at the same places."""
+        admin, monitor = (str(self.temporary() / name) for name in ("admin", "monitor"))
+        self.more = ("--admin", f"unix:{admin}", "--set", f"ProxyServer.monitorSocket={monitor}")
+
+        def ask(path: str, request: bytes) -> bytes:
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(path)
+                asking.sendall(request)
+                asking.shutdown(socket.SHUT_WR)
+                return b"".join(iter(lambda: asking.recv(65536), b""))
+
+        def assertWatched(name: str) -> None:
+            told = json.loads(ask(monitor, b'{"method":"refresh"}'))
+            self.assertEqual(told["serverName"], name)
+            get = b"GET /api/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            self.assertIn(f'"name":"{name}"'.encode(), ask(admin, get))
+
+        old = self.activate("old")
+        assertWatched("old")
+        one, two = tunnel(old.urls[0], self.token, old.urls[2])
+        old.signal(SIGUSR2)
+        self.waitUntilClosed(old)
+        until(lambda: not os.path.exists(admin), "the admin endpoint is still there")
+        self.activate("new")
+        assertWatched("new")
+        one.close()
+        two.close()
+        self.assertEqual(old.wait(), 0)
+        assertWatched("new")
 
     @inThread
     def testQueue(self) -> None:

@@ -341,6 +341,22 @@ class TunnelProxyContentTests(Watched):
         for pipe in (server, client):
             pipe.lose(ConnectionError())
 
+    def test_turns(self) -> None:
+        """Servers with few clients each are described many in a turn."""
+        for number in range(ITEMS_A_TURN):
+            uuid = str(UUID(int=number + 1))
+            self.register(uuid, "core")
+            self.reach(uuid, str(UUID(int=number + 1000)), "app")
+        line = self.watch()
+        line.protocol.dataReceived(ALL)
+        turns = 0
+        while not line.value():
+            self.turn()
+            turns += 1
+        self.assertLess(turns, 6)
+        (told,) = self.take(line)
+        self.assertEqual(len(told["tunnelProxyStatistic"]["tunnelConnections"]), ITEMS_A_TURN)
+
     def test_uuids(self) -> None:
         """They are sent with braces, however they came."""
         self.register(SERVER.strip("{}").upper(), "core")
@@ -443,6 +459,25 @@ class ListeningTests(Watched):
         self.clock.advance(1)
         self.assertEqual(len(self.take(line)), 1)
         self.assertFalse(line.disconnecting)
+
+    def test_asksWhileBlocked(self) -> None:
+        """One that does not read is not read from, so that nothing it sends piles up."""
+        line = self.watch()
+        line.full = True
+        self.second()
+        self.assertTrue(line.isPaused)
+        line.drain()
+        self.assertFalse(line.isPaused)
+
+    def test_fault(self) -> None:
+        """A line that cannot be made is logged, and the next one is tried."""
+        line = self.watch()
+        self.patch(self.proxy, "hello", {})
+        self.second()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.patch(self.proxy, "hello", makeHello("test", False))
+        self.second()
+        self.assertEqual(len(self.take(line)), 1)
 
 
 class AskingTests(Watched):

@@ -64,9 +64,12 @@ class Expiry:
         self._asked: float | None = None
         self._answer: dict[str, float] = {}
 
-    def replace(self, certificates: Mapping[CertificateFiles | None, ssl.SSLContext]) -> None:
+    def replace(
+        self, certificates: Mapping[CertificateFiles | None, ssl.SSLContext], own: str
+    ) -> None:
         """From now on these are in use."""
         self._certificates = certificates
+        self._own = own
         self._asked = None
 
     def __call__(self) -> Mapping[str, float]:

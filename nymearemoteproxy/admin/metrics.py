@@ -192,12 +192,11 @@ class Metrics(Collector):
 
         :param accept: the HTTP header of that name: OpenMetrics is another possibility.
         """
-        encode, contentType = choose_encoder(accept)
+        try:
+            encode, contentType = choose_encoder(accept)
+        except Exception:  # newer releases stumble over versions that are no numbers
+            encode, contentType = choose_encoder("")
         return encode(self._registry), contentType
-
-    def begin(self) -> None:
-        """Count from here on, for the lifetime totals have been read by now."""
-        self._before = replace(self._proxy.totals)
 
     # What happens
 
@@ -244,12 +243,6 @@ class Metrics(Collector):
     def _aboutLoad(self) -> Iterator[Metric]:
         load = self._proxy.load()
         connections = _gauge("connections")
-        load.connections.update(
-            {
-                (transport, CLOSING): load.connections[transport, State.CLOSED.value]
-                for transport in TRANSPORTS
-            }
-        )
         for transport in TRANSPORTS:
             for state in STATES:
                 connections.add_metric([transport, state], load.connections[transport, state])

@@ -100,6 +100,7 @@ class Admin:
         drain: Callable[[], object],
     ) -> None:
         self.listener = listener
+        self._clock = reactor
         self._proxy = proxy
         self._pulse = pulse
         self._condition = condition
@@ -122,7 +123,6 @@ class Admin:
         """
         log.info("admin endpoint on {url}", url=self._url(port.getHost()))
         self._measures = True
-        self._metrics.begin()
         self._proxy.observers.append(self._metrics)
         self._pulse.listeners.append(self._history.add)
         self._delay.start()
@@ -131,12 +131,13 @@ class Admin:
         self,
         users: Mapping[str, str] | None,
         certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
         name: str,
     ) -> None:
         """From now on these are the users, the certificates in use, and the server's name."""
         self._status.name = name
         self._access.replace(users)
-        self._expiry.replace(certificates)
+        self._expiry.replace(certificates, ownCertificate)
 
     def stop(self) -> None:
         """Close all connections, and measure no more."""
@@ -198,7 +199,7 @@ class Admin:
         if isCrossSite(question):
             return text(403, f"refused: only our own page, or with the header {CONFIRMATION}")
         log.warn("asked to drain by the admin endpoint")
-        self._drain()
+        self._clock.callLater(0, self._drain)  # which may close this very connection
         return text(202, "draining")
 
 

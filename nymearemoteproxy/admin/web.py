@@ -21,17 +21,15 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
-from nymearemoteproxy.limits import LOOPBACK, sourceOf
+from nymearemoteproxy.control import Refused
+from nymearemoteproxy.limits import LOOPBACK, MOST_ADMIN_CONNECTIONS, sourceOf
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.transports import tuneTcp
 
 log = ProxyLogger()
 
-MOST_CONNECTIONS = 32
-"""At a time. A browser opens six, Prometheus one. Half of `limits.RESERVED_FILES`."""
-
-MOST_FROM_ADDRESS = 16
-"""Of these, so that one host cannot keep the others out. Loopback is exempt: a reverse proxy may
+MOST_FROM_ADDRESS = MOST_ADMIN_CONNECTIONS // 2
+"""At a time, so that one host cannot keep the others out. Loopback is exempt: a reverse proxy may
 be there."""
 
 MOST_HEAD = 8 << 10
@@ -317,10 +315,10 @@ class WebFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         source = sourceOf(getattr(addr, "host", None), LOOPBACK)
-        if len(self._open) >= MOST_CONNECTIONS:
-            return None
+        if len(self._open) >= MOST_ADMIN_CONNECTIONS:
+            return Refused()  # not None, which HAProxyWrappingFactory would wrap
         if source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
-            return None
+            return Refused()
         return Connection(self, source)
 
     def entered(self, connection: Connection, source: str | None) -> None:

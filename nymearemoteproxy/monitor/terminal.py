@@ -149,7 +149,8 @@ class Terminal:
         """Show the view at the terminal's new size."""
         if self._window is None:
             return
-        with contextlib.suppress(OSError):  # the terminal may be gone
+        # The terminal may be gone, or have no size.
+        with contextlib.suppress(OSError, curses.error):
             columns, rows = os.get_terminal_size(STDOUT)
             curses.resizeterm(rows, columns)
             # What the terminal made of the old content is anybody's guess.

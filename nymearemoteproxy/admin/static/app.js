@@ -544,7 +544,8 @@ class Page {
 
   async poll() {
     clearTimeout(this.timer);
-    if (document.hidden) return; // goes on when somebody looks
+    if (document.hidden || this.isPolling) return; // goes on when somebody looks
+    this.isPolling = true;
     try {
       const status = await ask("api/status");
       if (status.started !== this.started) this.forget(status.started);
@@ -557,6 +558,7 @@ class Page {
       this.failures += 1;
       this.showTrouble(error);
     }
+    this.isPolling = false;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.poll(), Math.min(POLL * 2 ** this.failures, SLOWEST));
   }
