@@ -17,7 +17,7 @@ from zope.interface import implementer
 from nymearemoteproxy.entries import EndedTunnel, Interval
 from nymearemoteproxy.lifetime import Lifetime
 from nymearemoteproxy.linefile import LineFile
-from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.logs import ProxyLogger, logsDirectory
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.proxy import IObserver, Proxy
 from nymearemoteproxy.pulse import SHORTEST, Pulse, Reading
@@ -29,8 +29,7 @@ log = ProxyLogger()
 
 TUNNELS_TEXT = "nymea-remoteproxy-tunnels.log"
 STATISTICS_TEXT = "nymea-remoteproxy-statistics.log"
-TEXT_DIRECTORY = "/var/log"
-"""The C++ server's files, and where it has them."""
+"""The C++ server's files."""
 
 TOTALS = "totals.json"
 
@@ -176,7 +175,7 @@ class Accounting:
 
     def _logAsText(self) -> None:
         """Write the files of the C++ server, whose settings must not keep ours from starting."""
-        directory = self._settings["Accounting.textDirectory"] or _textDirectory()
+        directory = self._settings["Accounting.textDirectory"] or logsDirectory()
         tunnels, statistics = (
             LineFile(self._clock, os.path.join(directory, name))
             for name in (TUNNELS_TEXT, STATISTICS_TEXT)
@@ -217,7 +216,3 @@ class Accounting:
                 log.warn("there is no state directory, so the lifetime totals begin at 0")
                 return
         self._lifetime = Lifetime(self._clock, self._proxy, path)
-
-
-def _textDirectory() -> str:
-    return os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or TEXT_DIRECTORY

@@ -8,6 +8,7 @@ every file that is broken by then leaves its part as it was.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from nymearemoteproxy.authentication.tokens import readTokens
 from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
 from nymearemoteproxy.lists import readList, readUsers
+from nymearemoteproxy.logs import logsDirectory
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import Settings, SettingsError, isText
@@ -34,6 +36,9 @@ from nymearemoteproxy.tls import (
     selfSigned,
     stateDirectory,
 )
+
+LOG_FILE = "nymea-remoteproxy.log"
+"""As the C++ server calls it."""
 
 FEW_CONNECTIONS = 100
 """Fewer than a small household needs with room for strangers: surely not what was meant."""
@@ -215,7 +220,7 @@ def configure(
             "only a server names the account that a token belongs to"
         )
     if logFile is None and settings["ProxyServer.writeLogs"]:
-        logFile = settings["ProxyServer.logFile"]
+        logFile = settings["ProxyServer.logFile"] or os.path.join(logsDirectory(), LOG_FILE)
     bounds = _bounds(settings)
     # Each once, also when the same settings are used again, since a new file is broken.
     settings.warnings = list(dict.fromkeys(settings.warnings))
@@ -437,7 +442,7 @@ def _tokens(
     if isService:
         raise SettingsError(
             "no authentication is given, and nobody would see a generated token: use --server, "
-            "--token-file or --token"
+            "--token-file or --token, or set [Authentication] server or tokenFile"
         )
     generated = secrets.token_urlsafe(24)
     return TokenSource([generated]), [generated], generated

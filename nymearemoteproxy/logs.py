@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -19,6 +20,8 @@ from twisted.logger import (
     formatEvent,
     formatTime,
 )
+
+LOGS_DIRECTORY = "/var/log"
 
 _NAMESPACE = "nymearemoteproxy"
 
@@ -68,6 +71,16 @@ def asJson(event: dict[str, Any]) -> str | None:
     return json.dumps(line) + "\n"
 
 
+def logsDirectory() -> str:
+    """Return where log files are, by the rules of systemd, else where the C++ server has them."""
+    return os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or LOGS_DIRECTORY
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that not every user of the machine may read: addresses are in it."""
+    return os.open(path, flags, 0o640)
+
+
 class LogFile:
     """A file that is appended to, and can be opened anew after it was renamed.
 
@@ -76,7 +89,7 @@ class LogFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - kept open
+        self._file = open(path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115 - kept open
 
     def write(self, text: str) -> None:
         """Append."""
@@ -91,7 +104,7 @@ class LogFile:
 
         :raises OSError: it cannot be opened; the old one stays in use.
         """
-        old, self._file = self._file, open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+        old, self._file = self._file, open(self._path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115
         with contextlib.suppress(OSError):  # it may hold what no disk had room for
             old.close()
 

@@ -265,6 +265,8 @@ class ProxyService(Service):
         if timeout:
             self._drainTimer = self._reactor.callLater(timeout, self.stop)
         yield self.proxy.drain()
+        if not self._stopping:
+            log.info("drained: the last tunnel has ended")
         self.stop()
 
     def stop(self) -> None:

@@ -155,8 +155,9 @@ SETTINGS: tuple[Setting, ...] = (
         "logFile",
         "path",
         _text,
-        "/var/log/nymea-remoteproxy.log",
-        "The log file.",
+        "",
+        "The log file. Default: ``nymea-remoteproxy.log`` in what systemd's LogsDirectory says "
+        "(``$LOGS_DIRECTORY``), else in ``/var/log`` as with the C++ server.",
         atStart=True,
     ),
     Setting(
@@ -704,7 +705,7 @@ class Settings:
         parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#", ";"))
         parser.optionxform = str  # type: ignore[assignment, method-assign]
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 parser.read_file(file)
         except OSError as error:
             raise SettingsError(

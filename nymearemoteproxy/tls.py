@@ -165,18 +165,18 @@ def stateDirectory() -> Path:
 def selfSigned(directory: Path) -> CertificateFiles:
     """Return the self-signed certificate in `directory`; make it if it is not there.
 
-    :raises CertificateError: it cannot be written.
+    :raises CertificateError: it can be neither seen nor written.
     """
     path = directory / "certificate.pem"
-    if not path.exists():
-        try:
+    try:
+        if not path.exists():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             _write(path, _make())
-        except OSError as error:
-            raise CertificateError(
-                f"cannot write a self-signed certificate to {path}: {error.strerror}; "
-                "give one with --certificate"
-            ) from None
+    except OSError as error:
+        raise CertificateError(
+            f"cannot keep a self-signed certificate in {path}: {error.strerror}; "
+            "give one with --certificate"
+        ) from None
     return CertificateFiles(str(path))
 
 

@@ -17,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import logs
 from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
@@ -611,9 +612,7 @@ class EngineLogTests(AccountingCase):
 
     def test_defaultDirectory(self) -> None:
         """The C++ server's."""
-        from nymearemoteproxy import accounting
-
-        self.patch(accounting, "TEXT_DIRECTORY", str(self.directory))
+        self.patch(logs, "LOGS_DIRECTORY", str(self.directory))
         for value in ({}, {"LOGS_DIRECTORY": ""}):
             os.environ.update(value)
             self.start(ProxyServer_logEngineEnabled="true")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.admin import access
@@ -39,6 +41,17 @@ class PasswordTests(SynchronousTestCase):
         for user, password in USERS.items():
             self.assertEqual(self.status(basic(user, password)), 200)
         self.assertEqual(self.status(basic("anna", "s3cret").replace("Basic", "bAsIC")), 200)
+
+    def test_guessingIsLogged(self) -> None:
+        """Once for each time that an address has to wait, without what was tried."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for _ in range(2 * access.MOST_FAILURES):
+            self.status(basic("anna", "guess"))
+        (event,) = events
+        self.assertEqual(event["source"], "192.0.2.1")
+        self.assertNotIn("guess", str(event))
 
     def test_none(self) -> None:
         answer = self.access.refusal(Question())

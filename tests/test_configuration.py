@@ -502,6 +502,13 @@ class FileTests(ConfigurationCase):
         self.assertEqual(configured.logFile, "/var/log/nymea-remoteproxy.log")
         self.assertTrue(any("[AWS]" in warning for warning in configured.warnings))
 
+    def test_logFile(self) -> None:
+        """Where systemd says, if the file says nothing."""
+        for environment, directory in (({}, "/var/log"), ({"LOGS_DIRECTORY": "/a:/b"}, "/a")):
+            self.patch(os, "environ", environment)
+            configured = self.configured("--token=t", "--set=ProxyServer.writeLogs=yes", "-p0")
+            self.assertEqual(configured.logFile, f"{directory}/nymea-remoteproxy.log")
+
     def test_cppServerWithoutTls(self) -> None:
         """The C++ server does not look at the certificate when TLS is off, so it may be missing."""
         file = CPP_SERVER.replace("enabled=true", "enabled=false").replace("/etc/ssl/", "/none/")

@@ -218,6 +218,12 @@ class LogFileTests(SynchronousTestCase):
         self.assertEqual(before, "before")
         self.assertIn("rain happened", line)
 
+    def test_isPrivate(self) -> None:
+        """Not everybody on the machine may read addresses."""
+        self.path.rename(self.old)
+        self.file.reopen()
+        self.assertEqual(self.path.stat().st_mode & 0o027, 0)
+
     def test_reopens(self) -> None:
         """After a rename, and without one."""
         self.log("rain")

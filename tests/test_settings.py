@@ -97,6 +97,13 @@ class SettingsCase(SynchronousTestCase):
         return text
 
 
+class MarkTests(SettingsCase):
+    """What editors put at the beginning of a file."""
+
+    def test_byteOrderMark(self) -> None:
+        self.assertEqual(self.load(b"\xef\xbb\xbf[ProxyServer]\nname=x\n")["ProxyServer.name"], "x")
+
+
 class DeclarationTests(SettingsCase):
     """The declarations themselves."""
 

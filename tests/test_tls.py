@@ -366,6 +366,17 @@ class SelfSignedTests(TlsCase):
             Path(files.certificate).read_bytes().partition(b"-----END PRIVATE KEY-----\n")[2]
         )
 
+    def test_mayNotLook(self) -> None:
+        """A directory of somebody else's is told in one line, as after twistd has become another
+        user."""
+
+        def exists(_path: Path) -> bool:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(Path, "exists", exists)
+        error = self.assertRaises(CertificateError, selfSigned, self.directory)
+        self.assertIn("Permission denied; give one with --certificate", str(error))
+
     def test_made(self) -> None:
         """It can be used as it is; the directory is made, too."""
         files = selfSigned(self.directory / "deep" / "below")

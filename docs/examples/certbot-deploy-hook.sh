@@ -7,7 +7,7 @@ set -eu
 name=${NYMEA_NAME:-proxy.example.org}
 file=${NYMEA_FILE:-/etc/nymea-remoteproxy/tls/proxy.example.org.pem}
 group=${NYMEA_GROUP:-nymea-remoteproxy}
-reload=${NYMEA_RELOAD:-systemctl try-reload-or-restart nymea-remoteproxy}
+reload=${NYMEA_RELOAD:-systemctl try-reload-or-restart nymea-remoteproxy 'nymea-remoteproxy@*'}
 # Without systemd: reload='kill -HUP $(cat /run/nymea-remoteproxy.pid)'
 
 # certbot tells of every certificate of this machine

@@ -16,6 +16,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.admin.web import Answer, Question, text
 from nymearemoteproxy.limits import sourceOf
+from nymearemoteproxy.logs import ProxyLogger
+
+log = ProxyLogger()
 
 REALM = "nymea-remoteproxy"
 
@@ -84,6 +87,11 @@ class Access:
             self._failures.pop(source, None)
             return None
         self._failures[source] = (now, failures + 1)
+        if failures + 1 > MOST_FAILURES - 1:
+            log.warn(
+                "admin endpoint: too many wrong passwords from {source}, it has to wait",
+                source=source or "the Unix socket",
+            )
         self._failures.move_to_end(source)
         if len(self._failures) > MOST_ADDRESSES:
             self._failures.popitem(last=False)

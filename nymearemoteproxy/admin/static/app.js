@@ -95,8 +95,10 @@ function clock(time, withSeconds = false) {
   return new Date(time * 1000).toLocaleTimeString([], options);
 }
 
+const HERE = location.origin + location.pathname; // without a password, if the address has one
+
 async function ask(path) {
-  const answer = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+  const answer = await fetch(new URL(path, HERE), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
   if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
   return answer.json();
 }
@@ -653,7 +655,7 @@ class Page {
       dialog.close();
       try {
         const headers = { "X-Requested-With": "status-page" };
-        const answer = await fetch("drain", { method: "POST", headers });
+        const answer = await fetch(new URL("drain", HERE), { method: "POST", headers });
         if (!answer.ok) throw new Error(await answer.text());
         setText($("announce"), "The server drains.");
         this.poll();
