@@ -502,6 +502,18 @@ class FileTests(ConfigurationCase):
         self.assertEqual(configured.logFile, "/var/log/nymea-remoteproxy.log")
         self.assertTrue(any("[AWS]" in warning for warning in configured.warnings))
 
+    def test_noHome(self) -> None:
+        """Without a place for a self-signed certificate one has to be given."""
+
+        def home() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        self.patch(os, "environ", {})
+        self.patch(Path, "home", home)
+        options = Options()
+        problem = self.assertRaises(SystemExit, options.parseOptions, ["--token=t"])
+        self.assertIn("set STATE_DIRECTORY", str(problem))
+
     def test_logFile(self) -> None:
         """Where systemd says, if the file says nothing."""
         for environment, directory in (({}, "/var/log"), ({"LOGS_DIRECTORY": "/a:/b"}, "/a")):

@@ -561,7 +561,7 @@ class ChangedSettingsTests(LifeCase):
 
     @inThread
     def testPrivacy(self) -> None:
-        """How addresses are written; of those who are here it is written as it was then."""
+        """How addresses are written from then on, also those of who is here already."""
         url = self.server.url("tcp")
         old = connect(url)
         until(lambda: self.server.openFiles() > self.server.baseline, "it is not there")
@@ -572,8 +572,10 @@ class ChangedSettingsTests(LifeCase):
             client.close()
             self.server.waitFor(f"from {written} ended: ", mark)
             self.assertNotIn(client.peer, self.server.text(since=mark))
+        mark = self.server.mark()
         old.close()
-        self.assertEqual(self.server.ended(old), "left-early")
+        self.server.waitFor("from hidden ended: left-early", mark)
+        self.assertNotIn(old.peer, self.server.text(since=mark))
 
 
 class DrainTests(LifeCase):
