@@ -27,6 +27,22 @@ def address(last: int = 1) -> IAddress:
     return IPv4Address("TCP", f"192.0.2.{last}", 1000)
 
 
+class TurningPipe(Pipe):
+    """A pipe after which the reactor has its turn."""
+
+    def __init__(self, peer: IAddress, clock: Clock) -> None:
+        super().__init__(peer)
+        self._clock = clock
+
+    def receive(self, data: bytes) -> None:
+        super().receive(data)
+        self._clock.advance(0)
+
+    def drain(self) -> None:
+        super().drain()
+        self._clock.advance(0)
+
+
 class WebTests(SynchronousTestCase):
     """Connections in memory."""
 
@@ -48,7 +64,7 @@ class WebTests(SynchronousTestCase):
         peer = peer or address()
         protocol = self.factory.buildProtocol(peer)
         assert protocol is not None, "refused"
-        pipe = Pipe(peer)
+        pipe = TurningPipe(peer, self.clock)
         pipe.protocol = DirectTransport(protocol)
         pipe.protocol.makeConnection(pipe)
         return pipe
@@ -251,6 +267,22 @@ class WebTests(SynchronousTestCase):
         pipe.receive(GET)
         self.assertEqual(pipe.take().count(b"200 OK"), 1)
         self.assertEqual(len(self.asked), 4)
+
+    def test_manyInOneRead(self) -> None:
+        """Each is answered in a turn of the reactor of its own."""
+        pipe = self.connect()
+        super(TurningPipe, pipe).receive(GET * 1000)
+        self.assertEqual(len(self.asked), 1)
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), 1000)
+
+    def test_leavesAtOnce(self) -> None:
+        """A connection that is lost before that turn is no fault."""
+        pipe = self.connect()
+        super(TurningPipe, pipe).receive(GET * 2)
+        pipe.lose(ConnectionDone())
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), 1)
 
     def test_readerThatLeaves(self) -> None:
         """Nothing is left of a response that nobody took."""

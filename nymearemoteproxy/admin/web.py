@@ -98,6 +98,7 @@ class Request(TwistedRequest):
 
     channel: Any
     _waits = False
+    _isLost = False
 
     def gotLength(self, length: int | None) -> None:
         """Keep no body."""
@@ -123,8 +124,9 @@ class Request(TwistedRequest):
             self.responseHeaders.setRawHeaders(name, [value])
         self.registerProducer(self, True)
         self.write(answer.body)
-        if not self._waits:
-            self._finish()
+        # In a turn of its own, for one read may hold a thousand requests, and the next one is
+        # not looked at before this one is finished.
+        connection.soon(self._written)
 
     def _question(self) -> Question:
         path, _, query = self.uri.decode("latin-1").partition("?")
@@ -142,6 +144,15 @@ class Request(TwistedRequest):
             },
             host=getattr(self.channel.getPeer(), "host", ""),
         )
+
+    def _written(self) -> None:
+        if not (self._waits or self._isLost):
+            self._finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody takes the response any more."""
+        self._isLost = True
+        super().connectionLost(reason)
 
     def _finish(self) -> None:
         self.unregisterProducer()
@@ -203,6 +214,10 @@ class Connection:
     def ask(self, question: Question) -> Answer:
         """Return the answer."""
         return self._factory.ask(question)
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """Do something in the next turn of the reactor."""
+        self._factory.clock.callLater(0, act)
 
     def limit(self, seconds: float) -> None:
         """From now on there is so much time for the next step."""
