@@ -39,6 +39,9 @@ log = ProxyLogger()
 REQUEST_LIMIT = 1024
 """Bytes of a request; the only one there is has less than a hundred."""
 
+MOST_TEXT = 200
+"""Characters of a name, uuid or account; clients may send thousands."""
+
 ANSWER_INTERVAL = 0.1
 """Seconds from one answer to the next, to the same monitor: one that asks without end gets ten a
 second."""
@@ -153,7 +156,7 @@ class Snapshot:
             "id": str(record.number),
             "address": record.address,
             "timestamp": self._time(record.started),
-            "name": record.name,
+            "name": record.name[:MOST_TEXT],
             "rxDataCount": record.received,
             "txDataCount": record.sent,
         }
@@ -163,8 +166,8 @@ class Snapshot:
             **self._describe(record),
             "authenticated": record.ticket.authenticated,
             "tunnelConnected": record.joined is not None,
-            "userName": record.subject or "",
-            "uuid": record.uuid,
+            "userName": (record.subject or "")[:MOST_TEXT],
+            "uuid": record.uuid[:MOST_TEXT],
         }
 
     def _describeServer(self, record: Record) -> dict[str, Any]:

@@ -60,11 +60,12 @@ class Notifier:
         self._interval = timeout / BEATS_PER_TIMEOUT or STATUS_INTERVAL
         self._beatText = ("WATCHDOG=1",) if timeout else ()
         self._isHeard = True
+        self._isReadyUntold = False
         self._timer: IDelayedCall | None = None
 
     def ready(self) -> None:
         """The service runs, and takes clients."""
-        self._send("READY=1", f"STATUS={self._status()}")
+        self._isReadyUntold = not self._send("READY=1", f"STATUS={self._status()}")
         if self._address and self._timer is None:
             self._beat()
 
@@ -87,12 +88,15 @@ class Notifier:
             self._timer = None
 
     def _beat(self) -> None:
-        self._send(*self._beatText, f"STATUS={self._status()}")
+        late = ("READY=1",) if self._isReadyUntold else ()
+        if self._send(*late, *self._beatText, f"STATUS={self._status()}"):
+            self._isReadyUntold = False
         self._timer = self._clock.callLater(self._interval, self._beat)
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> bool:
+        """Say it; tell whether it was heard."""
         if not self._address:
-            return
+            return False
         address = self._address
         if address[0] == "@":
             address = "\0" + address[1:]  # an abstract one, see unix(7)
@@ -106,6 +110,7 @@ class Notifier:
             self._isHeard = False  # said once, not with every beat
         else:
             self._isHeard = True
+        return self._isHeard
 
 
 def _watchdogTimeout(environment: Mapping[str, str]) -> float:

@@ -268,6 +268,13 @@ class WebTests(SynchronousTestCase):
         self.assertEqual(pipe.take().count(b"200 OK"), 1)
         self.assertEqual(len(self.asked), 4)
 
+    def test_endlessLength(self) -> None:
+        """A length with more digits than Python converts ends the connection, without a word."""
+        pipe = self.connect()
+        pipe.receive(b"GET / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n")
+        self.assertTrue(pipe.lost)
+        self.assertEqual(self.asked, [])
+
     def test_manyInOneRead(self) -> None:
         """Each is answered in a turn of the reactor of its own."""
         pipe = self.connect()

@@ -15,6 +15,7 @@ from nymearemoteproxy.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
     MOST_MONITORS,
+    MOST_TEXT,
     REQUEST_LIMIT,
     MonitorFactory,
 )
@@ -233,6 +234,12 @@ class ContentTests(Watched):
         told = self.ask()["proxyStatistic"]["clients"][-1]
         self.assertEqual((told["name"], told["uuid"]), (name, name))
         client.lose(ConnectionError())
+
+    def test_longNames(self) -> None:
+        """They are cut, or strangers could fill the line."""
+        self.authenticate(self.accept("TCP"), name="n" * 5000, uuid="u" * 3000)
+        (told,) = self.ask()["proxyStatistic"]["clients"]
+        self.assertEqual((told["name"], told["uuid"]), ("n" * MOST_TEXT, "u" * MOST_TEXT))
 
     def test_goneMeanwhile(self) -> None:
         """Connections that are closed while a long line is made."""

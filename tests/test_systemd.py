@@ -152,7 +152,7 @@ class NotifierTests(SynchronousTestCase):
         self.assertEqual(self.warnings, expected)
         self.listen()
         self.clock.advance(STATUS_INTERVAL)
-        self.assertEqual(self.told(), ["STATUS=fine"])
+        self.assertEqual(self.told(), ["READY=1\nSTATUS=fine"])  # at last
         self.vanish()
         self.clock.pump([STATUS_INTERVAL] * 5)
         self.assertEqual(

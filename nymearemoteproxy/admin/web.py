@@ -247,7 +247,11 @@ class Connection:
     def dataReceived(self, data: bytes) -> None:
         """The client sent something."""
         if not self.disconnecting:
-            self._channel.dataReceived(data)
+            try:
+                self._channel.dataReceived(data)
+            except ValueError:
+                # Twisted converts lengths of any size; Python refuses those of 4300 digits.
+                self.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is closed."""
