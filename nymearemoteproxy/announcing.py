@@ -7,29 +7,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.listeners import Listener
-from nymearemoteproxy.proxy import describeAddress
+from nymearemoteproxy.proxy import describePlace
 
 CLIENT = "nymea-remoteproxy-client"
 
 
 def url(listener: Listener, port: IListeningPort) -> str:
     """Return where clients can connect."""
-    address: Any = port.getHost()
-    host, text = describeAddress(address)
-    if host is None:
-        name = address.name
-        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
     if listener.webSocket:
         scheme = "wss" if listener.secure else "ws"
     else:
         scheme = "tls" if listener.secure else "tcp"
-    return f"{scheme}://{text}"
+    return describePlace(scheme, port.getHost())
 
 
 def showToken(configuration: Configuration, port: IListeningPort) -> None:

@@ -31,16 +31,13 @@ from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse, Reading
-from nymearemoteproxy.records import TRANSPORTS, Record
+from nymearemoteproxy.records import MOST_TEXT, TRANSPORTS, Record
 from nymearemoteproxy.session import Role
 
 log = ProxyLogger()
 
 REQUEST_LIMIT = 1024
 """Bytes of a request; the only one there is has less than a hundred."""
-
-MOST_TEXT = 200
-"""Characters of a name, uuid or account; clients may send thousands."""
 
 ANSWER_INTERVAL = 0.1
 """Seconds from one answer to the next, to the same monitor: one that asks without end gets ten a

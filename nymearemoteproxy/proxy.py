@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -80,6 +81,15 @@ def describeAddress(address: IAddress) -> tuple[str | None, str]:
     port = getattr(address, "port", 0)
     host = host.removeprefix("::ffff:")  # IPv4 on a socket that takes both
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def describePlace(scheme: str, address: Any, path: str = "") -> str:
+    """Return the URL of a listener; for a Unix socket where that is, without scheme and path."""
+    host, text = describeAddress(address)
+    if host is None:
+        name = address.name
+        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+    return f"{scheme}://{text}{path}"
 
 
 class Proxy:

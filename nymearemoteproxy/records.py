@@ -22,6 +22,10 @@ TCP = "TCP"
 UNIX = "unix"
 TRANSPORTS = (WEBSOCKET, TCP, UNIX)
 
+MOST_TEXT = 200
+"""Characters of a name, uuid or account that those who watch are told; clients may send
+thousands."""
+
 CONNECTING = "connecting"
 CLOSING = "closing"
 """States of a connection before and after those that a session has."""

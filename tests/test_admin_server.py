@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.admin import server
@@ -265,6 +266,9 @@ class LifeTests(SynchronousTestCase):
         AdminInMemory().admin.stop()
 
     def test_urls(self) -> None:
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
         for endpoint, address, url in (
             (
                 "tcp:1:interface=127.0.0.1",
@@ -275,7 +279,9 @@ class LifeTests(SynchronousTestCase):
             ("unix:/run/x", UNIXAddress("/run/x"), "unix:/run/x"),
         ):
             made = AdminInMemory(endpoint)
-            self.assertEqual(made.admin._url(address), url)
+            made.admin.start(Port(address))  # type: ignore[arg-type]
+            made.admin.stop()
+            self.assertEqual(events.pop()["url"], url)
 
     def test_unixSocketHasAnyName(self) -> None:
         made = AdminInMemory("unix:/run/x")

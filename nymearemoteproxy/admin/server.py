@@ -24,7 +24,7 @@ from nymearemoteproxy.admin.status import Status
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.logs import ProxyLogger
-from nymearemoteproxy.proxy import Proxy, describeAddress
+from nymearemoteproxy.proxy import Proxy, describePlace
 from nymearemoteproxy.pulse import Pulse
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -121,7 +121,8 @@ class Admin:
 
         :param port: on which `factory` listens.
         """
-        log.info("admin endpoint on {url}", url=self._url(port.getHost()))
+        scheme = "https" if self.listener.secure else "http"
+        log.info("admin endpoint on {url}", url=describePlace(scheme, port.getHost(), "/"))
         self._measures = True
         self._proxy.observers.append(self._metrics)
         self._pulse.listeners.append(self._history.add)
@@ -147,13 +148,6 @@ class Admin:
             self._delay.stop()
             self._proxy.observers.remove(self._metrics)
             self._pulse.listeners.remove(self._history.add)
-
-    def _url(self, address: Any) -> str:
-        host, where = describeAddress(address)
-        if host is None:
-            name = address.name
-            return f"unix:{name.decode() if isinstance(name, bytes) else name}"
-        return f"{'https' if self.listener.secure else 'http'}://{where}/"
 
     # Answers
 

@@ -20,7 +20,7 @@ from nymearemoteproxy.admin.history import COLUMNS, INTERVAL, History, groupOf
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
-from nymearemoteproxy.records import Record
+from nymearemoteproxy.records import MOST_TEXT, Record
 from nymearemoteproxy.session import Role
 
 MOST_ROWS = 200
@@ -31,9 +31,6 @@ ROWS = 50
 
 MOST_CLIENTS = 20
 """Clients shown with their server."""
-
-MOST_TEXT = 200
-"""Characters of a name, uuid or account; clients may send thousands."""
 
 FRESH = 1.0
 """Seconds for which rates are good, however many pages ask."""
