@@ -404,7 +404,7 @@ def tunnelProxy() -> str:
         text = content.hex(" ") if len(content) < 12 else f"{content[:2].hex(' ')} … c0"
         dialogue.lines.append(f"S {arrow} {text}   (address {address}: {shown})")
 
-    packet("←", slip.PROXY, clientConnected(client, "203.0.113.9", 1))
+    packet("←", slip.PROXY, clientConnected(1, client, "203.0.113.9", 1))
     dialogue.lines.append("A → Hello")
     packet("←", 1, b"Hello")
     packet("→", 1, b"Hi")
@@ -418,7 +418,7 @@ def tunnelProxy() -> str:
         for effect in registered.take():
             answer = effect.data if isinstance(effect, Send) else effect.done
             packet("←", slip.PROXY, answer)
-    packet("←", slip.PROXY, clientDisconnected(1))
+    packet("←", slip.PROXY, clientDisconnected(2, 1))
     outcome = Outcome.DISCONNECTED_BY_SERVER
     dialogue.lines.append(f"A ← close {outcome.closeCode} {outcome.reason}")
     return dialogue.text()

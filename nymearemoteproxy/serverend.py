@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.dialogue import Dialogue, Disconnect
 from nymearemoteproxy.ends import End, Origin
+from nymearemoteproxy.jsonrpc import FIRST_NOTIFICATION
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.registration import clientDisconnected
@@ -56,6 +57,7 @@ class ServerEnd(End):
         "_heard",
         "_holding",
         "_isFresh",
+        "_nextNotice",
         "_paused",
         "_reader",
         "_timeout",
@@ -81,6 +83,7 @@ class ServerEnd(End):
         self._freed: deque[int] = deque()
         self._heard = 0.0  # when it sent something, by the clock
         self._isFresh = True
+        self._nextNotice = FIRST_NOTIFICATION
         self._unknown = 0
         self._answering: IDelayedCall | None = None
         # Towards the server
@@ -137,8 +140,14 @@ class ServerEnd(End):
         self.goOn(client)
         del self._clients[client.address]
         if wasAnnounced:
-            self.tell(clientDisconnected(client.address))
+            self.tell(clientDisconnected(self.numberNotice(), client.address))
         self._freed.append(client.address)
+
+    def numberNotice(self) -> int:
+        """Return the id of the next notification."""
+        number = self._nextNotice
+        self._nextNotice += 1
+        return number
 
     def tell(self, message: bytes) -> None:
         """Send a message of the proxy's own."""

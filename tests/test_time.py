@@ -26,12 +26,13 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
 from nymearemoteproxy.registration import Registration, RegistrationRefused, TunnelProxyError
 from nymearemoteproxy.rendezvous import Meeting, Rendezvous
-from nymearemoteproxy.session import Identity, PairingKeys
+from nymearemoteproxy.session import Identity, PairingKeys, makeHello
 from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
+from nymearemoteproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.tunnel import Tunnel
 from nymearemoteproxy.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
 from tests.memory import Pipe
-from tests.wires import maskedFrame, splitFrame
+from tests.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -559,6 +560,109 @@ class GapTests(InMemory):
         self.authenticate(two, uuid="2", name="two")
         two.lose(ConnectionLost())
         self.assertTrue(one.halfClosed)
+
+
+class ServerGapTests(InMemory):
+    """A registered server on a stream gets nothing together with the answer to RegisterServer."""
+
+    SERVER = str(UUID(int=7))
+
+    def setUp(self) -> None:
+        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
+        super().setUp()
+        self.switchboard._clock = self.clock
+
+    def serve(self, kind: str, full: bool = False) -> Pipe:
+        """Register a server, whose line end comes with its request."""
+        pipe = self.open(kind)
+        pipe.full = full
+        self.call(pipe, "TunnelProxy.RegisterServer", serverName="core", serverUuid=self.SERVER)
+        if not full:
+            self.assertIn(b"slipEnabled", pipe.take())
+        return pipe
+
+    def visit(self) -> Pipe:
+        """Let a client register."""
+        pipe = self.open("TCP")
+        self.call(
+            pipe,
+            "TunnelProxy.RegisterClient",
+            clientName="app",
+            clientUuid=str(UUID(int=8)),
+            serverUuid=self.SERVER,
+        )
+        self.assertIn(b"NoError", pipe.take())
+        return pipe
+
+    def ping(self, pipe: Pipe) -> None:
+        """Let the server call."""
+        call = {"id": 1, "method": "TunnelProxy.Ping", "params": {"timestamp": 5}}
+        pipe.receive(slip(0, json.dumps(call).encode()))
+
+    def assertGap(self, server: Pipe, *expected: bytes) -> None:
+        """Nothing comes for a while, beginning now; then these, in this order, together."""
+        self.clock.advance(0.015)
+        self.assertEqual(server.take(), b"")
+        self.clock.advance(0.006)
+        sent = server.take()
+        places = [sent.find(each) for each in expected]
+        self.assertNotIn(-1, places)
+        self.assertEqual(places, sorted(places))
+
+    def test_clientInTheGap(self) -> None:
+        """It is announced behind the gap; what it sends comes then, too."""
+        server = self.serve("TCP")
+        client = self.visit()
+        client.receive(b"hello")
+        self.assertEqual(client.producerState, "paused")
+        self.assertGap(server, b"ClientConnected", b"hello")
+        self.assertEqual(client.producerState, "producing")
+
+    def test_callInTheGap(self) -> None:
+        """The answer waits."""
+        server = self.serve("TCP")
+        self.ping(server)
+        self.assertGap(server, b'"timestamp":5')
+
+    def test_responseInTheBuffer(self) -> None:
+        """The gap begins when the response has left."""
+        server = self.serve("TCP", full=True)
+        self.visit()
+        self.clock.advance(1)
+        server.drain()
+        self.assertIn(b"slipEnabled", server.take())
+        self.assertGap(server, b"ClientConnected")
+
+    def test_onceOnly(self) -> None:
+        """Behind the gap everything goes out at once."""
+        server = self.serve("TCP")
+        self.clock.advance(0.021)
+        self.visit()
+        self.assertIn(b"ClientConnected", server.take())
+
+    def test_notForWebSocket(self) -> None:
+        """A message arrives by itself there."""
+        server = self.serve("WebSocket")
+        self.visit()
+        self.assertIn(b"ClientConnected", server.take())
+
+    def test_stoppedInTheGap(self) -> None:
+        """What the server was to be told goes out before the goodbye."""
+        server = self.serve("TCP")
+        self.visit()
+        self.proxy.shutDown()
+        self.assertIn(b"ClientConnected", server.take())
+        self.assertTrue(server.halfClosed)
+
+    def test_lostInTheGap(self) -> None:
+        """Its client is told at once, and nothing is left behind."""
+        server = self.serve("TCP")
+        client = self.visit()
+        server.lose(ConnectionLost())
+        self.assertTrue(client.halfClosed)
+        client.lose(ConnectionDone())
+        self.clock.advance(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class LineEndTests(InMemory):
