@@ -104,6 +104,23 @@ def tunneled(params: Mapping[str, Any]) -> Session:
     return session
 
 
+def reachable(thing: object) -> set[str]:
+    """Return every text that our objects hold, from this one on."""
+    texts, seen, todo = set(), set(), [thing]
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, str):
+            texts.add(thing)
+        elif isinstance(thing, Mapping):
+            todo += [*thing, *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            todo += thing
+        elif type(thing).__module__.startswith("nymearemoteproxy.") and id(thing) not in seen:
+            seen.add(id(thing))
+            todo += vars(thing).values()
+    return texts
+
+
 def registerServer(**changes: Any) -> bytes:
     """Return the bytes of one RegisterServer."""
     return request("TunnelProxy.RegisterServer", {**SERVER, **changes})
@@ -644,6 +661,14 @@ class WaitingTests(SynchronousTestCase):
             (Send(b'{"id":"1","notification":"Tunnel.Established"}\n'), StartTunnel(False)),
         )
         self.assertIs(session.state, State.TUNNELED)
+
+    def test_forgetsTokenAndNonce(self) -> None:
+        """Once the key is made of them, nothing that belongs to the session holds them."""
+        for params in ({**FIRST_API, "nonce": NONCE}, {**API_0_3, "nonce": NONCE}):
+            session = authenticating(params)
+            self.assertIn(NONCE, reachable(session))
+            session.accepted(TOKEN, None)
+            self.assertEqual({TOKEN, NONCE} & reachable(session), set())
 
     def test_pairedApi03(self) -> None:
         """The notification of API 0.3 names the partner and is the connection's first."""
