@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -236,7 +236,8 @@ class Control(Phase, Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        self.transport.resumeProducing()
+        if self.session.state is not State.REGISTERING:
+            self.transport.resumeProducing()
         self._pump()
 
     def stopProducing(self) -> None:
@@ -347,13 +348,11 @@ class Control(Phase, Protocol):
                 tunnel.abandon()  # too late: the client has left meanwhile
 
         def failed(failure: Failure) -> None:
-            if self.session.state is not state:
-                return  # cancelled
             self._pending = None
-            failure.trap(PairingRefused, RegistrationRefused)
-            self.perform(refused(failure.value))
+            failure.trap(PairingRefused, RegistrationRefused, CancelledError)
+            if self.session.state is state:
+                self.perform(refused(failure.value))
 
-        self._pending = asked
         asked.addCallbacks(found, failed)
         asked.addErrback(self._internalError)
 
@@ -363,8 +362,9 @@ class Control(Phase, Protocol):
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
         session = self.session
+        self._pending = self.proxy.rendezvous.join(join.key, join.identity)
         self._await(
-            self.proxy.rendezvous.join(join.key, join.identity),
+            self._pending,
             State.WAITING,
             lambda meeting: session.paired(meeting.partner),
             lambda refusal: session.pairingRefused(refusal.outcome),
@@ -373,6 +373,7 @@ class Control(Phase, Protocol):
     def _register(self, register: Register) -> None:
         session = self.session
         self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
+        # Never cancelled: a place that is found too late is seen, and given up.
         self._await(
             self.proxy.register(self.record, register.registration),
             State.REGISTERING,

@@ -47,7 +47,8 @@ class IRendezvous(Interface):
         """Wait for the partner.
 
         :returns: a Deferred that fires when the partner is there, and fails with
-            `PairingRefused`. Cancelling it gives up the place at once.
+            `PairingRefused`. Cancelling it gives up the place at once, and with it a meeting that
+            comes about all the same.
         """
 
 

@@ -41,7 +41,16 @@ class ISwitchboard(Interface):
         """Register a connection as a server, or as a client of one.
 
         :returns: a Deferred that fires with a tunnel, whose far end is there already; the
-            registration ends with it. It fails with `RegistrationRefused`.
+            registration ends with it. It fails with `RegistrationRefused`. It is not cancelled:
+            whoever does not want the tunnel any more abandons it.
+        """
+
+    def change(hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None) -> None:
+        """Go by these from now on; those that are registered stay.
+
+        :param hello: the params of the answer to Hello.
+        :param terms: all but the backlogs count for those who register from now on.
+        :param servers: that may register; None = any.
         """
 
 
@@ -68,8 +77,7 @@ class Terms:
 class Switchboard:
     """The tunnel proxy of one process.
 
-    :ivar hello: the params of the answer to Hello.
-    :ivar terms: for those who register from now on, but for the backlogs.
+    Its parameters are those of `ISwitchboard.change`.
     """
 
     def __init__(self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms) -> None:
@@ -99,6 +107,13 @@ class Switchboard:
         Those that are registered stay.
         """
         self._allowed = servers
+
+    def change(
+        self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
+    ) -> None:
+        self.hello = hello
+        self.terms = terms
+        self.allow(servers)
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
         try:

@@ -864,12 +864,42 @@ class RegistrationTests(InMemory):
         self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
         self.assertTrue(pipe.halfClosed)
 
+    def change(self, *_terms: object) -> None:
+        """Nothing to change."""
+
+    def test_notReadWhenItsAnswersLeave(self) -> None:
+        """A client that takes its answers again is not read from for that."""
+        pipe = self.ask("TCP")
+        pipe.stall()
+        pipe.drain()
+        self.assertEqual(pipe.producerState, "paused")
+
     def test_leavesMeanwhile(self) -> None:
-        """The place is given up, whether it was found just now or not at all."""
+        """A place that is found too late is given up."""
         for kind in ("TCP", "WebSocket"):
             pipe = self.ask(kind)
             pipe.lose(ConnectionDone())
-            self.assertTrue(self.asked[-1].called)
+            released: list[bool] = []
+            tunnel = Tunnel(lambda released=released: released.append(True))  # type: ignore[misc]
+            far = Far()
+            tunnel.attach(far)
+            self.asked[-1].callback(tunnel)
+            self.assertEqual((released, far.outcome), ([True], Outcome.PARTNER_LEFT))
+
+    def test_refusedTooLate(self) -> None:
+        """Nobody is there to be told."""
+        pipe = self.ask("TCP")
+        pipe.lose(ConnectionDone())
+        error = TunnelProxyError.SERVER_NOT_FOUND
+        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.assertEqual(pipe.take(), b"")
+
+    def test_failsTooLate(self) -> None:
+        """A fault is in the log, although it harms nobody."""
+        pipe = self.ask("TCP")
+        pipe.lose(ConnectionDone())
+        self.asked[-1].errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_takesTooLong(self) -> None:
         pipe = self.ask("TCP")
@@ -885,6 +915,7 @@ class Far(End):
     def __init__(self) -> None:
         super().__init__(Clock(), Origin(0))
         self.received = b""
+        self.outcome: Outcome | None = None
 
     def sendBytes(self, data: bytes) -> None:
         self.received += data
@@ -896,7 +927,7 @@ class Far(End):
         """Nothing to resume."""
 
     def finish(self, outcome: Outcome) -> None:
-        """Nothing to finish."""
+        self.outcome = outcome
 
 
 class FaultTests(InMemory):
