@@ -22,7 +22,7 @@ from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
-from nymearemoteproxy.records import Load, Record, Totals
+from nymearemoteproxy.records import IClient, Load, Record, Totals
 from nymearemoteproxy.registration import ClientRegistration, Registration
 from nymearemoteproxy.rendezvous import IRendezvous
 from nymearemoteproxy.session import (
@@ -90,6 +90,27 @@ def describePlace(scheme: str, address: Any, path: str = "") -> str:
         name = address.name
         return f"unix:{name.decode() if isinstance(name, bytes) else name}"
     return f"{scheme}://{text}{path}"
+
+
+def _shutDown(client: IClient) -> None:
+    client.shutDown()
+
+
+def _abort(client: IClient) -> None:
+    client.abort()
+
+
+def _each(records: Collection[Record], ask: Callable[[IClient], object]) -> None:
+    """Ask something of every connection; one that fails is cut off, and keeps nobody from it."""
+    for record in records:
+        if record.client is None:
+            continue  # it has left with another one
+        try:
+            ask(record.client)
+        except Exception:
+            log.failure("connection {number}: internal error", number=record.number)
+            if ask is not _abort:
+                _each([record], _abort)
 
 
 class Proxy:
@@ -294,17 +315,13 @@ class Proxy:
         """While draining: dismiss the server with its last client."""
         self._guests[serverUuid] -= 1
         if not self._guests[serverUuid]:
-            host = self._hosts.pop(serverUuid)
-            if host.client is not None:
-                host.client.shutDown()
+            _each([self._hosts.pop(serverUuid)], _shutDown)
 
     def _dismiss(self, records: Collection[Record]) -> Deferred[None]:
         """Say goodbye to some; the Deferred fires when nobody is left at all."""
         gone: Deferred[None] = Deferred()
         self._waitingForAllGone.append(gone)
-        for record in records:
-            if record.client is not None:  # it may have left with another one
-                record.client.shutDown()
+        _each(records, _shutDown)
         if not self._records:
             self._fireAllGone()
         return gone
@@ -316,8 +333,7 @@ class Proxy:
 
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
-        for client in [record.client for record in self._records.values()]:
-            client.abort()
+        _each(list(self._records.values()), _abort)
         if self._waitingForAllGone:
             # Whatever a fault may have left behind, the process must end.
             self.clock.callLater(ABORT_TIMEOUT, self._fireAllGone)

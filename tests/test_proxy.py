@@ -219,6 +219,36 @@ class DrainTests(ProxyCase):
         self.successResultOf(drained)
         self.successResultOf(stopped)
 
+    def test_oneFails(self) -> None:
+        """A fault of one, even in being cut off, keeps no other from being told."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        one, two, three = (Guest(self.proxy) for _ in range(3))
+        one.shutDown = two.shutDown = two.abort = fail  # type: ignore[method-assign]
+        gone = self.proxy.shutDown()
+        self.assertEqual([each.asked for each in (one, two, three)], [["abort"], [], ["shutDown"]])
+        self.proxy.abortAll()
+        self.assertEqual(three.asked, ["shutDown", "abort"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
+        self.clock.advance(ABORT_TIMEOUT)
+        self.successResultOf(gone)
+
+    def test_lastServerFails(self) -> None:
+        """Its last client leaves all the same."""
+        server = self.register(Role.SERVER, "s")
+        client = self.register(Role.CLIENT, "c", "s")
+        self.proxy.drain()
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server.shutDown = fail  # type: ignore[method-assign]
+        client.leave()
+        self.assertEqual(server.asked, ["abort"])
+        self.flushLoggedErrors(ZeroDivisionError)
+
     def test_stubborn(self) -> None:
         """Who does not leave, however asked, keeps nobody waiting."""
         guest = Guest(self.proxy)
