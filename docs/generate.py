@@ -103,9 +103,11 @@ HINTS: dict[Outcome, str] = {
         "The client may try again. Usually the server has lost its connection, or never had one."
     ),
     Outcome.ALREADY_REGISTERED: (
-        "When a server comes back after its connection broke, its old one may still be registered, "
-        "for :setting:`TunnelProxy.serverTimeout` at most. When it goes on, two servers have the "
-        "same uuid."
+        "Two servers, or two clients, have the same uuid, and both are there. A connection that is "
+        "dead is noticed when the next one wants its uuid, and keeps nobody out."
+    ),
+    Outcome.UUID_RESERVED: (
+        "Give the client a uuid of its own. Or somebody tries to keep the server out."
     ),
     Outcome.SERVER_NOT_ALLOWED: (
         "Add its uuid to :setting:`TunnelProxy.serverUuidFile` and send SIGHUP."

@@ -121,7 +121,7 @@ class ClientEnd(End):
         super().open(partner)
         self._isAnnounced = True
         number = self._server.numberNotice()
-        host = self._origin.host
+        host = self.origin.host
         self._server.tell(clientConnected(number, self._registration, host, self.address))
 
     # To the server

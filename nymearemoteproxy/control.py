@@ -7,6 +7,7 @@ either: the TLS handshake and the PROXY header. Knows nothing of framing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -27,6 +28,7 @@ from nymearemoteproxy.jsonrpc import MessageError
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import IPresent
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import CLOSING, CONNECTING, TCP, UNIX, IClient, Record
 from nymearemoteproxy.registration import RegistrationRefused
@@ -140,7 +142,7 @@ class Arrival(Phase, Protocol):
         super().connectionLost(reason)
 
 
-@implementer(IPushProducer)
+@implementer(IPresent, IPushProducer)
 class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
@@ -202,6 +204,10 @@ class Control(Phase, Protocol):
     def afterMessages(self) -> None:
         """Look at what arrived besides messages."""
 
+    def ask(self) -> Callable[[], bool]:
+        """Have the client show that it is there; see `IPresent`."""
+        raise NotImplementedError
+
     def drop(self, data: bytes) -> None:
         """Something arrived after we said goodbye."""
 
@@ -248,6 +254,9 @@ class Control(Phase, Protocol):
 
     def shutDown(self) -> None:
         self.perform(self.session.stopped())
+
+    def pingTimedOut(self) -> None:
+        self.end(Outcome.PING_TIMEOUT)
 
     # The session
 
@@ -362,7 +371,8 @@ class Control(Phase, Protocol):
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
         session = self.session
-        self._pending = self.proxy.rendezvous.join(join.key, join.identity)
+        look = partial(self.proxy.presence.look, self.record)
+        self._pending = self.proxy.rendezvous.join(join.key, join.identity, look)
         self._await(
             self._pending,
             State.WAITING,

@@ -176,6 +176,12 @@ class Outcome(Enum):
         "server uuid not allowed",
         "A server wanted to register whose uuid is not in serverUuidFile.",
     )
+    UUID_RESERVED = (
+        "uuid-reserved",
+        1008,
+        "the uuid is a server's",
+        "A client wanted to be connected under a uuid that serverUuidFile has for a server.",
+    )
     SERVER_STALLED = (
         "server-stalled",
         1013,

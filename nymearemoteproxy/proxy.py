@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,6 +22,7 @@ from nymearemoteproxy.keepalive import Keepalive
 from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import Presence
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.records import IClient, Load, Record, Totals
 from nymearemoteproxy.registration import ClientRegistration, Registration
@@ -147,6 +149,7 @@ class Proxy:
         self.messageLimit = messageLimit
         self.traceTraffic = traceTraffic
         self.keepalive = Keepalive(clock, timing.ping, timing.pingAnswer)
+        self.presence = Presence(clock)
         self.outcomes: Counter[Outcome] = Counter()
         self.totals = Totals()
         self.observers: list[IObserver] = []
@@ -193,7 +196,8 @@ class Proxy:
         record.name, record.uuid = registration.name, str(registration.uuid)
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
-        origin = Origin(record.number, record.host, record.ticket.source)
+        look = partial(self.presence.look, record)
+        origin = Origin(record.number, record.host, record.ticket.source, look)
         asked: Deferred[Tunnel] = self.switchboard.register(registration, origin)
         return asked
 
@@ -243,6 +247,7 @@ class Proxy:
         del self._records[record.number]
         self.gate.leave(record.ticket)
         record.client = None
+        self.presence.gone(record)
         outcome = record.outcome or Outcome.CONNECTION_LOST
         self.outcomes[outcome] += 1
         log.info(

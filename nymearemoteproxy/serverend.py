@@ -305,7 +305,7 @@ class ServerEnd(End):
             log.info(
                 "registered server, connection {number}: {invalid} packets were invalid, {unknown} "
                 "were for clients that were not there",
-                number=self._origin.number,
+                number=self.origin.number,
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )

@@ -6,6 +6,8 @@ WebSocket beyond the payload of its frames.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -13,7 +15,7 @@ from zope.interface import implementer
 from nymearemoteproxy.control import Control
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.jsonrpc import ObjectSplitter
-from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.leg import Leg, askTransport
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Record
@@ -64,6 +66,9 @@ class StreamControl(Control):
         if self._rest:
             self.record.received -= len(self._rest)  # counted there
             leg.dataReceived(self._rest)
+
+    def ask(self) -> Callable[[], bool]:
+        return askTransport(self.proxy, self.record, self.transport)
 
     def readConnectionLost(self) -> None:
         """The client closed its sending direction: it may still want its answers."""

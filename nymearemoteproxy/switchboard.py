@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
@@ -87,7 +87,7 @@ class Switchboard:
         self._allowed: Collection[UUID] | None = None
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
-        self._clients: set[UUID] = set()
+        self._clients: dict[UUID, ClientEnd] = {}
         self._serversFrom: Counter[str | None] = Counter()
         self._clientsFrom: Counter[str | None] = Counter()
 
@@ -116,12 +116,18 @@ class Switchboard:
         self.allow(servers)
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
-        try:
-            if isinstance(registration, ServerRegistration):
-                return succeed(self._registerServer(registration, origin))
-            return succeed(self._registerClient(registration, origin))
-        except RegistrationRefused:
-            return fail()
+        uuid = registration.uuid
+        holder = self._servers.get(uuid) or self._clients.get(uuid)
+        if holder is None:
+            return execute(self._register, registration, origin)
+        # It may be this one's own connection of before, which is dead.
+        looked = holder.origin.look()
+        return looked.addCallback(lambda _isThere: self._register(registration, origin))
+
+    def _register(self, registration: Registration, origin: Origin) -> Tunnel:
+        if isinstance(registration, ServerRegistration):
+            return self._registerServer(registration, origin)
+        return self._registerClient(registration, origin)
 
     def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Tunnel:
         uuid = registration.uuid
@@ -143,6 +149,9 @@ class Switchboard:
     def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
         uuid = registration.uuid
         self._checkUnused(uuid)
+        if self._allowed is not None and uuid in self._allowed:
+            # Otherwise it could keep the server out that the uuid is for.
+            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.UUID_RESERVED)
         server = self._servers.get(registration.serverUuid)
         if server is None:
             raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
@@ -159,8 +168,8 @@ class Switchboard:
                 TunnelProxyError.INTERNAL_SERVER_ERROR, Outcome.SERVER_STALLED
             )
         end = ClientEnd(self._clock, origin, registration, server, self._backlog)
-        self._clients.add(uuid)
-        release = partial(self._clients.remove, uuid)
+        self._clients[uuid] = end
+        release = partial(self._clients.pop, uuid)
         return _tunnel(end, _counted(self._clientsFrom, origin, release))
 
     def _checkUnused(self, uuid: UUID) -> None:

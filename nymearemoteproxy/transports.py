@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,6 +18,12 @@ from nymearemoteproxy.session import Role
 
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
+
+_LAST_ACK = Struct("56xI")
+"""Where struct tcp_info of linux/tcp.h has tcpi_last_ack_recv, milliseconds."""
+
+_RESOLUTION = 0.02
+"""Seconds by which that may be wrong: two of the kernel's ticks, which are 10 ms at most."""
 
 MOST_UNSENT = 256 << 10
 """Bytes that the kernel takes for a slow client beyond what is on its way. More would be of no use,
@@ -35,13 +43,36 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     """
     handle = transport.lowest.getHandle()
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepaliveIdle > 0)
     if not keepaliveIdle:
         return
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     every = max(1, round(keepaliveTimeout / KEEPALIVE_PROBES))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def askTcp(
+    transport: Any, clock: IReactorTime, keepaliveIdle: float, keepaliveTimeout: float
+) -> Callable[[], bool]:
+    """Have TCP ask its peer whether it is there, within a second (Linux).
+
+    :param keepaliveIdle: what `tuneTcp` was told, and is told again after the answer.
+    :returns: tells whether there was an answer.
+    """
+    handle = transport.lowest.getHandle()
+    tuneTcp(transport, 1, KEEPALIVE_PROBES)
+    asked = clock.seconds()
+
+    def hasAnswered() -> bool:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK.size)
+        ago = _LAST_ACK.unpack(info)[0] / 1000
+        if ago + _RESOLUTION >= clock.seconds() - asked:
+            return False
+        tuneTcp(transport, keepaliveIdle, keepaliveTimeout)
+        return True
+
+    return hasAnswered
 
 
 def tuneTunnelProxy(transport: Any, role: Role) -> None:

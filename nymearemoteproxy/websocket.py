@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -33,7 +34,7 @@ from nymearemoteproxy.frames import (
 )
 from nymearemoteproxy.jsonrpc import tooLarge
 from nymearemoteproxy.keepalive import IWatched
-from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.leg import Leg, askTransport
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Record
@@ -238,8 +239,8 @@ class WebSocketControl(Control):
     def ping(self) -> None:
         self._write(frame(PING, b""))
 
-    def pingTimedOut(self) -> None:
-        self.end(Outcome.PING_TIMEOUT)
+    def ask(self) -> Callable[[], bool]:
+        return _ask(self, self.proxy, self.record, self.transport)
 
 
 class WebSocketLeg(Leg):
@@ -371,3 +372,17 @@ class WebSocketLeg(Leg):
 
     def ping(self) -> None:
         self._write(frame(PING, b""))
+
+    def ask(self) -> Callable[[], bool]:
+        if self.finished:
+            return super().ask()
+        return _ask(self, self.proxy, self.record, self.transport)
+
+
+def _ask(client: IWatched, proxy: Proxy, record: Record, transport: Any) -> Callable[[], bool]:
+    """Ping the client, or where that is of no use ask TCP; see `IPresent.ask`."""
+    if client.isDeaf():
+        return askTransport(proxy, record, transport)
+    before = record.received
+    client.ping()
+    return lambda: record.received > before

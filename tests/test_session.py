@@ -991,6 +991,7 @@ class OutcomeTests(SynchronousTestCase):
                 "ALREADY_REGISTERED",
                 "FORBIDDEN_CALL",
                 "SERVER_NOT_ALLOWED",
+                "UUID_RESERVED",
                 "CLIENT_TOO_SLOW",
                 "SERVER_SILENT",
             ),
