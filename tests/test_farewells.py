@@ -18,8 +18,10 @@ from uuid import UUID
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 
+from nymearemoteproxy.admin.web import Answer, WebFactory
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
@@ -108,6 +110,10 @@ class MemoryFarewellTests(InMemory):
     def visit(self, version: int, kind: str = "TCP") -> Visitor:
         """Let a client of TLS connect."""
         factory = ProxyFactory(self.proxy, kind, True, False, self.builders[kind])
+        return self.connect(version, factory)
+
+    def connect(self, version: int, factory: Factory) -> Visitor:
+        """The same, to whatever listens."""
         direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
         pipe = Pipe(PEER)
         pipe.protocol = direct
@@ -269,6 +275,18 @@ class MemoryFarewellTests(InMemory):
             visitor = self.visit(version, "WebSocket")
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertTold(visitor, Outcome.WEBSOCKET_HANDSHAKE_FAILED, b"HTTP/1.1 4")
+
+    def test_admin(self) -> None:
+        """The admin endpoint, when the last response is sent."""
+        for version in self.versions:
+            factory = WebFactory(self.clock, lambda _question: Answer(200, b"words"))
+            visitor = self.connect(version, factory)
+            visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            self.clock.advance(0)
+            self.assertTrue(visitor.take().endswith(b"words"))
+            self.assertTrue(visitor.isTold)
+            self.assertFalse(visitor.pipe.disconnecting or visitor.pipe.lost)
+            visitor.pipe.lose(ConnectionDone())
 
     def test_stubborn(self) -> None:
         """A client that does not close either is given the time that everybody has."""
