@@ -19,7 +19,6 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
 
 from nymearemoteproxy.admin.web import Answer, WebFactory
 from nymearemoteproxy.authentication import Verdict
@@ -100,8 +99,9 @@ class MemoryFarewellTests(InMemory):
     versions = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
     def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
+        self.switchboard = "is set below, when there is a clock"
         super().setUp()
+        self.proxy.switchboard = Switchboard(self.clock, makeHello("test", True), Terms())
         self.backend.authenticate = self._judge  # type: ignore[method-assign]
 
     def _judge(self, token: str) -> Deferred[Verdict]:
@@ -228,6 +228,7 @@ class MemoryFarewellTests(InMemory):
             core, app = self.registered(version)
             core.send(slip(1, b"last words"))
             core.send(slip(0, call("TunnelProxy.DisconnectClient", socketAddress=1)))
+            self.clock.advance(0)
             self.assertTold(app, Outcome.DISCONNECTED_BY_SERVER, b"last words")
             core.pipe.lose(ConnectionDone())
 
