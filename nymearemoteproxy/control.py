@@ -215,7 +215,7 @@ class Control(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.timing
-        self.linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
+        self.linger = Linger(self.proxy.clock, self.transport, timing.close)
         if self.record.transport != UNIX:
             tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)

@@ -102,12 +102,11 @@ class Linger:
     :param seconds: one such period.
     """
 
-    __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed", "_over")
+    __slots__ = ("_clock", "_transport", "_seconds", "_timer", "_closed", "_over")
 
-    def __init__(self, clock: IReactorTime, transport: Any, secure: bool, seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, transport: Any, seconds: float) -> None:
         self._clock = clock
         self._transport = transport
-        self._secure = secure
         self._seconds = seconds
         self._timer: IDelayedCall | None = None
         self._closed = False
@@ -115,10 +114,7 @@ class Linger:
 
     def stopSending(self) -> None:
         """Send what is buffered, and then the end of the stream."""
-        if self._secure:
-            self._transport.loseConnection()  # waits for the client's close_notify
-        else:
-            self._transport.loseWriteConnection()
+        self._transport.loseWriteConnection()
 
     def close(self) -> None:
         """Send what is buffered and close."""

@@ -87,7 +87,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
     def connectionMade(self) -> None:
         super().connectionMade()
         timing = self.proxy.timing
-        self._linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
+        self._linger = Linger(self.proxy.clock, self.transport, timing.close)
         self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
