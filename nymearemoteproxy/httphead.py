@@ -120,7 +120,7 @@ class HeadReader:
         size = len(self._data) if end < 0 else end
         # What is before the empty line, with the CRLF that ends its last line.
         if _MISPLACED.search(self._data, max(0, seen - 1), min(size, MAX_HEAD) + len(b"\r\n")):
-            raise _bad("A character is where RFC 9112 has none, or a line does not end with CR LF")
+            raise _bad("There is a control character, or a line that does not end with CR LF")
         if size > MAX_HEAD:
             raise self._tooLarge()
         if end < 0:

@@ -122,6 +122,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         """Close, for the client has been answered with an HTTP error."""
         self.clearDeadline()
         self.record.endsWith(outcome)
+        self._head = HeadReader()  # without what it held
         self._linger.stopSending()
         self._linger.start()
 
