@@ -1,13 +1,13 @@
 """WebSocket clients: the HTTP upgrade, JSON-RPC in messages, then the relaying of frames.
 
-Autobahn does the HTTP upgrade. From the first frame on the connection is ours: one reader serves
-the control phase and the tunnel, so that no byte has to change hands in the middle of a frame.
+Autobahn does the HTTP upgrade, with a request that `httphead` has checked. From the first frame on
+the connection is ours: one reader serves the control phase and the tunnel, so that no byte has to
+change hands in the middle of a frame.
 Knows nothing of streams, tokens or pairing.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +32,7 @@ from nymearemoteproxy.frames import (
     closeFrame,
     frame,
 )
+from nymearemoteproxy.httphead import HeadReader, Refusal
 from nymearemoteproxy.jsonrpc import tooLarge
 from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.leg import Leg, askTransport
@@ -40,13 +41,6 @@ from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Record
 from nymearemoteproxy.session import SERVER, Role, StartTunnel
 from nymearemoteproxy.transports import Linger
-
-MAX_REQUEST_HEAD = 16 * 1024
-"""Bytes of an HTTP request before its empty line; twice what common servers take for one header."""
-
-_IRRELEVANT = re.compile(rb"^(?:origin|sec-websocket-extensions):[^\r\n]*\r\n", re.I | re.M)
-"""Headers that must not decide anything, but could make Autobahn refuse: tokens say who may in, not
-the page a script came from; and no extension is accepted, however it is offered."""
 
 TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
@@ -70,9 +64,9 @@ def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
 
 
 class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within Autobahn
-    """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
+    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it."""
 
-    # It logs what it received, such as the request line, which may hold secrets.
+    # It logs what it received.
     log = _Silence()
     # It would copy its settings into each connection, and format them for the log.
     CONFIG_ATTRS: list[str] = []
@@ -81,7 +75,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         WebSocketServerProtocol.__init__(self)
         Phase.__init__(self, proxy, record)
         self.factory = factory
-        self._head = b""
+        self._head = HeadReader()
         self._opened = False
 
     def connectionMade(self) -> None:
@@ -94,17 +88,20 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         self.record.received += len(data)
         if self.record.outcome is not None:
             return
-        self._head += data
-        head, end, rest = self._head.partition(b"\r\n\r\n")
-        if len(head) > MAX_REQUEST_HEAD:
-            self._fail(Outcome.MESSAGE_TOO_LARGE)
-            self.failHandshake("request too large", 431)
-        elif end:
-            super().dataReceived(_IRRELEVANT.sub(b"", head + end))
-            if self._opened:
-                self._takeOver(rest)
-            else:
-                self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+        try:
+            read = self._head.receive(data)
+        except Refusal as refusal:
+            self.transport.write(refusal.answer)
+            self._fail(refusal.outcome)
+            return
+        if read is None:
+            return
+        request, rest = read
+        super().dataReceived(request)
+        if self._opened:
+            self._takeOver(rest)
+        else:
+            self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
     def onOpen(self) -> None:
         self._opened = True
@@ -123,9 +120,11 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
             control.dataReceived(rest)
 
     def _fail(self, outcome: Outcome) -> None:
-        """Autobahn answers with an HTTP error and closes."""
+        """Close, for the client has been answered with an HTTP error."""
         self.clearDeadline()
         self.record.endsWith(outcome)
+        self._head = HeadReader()  # without what it held
+        self._linger.stopSending()
         self._linger.start()
 
     def deadlinePassed(self) -> None:

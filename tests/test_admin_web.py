@@ -169,6 +169,17 @@ class WebTests(SynchronousTestCase):
         self.refused(post + b"Content-Length: x\r\n\r\n", b"400 ")
         self.refused(post + b"Content-Length: 99999999999999\r\n\r\n" + b"x" * 5000, b"413 ")
 
+    def test_versions(self) -> None:
+        """What is no version of HTTP/1 is refused, and not repeated."""
+        for version in b"HTTP/1.1x", b"http/1.1", b"HTTP/2.0", b"HTTP/1.1\x1b[31m":
+            self.refused(b"GET / " + version + b"\r\nHost: h\r\n\r\n", b"400 Bad Request\r\n")
+
+    def test_hosts(self) -> None:
+        """RFC 9112 section 3.2: there is one."""
+        for hosts in b"", b"Host: localhost\r\nHost: other\r\n", b"Host: h\r\nhost: h\r\n":
+            self.refused(b"GET / HTTP/1.1\r\n" + hosts + b"\r\n", b"400 ")
+        self.refused(b"GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n", b"400 ")
+
     def test_smallBody(self) -> None:
         """It is read, also as a form, and dropped."""
         form = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 4\r\n\r\nx=12"

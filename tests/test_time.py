@@ -278,6 +278,27 @@ class DeadlineTests(InMemory):
         self.goneAfterAborting(pipe)
         self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
+    def test_answerToABadRequestArrives(self) -> None:
+        """Sending ends, reading does not: what still comes would reset the connection."""
+        pipe = self.accept("WebSocket")
+        pipe.receive(UPGRADE.replace(b"Host: x", b"Host : x"))
+        answer = pipe.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer)
+        self.assertTrue(pipe.halfClosed)
+        self.assertFalse(pipe.disconnecting)
+        pipe.receive(b"more" * 10_000)
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def test_whatAutobahnRefuses(self) -> None:
+        """It has the last word, though it is asked for nothing that it does not take today."""
+        pipe = self.accept("WebSocket")
+        pipe.protocol.factory.setProtocolOptions(versions=[8])
+        pipe.receive(UPGRADE)
+        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 400 "))
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
     def test_dataAfterOurFarewell(self) -> None:
         """It is dropped; the client's close frame then ends the connection."""
         pipe = self.upgraded()

@@ -43,6 +43,10 @@ MOST_BODY = 1 << 10
 MOST_FIELDS = 16
 """Fields in a query; the page sends five."""
 
+HOSTS = {b"HTTP/1.1": (1,), b"HTTP/1.0": (0, 1)}
+"""How many Host headers a request may have (RFC 9112 section 3.2): who may ask depends on it.
+Twisted looks at none, and 22.4 takes any version and repeats it in the status line."""
+
 ARRIVE = 60.0
 """Seconds for a request to arrive whole, from the connection or the last response on. It is an
 absolute limit, and longer than browsers and Prometheus (15 s in most set-ups) pause between two."""
@@ -187,12 +191,22 @@ class Channel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         if self.length is None or self.length > MOST_BODY:
-            self.transport.write(
-                b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
-            self.loseConnection()
-            return
-        super().allHeadersReceived()
+            self._refuse(b"413 Content Too Large")
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        hosts = len(self.requests[-1].requestHeaders.getRawHeaders(b"Host", ()))
+        if hosts in HOSTS.get(self._version, ()):
+            super().allContentReceived()
+        else:
+            self._refuse(b"400 Bad Request")
+
+    def _refuse(self, status: bytes) -> None:
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.loseConnection()
 
 
 @implementer(IPushProducer)
