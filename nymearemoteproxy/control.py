@@ -210,8 +210,7 @@ class Control(Phase, Protocol):
     def connectionMade(self) -> None:
         timing = self.proxy.timing
         self.linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
-        if self.record.transport != UNIX:
-            tuneTcp(self.transport, timing.ping, timing.pingAnswer)
+        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
 
@@ -397,8 +396,7 @@ class Control(Phase, Protocol):
         self.record.role = start.role
         if start.role is not Role.PARTNER:
             self.proxy.gate.authenticated(self.record.ticket)
-            if self.record.transport != UNIX:
-                tuneTunnelProxy(self.transport, start.role)
+            tuneTunnelProxy(self.transport, start.role)
         leg = self.makeLeg(start)
         self.next(leg)
         self._tunnel.attach(leg)

@@ -18,7 +18,7 @@ from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
-from nymearemoteproxy.records import CLOSING, UNIX, IClient, Record
+from nymearemoteproxy.records import CLOSING, IClient, Record
 from nymearemoteproxy.session import State
 from nymearemoteproxy.tlstransport import IFarewellListener
 from nymearemoteproxy.transports import Linger, isGivenUp
@@ -219,7 +219,7 @@ class Leg:
         return True
 
     def checkTransport(self) -> None:
-        if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
+        if self.unread and isGivenUp(self.transport):
             self._abortWith(Outcome.CONNECTION_LOST)
 
     def ping(self) -> None:

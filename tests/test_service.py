@@ -228,11 +228,16 @@ class DrainTests(ServiceCase):
 class TuneTests(SynchronousTestCase):
     """TCP's own keepalive on stream clients."""
 
-    def tuned(self, idle: float, timeout: float) -> dict[str, Any]:
+    def tuned(
+        self, idle: float, timeout: float, family: socket.AddressFamily = socket.AF_INET
+    ) -> dict[str, Any]:
         """Return what is set on a transport."""
         set_: dict[str, Any] = {}
+        ofSocket = family
 
         class Transport:
+            family = ofSocket
+
             @property
             def lowest(self) -> Any:
                 return self
@@ -260,3 +265,8 @@ class TuneTests(SynchronousTestCase):
 
     def test_off(self) -> None:
         self.assertEqual(self.tuned(0, 10), {(socket.IPPROTO_TCP, socket.TCP_NODELAY): 1})
+
+    def test_family(self) -> None:
+        """The socket's own family decides."""
+        self.assertEqual(self.tuned(30, 10, socket.AF_INET6), self.tuned(30, 10))
+        self.assertEqual(self.tuned(30, 10, socket.AF_UNIX), {})

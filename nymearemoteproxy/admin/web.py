@@ -238,8 +238,7 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """The client is there."""
         self._transport = transport
-        if getattr(transport.getPeer(), "host", None) is not None:
-            tuneTcp(transport, 0, 0)
+        tuneTcp(transport, 0, 0)
         self._factory.entered(self, self._source)
         self.limit(ARRIVE)
         self._channel.makeConnection(self)
