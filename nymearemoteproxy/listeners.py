@@ -49,7 +49,7 @@ class Listener:
     """One place to listen on.
 
     :ivar description: as it was given, for people.
-    :ivar plain: the description for Twisted, without TLS.
+    :ivar plain: the description for Twisted, without TLS and PROXY header.
     :ivar webSocket: WebSocket, otherwise a stream.
     :ivar secure: TLS is spoken.
     :ivar files: the certificate of this listener; None = the server's own.
@@ -65,7 +65,12 @@ class Listener:
 
     @property
     def isLocal(self) -> bool:
-        """True when only this machine can reach it: a Unix socket, or a loopback address."""
+        """True when only this machine's can come: a Unix socket, or a loopback address.
+
+        Those that a reverse proxy sends come from anywhere.
+        """
+        if self.behindProxy:
+            return False
         kind, *arguments = _COLON.split(self.plain)
         if kind == "unix":
             return True
@@ -83,7 +88,7 @@ class Listener:
     @property
     def isShared(self) -> bool:
         """True when the socket is systemd's, who may give it to another process as well."""
-        return self.plain.removeprefix(_PROXY_PREFIX).startswith(_SYSTEMD_PREFIX)
+        return self.plain.startswith(_SYSTEMD_PREFIX)
 
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
@@ -145,8 +150,7 @@ def parseListener(description: str, webSocket: bool) -> Listener:
     if rest.startswith(_SSL_PREFIX):
         secure = True
         rest, files = _splitSsl(description, rest)
-    plain = _PROXY_PREFIX + rest if behindProxy else rest
-    return Listener(description, plain, webSocket, secure, files, behindProxy)
+    return Listener(description, rest, webSocket, secure, files, behindProxy)
 
 
 def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None]:

@@ -183,7 +183,13 @@ class Outcome(Enum):
         "The client asked for a server that does not take what it was sent.",
     )
 
-    # Deadlines
+    # What comes before the client's own first byte, and deadlines
+    PROXY_HEADER_INVALID = (
+        "proxy-header-invalid",
+        0,
+        "",
+        "What came first to a haproxy: listener was no PROXY header.",
+    )
     TLS_HANDSHAKE_TIMEOUT = (
         "tls-handshake-timeout",
         0,

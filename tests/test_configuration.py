@@ -1055,14 +1055,14 @@ class ListenerTests(SynchronousTestCase):
 
     def test_haproxy(self) -> None:
         """A reverse proxy tells the client's address, in the clear before TLS."""
-        self.assertRead("haproxy:tcp:1", "haproxy:tcp:1", behindProxy=True)
-        self.assertRead("haproxy:unix:/run/x", "haproxy:unix:/run/x", behindProxy=True)
-        self.assertRead("haproxy:tls:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
-        self.assertRead("haproxy:ssl:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+        self.assertRead("haproxy:tcp:1", "tcp:1", behindProxy=True)
+        self.assertRead("haproxy:unix:/run/x", "unix:/run/x", behindProxy=True)
+        self.assertRead("haproxy:tls:tcp:1", "tcp:1", secure=True, behindProxy=True)
+        self.assertRead("haproxy:ssl:1", "tcp:1", secure=True, behindProxy=True)
 
     def test_haproxyWithinTls(self) -> None:
         """On the wire there is but one order, whichever way round it is written."""
-        self.assertRead("tls:haproxy:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+        self.assertRead("tls:haproxy:tcp:1", "tcp:1", secure=True, behindProxy=True)
 
     def test_positionalInterface(self) -> None:
         """Twisted takes the interface without its name, too."""
