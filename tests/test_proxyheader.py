@@ -7,7 +7,7 @@ import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -211,6 +211,7 @@ class BothTests(SynchronousTestCase):
             self.assertEqual(read(*(bytes([each]) for each in header)), expected)
 
 
+PROPERTY = settings(max_examples=300, deadline=None, database=None)
 PORTS = st.integers(0, 65535)
 ADDRESSES = st.one_of(
     st.tuples(*[st.ip_addresses(v=4)] * 2), st.tuples(*[st.ip_addresses(v=6)] * 2)
@@ -247,6 +248,7 @@ KNOWN = re.compile(rb"(?:PROXY |\r\n\r\n\0\r\nQUIT\n)")
 class FuzzTests(SynchronousTestCase):
     """Whatever comes, in whichever pieces."""
 
+    @PROPERTY
     @given(
         st.sampled_from([1, 2]), ADDRESSES, st.tuples(PORTS, PORTS), st.binary(max_size=99), CUTS
     )
@@ -258,6 +260,7 @@ class FuzzTests(SynchronousTestCase):
         host = str(getattr(source, "ipv4_mapped", None) or source)
         self.assertEqual(read(*cut(data, cuts)), ((host, ports[0]), b"\r\n\r\nrest"))
 
+    @PROPERTY
     @given(NEARLY, CUTS)
     def test_cuts(self, data: bytes, cuts: list[int]) -> None:
         """How it is cut makes no difference; what is accepted is exactly what was written."""
@@ -273,6 +276,7 @@ class FuzzTests(SynchronousTestCase):
                 self.assertEqual(str(address), host)
                 self.assertIn(port, range(65536))
 
+    @PROPERTY
     @given(NEARLY, st.integers(0, 300))
     def test_noWayBack(self, data: bytes, place: int) -> None:
         """What was no header does not become one, and what was one stays so."""
