@@ -424,7 +424,7 @@ class Stream:
 
     def __init__(self, url: str, tls: bool | None = None, header: bytes = b"") -> None:
         scheme, _, rest = url.partition(":")
-        if scheme == "unix":
+        if scheme in ("unix", "ws+unix"):
             self.socket: socket.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(PATIENCE)
             self.socket.connect(rest)
@@ -603,7 +603,7 @@ class WebSocket(Stream):
 
 def connect(url: str) -> Stream:
     """Return the client that suits the URL."""
-    return WebSocket(url) if url.startswith(("ws:", "wss:")) else Stream(url)
+    return WebSocket(url) if url.startswith(("ws:", "wss:", "ws+unix:")) else Stream(url)
 
 
 # Messages

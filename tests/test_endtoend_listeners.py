@@ -18,6 +18,7 @@ from .endtoend import (
     inThread,
     secret,
 )
+from .test_endtoend_tunnelproxy import TunnelProxyCase, anyUuid
 
 HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"
 
@@ -102,4 +103,20 @@ class ListenerTests(EndToEnd):
             server.waitFor(f"from {re.escape(peer)} ended: ", mark)
             one.close()
         self.assertNotIn("Traceback", server.text())
+        self.assertNotIn("Unhandled", server.text())
+
+
+class TunnelProxyTests(TunnelProxyCase):
+    """WebSocket on a Unix socket."""
+
+    @inThread
+    def testBothEnds(self) -> None:
+        path = self.temporary() / "socket"
+        server = self.start("--tunnelproxy", "--websocket", f"unix:{path}")
+        url, uuid = f"ws+unix:{path}", anyUuid()
+        core = self.register(url, uuid)
+        client, address = self.join(url, uuid, core)
+        self.works(core, client, address)
+        client.close()
+        server.waitFor("from unix ended: connection-lost ")
         self.assertNotIn("Unhandled", server.text())

@@ -18,7 +18,7 @@ from nymearemoteproxy.announcing import CLIENT
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import ProxyService, StartError, makeService
-from nymearemoteproxy.transports import tuneTcp
+from nymearemoteproxy.transports import isGivenUp, tuneTcp
 from tests.memory import Guest
 
 
@@ -270,3 +270,18 @@ class TuneTests(SynchronousTestCase):
         """The socket's own family decides."""
         self.assertEqual(self.tuned(30, 10, socket.AF_INET6), self.tuned(30, 10))
         self.assertEqual(self.tuned(30, 10, socket.AF_UNIX), {})
+
+    def test_givenUp(self) -> None:
+        """Only TCP gives up; what a Unix socket has received can still be read."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            tcp = socket.create_connection(listening.getsockname()), listening.accept()[0]
+        for one, two in tcp, socket.socketpair():
+            self.addCleanup(one.close)
+            handle = SimpleNamespace(getHandle=lambda one=one: one)
+            transport = SimpleNamespace(lowest=handle)
+            self.assertFalse(isGivenUp(transport))
+            one.sendall(b"unread, so that closing resets the connection")
+            two.sendall(b"some")
+            two.close()
+            self.assertEqual(isGivenUp(transport), one.family == socket.AF_INET)
+        self.assertEqual(one.recv(4), b"some")
