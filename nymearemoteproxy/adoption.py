@@ -27,6 +27,10 @@ systemd asks for by default on Debian 12, where the kernel allows no more (net.c
 FIRST_PASSED = 3
 """The file descriptor of the first socket; the others follow."""
 
+_taken: set[int] = set()
+"""Those of sockets that have their listener. It closes them, and then the number may come to stand
+for something else."""
+
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
@@ -65,6 +69,19 @@ def passedSocket(environment: Mapping[str, str], index: str | None, name: str | 
     if not numbers or numbers[0] not in range(len(passed)):
         raise LookupError("systemd passed no such socket")
     return passed[numbers[0]]
+
+
+def takeSocket(index: str | None, name: str | None) -> int:
+    """Return the file descriptor of a socket that systemd passed to this process, once.
+
+    :raises LookupError: it passed no such socket.
+    :raises ValueError: the same as from `passedSocket`, or another listener has the socket.
+    """
+    descriptor = passedSocket(initialEnvironment(), index, name)
+    if descriptor in _taken:
+        raise ValueError("another listener has this socket")
+    _taken.add(descriptor)
+    return descriptor
 
 
 class _UnixPort(unix.Port):

@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.adoption import AdoptedEndpoint, initialEnvironment, passedSocket
+from nymearemoteproxy.adoption import AdoptedEndpoint, takeSocket
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -196,9 +196,7 @@ def _systemdEndpoint(reactor: IReactorCore, plain: str) -> IStreamServerEndpoint
         if name not in _SYSTEMD_ARGUMENTS:
             raise ValueError(f'"{argument}" is neither index=NUMBER nor name=NAME')
         given[name] = re.sub(r"\\(.)", r"\1", value)
-    return AdoptedEndpoint(
-        reactor, passedSocket(initialEnvironment(), given.get("index"), given.get("name"))
-    )
+    return AdoptedEndpoint(reactor, takeSocket(given.get("index"), given.get("name")))
 
 
 @inlineCallbacks

@@ -188,7 +188,7 @@ class Outcome(Enum):
         "proxy-header-invalid",
         0,
         "",
-        "What came first to a haproxy: listener was no PROXY header.",
+        "What came first on a haproxy: listener was no PROXY header, or a wrong one.",
     )
     TLS_HANDSHAKE_TIMEOUT = (
         "tls-handshake-timeout",

@@ -1088,6 +1088,27 @@ class ListenerTests(SynchronousTestCase):
             self.assertNotIn("\n", str(error))
             self.assertFalse(str(error).rstrip().endswith(":"), "it says why")
 
+    def test_systemd(self) -> None:
+        """The arguments are Twisted's, but the domain may be missing."""
+        for description, reason in (
+            ("systemd:index=0", "systemd passed no such socket"),
+            ("tls:systemd:domain=INET:index=0", "systemd passed no such socket"),
+            ("systemd:INET6:0", "systemd passed no such socket"),
+            ("systemd:name=web", "systemd passed no such socket"),
+            ("systemd:", "give index=NUMBER or name=NAME"),
+            ("systemd:domain=INET", "give index=NUMBER or name=NAME"),
+            ("systemd:index=0:name=web", "give index=NUMBER or name=NAME"),
+            ("systemd:indx=0", '"indx=0" is neither index=NUMBER nor name=NAME'),
+            ("systemd:INET:0:web:more", '"more" is neither index=NUMBER nor name=NAME'),
+        ):
+            listener = parseListener(description, True)
+            self.assertTrue(listener.isShared)
+            error = self.assertRaises(ListenerError, listener.endpoint, MemoryReactorClock())
+            self.assertEqual(
+                str(error),
+                f'"{description}" is no endpoint description that can be listened on: {reason}',
+            )
+
 
 class RereadTests(ConfigurationCase):
     """Everything is read anew; what is broken stays as it was. More is in the end-to-end tests."""

@@ -78,6 +78,16 @@ class IntroductionTests(SynchronousTestCase):
         self.assertTrue(self.pipe.lost)
         self.client.lost.trap(ProxyHeaderError)
 
+    def test_withinTls(self) -> None:
+        """A protocol that need not know at once is not told; its transport knows."""
+        factory = TlsFactory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Factory.forProtocol(Client))
+        pipe = Pipe(PROXY)
+        DirectFactory(IntroductionFactory(factory)).buildProtocol(PROXY).makeConnection(pipe)
+        tls = pipe.protocol._protocol
+        pipe.receive(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n")
+        self.assertIs(pipe.protocol, tls)
+        self.assertEqual(tls.getPeer().host, "192.0.2.7")
+
     def test_lost(self) -> None:
         self.pipe.lose(ConnectionDone())
         self.client.lost.trap(ConnectionDone)

@@ -15,8 +15,13 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from nymearemoteproxy import options
-from nymearemoteproxy.adoption import AdoptedEndpoint, initialEnvironment, passedSocket
+from nymearemoteproxy import adoption, options
+from nymearemoteproxy.adoption import (
+    AdoptedEndpoint,
+    initialEnvironment,
+    passedSocket,
+    takeSocket,
+)
 from nymearemoteproxy.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier, isJournal
 from nymearemoteproxy.systemd import log as notifierLog
 
@@ -334,6 +339,16 @@ class PassedSocketTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         for index, name in ((None, None), ("0", "one"), ("first", None), ("-1", None)):
             self.assertRaises(ValueError, passedSocket, self.passed(), index, name)
+
+    def test_once(self) -> None:
+        """A socket has one listener, however it is called."""
+        self.patch(adoption, "_taken", set())
+        environment = self.passed(LISTEN_FDNAMES="one:two")
+        self.patch(adoption, "initialEnvironment", lambda: environment)
+        self.assertEqual(takeSocket("1", None), 4)
+        self.assertEqual(takeSocket("0", None), 3)
+        error = self.assertRaises(ValueError, takeSocket, None, "two")
+        self.assertEqual(str(error), "another listener has this socket")
 
     def test_initialEnvironment(self) -> None:
         """What has been taken out meanwhile is there."""
