@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 
 from .endtoend import (
     BINARY,
@@ -100,7 +101,10 @@ class ListenerTests(EndToEnd):
                 self.assertEqual(two.read(10), b"last words", description)
             two.close()
             peer = "192.0.2.7:4711" if description.startswith("haproxy:") else one.peer
-            server.waitFor(f"from {re.escape(peer)} ended: ", mark)
+            # To end the sending direction is a farewell in a plain stream, and there only.
+            isPlain = not isWebSocket and not isinstance(one.socket, ssl.SSLSocket)
+            outcome = "client-left" if isPlain else "connection-lost"
+            server.waitFor(f"from {re.escape(peer)} ended: {outcome} ", mark)
             one.close()
         self.assertNotIn("Traceback", server.text())
         self.assertNotIn("Unhandled", server.text())
