@@ -132,6 +132,10 @@ HINTS: dict[Outcome, str] = {
         "once have to use a nonce for each."
     ),
     Outcome.DUPLICATE_UUID: "Give every client a uuid of its own.",
+    Outcome.PROXY_HEADER_INVALID: (
+        "The reverse proxy is not told to send one: see :doc:`reverse-proxy`. Or somebody else "
+        "connected, who should not be able to."
+    ),
     Outcome.TLS_HANDSHAKE_FAILED: (
         "Port scanners do this all day. A client of your own may not trust the certificate, or "
         "speak no TLS at all."

@@ -20,7 +20,7 @@ from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.presence import IPresent
 from nymearemoteproxy.proxy import Proxy
-from nymearemoteproxy.records import CLOSING, UNIX, IClient, Record
+from nymearemoteproxy.records import CLOSING, IClient, Record
 from nymearemoteproxy.session import State
 from nymearemoteproxy.tlstransport import IFarewellListener
 from nymearemoteproxy.transports import Linger, askTcp, isGivenUp
@@ -29,10 +29,8 @@ from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 log = ProxyLogger()
 
 
-def askTransport(proxy: Proxy, record: Record, transport: Any) -> Callable[[], bool]:
+def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
     """Have the client's system show that it is there; see `IPresent.ask`."""
-    if record.transport == UNIX:
-        return lambda: True  # or its end would be known
     return askTcp(transport, proxy.clock, proxy.timing.ping, proxy.timing.pingAnswer)
 
 
@@ -228,14 +226,14 @@ class Leg:
         return True
 
     def checkTransport(self) -> None:
-        if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
+        if self.unread and isGivenUp(self.transport):
             self._abortWith(Outcome.CONNECTION_LOST)
 
     def ping(self) -> None:
         """Streams have none."""
 
     def ask(self) -> Callable[[], bool]:
-        return askTransport(self.proxy, self.record, self.transport)
+        return askTransport(self.proxy, self.transport)
 
     def pingTimedOut(self) -> None:
         self._abortWith(Outcome.PING_TIMEOUT)

@@ -189,7 +189,13 @@ class Outcome(Enum):
         "The client asked for a server that does not take what it was sent.",
     )
 
-    # Deadlines
+    # What comes before the client's own first byte, and deadlines
+    PROXY_HEADER_INVALID = (
+        "proxy-header-invalid",
+        0,
+        "",
+        "What came first on a haproxy: listener was no PROXY header, or a wrong one.",
+    )
     TLS_HANDSHAKE_TIMEOUT = (
         "tls-handshake-timeout",
         0,

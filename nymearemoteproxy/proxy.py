@@ -6,6 +6,7 @@ Knows nothing of framing or of transports.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -81,7 +82,9 @@ def describeAddress(address: IAddress) -> tuple[str | None, str]:
     if host is None:
         return None, "unix"
     port = getattr(address, "port", 0)
-    host = host.removeprefix("::ffff:")  # IPv4 on a socket that takes both
+    mapped = host.removeprefix("::ffff:")
+    if ":" not in mapped:
+        host = mapped  # IPv4 on a socket that takes both
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -89,8 +92,8 @@ def describePlace(scheme: str, address: Any, path: str = "") -> str:
     """Return the URL of a listener; for a Unix socket where that is, without scheme and path."""
     host, text = describeAddress(address)
     if host is None:
-        name = address.name
-        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+        name = os.fsencode(address.name or b"").decode(errors="backslashreplace")
+        return "unix:" + name.replace("\0", "@", 1)  # an abstract one, see unix(7)
     return f"{scheme}://{text}{path}"
 
 

@@ -68,7 +68,7 @@ class StreamControl(Control):
             leg.dataReceived(self._rest)
 
     def ask(self) -> Callable[[], bool]:
-        return askTransport(self.proxy, self.record, self.transport)
+        return askTransport(self.proxy, self.transport)
 
     def readConnectionLost(self) -> None:
         """The client closed its sending direction: it may still want its answers."""

@@ -19,9 +19,10 @@ from twisted.internet.interfaces import (
 )
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from nymearemoteproxy.direct import DirectTransport
+from nymearemoteproxy.introduction import IIntroductionListener
 
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
@@ -42,6 +43,7 @@ class IFarewellListener(Interface):
         """Nothing more will come. The connection is closed when the client has taken what waits."""
 
 
+@implementer(IIntroductionListener)
 class TlsTransport:
     """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
 
@@ -86,6 +88,11 @@ class TlsTransport:
         """The client is there, and will begin the handshake."""
         self._transport = transport
         self._protocol.makeConnection(self)
+
+    def introduced(self) -> None:
+        """Below TLS somebody said whose the connection is."""
+        if IIntroductionListener.providedBy(self._protocol):
+            self._protocol.introduced()
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol."""

@@ -35,13 +35,23 @@ there behind what is for another, slow one. With a round trip of 50 ms it is eno
 """
 
 
+def _isTcp(handle: Any) -> bool:
+    """Tell whether a socket is TCP's. It knows best: neither what is spoken on it nor the address
+    that a reverse proxy tells says so."""
+    return handle.family in (socket.AF_INET, socket.AF_INET6)
+
+
 def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
     """Send small messages at once, and let TCP find out when the client is gone.
+
+    On a Unix socket nothing is to be done: it does not wait, and its end is noticed.
 
     :param keepaliveIdle: seconds of silence before the first probe; 0 = no probes.
     :param keepaliveTimeout: seconds from the first probe until the client counts as gone.
     """
     handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepaliveIdle > 0)
     if not keepaliveIdle:
@@ -57,10 +67,14 @@ def askTcp(
 ) -> Callable[[], bool]:
     """Have TCP ask its peer whether it is there, within a second (Linux).
 
+    On a Unix socket the peer is there, or its end would be known.
+
     :param keepaliveIdle: what `tuneTcp` was told, and is told again after the answer.
     :returns: tells whether there was an answer.
     """
     handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return lambda: True
     tuneTcp(transport, 1, KEEPALIVE_PROBES)
     asked = clock.seconds()
 
@@ -76,8 +90,10 @@ def askTcp(
 
 
 def tuneTunnelProxy(transport: Any, role: Role) -> None:
-    """Let the kernel hold little for a client, and little of a server (Linux)."""
+    """Let the kernel hold little for a client, and little of a server (Linux, TCP only)."""
     handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return
     if role is Role.SERVER:
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, MOST_RECEIVED)
     else:
@@ -86,8 +102,11 @@ def tuneTunnelProxy(transport: Any, role: Role) -> None:
 
 def isGivenUp(transport: Any) -> bool:
     """Tell whether TCP has given a connection up: reset, or no answer to its keepalive probes."""
+    handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return False
     poller = select.poll()
-    poller.register(transport.lowest.getHandle(), 0)
+    poller.register(handle, 0)
     return any(events & select.POLLERR for _descriptor, events in poller.poll(0))
 
 

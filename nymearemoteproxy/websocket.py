@@ -381,7 +381,7 @@ class WebSocketLeg(Leg):
 def _ask(client: IWatched, proxy: Proxy, record: Record, transport: Any) -> Callable[[], bool]:
     """Ping the client, or where that is of no use ask TCP; see `IPresent.ask`."""
     if client.isDeaf():
-        return askTransport(proxy, record, transport)
+        return askTransport(proxy, transport)
     before = record.received
     client.ping()
     return lambda: record.received > before

@@ -30,9 +30,11 @@ class Pipe(StringTransport):
     :ivar protocol: who has the connection now.
     :ivar full: the client does not read, so that nothing more can be sent.
     :ivar lastAck: milliseconds since TCP heard of the client.
+    :ivar family: of its socket.
     """
 
     protocol: Any
+    family = socket.AF_INET
 
     def __init__(self, peer: IAddress) -> None:
         super().__init__(peerAddress=peer)

@@ -13,7 +13,6 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.admin import web
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
-from nymearemoteproxy.control import Refused
 from nymearemoteproxy.direct import DirectTransport
 from nymearemoteproxy.limits import MOST_ADMIN_CONNECTIONS
 
@@ -205,12 +204,12 @@ class WebTests(SynchronousTestCase):
     def test_connections(self) -> None:
         """There is an end to them, for one address and for all; loopback has all of them."""
         pipes = [self.connect() for _ in range(web.MOST_FROM_ADDRESS)]
-        self.assertIsInstance(self.factory.buildProtocol(address()), Refused)
+        self.assertIsNone(self.factory.buildProtocol(address()))
         pipes.pop().lose(ConnectionDone())
         pipes += [self.connect()]
         local = IPv4Address("TCP", "127.0.0.1", 1)
         pipes += [self.connect(local) for _ in range(MOST_ADMIN_CONNECTIONS - len(pipes))]
-        self.assertIsInstance(self.factory.buildProtocol(local), Refused)
+        self.assertIsNone(self.factory.buildProtocol(local))
         for pipe in pipes:
             pipe.lose(ConnectionDone())
         self.connect(address())

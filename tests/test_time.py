@@ -13,11 +13,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
+from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.ends import End, Origin
 from nymearemoteproxy.limits import Bounds, Gate
@@ -100,13 +99,11 @@ class InMemory(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
-    def accept(
-        self, kind: str, secure: bool = False, behindProxy: bool = False, host: str = "127.0.0.1"
-    ) -> Pipe:
+    def accept(self, kind: str, secure: bool = False, host: str = "127.0.0.1") -> Pipe:
         """Let a client connect."""
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
-        factory = ProxyFactory(self.proxy, kind, secure, behindProxy, self.builders[kind])
+        factory = ProxyFactory(self.proxy, kind, secure, False, self.builders[kind])
         direct = DirectFactory(factory).buildProtocol(peer)
         pipe = Pipe(peer)
         pipe.protocol = direct
@@ -735,67 +732,6 @@ class LineEndTests(InMemory):
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.DATA_BEFORE_TUNNEL)
-
-
-class ReverseProxyTests(InMemory):
-    """Behind a PROXY header the client's real address counts."""
-
-    bounds = Bounds(connectionsPerAddress=1)
-
-    class Wrapper(ProtocolWrapper):
-        """Stands in for Twisted's wrapper: tells another peer than the transport's."""
-
-        peer: IAddress
-
-        def getPeer(self) -> IAddress:
-            return self.peer
-
-    def arrive(self, host: str, kind: str = "TCP") -> tuple[Pipe, Any]:
-        """Let a client connect through a reverse proxy on loopback."""
-        factory = DirectFactory(ProxyFactory(self.proxy, kind, False, True, self.builders[kind]))
-        local = IPv4Address("TCP", "127.0.0.1", 1)
-        wrapper = self.Wrapper(WrappingFactory(factory), factory.buildProtocol(local))
-        wrapper.peer = local
-        pipe = Pipe(local)
-        pipe.protocol = wrapper
-        wrapper.makeConnection(pipe)
-        wrapper.peer = IPv4Address("TCP", host, 4000)
-        return pipe, wrapper
-
-    def test_address(self) -> None:
-        pipe, wrapper = self.arrive("192.0.2.1")
-        self.assertIsInstance(wrapper.wrappedProtocol, Arrival)
-        pipe.receive(b'{"id":1,"method":"RemoteProxy.Hello"}')
-        self.assertIn(b'"success"', pipe.take())
-        pipe.lose(ConnectionDone())
-        self.assertEqual(self.events[-1]["peer"], "192.0.2.1:4000")
-
-    def test_limit(self) -> None:
-        first, _wrapper = self.arrive("192.0.2.1")
-        first.receive(b"{")
-        second, _wrapper = self.arrive("192.0.2.1")
-        second.receive(b"{")
-        self.assertTrue(second.lost)
-        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_FROM_ADDRESS], 1)
-        self.assertFalse(first.lost)
-
-    def test_silent(self) -> None:
-        pipe, _wrapper = self.arrive("192.0.2.1")
-        self.clock.advance(3)
-        self.assertTrue(pipe.lost)
-        self.assertOutcomes(Outcome.INACTIVE_TIMEOUT)
-
-    def test_leaves(self) -> None:
-        pipe, _wrapper = self.arrive("192.0.2.1")
-        pipe.lose(ConnectionDone())
-        self.assertOutcomes(Outcome.LEFT_EARLY)
-
-    def test_refusedAtOnce(self) -> None:
-        self.proxy.gate = Gate(self.clock, Bounds(connections=1))
-        self.accept("TCP")
-        pipe = self.accept("TCP", behindProxy=True)
-        self.assertIsInstance(pipe.protocol, Refused)
-        self.assertTrue(pipe.lost)
 
 
 class RefusalTests(InMemory):

@@ -21,7 +21,6 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
-from nymearemoteproxy.control import Refused
 from nymearemoteproxy.limits import LOOPBACK, MOST_ADMIN_CONNECTIONS, sourceOf
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.transports import tuneTcp
@@ -252,8 +251,7 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """The client is there."""
         self._transport = transport
-        if getattr(transport.getPeer(), "host", None) is not None:
-            tuneTcp(transport, 0, 0)
+        tuneTcp(transport, 0, 0)
         self._factory.entered(self, self._source)
         self.limit(ARRIVE)
         self._channel.makeConnection(self)
@@ -349,9 +347,9 @@ class WebFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         source = sourceOf(getattr(addr, "host", None), LOOPBACK)
         if len(self._open) >= MOST_ADMIN_CONNECTIONS:
-            return Refused()  # not None, which HAProxyWrappingFactory would wrap
+            return None
         if source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
-            return Refused()
+            return None
         return Connection(self, source)
 
     def entered(self, connection: Connection, source: str | None) -> None:
