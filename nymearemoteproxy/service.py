@@ -31,7 +31,7 @@ from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
-from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
+from nymearemoteproxy.logs import FORMATS, LogFile, ProxyLogger, setVerbose
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
@@ -136,6 +136,8 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
+        if self._logFile is not None:
+            self._logFile.start()
         self._accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
@@ -219,7 +221,8 @@ class ProxyService(Service):
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
         self._watchers.change(self._configuration)
-        problems += self._reopenLog()
+        if self._logFile is not None:
+            self._logFile.reopen(self._cannotReopenLog)
         self._accounting.reopen()
         for problem in problems:
             log.error("{problem}", problem=problem)
@@ -234,14 +237,10 @@ class ProxyService(Service):
             certificates=len(self._configuration.certificates),
         )
 
-    def _reopenLog(self) -> list[str]:
-        if self._logFile is None:
-            return []
-        try:
-            self._logFile.reopen()
-        except OSError as error:
-            return [f"the log goes on in the old file: {error.filename}: {error.strerror}"]
-        return []
+    def _cannotReopenLog(self, error: OSError) -> None:
+        """Say so; called in any thread."""
+        problem = f"the log goes on in the old file: {error.filename}: {error.strerror}"
+        self._reactor.callFromThread(log.error, "{problem}", problem=problem)
 
     # The end
 
@@ -315,15 +314,15 @@ def startLogging(configuration: Configuration) -> LogFile | None:
     Factory.noisy = False  # one line for every question to an authentication server
     if configuration.logFile is None:
         return None
+    format = FORMATS[configuration.settings["ProxyServer.logFormat"]]
     try:
-        file = LogFile(configuration.logFile)
+        file = LogFile(configuration.logFile, format)
     except OSError as error:
         raise SystemExit(
             f"{Options.program}: cannot write the log file {configuration.logFile}: "
             f"{error.strerror}"
         ) from None
-    format = configuration.settings["ProxyServer.logFormat"]
-    globalLogPublisher.addObserver(observer(file, format))
+    globalLogPublisher.addObserver(file)
     return file
 
 
