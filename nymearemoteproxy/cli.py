@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from twisted.logger import globalLogBeginner
 
+from nymearemoteproxy.clocks import useMonotonicClock
 from nymearemoteproxy.logs import FORMATS, LogStream
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import makeService
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     from twisted.internet import reactor
 
+    useMonotonicClock(reactor)
     options = Options()
     options.parseOptions(sys.argv[1:] if arguments is None else arguments)
     configuration = options.configuration

@@ -27,6 +27,7 @@ from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.announcing import showToken, url
 from nymearemoteproxy.assembly import Authenticators, change, makeProxy
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
@@ -72,12 +73,19 @@ class ProxyService(Service):
         self._logFile = logFile
         self._authenticators = Authenticators(reactor)
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
+        calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy)
+        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy, calendar)
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
-            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
+            reactor,
+            self._configuration,
+            self.proxy,
+            self.pulse,
+            calendar,
+            self._condition,
+            self.drain,
         )
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []

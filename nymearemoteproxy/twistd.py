@@ -6,6 +6,7 @@ from twisted.application.service import IService
 from twisted.logger import globalLogPublisher
 
 from nymearemoteproxy import service
+from nymearemoteproxy.clocks import useMonotonicClock
 from nymearemoteproxy.logs import keepAside
 from nymearemoteproxy.options import Options
 
@@ -16,6 +17,7 @@ def makeService(options: Options) -> IService:
     """Return the service that `options` describe."""
     from twisted.internet import reactor
 
+    useMonotonicClock(reactor)
     # Not earlier: now twistd's observers are there, and it will not fork any more.
     reactor.callWhenRunning(keepAside, globalLogPublisher)  # type: ignore[attr-defined]
     return service.makeService(options, reactor)
