@@ -36,9 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)  # type: ignore[attr-defined]
-    # The service has its own handlers, which last until the process has ended: a second Ctrl-C does
-    # no harm. Twisted would take its own away with the end of its loop.
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

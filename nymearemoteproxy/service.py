@@ -5,6 +5,7 @@ Owns the life of the server process. Everything in it is made elsewhere.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -49,6 +50,10 @@ log = ProxyLogger()
 GC_THRESHOLD = 10_000
 """Objects made, less those freed, between two runs of the garbage collector. With Python's 700 it
 is busy for a seventh of the time in which connections are set up, and it finds next to nothing."""
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+"""Those that are handled."""
 
 
 class StartError(Exception):
@@ -187,6 +192,7 @@ class ProxyService(Service):
         self._onSignal(signal.SIGINT, self.stop)
         self._onSignal(signal.SIGHUP, self.reload)
         self._onSignal(signal.SIGUSR2, self.drain)
+        atexit.register(_ignoreSignals)
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -311,6 +317,12 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             yield close(port)
+
+
+def _ignoreSignals() -> None:
+    """Let no second signal kill the process while Python takes it apart, as handlers go first."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def startLogging(configuration: Configuration) -> LogFile | None:

@@ -12,6 +12,7 @@ from tests.endtoend import (
     CONSOLE,
     ESTABLISHED_FIRST,
     MONITOR,
+    SIGHUP,
     SIGINT,
     SIGTERM,
     TWISTD,
@@ -66,22 +67,18 @@ getattr(commands, sys.argv[1])()
 """A console script that takes its time to be loaded."""
 
 _ENDING = """
-import os, signal, sys
-from twisted.internet import reactor
-run = reactor.run
-def runAndWait(*arguments, **named):
-    run(*arguments, **named)
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)
-    for _ in range(2):
-        print("ended", flush=True)
-        os.read(reader, 1)
-reactor.run = runAndWait
+import os, sys, time
+class Last:
+    exists, sleep, write, path = os.access, time.sleep, os.write, sys.argv.pop(1)
+    def __del__(self):
+        self.write(1, b"ended\\n")
+        while not self.exists(self.path, 0):
+            self.sleep(0.01)
+sys.last = Last()
 from nymearemoteproxy import commands
 commands.server()
 """
-"""The server, which waits for two more signals when its main loop has ended."""
+"""The server, which waits for a file when Python has nearly taken everything apart."""
 
 
 class StuckLogTests(EndToEnd):
@@ -123,6 +120,11 @@ class DateTests(EndToEnd):
     def check(self, *command: str) -> None:
         """No deadline notices."""
         offset, token = Path(self.file("0")), secret()
+
+        def setDate(by: str) -> None:
+            (new := offset.with_suffix(".new")).write_text(by)
+            new.rename(offset)
+
         program = self.launchProgram(
             [
                 *(sys.executable, "-c", _DATE, str(offset), *command),
@@ -133,11 +135,11 @@ class DateTests(EndToEnd):
         )
         url = program.waitFor(r"listening on (tcp://\S+)")[1]
         waiting = join(url, token)
-        offset.write_text("120")
+        setDate("120")
         partner = join(url, token)
         for client in (waiting, partner):
             self.assertEqual(client.message(), ESTABLISHED_FIRST)
-        offset.write_text("-3600")
+        setDate("-3600")
         silent = connect(url)
         self.assertEqual(silent.rest(), b"")
         silent.close()
@@ -177,14 +179,18 @@ class SignalTests(EndToEnd):
 
     @inThread
     def testWhileEnding(self) -> None:
-        """A second and a third one do no harm."""
-        program = self.launchProgram([sys.executable, "-c", _ENDING, "--token", secret(), *NO_MAIN])
+        """The second and the third do no harm, not even at the very end."""
+        path = self.temporary() / "go"
+        program = self.launchProgram(
+            [sys.executable, "-c", _ENDING, str(path), "--token", secret(), *NO_MAIN]
+        )
         program.waitFor(" runs")
-        for number in (SIGINT, SIGTERM):
+        program.signal(SIGINT)
+        program.signal(SIGTERM)
+        program.waitFor("^ended")
+        for number in SIGINT, SIGTERM, SIGHUP:
             program.signal(number)
-        for count, number in enumerate((SIGINT, SIGTERM), 1):
-            program.waitFor("^ended", count=count)
-            program.signal(number)
+        path.touch()
         self.assertEqual(program.wait(), 0)
         self.assertNotIn("Traceback", program.text())
 
