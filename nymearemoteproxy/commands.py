@@ -7,33 +7,31 @@ second. So nothing may be imported here that takes time.
 from __future__ import annotations
 
 import signal
+from importlib import import_module
 
 
-def _endSilently() -> None:
-    """Have Ctrl-C end the process as other programs; whoever wants more of it says so later."""
+def _run(program: str) -> int | None:
+    """Have Ctrl-C end the process as SIGTERM does, until the program says otherwise; then run it.
+
+    :param program: the module whose `main` it is.
+    :returns: its exit status.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    status: int | None = import_module(program).main()
+    return status
 
 
-def server() -> None:
+def server() -> int | None:
     """Run ``nymea-remoteproxy``."""
-    _endSilently()
-    from nymearemoteproxy.cli import main
-
-    main()
+    return _run("nymearemoteproxy.cli")
 
 
-def client() -> int:
-    """Run ``nymea-remoteproxy-client``; return its exit status."""
-    _endSilently()
-    from nymearemoteproxy.client.cli import main
-
-    return main()
+def client() -> int | None:
+    """Run ``nymea-remoteproxy-client``."""
+    return _run("nymearemoteproxy.client.cli")
 
 
-def monitor() -> int:
-    """Run ``nymea-remoteproxy-monitor``; return its exit status."""
-    _endSilently()
-    from nymearemoteproxy.monitor.cli import main
-
-    return main()
+def monitor() -> int | None:
+    """Run ``nymea-remoteproxy-monitor``."""
+    return _run("nymearemoteproxy.monitor.cli")
