@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import EndedTunnel, Interval
 from nymearemoteproxy.lifetime import Lifetime
 from nymearemoteproxy.linefile import LineFile
@@ -44,8 +45,11 @@ class TunnelLog:
     :param format: returns the line; None to leave it out.
     """
 
-    def __init__(self, proxy: Proxy, file: LineFile, format: TunnelFormat) -> None:
+    def __init__(
+        self, proxy: Proxy, calendar: Calendar, file: LineFile, format: TunnelFormat
+    ) -> None:
         self._proxy = proxy
+        self._calendar = calendar
         self._file = file
         self._format = format
 
@@ -53,7 +57,8 @@ class TunnelLog:
         """Of no interest here."""
 
     def tunnelEnded(self, first: Record, second: Record | None) -> None:
-        tunnel = EndedTunnel.of(self._proxy.clock.seconds(), first, second)
+        now = self._proxy.clock.seconds()
+        tunnel = EndedTunnel.of(now, first, second, self._calendar.epoch)
         line = self._format(tunnel, self._proxy.privacy)
         if line is not None:
             self._file.write(line)
@@ -65,8 +70,11 @@ class StatisticsLog:
     :param interval: seconds.
     """
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy, interval: float) -> None:
+    def __init__(
+        self, clock: IReactorTime, proxy: Proxy, calendar: Calendar, interval: float
+    ) -> None:
         self._clock = clock
+        self._calendar = calendar
         self._proxy = proxy
         self._interval = interval
         self._outputs: list[tuple[LineFile, IntervalFormat]] = []
@@ -104,8 +112,8 @@ class StatisticsLog:
         before, outcomes, began = self._before, self._outcomes, self._began
         self._remember()
         interval = Interval(
-            time=self._began,
-            seconds=max(SHORTEST, self._began - began),  # the clock may be set back
+            time=self._began + self._calendar.epoch,
+            seconds=max(SHORTEST, self._began - began),
             before=before,
             load=self._before,
             outcomes=self._outcomes - outcomes,
@@ -123,8 +131,11 @@ class Accounting:
     :raises SettingsError: a file that the settings name cannot be written.
     """
 
-    def __init__(self, clock: IReactorTime, settings: Settings, proxy: Proxy) -> None:
+    def __init__(
+        self, clock: IReactorTime, settings: Settings, proxy: Proxy, calendar: Calendar
+    ) -> None:
         self._clock = clock
+        self._calendar = calendar
         self._settings = settings
         self._proxy = proxy
         self._files: list[LineFile] = []
@@ -196,13 +207,14 @@ class Accounting:
         self._logStatistics(statistics, Interval.asText)
 
     def _logTunnels(self, file: LineFile, format: TunnelFormat) -> None:
-        self._proxy.observers.append(TunnelLog(self._proxy, file, format))
+        self._proxy.observers.append(TunnelLog(self._proxy, self._calendar, file, format))
 
     def _logStatistics(self, file: LineFile, format: IntervalFormat) -> None:
         if self._statistics is None:
             self._statistics = StatisticsLog(
                 self._clock,
                 self._proxy,
+                self._calendar,
                 self._settings.seconds("Accounting.statisticsInterval"),
             )
         self._statistics.add(file, format)

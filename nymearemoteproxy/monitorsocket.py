@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, decodeObject
 from nymearemoteproxy.limits import MOST_MONITORS
 from nymearemoteproxy.logs import ProxyLogger
@@ -56,7 +57,7 @@ class Snapshot:
 
     Who is there is of that moment; what each has sent is of the turn in which it is described.
 
-    :param epoch: what to add to the reactor's clock for seconds since 1970.
+    :param epoch: what to add to a moment for its Unix time.
     """
 
     def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
@@ -308,20 +309,17 @@ def _readRequest(message: bytes) -> bool:
 class MonitorFactory(Factory):
     """Serves the monitors, and tells those that only listen once a second.
 
-    :param now: seconds since 1970.
     :ivar monitors: those that are connected.
     """
 
     noisy = False
 
-    def __init__(
-        self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, calendar: Calendar) -> None:
         self.clock = clock
         self.monitors: set[Monitor] = set()
         self._proxy = proxy
         self._pulse = pulse
-        self._now = now
+        self._calendar = calendar
         self._cooperator = Cooperator(
             terminationPredicateFactory=lambda: lambda: True,
             scheduler=partial(clock.callLater, 0.0),
@@ -337,8 +335,7 @@ class MonitorFactory(Factory):
 
     def describe(self, printAll: bool, done: Callable[[bytes], object]) -> None:
         """Make a line about this moment, and call `done` with it."""
-        epoch = self._now() - self.clock.seconds()
-        snapshot = Snapshot(self._proxy, self._pulse.latest, epoch, printAll)
+        snapshot = Snapshot(self._proxy, self._pulse.latest, self._calendar.epoch, printAll)
         pieces: list[bytes] = []
         task = self._cooperator.cooperate(_collect(snapshot.pieces(), pieces))
         made = task.whenDone().addCallback(lambda _pieces: done(b"".join(pieces)))

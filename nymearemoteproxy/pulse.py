@@ -28,7 +28,7 @@ SHORTEST = 0.001
 class Reading:
     """One beat of the pulse.
 
-    :ivar time: by the reactor's clock.
+    :ivar time: the moment.
     :ivar throughput: bytes per second that clients of token tunnels sent since the last beat.
     :ivar tunnelProxyThroughput: the same for servers and clients of the tunnel proxy.
     :ivar delay: seconds by which the beat came late, since the reactor was busy.

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.web import Answer, Question
 from nymearemoteproxy.authentication.tokens import AnyToken
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import configure
 from nymearemoteproxy.limits import Bounds, Gate, Ticket
 from nymearemoteproxy.proxy import Proxy, Timing
@@ -97,6 +98,7 @@ class AdminInMemory:
     """An admin endpoint that is asked without HTTP.
 
     :ivar condition: may be set.
+    :ivar epoch: Unix time at the clock's 0.
     :ivar drains: how often it was asked to drain.
     """
 
@@ -113,6 +115,7 @@ class AdminInMemory:
         self.proxy = proxy or makeProxy(self.clock)
         self.pulse = Pulse(self.clock, self.proxy)
         self.condition = Condition.READY
+        self.epoch = 0.0
         self.drains = 0
         given = Settings()
         given.set("Admin.endpoint", endpoint)
@@ -124,6 +127,7 @@ class AdminInMemory:
             self.configuration,
             self.proxy,
             self.pulse,
+            Calendar(self.clock, lambda: self.clock.seconds() + self.epoch),
             condition=lambda: self.condition,
             drain=self.drain,
         )

@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import logs
 from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.limits import Ticket
 from nymearemoteproxy.outcomes import Outcome
@@ -327,7 +328,8 @@ class AccountingCase(InMemory):
         settings = Settings()
         for name, value in given.items():
             settings.set(name.replace("_", "."), value)
-        return Accounting(self.clock, settings, self.proxy)
+        calendar = Calendar(self.clock, self.clock.seconds)
+        return Accounting(self.clock, settings, self.proxy, calendar)
 
     def start(self, **given: str) -> Accounting:
         """Make and start it; it stops with the test."""

@@ -26,6 +26,7 @@ from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
 from nymearemoteproxy.session import Role, State
+from nymearemoteproxy.spool import Spool
 from nymearemoteproxy.tls import CertificateFiles, loadCertificate
 
 from .admin import NOW, add, addTunnel, makeProxy
@@ -132,6 +133,11 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("received_bytes_total", transport=WEBSOCKET), 100)
         self.assertEqual(self.value("sent_bytes_total", transport=TCP), 14)
         self.assertEqual(self.value("connections", transport=WEBSOCKET, state="waiting"), 1)
+
+    def test_lostLines(self) -> None:
+        """Of the log, whatever it is written to."""
+        self.patch(Spool, "lostEver", 7)
+        self.assertEqual(self.value("log_lines_lost_total"), 7)
 
     def test_lifetime(self) -> None:
         """Counters begin at 0 with the process, whatever was before; gauges tell of all."""

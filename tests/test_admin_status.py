@@ -138,6 +138,30 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
         return json.loads(answer.body)
 
+    def test_dateIsSet(self) -> None:
+        """Times are by the date of now; the beginning is another one then, so pages ask anew."""
+        self.made.epoch = 1_000.0
+        before = self.get("/api/status")
+        self.clock.advance(60)
+        self.made.epoch = -2_600.04
+        after = self.get("/api/status")
+        self.assertEqual(after["time"], NOW + 60 - 2_600)
+        self.assertEqual(after["time"] - after["started"], 60)
+        self.assertNotEqual(after["started"], before["started"])
+
+    def test_pointsOfADate(self) -> None:
+        """A page that asks for what is newer than what it has is not told anything twice."""
+        self.made.epoch = 1_699_000_000.123
+        history = self.made.admin._history
+        for second in range(20):
+            load = Load(Totals())
+            history.add(Reading(NOW + second * 1.03, load, 0, 0, 0))
+        points = self.get("/api/history")["points"]
+        self.assertGreater(len(points), 2)
+        for number, (moment, *_) in enumerate(points):
+            newer = self.get("/api/history", since=str(moment))["points"]
+            self.assertEqual(newer, points[number + 1 :])
+
     def test_overview(self) -> None:
         addTunnel(self.proxy)
         add(self.proxy, "waiting", UNIX)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
@@ -45,7 +46,10 @@ class Watched(InMemory):
         self.clock.advance(1000)  # its own beginning does not matter
         self.pulse = Pulse(self.clock, self.proxy)
         self.factory = MonitorFactory(
-            self.clock, self.proxy, self.pulse, lambda: EPOCH + self.clock.seconds()
+            self.clock,
+            self.proxy,
+            self.pulse,
+            Calendar(self.clock, lambda: EPOCH + self.clock.seconds()),
         )
         self.pulse.start()
         self.addCleanup(self.pulse.stop)

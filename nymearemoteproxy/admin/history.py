@@ -20,6 +20,9 @@ INTERVAL = 5.0
 POINTS = 720
 """An hour; about 300 KiB."""
 
+DECIMALS = 1
+"""Of a point's time: so many that it stays itself as a Unix time and back."""
+
 GROUPS: Mapping[str, frozenset[Outcome]] = {
     "orderly": frozenset(
         {
@@ -70,7 +73,7 @@ _GROUP_OF = {outcome: groupOf(outcome) for outcome in Outcome}
 class Point:
     """What was in one interval.
 
-    :ivar time: its end, by the reactor's clock.
+    :ivar time: the moment of its end.
     :ivar throughput: bytes per second from clients of token tunnels, on average.
     :ivar tunnelProxyThroughput: the same for the tunnel proxy.
     :ivar delay: the longest delay of the event loop, in seconds.
@@ -136,7 +139,7 @@ class History:
             groups[_GROUP_OF[outcome]] += number
         self._points.append(
             Point(
-                time=round(readings[-1].time, 1),
+                time=round(readings[-1].time, DECIMALS),
                 connections=load.connections.total(),
                 tunnels=load.tunnels,
                 servers=load.servers,
@@ -161,7 +164,7 @@ class History:
             self.lastHour.subtract(self._ended.popleft())
 
     def since(self, time: float) -> list[tuple[Any, ...]]:
-        """Return the points after a time, the oldest first, each as `COLUMNS` says."""
+        """Return the points after a moment, the oldest first, each as `COLUMNS` says."""
         newer: list[tuple[Any, ...]] = []
         for point in reversed(self._points):
             if point.time <= time:

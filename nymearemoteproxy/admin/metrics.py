@@ -27,6 +27,7 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import IObserver, Proxy
 from nymearemoteproxy.records import CLOSING, CONNECTING, TRANSPORTS, Record
 from nymearemoteproxy.session import State
+from nymearemoteproxy.spool import Spool
 
 PREFIX = "nymea_remoteproxy_"
 
@@ -112,6 +113,11 @@ DECLARATIONS = (
         "event_loop_delay_seconds",
         "histogram",
         "How late the event loop came to what was due, sampled 20 times a second.",
+    ),
+    Declaration(
+        "log_lines_lost_total",
+        "counter",
+        "Lines that the log did not take in time, or could not be written.",
     ),
     Declaration(
         "certificate_expiry_timestamp_seconds",
@@ -235,6 +241,7 @@ class Metrics(Collector):
         yield InfoMetricFamily(PREFIX + build.name.removesuffix("_info"), build.help, version)
         yield _gauge("ready", condition is Condition.READY)
         yield _gauge("draining", condition is Condition.DRAINING)
+        yield _counter("log_lines_lost_total", Spool.lostEver)
         expiry = _gauge("certificate_expiry_timestamp_seconds")
         for name, when in self._certificates().items():
             expiry.add_metric([name], when)

@@ -22,6 +22,7 @@ from nymearemoteproxy.admin.history import History
 from nymearemoteproxy.admin.metrics import Metrics
 from nymearemoteproxy.admin.status import Status
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.proxy import Proxy, describePlace
@@ -96,6 +97,7 @@ class Admin:
         name: str,
         proxy: Proxy,
         pulse: Pulse,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         drain: Callable[[], object],
     ) -> None:
@@ -109,7 +111,7 @@ class Admin:
         self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
         self._history = History(proxy.outcomes, self._delay.takeWorst)
-        self._status = Status(reactor, proxy, pulse, self._history, condition, name)
+        self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
         isUnix = listener.plain.startswith("unix:")
         self._access = Access(reactor, users, listener.isLocal and not isUnix)
         self._pages = readPages()

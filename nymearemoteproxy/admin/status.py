@@ -16,7 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.admin.condition import Condition
-from nymearemoteproxy.admin.history import COLUMNS, INTERVAL, History, groupOf
+from nymearemoteproxy.admin.history import COLUMNS, DECIMALS, INTERVAL, History, groupOf
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
@@ -57,6 +58,7 @@ class Status:
         proxy: Proxy,
         pulse: Pulse,
         history: History,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         name: str,
     ) -> None:
@@ -64,6 +66,7 @@ class Status:
         self._proxy = proxy
         self._pulse = pulse
         self._history = history
+        self._calendar = calendar
         self._condition = condition
         self.name = name
         self._started = clock.seconds()
@@ -75,14 +78,14 @@ class Status:
         connections: dict[str, dict[str, int]] = defaultdict(dict)
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
-        outcomes = self._proxy.outcomes
+        outcomes, epoch = self._proxy.outcomes, self._epoch
         lastHour = self._history.lastHour
         return {
             "name": self.name,
             "version": __version__,
             "condition": self._condition().value,
-            "time": now,
-            "started": self._started,
+            "time": now + epoch,
+            "started": self._started + epoch,
             "connections": connections,
             "tunnels": load.tunnels,
             "servers": load.servers,
@@ -113,13 +116,23 @@ class Status:
         }
 
     def history(self, since: float) -> Row:
-        """Return the points after a time."""
+        """Return the points after a time.
+
+        :param since: in Unix time, by what the date was then; when it is set, all that was told
+            before is of another time, so pages ask for everything anew.
+        """
+        epoch = self._epoch
+        points = self._history.since(round(since - epoch, DECIMALS))
         return {
             "interval": INTERVAL,
             "columns": COLUMNS,
-            "started": self._started,
-            "points": self._history.since(since),
+            "started": self._started + epoch,
+            "points": [(round(time + epoch, DECIMALS), *rest) for time, *rest in points],
         }
+
+    @property
+    def _epoch(self) -> float:
+        return round(self._calendar.epoch, DECIMALS)
 
     def tunnels(self, query: Mapping[str, str]) -> Row:
         """Return token tunnels: those that match, in the order asked for, up to a number."""

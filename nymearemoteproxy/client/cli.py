@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from twisted.internet import reactor as globalReactor
 
         reactor: Any = globalReactor
+        # Deadlines and pauses must not follow the date, which may be set.
+        reactor.seconds = time.monotonic
         session = Session(reactor, options)
     except (usage.UsageError, ValueError) as problem:
         return _refuse(oneLine(problem))
