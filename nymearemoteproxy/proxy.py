@@ -7,7 +7,7 @@ Knows nothing of framing or of transports.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
-from nymearemoteproxy.records import Load, Record, Totals
+from nymearemoteproxy.records import Load, Record, Survey, Totals, slices
 from nymearemoteproxy.registration import ClientRegistration, Registration
 from nymearemoteproxy.rendezvous import IRendezvous
 from nymearemoteproxy.session import (
@@ -35,6 +35,7 @@ from nymearemoteproxy.session import (
 )
 from nymearemoteproxy.switchboard import ISwitchboard
 from nymearemoteproxy.tunnel import Tunnel
+from nymearemoteproxy.turns import Turns
 
 log = ProxyLogger()
 
@@ -102,6 +103,7 @@ class Proxy:
     :ivar outcomes: how often each happened in this process's life.
     :ivar totals: without what open connections have carried so far; `load` adds that.
     :ivar observers: are told what happens.
+    :ivar turns: has the turn of long work that nobody's bytes wait for.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Proxy:
         privacy: Privacy = Privacy.FULL,
     ) -> None:
         self.clock = clock
+        self.turns = Turns(clock)
         self.gate = gate
         self.authenticator = authenticator
         self.rendezvous = rendezvous
@@ -156,11 +159,41 @@ class Proxy:
         for record in self.records:
             record.peer = privacy.write(record.host, record.address)
 
-    def load(self) -> Load:
-        """Return what goes on now; takes about a microsecond for each connection."""
+    def survey(self) -> Survey:
+        """Return a walk over all connections, which counts them."""
         load = Load(replace(self.totals), received=self._received.copy(), sent=self._sent.copy())
-        load.add(self.records)
-        return load
+        return Survey(load, self.records)
+
+    def load(self) -> Load:
+        """Return what goes on now; takes about a microsecond for each connection, all at once."""
+        survey = self.survey()
+        for _records in survey:
+            pass
+        return survey.load
+
+    def count(self) -> Deferred[Load]:
+        """Return what goes on, counted over as many turns of the reactor as it takes."""
+        return self.turns.run(self._counting())
+
+    def _counting(self) -> Generator[None, None, Load]:
+        survey = self.survey()
+        for _records in survey:
+            yield
+        return survey.load
+
+    def countTotals(self) -> Deferred[Totals]:
+        """Return the totals with what open connections have carried, likewise.
+
+        That is a tenth of the work of counting everything.
+        """
+        return self.turns.run(self._countingTotals())
+
+    def _countingTotals(self) -> Generator[None, None, Totals]:
+        totals = replace(self.totals)
+        for records in slices(list(self.records)):
+            totals.carriedSoFar(records)
+            yield
+        return totals
 
     def newSession(self) -> Session:
         """Return the session of a new connection."""

@@ -26,8 +26,8 @@ NOW = 1_700_000_000.0
 class Client:
     """Stands for a connection's protocol."""
 
-    def __init__(self, state: str) -> None:
-        self.state = state
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
 
 
 def makeProxy(clock: Any) -> Proxy:
