@@ -28,10 +28,11 @@ from nymearemoteproxy.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, d
 from nymearemoteproxy.limits import MOST_MONITORS
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import REFUSALS_INTERVAL, Proxy
+from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse, Reading
 from nymearemoteproxy.records import MOST_TEXT, TRANSPORTS, Record, slices
 from nymearemoteproxy.session import Role
+from nymearemoteproxy.tally import Tally
 
 log = ProxyLogger()
 
@@ -368,26 +369,18 @@ class MonitorFactory(Factory):
         self._pulse = pulse
         self._now = now
         self._isTelling = False
-        self._refused = 0  # since a line about it
+        self._refusals = Tally(
+            clock,
+            "a monitor is refused, there are {most} already",
+            "{count} more monitors refused in the last {interval:.0f} s",
+        )
         pulse.listeners.append(self._beat)
 
     def buildProtocol(self, addr: IAddress | None) -> Monitor | None:
         if len(self.monitors) < MOST_MONITORS:
             return Monitor(self)
-        if not self._refused:
-            log.warn("a monitor is refused, there are {count} already", count=MOST_MONITORS)
-            self.clock.callLater(REFUSALS_INTERVAL, self._sumUp)
-        self._refused += 1
+        self._refusals.add(most=MOST_MONITORS)
         return None
-
-    def _sumUp(self) -> None:
-        more, self._refused = self._refused - 1, 0
-        if more:
-            log.warn(
-                "{count} more monitors refused in the last {interval:.0f} s",
-                count=more,
-                interval=REFUSALS_INTERVAL,
-            )
 
     def describe(self, printAll: bool) -> Deferred[list[bytes]]:
         """Make a line about this moment; return its pieces."""

@@ -173,9 +173,10 @@ class Proxy:
 
     def count(self) -> Deferred[Load]:
         """Return what goes on, counted over as many turns of the reactor as it takes."""
-        return self.turns.run(self._counting())
+        return self.turns.run(self.counting())
 
-    def _counting(self) -> Generator[None, None, Load]:
+    def counting(self) -> Generator[None, None, Load]:
+        """Do that as a part of other work; see `Turns.run`."""
         survey = self.survey()
         for _records in survey:
             yield
