@@ -69,7 +69,7 @@ class Access:
         self._known: OrderedDict[str, None] = OrderedDict()
         self._guessing = Tally(
             clock,
-            "admin endpoint: too many wrong passwords from {source}, it has to wait",
+            "admin endpoint: too many wrong passwords from {source}, none is looked at for a while",
             "admin endpoint: too many wrong passwords, {count} more times in the last "
             "{interval:.0f} s",
         )
