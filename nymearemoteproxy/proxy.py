@@ -42,6 +42,10 @@ log = ProxyLogger()
 ABORT_TIMEOUT = 1.0
 """Seconds for connections to be closed that were aborted, which takes a turn of the reactor."""
 
+GOODBYES_A_TURN = 50
+"""Connections that are told to leave in one turn of the reactor; each takes some fifty
+microseconds."""
+
 REFUSALS_INTERVAL = 10.0
 """Seconds between log lines about refused connections, so that a flood does not fill the disk."""
 
@@ -140,9 +144,10 @@ class Proxy:
         self._records: dict[int, Record] = {}
         self._number = 0
         self._waitingForAllGone: list[Deferred[None]] = []
-        # While draining: the servers of the tunnel proxy that have clients, and how many.
+        # The servers of the tunnel proxy, and how many clients each has.
         self._hosts: dict[str, Record] = {}
         self._guests: Counter[str] = Counter()
+        self._isDraining = False
         self._refusals: Counter[Outcome] = Counter()
         # What connections that are closed have sent and were sent, by transport.
         self._received: Counter[str] = Counter()
@@ -156,8 +161,13 @@ class Proxy:
     def setPrivacy(self, privacy: Privacy) -> None:
         """Write addresses like this from now on, also those of clients that are connected."""
         self.privacy = privacy
-        for record in self.records:
-            record.peer = privacy.write(record.host, record.address)
+        self.turns.begin(self._rewriting())
+
+    def _rewriting(self) -> Generator[None, None, None]:
+        for records in slices(list(self.records)):
+            for record in records:
+                record.peer = self.privacy.write(record.host, record.address)
+            yield
 
     def survey(self) -> Survey:
         """Return a walk over all connections, which counts them."""
@@ -248,6 +258,10 @@ class Proxy:
         """
         record.joined = self.clock.seconds()
         record.partner = partner
+        if record.role is Role.SERVER:
+            self._hosts[record.uuid] = record
+        elif record.role is Role.CLIENT:
+            self._guests[record.serverUuid] += 1
         if partner is None or partner.partner is record:
             self.totals.joined(record.role)
 
@@ -273,8 +287,8 @@ class Proxy:
             sent=record.sent,
         )
         self._count(record)
-        if record.role is Role.CLIENT and record.serverUuid in self._hosts:
-            self._guestLeft(record.serverUuid)
+        if record.joined is not None:
+            self._leftTunnel(record)
         if not self._records:
             self._fireAllGone()
 
@@ -300,7 +314,7 @@ class Proxy:
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
-        return self._dismiss(list(self._records.values()))
+        return self._dismiss(lambda _record: True)
 
     def drain(self) -> Deferred[None]:
         """Say goodbye to every client but those that have a tunnel, now or when it has ended.
@@ -309,39 +323,51 @@ class Proxy:
 
         :returns: a Deferred that fires when all of them are gone.
         """
-        records = list(self._records.values())
-        self._guests.update(each.serverUuid for each in records if each.role is Role.CLIENT)
-        self._hosts = {
-            each.uuid: each
-            for each in records
-            if each.role is Role.SERVER and each.uuid in self._guests
-        }
-        return self._dismiss(
-            [
-                each
-                for each in records
-                if each.role is None or (each.role is Role.SERVER and each.uuid not in self._hosts)
-            ]
-        )
+        self._isDraining = True
+        return self._dismiss(self._isIdle)
 
-    def _guestLeft(self, serverUuid: str) -> None:
+    def _isIdle(self, record: Record) -> bool:
+        """Tell whether nobody would miss a connection."""
+        if record.role is Role.SERVER:
+            return not self._guests[record.uuid]
+        return record.role is None
+
+    def _leftTunnel(self, record: Record) -> None:
         """While draining: dismiss the server with its last client."""
-        self._guests[serverUuid] -= 1
-        if not self._guests[serverUuid]:
-            host = self._hosts.pop(serverUuid)
-            if host.client is not None:
-                host.client.shutDown()
+        if record.role is Role.SERVER:
+            if self._hosts.get(record.uuid) is record:
+                del self._hosts[record.uuid]
+        elif record.role is Role.CLIENT:
+            uuid = record.serverUuid
+            self._guests[uuid] -= 1
+            if self._guests[uuid]:
+                return
+            del self._guests[uuid]
+            if self._isDraining and uuid in self._hosts:
+                self._sayGoodbye(self._hosts[uuid])
 
-    def _dismiss(self, records: Collection[Record]) -> Deferred[None]:
+    def _dismiss(self, isMeant: Callable[[Record], bool]) -> Deferred[None]:
         """Say goodbye to some; the Deferred fires when nobody is left at all."""
         gone: Deferred[None] = Deferred()
         self._waitingForAllGone.append(gone)
-        for record in records:
-            if record.client is not None:  # it may have left with another one
-                record.client.shutDown()
+        self.turns.begin(self._dismissing(isMeant))
+        return gone
+
+    def _dismissing(self, isMeant: Callable[[Record], bool]) -> Generator[None, None, None]:
+        for number, record in enumerate(list(self.records), 1):
+            # It may have left with another one, or have got a tunnel meanwhile.
+            if record.client is not None and isMeant(record):
+                self._sayGoodbye(record)
+            if not number % GOODBYES_A_TURN:
+                yield
         if not self._records:
             self._fireAllGone()
-        return gone
+
+    def _sayGoodbye(self, record: Record) -> None:
+        try:
+            record.client.shutDown()
+        except Exception:
+            log.failure("connection {number} cannot be told goodbye", number=record.number)
 
     def _fireAllGone(self) -> None:
         waiting, self._waitingForAllGone = self._waitingForAllGone, []

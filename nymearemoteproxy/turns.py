@@ -10,7 +10,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 
@@ -40,6 +40,14 @@ class Turns:
         done: Deferred[T] = Deferred(lambda _done: task.stop())
         task.whenDone().addCallbacks(lambda _task: done.callback(results[0]), done.errback)
         return done
+
+    def begin(self, work: Generator[None, None, T]) -> Deferred[T]:
+        """The same, but do the first piece now."""
+        try:
+            next(work)
+        except StopIteration as end:
+            return succeed(end.value)
+        return self.run(work)
 
 
 def _afterOne() -> bool:

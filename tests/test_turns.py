@@ -49,6 +49,15 @@ class TurnsTests(SynchronousTestCase):
             self.turn()
         self.assertEqual(self.done, ["a", "b", "a", "b"])
 
+    def test_begin(self) -> None:
+        """The first piece is done at once, and all of it if there is no other."""
+        begun = self.turns.begin(self.work("a", 2))
+        self.assertEqual(self.done, ["a"])
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(begun), "a")
+        self.assertEqual(self.done, ["a", "a"])
+        self.assertEqual(self.successResultOf(self.turns.begin(self.work("b", 0))), "b")
+
     def test_failure(self) -> None:
         """It is that work's own, the other goes on."""
 
