@@ -60,7 +60,7 @@ class Phase:
     """
 
     transport: Any
-    state = CONNECTING
+    stage = CONNECTING
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         self.proxy = proxy
@@ -182,7 +182,7 @@ class Control(Phase, Protocol):
         self._tunnel: Tunnel | None = None
 
     @property
-    def state(self) -> str:  # type: ignore[override]
+    def stage(self) -> str:  # type: ignore[override]
         """Where the session stands."""
         state = self.session.state
         return CLOSING if state is State.CLOSED else state.value

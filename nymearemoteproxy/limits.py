@@ -102,6 +102,33 @@ class Ticket:
         self.authenticated = False
 
 
+class Bucket:
+    """A token bucket: what may be done so often, whoever does it.
+
+    :param rate: times a second.
+    :param size: how often at once; also how often before the rate matters.
+    """
+
+    def __init__(self, clock: IReactorTime, rate: float, size: float) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._size = size
+        self._level = size
+        self._time = clock.seconds()
+
+    def isEmpty(self) -> bool:
+        """Tell whether it may not be done now."""
+        now = self._clock.seconds()
+        filled = max(0.0, now - self._time) * self._rate
+        self._level = min(self._size, self._level + filled)
+        self._time = now
+        return self._level < 1
+
+    def take(self) -> None:
+        """It is done."""
+        self._level -= 1
+
+
 class Gate:
     """Lets new connections in, or says which limit is in the way.
 

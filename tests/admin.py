@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 
 from nymearemoteproxy.admin.condition import Condition
@@ -27,8 +28,8 @@ NOW = 1_700_000_000.0
 class Client:
     """Stands for a connection's protocol."""
 
-    def __init__(self, state: str) -> None:
-        self.state = state
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
 
 
 def makeProxy(clock: Any) -> Proxy:
@@ -148,4 +149,13 @@ class AdminInMemory:
         """Return an answer; in a header's name an underscore stands for a hyphen."""
         given = {"host": "localhost"}
         given.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.admin.answer(Question(method, path, query or {}, given, host))
+        return self.answer(Question(method, path, query or {}, given, host))
+
+    def answer(self, question: Question) -> Answer:
+        """Return an answer, however many turns of the reactor it takes."""
+        answers: list[Any] = []
+        maybeDeferred(self.admin.answer, question).addBoth(answers.append)
+        self.clock.advance(0)
+        (answer,) = answers
+        assert isinstance(answer, Answer)
+        return answer

@@ -157,7 +157,7 @@ class Guest:
         self._proxy = proxy
 
     @property
-    def state(self) -> str:
+    def stage(self) -> str:
         """What an `IClient` has."""
         return "unauthenticated" if self.record.role is None else "tunneled"
 

@@ -23,6 +23,7 @@ from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.limits import Ticket
+from nymearemoteproxy.linefile import LineFile
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.pulse import Pulse
@@ -553,6 +554,27 @@ class StatisticsLogTests(AccountingCase):
         self.clock.pump([1] * 5)
         self.clock.pump([1] * 10)
         self.assertEqual([entry["delay"] for entry in self.entries("statistics")], [0.5, 0])
+
+    def test_connecting(self) -> None:
+        """A WebSocket client that says nothing is counted like others."""
+        self.startEvery(1000)
+        self.accept("WebSocket")
+        self.open("WebSocket")
+        self.clock.advance(1)
+        (entry,) = self.entries("statistics")
+        self.assertEqual(
+            entry["connections"], {"WebSocket": {"connecting": 1, "unauthenticated": 1}}
+        )
+
+    def test_failureIsNotTheLast(self) -> None:
+        """What goes wrong once need not go wrong again."""
+        self.startEvery(1000)
+        broken = self.patch(LineFile, "write", lambda _file, _line: 1 // 0)
+        self.clock.pump([1, 1])
+        broken.restore()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.times()), 1)
 
     def test_clockSetBack(self) -> None:
         accounting = self.startEvery(10_000)

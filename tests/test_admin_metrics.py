@@ -52,7 +52,7 @@ class MetricsTests(SynchronousTestCase):
         return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
 
     def scrape(self) -> str:
-        return self.metrics.render("")[0].decode()
+        return self.metrics.render("", self.proxy.load())[0].decode()
 
     def values(self) -> Values:
         """Return every sample, without the prefix."""
@@ -87,12 +87,14 @@ class MetricsTests(SynchronousTestCase):
 
     def test_contentTypes(self) -> None:
         """Prometheus asks for OpenMetrics, people for neither."""
-        body, contentType = self.metrics.render("")
+        body, contentType = self.metrics.render("", self.proxy.load())
         self.assertTrue(contentType.startswith("text/plain; version="))
-        body, contentType = self.metrics.render("application/openmetrics-text; version=1.0.0")
+        body, contentType = self.metrics.render(
+            "application/openmetrics-text; version=1.0.0", self.proxy.load()
+        )
         self.assertTrue(contentType.startswith("application/openmetrics-text; version="))
         for nonsense in ("application/openmetrics-text; version=abc", "\xff;;version="):
-            self.assertTrue(self.metrics.render(nonsense)[0])
+            self.assertTrue(self.metrics.render(nonsense, self.proxy.load())[0])
         names = {family.name for family in parseOpenMetrics(body.decode())}
         self.assertIn(PREFIX + "outcomes", names)
 

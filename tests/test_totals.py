@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,6 +47,9 @@ class FakeProxy:
         counted = Totals(**vars(self.totals))
         counted.traffic += self.carried
         return Load(counted)
+
+    def countTotals(self) -> Deferred[Totals]:
+        return succeed(self.load().totals)
 
 
 class Case(SynchronousTestCase):

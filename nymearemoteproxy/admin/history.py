@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from typing import NamedTuple
 
 from nymearemoteproxy import pulse
 from nymearemoteproxy.outcomes import Outcome
@@ -69,8 +68,7 @@ def groupOf(outcome: Outcome) -> str:
 _GROUP_OF = {outcome: groupOf(outcome) for outcome in Outcome}
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """What was in one interval.
 
     :ivar time: the moment of its end.
@@ -94,7 +92,7 @@ class Point:
     refused: int
 
 
-COLUMNS = tuple(each.name for each in fields(Point))
+COLUMNS = Point._fields
 
 
 class History:
@@ -163,12 +161,12 @@ class History:
         if len(self._ended) > POINTS:
             self.lastHour.subtract(self._ended.popleft())
 
-    def since(self, time: float) -> list[tuple[Any, ...]]:
-        """Return the points after a moment, the oldest first, each as `COLUMNS` says."""
-        newer: list[tuple[Any, ...]] = []
+    def since(self, time: float) -> list[Point]:
+        """Return the points after a moment, the oldest first."""
+        newer: list[Point] = []
         for point in reversed(self._points):
             if point.time <= time:
                 break
-            newer.append(astuple(point))
+            newer.append(point)
         newer.reverse()
         return newer

@@ -25,7 +25,7 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import IObserver, Proxy
-from nymearemoteproxy.records import CLOSING, CONNECTING, TRANSPORTS, Record
+from nymearemoteproxy.records import CLOSING, CONNECTING, TRANSPORTS, Load, Record
 from nymearemoteproxy.session import State
 from nymearemoteproxy.spool import Spool
 
@@ -182,6 +182,7 @@ class Metrics(Collector):
         self._condition = condition
         self._certificates = certificates
         self._before = replace(proxy.totals)
+        self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._authentication = self._histogram("authentication_seconds", AUTHENTICATION_BUCKETS)
@@ -193,7 +194,7 @@ class Metrics(Collector):
             PREFIX + name, _DECLARED[name].help, buckets=buckets, registry=self._registry
         )
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str, load: Load) -> tuple[bytes, str]:
         """Return the metrics, and their content type.
 
         :param accept: the HTTP header of that name: OpenMetrics is another possibility.
@@ -202,6 +203,7 @@ class Metrics(Collector):
             encode, contentType = choose_encoder(accept)
         except Exception:  # newer releases stumble over versions that are no numbers
             encode, contentType = choose_encoder("")
+        self._load = load
         return encode(self._registry), contentType
 
     # What happens
@@ -248,7 +250,7 @@ class Metrics(Collector):
         yield expiry
 
     def _aboutLoad(self) -> Iterator[Metric]:
-        load = self._proxy.load()
+        load = self._load
         connections = _gauge("connections")
         for transport in TRANSPORTS:
             for state in STATES:
