@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.adoption import Adopter
+from nymearemoteproxy.descriptions import whyNot
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -199,9 +200,7 @@ def listen(
         if isinstance(results[0], Failure):
             results[0].raiseException()
     except (CannotListenError, OSError, OverflowError) as error:
-        cause = getattr(error, "socketError", error)
-        reason = getattr(cause, "strerror", None) or str(cause)
         place = place.removesuffix(f":backlog={BACKLOG}")
-        raise ListenerError(f"cannot listen on {place}: {reason}") from None
+        raise ListenerError(f"cannot listen on {place}: {whyNot(error)}") from None
     port: IListeningPort = results[0]
     return port

@@ -8,7 +8,6 @@ import hashlib
 import os
 import ssl
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +265,18 @@ class MistakeTests(TlsCase):
             self.assertFails(CertificateFiles(self.certificate, path), path, "certificate key")
 
     def test_keyMissing(self) -> None:
-        """No key is named, and the certificate's file holds none."""
-        self.assertFails(CertificateFiles(self.certificate), self.certificate, "key")
+        """No key is named, and the certificate's file holds none: that is said, and what to do."""
+        self.assertFails(
+            CertificateFiles(self.certificate),
+            f"the certificate {self.certificate} comes without its private key",
+            "--certificate-key or [SSL] certificateKey",
+        )
+
+    def test_noKey(self) -> None:
+        """What is named as the key is something else, such as the certificate."""
+        self.assertFails(
+            CertificateFiles(self.certificate, self.certificate), "it holds no PEM private key"
+        )
 
     def test_encryptedKey(self) -> None:
         """Nobody is asked for a passphrase."""
@@ -300,12 +309,15 @@ class MistakeTests(TlsCase):
         path = self.write(old.pem, old.keyPem)
         self.assertFails(CertificateFiles(path), path, "expired")
 
-    def test_noTemporaryFile(self) -> None:
-        """A chain of its own has to be put behind the certificate somewhere."""
-        own = Identity("own")
-        paths = self.write(own.pem), self.write(own.keyPem), self.write(own.pem)
-        self.patch(tempfile, "tempdir", "/dev/null")
-        self.assertFails(CertificateFiles(*paths), paths[0], "temporary file")
+    def test_noProc(self) -> None:
+        """OpenSSL is given what was read through /proc, which may be missing."""
+
+        def fails(*details: object) -> None:
+            raise FileNotFoundError(2, "No such file or directory")
+
+        self.patch(ssl.SSLContext, "load_cert_chain", fails)
+        files = CertificateFiles(self.certificate, self.key)
+        self.assertFails(files, self.certificate, "/proc", "No such file or directory")
 
     def test_weakKey(self) -> None:
         """A key that OpenSSL does not accept is not blamed for belonging to another."""
