@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy.adoption import Adopter
 from nymearemoteproxy.descriptions import whyNot
+from nymearemoteproxy.dualstack import DualStack
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -92,7 +93,8 @@ class Listener:
         :raises ListenerError: Twisted does not understand the description.
         """
         try:
-            return serverFromString(Adopter(reactor) if self.isShared else reactor, self.plain)
+            through = Adopter(reactor) if self.isShared else DualStack(reactor)
+            return serverFromString(through, self.plain)
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
