@@ -33,9 +33,7 @@ def readFile(path: str, mayWait: bool = True) -> bytes:
 
     with open(path, "rb", opener=open_) as file:
         if not mayWait and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(
-                errno.EINVAL, "it is no regular file, so it is read at the start only", path
-            )
+            raise OSError(errno.EINVAL, "it is no regular file, and nobody is to wait for it", path)
         content = file.read(MAX_SIZE + 1)
     if len(content) > MAX_SIZE:
         raise OSError(errno.EFBIG, f"it is larger than {MAX_SIZE >> 20} MiB", path)

@@ -1253,7 +1253,7 @@ class RereadTests(ConfigurationCase):
         self.assertEqual(after.acceptedTokens, ["t"])
         self.assertEqual(len(problems), 2)
         for problem in problems:
-            self.assertIn("it is no regular file, so it is read at the start only", problem)
+            self.assertIn("it is no regular file, and nobody is to wait for it", problem)
 
     def test_commandLineFirst(self) -> None:
         """What it says is not overridden by a file that is read anew."""
