@@ -44,19 +44,24 @@ def _flag(text: str) -> bool:
     return values[text.lower()]
 
 
-def _number(lowest: int, highest: int, example: int, unit: str = "") -> Callable[[str], int]:
-    """Return what reads a number within these ends, both of which work where it is used."""
+@dataclass(frozen=True)
+class Number:
+    """Reads a whole number within two ends, both of which work where it is used."""
 
-    def parse(text: str) -> int:
+    lowest: int
+    highest: int
+    example: int
+    unit: str = ""
+
+    def __call__(self, text: str) -> int:
         isNumber = _NUMBER.fullmatch(text) is not None  # int() takes 1_000 and other digits, too
-        if not isNumber or not lowest <= int(text) <= highest:
+        if not isNumber or not self.lowest <= int(text) <= self.highest:
+            unit = f"of {self.unit} " if self.unit else ""
             raise ValueError(
-                f"use a whole number {f'of {unit} ' if unit else ''}from {lowest} to {highest}, "
-                f"such as {example}"
+                f"use a whole number {unit}from {self.lowest} to {self.highest}, "
+                f"such as {self.example}"
             )
         return int(text)
-
-    return parse
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -144,6 +149,9 @@ does TCP_KEEPINTVL, which is a third of pingTimeout: 32,767 s."""
 MAX_KEEPALIVE = 32_767_000
 """Milliseconds; Linux refuses more for TCP_KEEPIDLE (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
 
+MAX_GAP = 1000
+"""Milliseconds; in every tunnel of such a client everything stands still for so long."""
+
 MAX_COUNT = 1 << 31
 """Counts are only compared; nothing that is counted becomes as many."""
 
@@ -157,11 +165,11 @@ MIN_SIZE, MAX_SIZE = 1 << 16, 1 << 31
 MAX_QUESTIONS = 1000
 """Each is an open file, and a connection that the authentication server has to serve."""
 
-_milliseconds = _number(1, DAY, 8000, "milliseconds")
-_millisecondsOrOff = _number(0, DAY, 8000, "milliseconds")
-_port = _number(0, 65535, 2212)
-_limit = _number(0, MAX_COUNT, 1000)
-_size = _number(MIN_SIZE, MAX_SIZE, 16 << 20, "bytes")
+_milliseconds = Number(1, DAY, 8000, "milliseconds")
+_millisecondsOrOff = Number(0, DAY, 8000, "milliseconds")
+_port = Number(0, 65535, 2212)
+_limit = Number(0, MAX_COUNT, 1000)
+_size = Number(MIN_SIZE, MAX_SIZE, 16 << 20, "bytes")
 
 
 @dataclass(frozen=True)
@@ -266,7 +274,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "notificationGap",
         "milliseconds, 0 = none",
-        _millisecondsOrOff,
+        Number(0, MAX_GAP, 20, "milliseconds"),
         20,
         "How long a stream client of API 0.3 gets nothing behind the notification that its tunnel "
         "is up: clients in the field lose what arrives together with it.",
@@ -275,11 +283,10 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "pingInterval",
         "milliseconds, 0 = never",
-        _number(0, MAX_KEEPALIVE, 30000, "milliseconds"),
+        Number(0, MAX_KEEPALIVE, 30000, "milliseconds"),
         30000,
         "How often WebSocket clients that wait or have a tunnel are pinged; for TCP, the "
-        "silence after which TCP keepalive probes begin. At most 32767000: Linux takes no more for "
-        "TCP.",
+        "silence after which TCP keepalive probes begin. Linux takes no more for TCP.",
         atStart=True,
     ),
     _timeout(
@@ -440,7 +447,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Authentication",
         "connections",
         "number",
-        _number(1, MAX_QUESTIONS, QUESTIONS),
+        Number(1, MAX_QUESTIONS, QUESTIONS),
         QUESTIONS,
         "How many questions the authentication server is asked at once; further ones wait.",
     ),
@@ -492,7 +499,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Accounting",
         "statisticsInterval",
         "milliseconds",
-        _number(1000, DAY, 60000, "milliseconds"),
+        Number(1000, DAY, 60000, "milliseconds"),
         60000,
         "How often statistics are written.",
         atStart=True,
@@ -661,7 +668,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Limits",
         "maxControlMessageSize",
         "bytes, 0 = no limit",
-        _number(0, MAX_MESSAGE, 10240, "bytes"),
+        Number(0, MAX_MESSAGE, 10240, "bytes"),
         10240,
         "The size of one message before the tunnel.",
     ),
