@@ -505,7 +505,10 @@ def _credentials(settings: Settings, read: Read) -> tuple[str, str] | None:
     path = settings["Authentication.clientSecretFile"]
     user = settings["Authentication.clientId"]
     if bool(path) != bool(user):
-        raise SettingsError("[Authentication] clientId and clientSecretFile go together")
+        given, missing = "clientId", "clientSecretFile"
+        if path:
+            given, missing = missing, given
+        raise SettingsError(f"[Authentication] {given} needs {missing}, too: they go together")
     if not path:
         return None
     with _readable("client secret", path):

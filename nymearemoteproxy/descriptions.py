@@ -57,8 +57,12 @@ def problemOf(description: str) -> str | None:
 
 
 def _isOther(kind: str) -> bool:
-    """Tell whether a plugin of Twisted's knows this kind."""
-    return any(parser.prefix == kind for parser in getPlugins(IStreamServerEndpointStringParser))
+    """Tell whether a plugin of Twisted's knows this kind.
+
+    Of those that it brings, stdio: is one connection and nothing that can be listened on.
+    """
+    parsers = getPlugins(IStreamServerEndpointStringParser)
+    return kind != "stdio" and any(parser.prefix == kind for parser in parsers)
 
 
 def _notADescription(description: str, rest: str) -> str:
@@ -73,6 +77,9 @@ def _meant(text: str) -> str | None:
     """Return the description that somebody may have meant; None if there is no telling."""
     if text.startswith("/"):
         return f"unix:{text}"
+    kind, colon, arguments = text.partition(":")
+    if colon and kind.lower() in _ARGUMENTS and not arguments.startswith("//"):
+        return f"{kind.lower()}:{arguments}"
     if text.isascii() and text.isdigit():
         return f"tcp:{text}:interface=127.0.0.1"
     secure = ""
@@ -161,7 +168,7 @@ def _hintForPort(cause: object, port: int) -> str | None:
 def _hintForPath(cause: object, path: str) -> str | None:
     directory = os.path.dirname(path) or "."
     match getattr(cause, "errno", None):
-        case errno.ENOENT | errno.ENOTDIR:
+        case errno.ENOENT | errno.ENOTDIR if not os.path.isdir(directory):
             return f"there is no directory {directory}"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return f"the server has to be allowed to write to the directory {directory}"

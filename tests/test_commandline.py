@@ -120,7 +120,7 @@ class MistakeTests(EndToEnd):
                 + ["--set", "Authentication.pairing=subject"],
                 "subject.*authentication server",
             ),
-            (["--set", "Authentication.clientId=me"], "clientId and clientSecretFile"),
+            (["--set", "Authentication.clientId=me"], "clientId needs clientSecretFile"),
             (["--set", "Authentication.connections=0"], "connections"),
             (["--set", "TunnelProxy.enabled=perhaps"], "enabled.*true or false"),
             (["--set", "TunnelProxy.serverTimeout=-1"], "serverTimeout.*from 0"),

@@ -451,6 +451,13 @@ class FileTests(ConfigurationCase):
         self.assertIn(str(FILES - RESERVED_FILES), warning)
         self.assertEqual(self.bounds(maxConnections=str(FILES - RESERVED_FILES))[1], [])
 
+    def test_questionsAreFiles(self) -> None:
+        """More of them than usual at once leave fewer for clients; fewer change nothing."""
+        for questions, taken in ((1, 0), (16, 0), (17, 1), (1000, 984)):
+            option = f"--set=Authentication.connections={questions}"
+            connections = self.configured(option).bounds.connections
+            self.assertEqual(connections, FILES - RESERVED_FILES - taken)
+
     def test_tinyFileLimit(self) -> None:
         """However few files there may be, no limit becomes none by accident."""
         self.patch(configuration, "raiseFileLimit", lambda: 10)
@@ -816,7 +823,6 @@ class AcceptAnyTokenTests(ConfigurationCase):
             "tls:tcp:1",
             "systemd:domain=INET:index=0",
             "haproxy:tcp:1:interface=127.0.0.1",
-            "stdio:",
         ):
             for option in ("--websocket", "--stream"):
                 text = self.assertMistake("--accept-any-token", option, description)
@@ -964,8 +970,8 @@ class MistakeTests(ConfigurationCase):
         path = self.write("secret\n")
         missing = os.path.abspath(self.mktemp())
         user, file = "Authentication.clientId", "Authentication.clientSecretFile"
-        self.assertIn("clientSecretFile", self.assertMistake("--set", f"{user}=me"))
-        self.assertIn("clientId", self.assertMistake("--set", f"{file}={path}"))
+        self.assertIn("needs clientSecretFile, too", self.assertMistake("--set", f"{user}=me"))
+        self.assertIn("needs clientId, too", self.assertMistake("--set", f"{file}={path}"))
         for wrong, word in ((missing, "No such file"), (self.write(b"\xff"), "UTF-8")):
             text = self.assertMistake(
                 "--set", f"{user}=me", "--set", f"{file}={wrong}", status=FAILED

@@ -36,7 +36,6 @@ class ProblemTests(SynchronousTestCase):
             "unix:address=/run/x:mode=0660:lockfile=0",
             "systemd:domain=INET6:index=0",
             "systemd:name=x",
-            "stdio:",
             "tcp6:80",
         ):
             self.assertIsNone(problemOf(description), description)
@@ -54,6 +53,7 @@ class ProblemTests(SynchronousTestCase):
             ("tcp://[::]:443", "tcp:443:interface=\\:\\:"),
             ("https://127.0.0.1:8080/", "tls:tcp:8080:interface=127.0.0.1"),
             ("/run/x.sock", "unix:/run/x.sock"),
+            ("TCP:80", "tcp:80"),
         ):
             self.assertEqual(
                 problemOf(given_), f'"{given_}" is no endpoint description; is it {meant}?'
@@ -62,7 +62,17 @@ class ProblemTests(SynchronousTestCase):
 
     def test_notMeant(self) -> None:
         """Otherwise there is an example."""
-        for given_ in ("", "nonsense", "tls:", "haproxy:", "udp:80", "wss://x", "http://", "a b:1"):
+        for given_ in (
+            "",
+            "nonsense",
+            "tls:",
+            "haproxy:",
+            "udp:80",
+            "stdio:",
+            "wss://x",
+            "http://",
+            "a b:1",
+        ):
             said = problemOf(given_) or ""
             self.assertIn(f'"{given_}" is no endpoint description, such as tcp:8080:', said)
 
@@ -128,7 +138,8 @@ class WhyNotTests(SynchronousTestCase):
             lock = OSError(number, os.strerror(number), "1", None, b"/run/a/b.lock")
             for text in (self.refused("/run/a/b", number), whyNot(lock)):
                 self.assertEqual(text, f"{os.strerror(number)}; {self.hintIn(said, text)}")
-        self.assertIn("directory .", self.refused(b"x", errno.ENOENT))
+        self.assertIn("directory .", self.refused(b"x", errno.EACCES))
+        self.assertEqual(self.refused("/x", errno.ENOENT), "No such file or directory")
         self.assertIn(
             "another server listens there",
             whyNot(CannotListenError(None, b"/run/a/b", "Cannot acquire lock")),  # type: ignore[arg-type]
