@@ -18,6 +18,8 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import files as files_
+from nymearemoteproxy.files import Files
 from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
@@ -149,6 +151,37 @@ class LoadTests(TlsCase):
             (b"hello\n", own.pem, b"\n", own.keyPem),
         ):
             self.assertServes(CertificateFiles(self.write(*parts)), own)
+
+    def test_readOnce(self) -> None:
+        """From what read them, which is asked for nothing twice, and not from the files."""
+        own, root = Identity("own"), Identity("root")
+        contents = {"a": own.pem, "b": own.keyPem, "c": root.pem, "d": own.keyPem + own.pem}
+        for names, shown in (("ab", [own]), ("abc", [own, root]), ("d", [own])):
+            left = dict(contents)
+            cached = Files(mayWait=True)
+            self.patch(files_, "readFile", lambda path, _mayWait, left=left: left.pop(path))
+            client = shake(loadCertificate(CertificateFiles(*names), cached.read), clientContext())
+            self.assertEqual(
+                [each.to_cryptography() for each in client.get_peer_cert_chain()],
+                [identity.certificate for identity in shown],
+            )
+
+    def test_noDescriptorIsLeft(self) -> None:
+        """What is handed to OpenSSL is closed again, also when OpenSSL refuses it."""
+        own = Identity("own")
+        files = CertificateFiles(self.write(own.pem, own.keyPem))
+        before = os.listdir("/proc/self/fd")
+        loadCertificate(files)
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+        def fails(*_details: object) -> None:
+            error = ssl.SSLError(1, "no")
+            error.reason = "no"
+            raise error
+
+        self.patch(ssl.SSLContext, "load_cert_chain", fails)
+        self.assertFails(files, "OpenSSL does not accept")
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
 
     def test_chain(self) -> None:
         """The chain behind the certificate, in a file of its own, or in both."""
