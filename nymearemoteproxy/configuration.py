@@ -96,13 +96,13 @@ class Reading:
 
     :param previous: what to keep where a file is broken; None at the start, when nothing may be.
     :ivar problems: why what stays as it was, one line each.
-    :ivar read: reads a file, each only once. Later than at the start nobody is to wait for one.
+    :param read: reads a file; by default each only once, and waits for none but at the start.
     """
 
-    def __init__(self, previous: Configuration | None = None) -> None:
+    def __init__(self, previous: Configuration | None = None, read: Read | None = None) -> None:
         self.previous = previous
         self.problems: list[str] = []
-        self.read: Read = Files(mayWait=previous is None).read
+        self.read = read or Files(mayWait=previous is None).read
 
     def part(
         self, what: str, read: Callable[[], Part], keep: Callable[[Configuration], Part]

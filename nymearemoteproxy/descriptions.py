@@ -154,7 +154,10 @@ def _hintForPort(cause: object, port: int) -> str | None:
         return "write an address, such as 127.0.0.1"
     match getattr(cause, "errno", None):
         case errno.EADDRINUSE:
-            return f'another program listens there, which "ss -ltnp sport = :{port}" shows'
+            return (
+                "another program listens there, or another listener of this one; "
+                f'"ss -ltnp sport = :{port}" shows it'
+            )
         case errno.EADDRNOTAVAIL:
             return 'it is none of this machine\'s, which "ip address" shows'
         case errno.EACCES if port < PRIVILEGED:

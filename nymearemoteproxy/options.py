@@ -203,7 +203,7 @@ class Options(usage.Options):
             ]
             self.configuration = self._configure(settings, reading)
         except MISTAKES as error:
-            reading = Reading(previous)
+            reading = Reading(previous, reading.read)
             reading.problems.append(f"the settings stay as they were: {error}")
             self.configuration = self._configure(previous.settings, reading)
         return self.configuration, reading.problems

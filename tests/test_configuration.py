@@ -502,6 +502,10 @@ class FileTests(ConfigurationCase):
         Path(ini).write_text("broken")
         self.assertEqual(len(options.reread()[1]), 1)
         self.assertEqual(sorted(reads), expected)
+        reads.clear()
+        Path(ini).write_text(f"[SSL]\ncertificate={both}\n[Admin]\npasswordFile={users}\n")
+        self.assertEqual(len(options.reread()[1]), 1)
+        self.assertEqual(sorted(reads), expected)
 
     def test_pairingBySubject(self) -> None:
         """Only an authentication server can name accounts, so nothing else may let in."""
