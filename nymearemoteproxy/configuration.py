@@ -95,8 +95,8 @@ class Reading:
     """Reads the parts that are in files.
 
     :param previous: what to keep where a file is broken; None at the start, when nothing may be.
-    :ivar problems: why what stays as it was, one line each.
     :param read: reads a file; by default each only once, and waits for none but at the start.
+    :ivar problems: why what stays as it was, one line each.
     """
 
     def __init__(self, previous: Configuration | None = None, read: Read | None = None) -> None:
@@ -331,10 +331,10 @@ def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
     description = settings["Admin.endpoint"]
     if not description:
         return None
+    listener = _listener("--admin", description, False)
     if "unix:" in description and ":mode=" not in description:
         # By default Twisted lets every user of the machine in, to drain the server, too.
-        description += ":mode=660"
-    listener = _listener("--admin", description, False)
+        listener = parseListener(f"{description}:mode=660", False)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(
@@ -369,7 +369,7 @@ def _terms(settings: Settings) -> Terms | None:
     )
 
 
-_INI_BEGIN = re.compile(rb"(\xef\xbb\xbf)?(\s+|[#;][^\n]*\n)*\[[A-Za-z ]+\]\s")
+_INI_BEGIN = re.compile(rb"(\xef\xbb\xbf)?(\s|[#;][^\n]*\n)*+\[[A-Za-z ]+\]\s")
 """Comments and a section header, with which no PEM file begins."""
 
 Certificates = dict[CertificateFiles | None, ssl.SSLContext]

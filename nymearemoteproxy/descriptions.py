@@ -37,6 +37,9 @@ _HOST_AND_PORT = re.compile(
 MAX_BACKLOG = (1 << 31) - 1
 """What listen(2) takes; the kernel makes less of it (net.core.somaxconn)."""
 
+LONGEST_NUMBER = 20
+"""Digits; Python reads some thousands, and refuses more."""
+
 PRIVILEGED = 1024
 """Ports below are not for everybody."""
 
@@ -100,6 +103,8 @@ def _wrongArgument(kind: str, arguments: list[str]) -> str | None:
         name, equals, value = argument.partition("=")
         if not equals or name.endswith("\\"):
             name, value = next(positions, ""), argument
+        if equals and name in given:
+            return f"{name} is given twice"
         if name in given or not name:
             return "a colon inside an argument needs a backslash, such as interface=\\:\\:1"
         if name not in names:
@@ -126,7 +131,8 @@ def _wrongNumber(given: dict[str, str]) -> str | None:
         if text is None:
             continue
         digits = "01234567" if base == 8 else "0123456789"
-        if text and not text.strip(digits) and lowest <= int(text, base) <= highest:
+        isNumber = 0 < len(text) <= LONGEST_NUMBER and not text.strip(digits)
+        if isNumber and lowest <= int(text, base) <= highest:
             continue
         if base == 8:
             return f"{name} {text!r} is no octal number from 0 to 777, such as 660"

@@ -37,9 +37,9 @@ _RETIRED = {
 
 
 class Refused(SystemExit):
-    """Ends the program for a mistake of the operator's, which standard error tells.
+    """Ends the program for a mistake of the operator's.
 
-    (Python itself would print the text of a SystemExit, but with exit status 1 only.)
+    (Python itself tells the text of a SystemExit, but with exit status 1 only.)
 
     :param reason: one line.
     """
@@ -47,9 +47,12 @@ class Refused(SystemExit):
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
         self.code = status
+
+    def tell(self) -> None:
+        """Say on standard error why."""
         if sys.stderr is not None:
             with contextlib.suppress(OSError):
-                print(reason, file=sys.stderr)
+                print(self, file=sys.stderr)
 
 
 class Options(usage.Options):
@@ -162,7 +165,7 @@ class Options(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line and all that it refers to.
 
-        :raises Refused: for a mistake of the operator's.
+        :raises Refused: for a mistake of the operator's, which standard error tells.
             (twistd itself answers a UsageError with its whole help text and exit status 0.)
         """
         try:
@@ -171,7 +174,9 @@ class Options(usage.Options):
             cause = error.__context__
             text = self._explain(cause) if isinstance(cause, getopt.GetoptError) else str(error)
             status = FAILED if isinstance(error, FileError | CertificateError) else WRONG_USAGE
-            raise Refused(f"{self.program}: {' '.join(text.split())}", status) from None
+            refused = Refused(f"{self.program}: {' '.join(text.split())}", status)
+            refused.tell()
+            raise refused from None
 
     def parseArgs(self, *arguments: str) -> None:
         """Refuse what is no option.
@@ -246,12 +251,12 @@ class Options(usage.Options):
         """Say what is wrong with an option."""
         name, dashes = error.opt, "--" if len(error.opt) > 1 else "-"
         names = [each.removesuffix("=") for each in self.longOpt]
-        similar = [each for each in names if each.startswith(name)]
         if "requires argument" in error.msg:
             return f"{dashes}{name} needs a value; --help says which"
         if "must not have" in error.msg:
             return f"{dashes}{name} takes no value"
-        if len(similar) > 1:
+        if "unique prefix" in error.msg:
+            similar = [each for each in names if each.startswith(name)]
             return f"--{name} may mean {' or '.join(f'--{each}' for each in similar)}"
         if name in _RETIRED:
             return f"there is no option {dashes}{name}: {_RETIRED[name]}"

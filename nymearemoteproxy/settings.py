@@ -149,7 +149,7 @@ does TCP_KEEPINTVL, which is a third of pingTimeout: 32,767 s."""
 MAX_KEEPALIVE = 32_767_000
 """Milliseconds; Linux refuses more for TCP_KEEPIDLE (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
 
-MAX_GAP = 1000
+MAX_GAP = 10_000
 """Milliseconds; in every tunnel of such a client everything stands still for so long."""
 
 MAX_COUNT = 1 << 31
@@ -157,7 +157,7 @@ MAX_COUNT = 1 << 31
 
 MAX_MESSAGE = 1 << 20
 """Bytes; a message before the tunnel is held for each stranger until it is whole, and then read in
-one turn of the reactor, which takes some milliseconds for as much as this."""
+one turn of the reactor, which takes half a second if as much as this is nothing but numbers."""
 
 MIN_SIZE, MAX_SIZE = 1 << 16, 1 << 31
 """Bytes; what one read of a socket brings has to fit, and so has all of it into memory."""
@@ -670,7 +670,8 @@ SETTINGS: tuple[Setting, ...] = (
         "bytes, 0 = no limit",
         Number(0, MAX_MESSAGE, 10240, "bytes"),
         10240,
-        "The size of one message before the tunnel.",
+        "The size of one message before the tunnel. Each is read in one go, so that a large one "
+        "holds up everybody.",
     ),
     Setting(
         "Limits",

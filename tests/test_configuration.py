@@ -877,6 +877,8 @@ class MistakeTests(ConfigurationCase):
             (("--tokens-file", "x"), "no option --tokens-file; the nearest one is --token-file"),
             (("--nonsense",), "there is no option --nonsense; --help shows all"),
             (("-x",), "there is no option -x; --help shows all"),
+            (("-t",), "there is no option -t; --help shows all"),
+            (("--admin", "unix:"), '--admin: "unix:" cannot be listened on: it needs the path'),
             (("--tok", "x"), "--tok may mean --token or --token-file"),
             (("--port",), "--port needs a value"),
             (("-p",), "-p needs a value"),
@@ -893,7 +895,7 @@ class MistakeTests(ConfigurationCase):
 
     def test_emptyValue(self) -> None:
         """A variable that is not set must not open what its value would have closed."""
-        for option in (*("-l", "-s", "-p", "--host", "-c", "-k", "-C", "--admin", "--token-file"),):
+        for option in "-l", "-s", "-p", "--host", "-c", "-k", "-C", "--admin", "--token-file":
             self.assertIn("needs a value", self.assertMistake(option, ""))
 
     def test_certificateAsConfiguration(self) -> None:
@@ -902,6 +904,11 @@ class MistakeTests(ConfigurationCase):
             path = self.write(content)
             text = self.assertMistake("-c", path)
             self.assertIn(f"{path} is an INI file and no certificate: give it with -C", text)
+
+    def test_longFilesAsCertificate(self) -> None:
+        """It takes no time to see that they are no INI files."""
+        for content in " " * 100_000, "#\n" * 100_000, " ;\n" * 100_000 + "[":
+            self.assertIn("no PEM", self.assertMistake("-c", self.write(content), status=FAILED))
 
     def test_certificateWithoutKey(self) -> None:
         """It is told as such, for the option and for the setting."""

@@ -208,8 +208,8 @@ class ValueTests(SettingsCase):
         for key in ("notificationGap", "pingInterval", "shutdownTimeout"):
             self.assertValues(f"ProxyServer.{key}", **{"0": 0})
             self.assertRejected(f"ProxyServer.{key}", "-1", "86400001")
-        self.assertValues("ProxyServer.notificationGap", **{"1000": 1000})
-        self.assertRejected("ProxyServer.notificationGap", "1001")
+        self.assertValues("ProxyServer.notificationGap", **{"10000": 10000})
+        self.assertRejected("ProxyServer.notificationGap", "10001")
 
     def test_numbers(self) -> None:
         """What is written is told back, what is expected and an example, with its unit."""
