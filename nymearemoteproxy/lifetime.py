@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from nymearemoteproxy.files import readFile
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.proxy import Proxy
@@ -71,8 +72,7 @@ class TotalsFile:
         :raises OSError: it is there, and cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
-                return _parse(file.read(MAX_SIZE + 1))
+            return _parse(readFile(self.path, mayWait=False))
         except FileNotFoundError:
             return None
         except Damaged as problem:
@@ -108,7 +108,9 @@ class TotalsFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         # A file of its own, since the other one is replaced each time.
-        descriptor = os.open(f"{self.path}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        # O_NONBLOCK: a pipe of that name would wait for its reader.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
+        descriptor = os.open(f"{self.path}.lock", flags, 0o600)
         try:
             try:
                 # Never wait: whoever has it may have been stopped.
@@ -121,7 +123,7 @@ class TotalsFile:
 
     def _replace(self, counts: Mapping[str, Any], durably: bool) -> None:
         new = f"{self.path}.new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, MODE)
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(json.dumps(counts) + "\n")
             if durably:

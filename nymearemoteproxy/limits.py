@@ -31,6 +31,9 @@ MOST_MONITORS = 32
 MOST_ADMIN_CONNECTIONS = 32
 """Connections to the admin endpoint. A browser opens six, Prometheus one."""
 
+QUESTIONS = 16
+"""How many questions the authentication server is asked at once, unless the settings say more."""
+
 RESERVED_FILES = 64 + MOST_MONITORS + MOST_ADMIN_CONNECTIONS
 """Open files kept for all but clients: also logs, listeners, the authentication server, the
 reactor."""

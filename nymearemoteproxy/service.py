@@ -121,6 +121,7 @@ class ProxyService(Service):
             self._watchers.stop()
             for port in self.ports:
                 close(port)
+            self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
             raise SystemExit(f"{Options.program}: {error}") from None

@@ -377,6 +377,37 @@ class DamageTests(Case):
         self.assertEqual(self.kept(), {**NONE, "tunnels": 3})
 
 
+class PipeTests(Case):
+    """Pipes in place of the files: nobody waits for what will not come."""
+
+    timeout = 10
+
+    def pipe(self, suffix: str) -> None:
+        """Make one in place of a file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(f"{self.path}{suffix}")
+
+    def test_totals(self) -> None:
+        """It is told once, and left as it is."""
+        self.pipe("")
+        proxy, _ = self.start()
+        proxy.totals.connections = 1
+        self.clock.pump([INTERVAL] * 3)
+        self.assertTrue(stat.S_ISFIFO(self.path.stat().st_mode))
+        (text,) = self.texts()
+        self.assertIn(f"cannot read the lifetime totals in {self.path}: it is no regular", text)
+
+    def test_others(self) -> None:
+        """The lock and the file that takes the other's place."""
+        for suffix in ".lock", ".new":
+            self.pipe(suffix)
+            proxy, _ = self.start()
+            proxy.totals.connections = 1
+            self.clock.pump([INTERVAL] * 3)
+            self.assertIn(f"cannot write the lifetime totals in {self.path}", self.texts()[-1])
+            os.unlink(f"{self.path}{suffix}")
+
+
 class TroubleTests(Case):
     """The file cannot be read or written."""
 

@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
@@ -47,6 +46,8 @@ from nymearemoteproxy.client.retrying import (
     RetryingEndpoint,
 )
 from nymearemoteproxy.client.tls import TlsOptions
+from nymearemoteproxy.files import readFile
+from nymearemoteproxy.lists import parseList, parseSecret
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
@@ -171,7 +172,7 @@ class Options(usage.Options):
         if self["token-file"] is not None:
             self["token"] = self._tokenOfFile()
         elif self["token"] is None:
-            self["token"] = os.environ.get(TOKEN_VARIABLE)
+            self["token"] = _tokenOfVariable()
         if not self["token"]:
             raise usage.UsageError(
                 f"no token: give --token-file, {TOKEN_VARIABLE} or --token; "
@@ -180,11 +181,10 @@ class Options(usage.Options):
 
     def _tokenOfFile(self) -> str:
         try:
-            text = _read("token-file", self["token-file"]).decode("utf-8")
+            tokens = parseList(_read("token-file", self["token-file"]))
         except UnicodeDecodeError:
             raise usage.UsageError("--token-file: not UTF-8") from None
-        lines = (line.strip() for line in text.splitlines())
-        return next((line for line in lines if line and not line.startswith("#")), "")
+        return tokens[0] if tokens else ""
 
 
 class Session:
@@ -322,6 +322,16 @@ def _say(text: str) -> None:
             pass
 
 
+def _tokenOfVariable() -> str | None:
+    content = os.environb.get(TOKEN_VARIABLE.encode())
+    try:
+        return parseSecret(content) if content else None
+    except UnicodeDecodeError:
+        raise usage.UsageError(f"{TOKEN_VARIABLE}: not UTF-8") from None
+    except ValueError:
+        return None  # there are blanks only
+
+
 def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
     if address.path:
         return UNIXClientEndpoint(reactor, address.path)
@@ -330,7 +340,7 @@ def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
 
 def _read(option: str, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return readFile(path)
     except (OSError, ValueError) as problem:
         words = getattr(problem, "strerror", None) or problem
         raise usage.UsageError(f"--{option}: {oneLine(path)}: {words}") from None
