@@ -862,7 +862,7 @@ class MistakeTests(ConfigurationCase):
             (("positional",), "arguments"),
             (("-p", "https"), "https"),
             (("-p", "65536"), "65536"),
-            (("-s", "ftp://a"), "ftp://a"),
+            (("-s", "ftp://a"), "http:// or https://"),
             (("--set", "x"), "SECTION.KEY=VALUE"),
             (("--set", "ProxyServer.nam=x"), "name"),
             (("--set", "Proxyserver.name=x"), "[ProxyServer]"),

@@ -276,7 +276,14 @@ class TuneTests(SynchronousTestCase):
         )
 
     def test_off(self) -> None:
-        self.assertEqual(self.tuned(0, 10), {(socket.IPPROTO_TCP, socket.TCP_NODELAY): 1})
+        """Probes are switched off, also where they were on for a moment."""
+        self.assertEqual(
+            self.tuned(0, 10),
+            {
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 0,
+            },
+        )
 
     def test_family(self) -> None:
         """The socket's own family decides."""
