@@ -792,7 +792,7 @@ class MistakeTests(ConfigurationCase):
             (("positional",), "arguments"),
             (("-p", "https"), "https"),
             (("-p", "65536"), "65536"),
-            (("-s", "ftp://a"), "ftp://a"),
+            (("-s", "ftp://a"), "[Authentication] server"),
             (("--set", "x"), "SECTION.KEY=VALUE"),
             (("--set", "ProxyServer.nam=x"), "name"),
             (("--set", "Proxyserver.name=x"), "[ProxyServer]"),
