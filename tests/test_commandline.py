@@ -459,7 +459,7 @@ class ProperUseTests(EndToEnd):
             )
             self.addCleanup(server.stop)
             shown = server.waitFor(r"The token of this run is (\S+)")[1]
-            until(lambda: "listening on " in path.read_text(), "the log does not say where")
+            until(lambda path=path: "listening on " in path.read_text(), "nothing is said of it")  # type: ignore[misc]
             match = re.search(r"listening on (\S+)", path.read_text())
             assert match
             client = join(match[1], shown)

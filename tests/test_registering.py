@@ -233,6 +233,7 @@ class AddressTests(SynchronousTestCase):
         common = (
             *("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1"),
             *("h_x:1", "u@h:1", "a..b:1", "[h]:1", "[::1]x:1", "[::1]", "[]:1", "h\n:1", "h%:1"),
+            *("[fe80::1%\x1b]:1", "[fe80::1%ü]:1"),
         )
         for parse, texts in (
             (

@@ -93,7 +93,7 @@ class ServerCheck:
     def __init__(self, options: TlsOptions, host: str) -> None:
         self._options = options
         self._host = host.removesuffix(".")  # the dot of the root, which no certificate has
-        self._isAddress = isIPAddress(host) or isIPv6Address(host)
+        self._isAddress = isIPAddress(self._host) or isIPv6Address(self._host)
         self._chainError: str | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
