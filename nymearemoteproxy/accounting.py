@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.clocks import Calendar
@@ -69,7 +68,7 @@ class TunnelLog:
         self._ended.append(EndedTunnel.of(now, first, second, self._calendar.epoch))
         if not self._isWriting:
             self._isWriting = True
-            self._proxy.turns.run(self._writing()).addErrback(self._failed)
+            self._proxy.turns.run(self._writing())
 
     def _writing(self) -> Generator[None, None, None]:
         # Thousands end at once when the network is cut somewhere.
@@ -78,15 +77,15 @@ class TunnelLog:
             yield
         self._isWriting = False
 
-    def _failed(self, failure: Failure) -> None:
-        self._isWriting = False
-        log.failure("the end of a tunnel could not be written", failure)
-
     def _write(self, most: int) -> None:
         for _ in range(min(len(self._ended), most)):
-            line = self._format(self._ended.popleft(), self._proxy.privacy)
-            if line is not None:
-                self._file.write(line)
+            tunnel = self._ended.popleft()
+            try:
+                line = self._format(tunnel, self._proxy.privacy)
+                if line is not None:
+                    self._file.write(line)
+            except Exception:
+                log.failure("the end of a tunnel cannot be written down")
 
     def stop(self) -> None:
         """Write those that wait."""

@@ -70,6 +70,8 @@ class Pulse:
         return self._proxy.count().addCallback(self._read, self._clock.seconds(), self._beats.delay)
 
     def _read(self, load: Load, time: float, delay: float) -> None:
+        if not self._beats.running:
+            return  # it was stopped meanwhile
         last = self.latest
         totals, before = load.totals, last.load.totals
         elapsed = max(time - last.time, SHORTEST)

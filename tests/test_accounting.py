@@ -17,8 +17,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import logs
-from nymearemoteproxy.accounting import Accounting
+from nymearemoteproxy import accounting, logs
+from nymearemoteproxy.accounting import Accounting, TunnelLog
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
@@ -476,6 +476,58 @@ class TunnelProxyLogTests(AccountingCase):
         self.assertEqual((first["duration"], second["duration"]), (0, 2))
         self.assertEqual(first["sides"][0]["uuidDigest"], digest(CLIENT))
         self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
+
+
+class ManyTunnelsTests(AccountingCase):
+    """They end all at once."""
+
+    def end(self, count: int) -> None:
+        """Let many tunnels end in one turn of the reactor."""
+        for _ in range(count):
+            one, two = self.join("TCP", "TCP")
+            one.lose(ConnectionDone())
+            two.lose(ConnectionDone())
+
+    def test_slices(self) -> None:
+        """A slice of them is written down in one turn, all in the end, in their order."""
+        self.patch(accounting, "TUNNELS_A_TURN", 3)
+        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        written: list[int] = []
+        format = EndedTunnel.asJson
+        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+
+        def look(tunnel: EndedTunnel, privacy: Privacy) -> str:
+            written.append(tunnel.sides[0].number)
+            return format(tunnel, privacy)
+
+        log._format = look
+        for number in range(8):
+            log.tunnelEnded(record(number), record(number + 100))
+        counts = []
+        while log._isWriting:
+            call = self.clock.calls.pop(0)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+            counts.append(len(written))
+        self.assertEqual(sorted(set(counts)), [3, 6, 8])
+        self.assertEqual(written, list(range(8)))
+
+    def test_stop(self) -> None:
+        """What is not written yet is written at the end."""
+        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.end(120)
+        self.stop(accounting)
+        self.assertEqual(len(self.entries("tunnels")), 120)
+
+    def test_fault(self) -> None:
+        """One that cannot be described keeps no other from being written down."""
+        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.end(2)
+        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        log._ended[0].sides[0].role = None
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)
+        self.assertEqual(len(self.entries("tunnels")), 1)
 
 
 class StatisticsLogTests(AccountingCase):

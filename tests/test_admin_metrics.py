@@ -338,6 +338,23 @@ class ExpiryTests(SynchronousTestCase):
         old: Any = Old(self.certificate)
         self.assertEqual(expiryOf(old), expiryOf(self.certificate))
 
+    def test_oneInAPiece(self) -> None:
+        """A handshake takes its time, and there may be many certificates."""
+        used = {None: self.context, CertificateFiles("/x.pem"): self.context}
+        expiry = Expiry(self.clock, used, "own")
+        self.assertEqual(len(list(expiry.refresh())), 2)
+        self.assertEqual(len(list(expiry.refresh())), 0)
+        self.assertEqual(len(expiry()), 2)
+
+    def test_replacedMeanwhile(self) -> None:
+        """What was found out of the old ones is not taken for an answer about the new."""
+        expiry = Expiry(self.clock, {None: self.context}, "own")
+        pieces = expiry.refresh()
+        next(pieces)
+        expiry.replace({CertificateFiles("/x.pem"): self.context}, "own")
+        self.assertEqual(list(pieces), [])
+        self.assertEqual(list(expiry()), ["/x.pem"])
+
     def test_cached(self) -> None:
         asked: dict[Any, Any] = {None: self.context}
         expiry = Expiry(self.clock, asked, "own")

@@ -110,3 +110,14 @@ class PulseTests(SynchronousTestCase):
         self.beat()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.pulse.stop()
+
+    def test_stopWhileCounting(self) -> None:
+        """What is counted is told nobody."""
+        counting: Deferred[Load] = Deferred()
+        self.patch(self.proxy, "count", lambda: counting)
+        self.pulse.start()
+        self.clock.advance(INTERVAL)
+        self.pulse.stop()
+        counting.callback(Load(Totals()))
+        self.assertEqual(self.readings, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

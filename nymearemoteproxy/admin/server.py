@@ -194,6 +194,7 @@ class Admin:
         return NOT_FOUND
 
     def _scrape(self, accept: str) -> Work[Answer]:
+        yield from self._expiry.refresh()
         load = yield from self._proxy.counting()
         yield
         body, contentType = self._metrics.render(accept, load)

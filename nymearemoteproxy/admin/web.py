@@ -475,8 +475,6 @@ class WebFactory(Factory):
 
 
 def _failed(failure: Failure) -> Answer:
-    if (
-        failure.check(CancelledError, TaskStopped) is None
-    ):  # or nobody waits for the answer any more
+    if not failure.check(CancelledError, TaskStopped):  # somebody waits for the answer
         log.failure("the admin endpoint failed", failure)
     return text(500, "internal error; the log says more")
