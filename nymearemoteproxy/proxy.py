@@ -35,6 +35,7 @@ from nymearemoteproxy.session import (
 )
 from nymearemoteproxy.switchboard import ISwitchboard
 from nymearemoteproxy.tunnel import Tunnel
+from nymearemoteproxy.turns import Turns
 
 log = ProxyLogger()
 
@@ -99,6 +100,7 @@ class Proxy:
     :param messageLimit: bytes of one message in the control phase; 0 = no limit.
     :param switchboard: the tunnel proxy; None while it is switched off.
     :param privacy: how clients' addresses are written to the log.
+    :param turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar outcomes: how often each happened in this process's life.
     :ivar totals: without what open connections have carried so far; `load` adds that.
     :ivar observers: are told what happens.
@@ -117,8 +119,10 @@ class Proxy:
         traceTraffic: bool = False,
         switchboard: ISwitchboard | None = None,
         privacy: Privacy = Privacy.FULL,
+        turns: Turns | None = None,
     ) -> None:
         self.clock = clock
+        self.turns = turns or Turns(clock)
         self.gate = gate
         self.authenticator = authenticator
         self.rendezvous = rendezvous

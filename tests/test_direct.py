@@ -12,7 +12,12 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.direct import READ_SIZE, DirectFactory, DirectTransport
+from nymearemoteproxy.direct import (
+    FIRST_READ_SIZE,
+    READ_SIZE,
+    DirectFactory,
+    DirectTransport,
+)
 from tests.memory import Pipe, Producer
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)
@@ -103,6 +108,8 @@ class ConnectTests(DirectCase):
         self.assertEqual(direct.getPeer(), PEER)
         self.assertEqual(direct.getHost(), pipe.getHost())
         self.assertIs(direct.lowest, direct)
+        self.assertEqual(pipe.bufferSize, FIRST_READ_SIZE)
+        direct.readMuch()
         self.assertEqual(pipe.bufferSize, READ_SIZE)
         direct.pauseProducing()
         self.assertEqual(pipe.producerState, "paused")
