@@ -30,7 +30,7 @@ from nymearemoteproxy.tunnel import ILeg
 from nymearemoteproxy.turns import Turns
 
 if TYPE_CHECKING:
-    from nymearemoteproxy.clientend import ClientEnd
+    from nymearemoteproxy.clientend import Backlog, ClientEnd
 
 log = ProxyLogger()
 
@@ -60,9 +60,13 @@ class ServerEnd(End):
     :param packetLimit: bytes; 0 = none.
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
+    :param backlog: where it is counted what waits for the rest of a packet.
+    :ivar unfinished: bytes of a packet that has no end yet, and of calls that were not taken.
     """
 
     __slots__ = (
+        "unfinished",
+        "_backlog",
         "_blocked",
         "_calls",
         "_clients",
@@ -90,12 +94,15 @@ class ServerEnd(End):
         packetLimit: int,
         timeout: float,
         turns: Turns,
+        backlog: Backlog,
     ) -> None:
         super().__init__(clock, origin)
         self._dialogue = dialogue
         self._reader = PacketReader(packetLimit, PACKETS_A_TURN)
         self._timeout = timeout
         self._turns = turns
+        self._backlog = backlog
+        self.unfinished = 0
         self._clients: dict[int, ClientEnd] = {}
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
@@ -226,25 +233,39 @@ class ServerEnd(End):
 
     def _work(self, data: bytes = b"") -> None:
         """Do what the server asked for, as much as one turn allows; meanwhile nothing is read."""
+        if self._isOver:
+            return
         self._calls = CALLS_A_TURN
         try:
             packets = self._reader.receive(data)
         except PacketTooLarge:
             self._end(Outcome.PACKET_TOO_LARGE)
             return
-        self._handle(packets)
-        if self._unanswered:
-            self._answer()
+        self._count(self._reader.held + self._dialogue.pending)
+        if not self._isOver:
+            self._handle(packets)
         if self._isOver:
             return
         if self._unanswered or self._reader.rest:
             self.holdUp(self)
             if self._reader.rest or not self._blocked:
                 self._turns.wait(self._work)
+            self._count(self._reader.held + self._dialogue.pending)
         elif self._isLeaving:
             self._end(Outcome.PARTNER_LEFT)
         else:
             self.goOn(self)
+
+    def _count(self, unfinished: int) -> None:
+        if unfinished != self.unfinished:
+            change, self.unfinished = unfinished - self.unfinished, unfinished
+            self._backlog.changeUnfinished(self, change)
+            if change > 0:
+                self._backlog.makeRoom(self._clock.seconds())
+
+    def giveUp(self) -> None:
+        """There is no room for what it has begun."""
+        self._end(Outcome.TOO_MUCH_UNFINISHED)
 
     def _handle(self, packets: list[Packet]) -> None:
         # What one read brought for a client goes out together, however many packets it was in.
@@ -259,7 +280,11 @@ class ServerEnd(End):
                 self._deliver(waiting)
                 waiting = {}
                 self._answer()
+                if self._isOver:
+                    return
         self._deliver(waiting)
+        if self._unanswered:
+            self._answer()
 
     def _deliver(self, waiting: dict[int, list[bytes]]) -> None:
         for address, payloads in waiting.items():
@@ -282,7 +307,7 @@ class ServerEnd(End):
 
     def _answer(self) -> None:
         """Answer calls, as long as the turn lasts and the answers are taken."""
-        while self._calls and not self._blocked:
+        while self._calls and not (self._blocked or self._isOver):
             effects = self._dialogue.take()
             if not effects:
                 self._unanswered = False
@@ -306,7 +331,7 @@ class ServerEnd(End):
     # The end
 
     def finish(self, outcome: Outcome) -> None:
-        if self._reader.rest and not self._isOver:
+        if not self._isOver and self._reader.rest:
             self._isLeaving = True
         else:
             self._end(outcome)
@@ -334,6 +359,8 @@ class ServerEnd(End):
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )
+        del self._reader, self._dialogue  # clients that are slow to leave keep the rest in memory
+        self._count(0)
         if outcome is not Outcome.PARTNER_LEFT:
             self._leg.finish(outcome)
         self._dropTunnel().lost(self)

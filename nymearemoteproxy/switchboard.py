@@ -130,7 +130,13 @@ class Switchboard:
         )
         dialogue = Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize)
         end = ServerEnd(
-            self._clock, origin, dialogue, terms.packetSize, terms.serverTimeout, self._turns
+            self._clock,
+            origin,
+            dialogue,
+            terms.packetSize,
+            terms.serverTimeout,
+            self._turns,
+            self._backlog,
         )
         self._servers[uuid] = end
         release = partial(self._servers.pop, uuid)

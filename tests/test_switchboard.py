@@ -781,6 +781,7 @@ class RelayTests(SwitchboardCase):
         stream = b"".join(packet(*each) if each[0] else PING for each in sent)
         for chunk in cut(stream, places):
             server.receive(chunk)
+            world.clock.advance(0)
         for address, client in clients.items():
             expected = b"".join(data for at, data in sent if at == address)
             self.assertEqual(client.take(), expected)
@@ -1845,6 +1846,117 @@ class TotalBacklogTests(SwitchboardCase):
         self.clock.advance(4)
         self.clients[0].drain(0)
         self.assertTrue(self.servers[1].reading)
+
+
+class UnfinishedTests(SwitchboardCase):
+    """What servers have begun and not ended is in the total, too."""
+
+    terms = Terms(clientBacklog=2 * MIB, totalBacklog=2 * MIB, clientPatience=5.0, serverTimeout=0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers = [self.world.server(number) for number in range(3)]
+        self.clients = [self.world.client(server) for server in self.servers]
+
+    def begin(self, place: int, size: int) -> None:
+        """Let a server begin a packet for its client, or go on with it."""
+        self.servers[place].receive(bytes([0, 1]) * (size // 2))
+
+    def assertGone(self, *gone: int) -> None:
+        """These servers are disconnected for it, with their clients, and the others are not."""
+        for place, (server, client) in enumerate(zip(self.servers, self.clients, strict=True)):
+            if place in gone:
+                self.assertOver(server, Outcome.TOO_MUCH_UNFINISHED)
+                self.assertOver(client, Outcome.PARTNER_LEFT)
+            else:
+                self.assertAlive(server, client)
+
+    def test_largestGoesFirst(self) -> None:
+        """Beyond the total the server with the largest packet goes; the others can end theirs."""
+        self.begin(0, MIB // 2)
+        self.begin(1, MIB)
+        self.begin(2, MIB // 2)
+        self.assertEqual(self.world.backlog, 2 * MIB)
+        self.assertGone()
+        self.begin(2, 2)
+        self.assertGone(1)
+        self.assertEqual(self.world.backlog, MIB + 2)
+        for place in 0, 2:
+            self.servers[place].receive(b"\xc0")
+            self.assertEqual(len(self.clients[place].take()), MIB // 2 - (0 if place else 2))
+        self.assertEqual(self.world.backlog, 0)
+
+    def test_itself(self) -> None:
+        """It may be the one that sends."""
+        self.begin(0, MIB)
+        self.begin(1, 3 * MIB)
+        self.assertGone(1)
+
+    def test_clientsNeedMore(self) -> None:
+        """As long as it is clients that take up the most, no server has to go for its packet."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(MIB))
+        self.begin(1, MIB)
+        self.assertGone()
+        self.begin(2, 2)
+        self.assertGone(1)
+
+    def test_clientsAreSlow(self) -> None:
+        """Then those that take nothing go, as they do without any packets."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(3 * MIB // 2))
+        self.clock.advance(5)
+        self.begin(1, 3 * MIB // 4)
+        self.assertOver(self.clients[0], Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(*self.servers)
+        self.assertEqual(self.world.backlog, 3 * MIB // 4)
+
+    def test_clientsMakeItTooMuch(self) -> None:
+        """It makes no difference what is the last straw."""
+        self.begin(1, 3 * MIB // 2)
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(MIB))
+        self.assertGone(1)
+        self.assertEqual(self.world.backlog, MIB)
+
+    def test_endOfAPacket(self) -> None:
+        """A packet is not counted twice when it has an end, once here and once for its client."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.begin(0, 3 * MIB // 2)
+        self.servers[0].receive(b"\xc0")
+        self.assertGone()
+        self.assertEqual(self.world.backlog, 3 * MIB // 2 - 2)
+
+    def test_calls(self) -> None:
+        """Nor can calls be heaped up whose answers are not taken."""
+        call = calling("RemoteProxy.Hello")
+        for place in range(2):
+            self.servers[place].room = 0
+            self.servers[place].receive(packet(0, call * ((9 + place) * MIB // 10 // len(call))))
+        self.assertGone()
+        self.begin(2, MIB // 2)
+        self.assertGone(1)
+
+    def test_invalid(self) -> None:
+        """What cannot become a packet is not kept, and not counted."""
+        self.begin(0, MIB)
+        self.servers[0].receive(b"\xdb\xdb")
+        self.assertEqual(self.world.backlog, 0)
+
+    def test_slowClientsOfOneThatIsGone(self) -> None:
+        """They do not keep it in memory."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, b"rest")
+        self.begin(0, MIB)
+        self.servers[0].leave()
+        self.assertEqual(self.world.backlog, 4)
+        self.assertAlive(self.clients[0])
+        self.clients[0].drain()
 
 
 class SlowServerTests(SwitchboardCase):
