@@ -36,6 +36,8 @@ _CONTROL = 0x08  # the bit that all control opcodes have
 _LENGTH_16 = 126  # instead of a length: it follows in 16 bits
 _LENGTH_64 = 127  # instead of a length: it follows in 64 bits
 _MASK_SIZE = 4
+_FRAMES = range(FRAMES_AT_ONCE)  # made once: most reads need one turn of these loops
+_PARTS = range(PARTS_AT_ONCE)
 
 _WHOLE_TEXT = FIN | TEXT  # how a message of one frame begins
 _WHOLE_BINARY = FIN | BINARY
@@ -167,7 +169,7 @@ class FrameReader:
             self.hasMore = False
         position = 0
         try:
-            for _ in range(PARTS_AT_ONCE):
+            for _ in _PARTS:
                 if position == len(data):
                     break
                 if self._remaining:
@@ -294,7 +296,7 @@ def _readWholeMessages(data: bytes, position: int, frames: Frames) -> int:
     """
     end = len(data)
     readHeader, writeHeader, xor = _HEADER_16.unpack_from, _HEADER_16.pack, unmask
-    for _ in range(FRAMES_AT_ONCE):
+    for _ in _FRAMES:
         if position + _SMALLEST > end:
             break
         first, second, size = readHeader(data, position)

@@ -244,8 +244,8 @@ class ReaderPropertyTests(SynchronousTestCase):
     @given(streams(), st.lists(st.integers(0, 100_000), max_size=4), st.integers(1, 3))
     def test_littleAtATime(self, data: bytes, places: list[int], most: int) -> None:
         """Also when little is read at a time."""
-        self.patch(rules, "PARTS_AT_ONCE", most)
-        self.patch(rules, "FRAMES_AT_ONCE", most)
+        self.patch(rules, "_PARTS", range(most))
+        self.patch(rules, "_FRAMES", range(most))
         self.check(data, cut(data, places))
 
     @PROPERTY
