@@ -18,7 +18,7 @@ from benchmarks.connections import Idle, SetUp
 from benchmarks.lab import Lab
 from benchmarks.names import TRANSPORTS
 from benchmarks.peers import Haproxy, Own, Peer, PeerError, Stock, Target, TransitRelay
-from benchmarks.pressure import Crowd, SlowReader
+from benchmarks.pressure import Crowd, Flood, SlowReader
 from benchmarks.report import render, write
 from benchmarks.results import Results
 from benchmarks.steady import STEADY
@@ -31,6 +31,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Idle(),
     SlowReader(),
     Crowd(),
+    Flood(),
     Relayed(),
     Siblings(),
     Watching(),

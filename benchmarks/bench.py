@@ -36,6 +36,7 @@ class Scale:
     :ivar slowBytes: what is offered to the slow reader's sender; more than all buffers of the
         kernel hold.
     :ivar crowd: connections that do not authenticate.
+    :ivar flood: connections that send nothing but small work; fewer than one address may have.
     :ivar latencySeconds: how long the latency is watched.
     :ivar siblingSeconds: the same while another client of the server is slow; enough that one which
         has stopped reading is too far behind before it ends.
@@ -53,6 +54,7 @@ class Scale:
     idle: tuple[int, ...] = (0, 1000, 10000)
     slowBytes: int = 128 << 20
     crowd: int = 2000
+    flood: int = 95
     latencySeconds: float = 4.0
     siblingSeconds: float = 8.0
     watched: int = 500
@@ -71,6 +73,7 @@ QUICK = Scale(
     idle=(0, 50, 200),
     slowBytes=24 << 20,
     crowd=100,
+    flood=10,
     latencySeconds=0.5,
     siblingSeconds=0.5,
     watched=20,

@@ -13,6 +13,20 @@ REFERENCES = (STOCK, HAPROXY)
 TRANSPORTS = ("ws", "wss", "tcp", "tls")
 
 
+FLOODS = {
+    "hello": "calls of Hello",
+    "introspect": "calls of Introspect",
+    "pings": "WebSocket pings, before a tunnel",
+    "tunnel-pings": "WebSocket pings, in tunnels",
+    "messages": "messages of one byte, in tunnels",
+    "calls": "calls of registered servers",
+    "packets": "empty packets of registered servers",
+}
+"""What `flood` can do, for the reader."""
+STREAM_FLOODS = ("hello", "introspect", "calls", "packets")
+"""Those that make much work without WebSocket, too."""
+
+
 def isSecure(transport: str) -> bool:
     return transport in ("wss", "tls")
 

@@ -1,4 +1,4 @@
-"""The workloads about bad company: a slow reader, and a crowd that does not authenticate.
+"""The workloads about bad company: a slow reader, a crowd that does not authenticate, and floods.
 
 Owns how they are measured. Knows nothing of how the server was started.
 """
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from benchmarks.bench import Bench, Competitor
 from benchmarks.helper import ask, hear, start
 from benchmarks.lab import cpuTime, memory, now
-from benchmarks.names import isSecure, isWebSocket
+from benchmarks.names import FLOODS, STREAM_FLOODS, isSecure, isWebSocket
 from benchmarks.peers import Server
 from benchmarks.results import Figure
-from benchmarks.traffic import Flow, ring
+from benchmarks.traffic import ContentError, Flow, ring
 from benchmarks.tunnels import tunnelsTo
 from benchmarks.wires import Wire
 
@@ -151,6 +151,47 @@ class Crowd:
             addLatencies(bench, transport, server, name, f"latency, {names[name]}", latencies)
         figure = Figure("crowd-rate", "connections that came and went", "per second")
         bench.results.add(figure, transport, server.name, rate)
+
+
+class Flood:
+    """The latency in one tunnel while others make as much work for the server as goes in."""
+
+    name = "flood"
+
+    async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
+        if isSecure(transport):
+            return  # what is flooded with comes in large records, so that TLS makes no difference
+        for _round in range(bench.scale.longRounds):
+            for sort in FLOODS if isWebSocket(transport) else STREAM_FLOODS:
+                for peer, server in competitors:
+                    if not peer.hasTunnelProxy:
+                        continue
+
+                    async def once(sort: str = sort, server: Server = server) -> None:
+                        await self._measure(bench, transport, sort, server)
+
+                    await bench.attempt(self.name, transport, peer, once)
+
+    async def _measure(self, bench: Bench, transport: str, sort: str, server: Server) -> None:
+        place = transport, *server.addresses[transport], server.meeting
+        async with tunnelsTo(server, transport, 1) as [(first, second)]:
+            content = ring(LATENCY_MESSAGE, 1, isWebSocket(transport))
+            there = Flow(content, first, second, 0)
+            back = Flow(content, second, first, 1)
+            there.whenArrived = back.send
+            flood = start(bench.lab, "flood", sort, *place, bench.scale.flood)
+            try:
+                async with asyncio.timeout(GATHERING):
+                    await hear(flood)
+                    await ask(flood)
+                latencies = await takeLatencies(there, back, bench.scale.latencySeconds)
+                left = int(await ask(flood))
+            finally:
+                bench.lab.stop(flood)
+        if left < bench.scale.flood:
+            raise ContentError(f"only {left} connections still flood")
+        title = f"latency, {bench.scale.flood} connections flood with {FLOODS[sort]}"
+        addLatencies(bench, transport, server, f"flood-{sort}", title, latencies)
 
 
 def addLatencies(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.names import HAPROXY, STOCK, TRANSPORTS
+from benchmarks.names import FLOODS, HAPROXY, STOCK, STREAM_FLOODS, TRANSPORTS
 from benchmarks.results import Results, Series
 
 
@@ -67,6 +67,12 @@ TARGETS = (
     Target("tunnelproxy-up", "tcp", 2.5),
     Target("tunnelproxy-down", "tls", 4),
     Target("tunnelproxy-up", "tls", 4),
+    *(
+        Target(f"flood-{sort}-{kind}", transport, limit)
+        for transport, sorts in (("ws", FLOODS), ("tcp", STREAM_FLOODS))
+        for sort in sorts
+        for kind, limit in (("p99", 50), ("max", 150))
+    ),
     Target("memory", "ws", 8),
     Target("memory", "wss", 44),
 )

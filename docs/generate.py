@@ -99,6 +99,10 @@ HINTS: dict[Outcome, str] = {
         "Its clients are disconnected too. Raise :setting:`TunnelProxy.maxPacketSize` if the "
         "server really sends that much in one piece."
     ),
+    Outcome.TOO_MUCH_UNFINISHED: (
+        "Its clients are disconnected too. When it is no stranger's server, raise "
+        ":setting:`TunnelProxy.totalBacklog`."
+    ),
     Outcome.SERVER_NOT_FOUND: (
         "The client may try again. Usually the server has lost its connection, or never had one."
     ),

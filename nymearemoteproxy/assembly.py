@@ -16,6 +16,7 @@ from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, makeHello
 from nymearemoteproxy.switchboard import Switchboard
+from nymearemoteproxy.turns import Turns
 
 
 class Authenticators:
@@ -67,9 +68,10 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     """Return what all connections share."""
     settings = configuration.settings
     name = settings["ProxyServer.name"]
+    turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms)
+        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms, turns)
         switchboard.allow(configuration.allowedServers)
     return Proxy(
         clock=reactor,
@@ -83,6 +85,7 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
         traceTraffic=configuration.verbosity > 1,
         switchboard=switchboard,
         privacy=settings["ProxyServer.privacy"],
+        turns=turns,
     )
 
 

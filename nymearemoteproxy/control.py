@@ -51,6 +51,10 @@ from nymearemoteproxy.tunnel import Tunnel
 
 log = ProxyLogger()
 
+CALLS_A_TURN = 4
+"""Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
+one read may hold a hundred."""
+
 
 @implementer(IClient)
 class Phase:
@@ -190,7 +194,7 @@ class Control(Phase, Protocol):
     # What a subclass provides
 
     def feed(self, data: bytes) -> None:
-        """Take in what arrived."""
+        """Take in what arrived; without any data, what was left of it."""
         raise NotImplementedError
 
     def take(self) -> bytes | None:
@@ -199,6 +203,10 @@ class Control(Phase, Protocol):
         :raises MessageError: something arrived that is no message.
         """
         raise NotImplementedError
+
+    def holdsMore(self) -> bool:
+        """True when more has arrived than `feed` looks at in one turn."""
+        return False
 
     def holdsData(self) -> bool:
         """True when there is anything that `take` did not return, be it a part of a message."""
@@ -244,14 +252,11 @@ class Control(Phase, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
-        if self._closing:
-            self.drop(data)
-        else:
-            self.feed(data)
-            self._pump()
+        self._look(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        self.proxy.turns.leave(self._takeTurn)
         self.transport.unregisterProducer()
         self.perform(self.session.gone())
         self.linger.stop()
@@ -263,9 +268,7 @@ class Control(Phase, Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        if self.session.state is not State.REGISTERING:
-            self.transport.resumeProducing()
-        self._pump()
+        self._goOn()
 
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` deals with it."""
@@ -281,10 +284,37 @@ class Control(Phase, Protocol):
 
     # The session
 
-    def _pump(self) -> None:
-        """Pass on what has arrived, as far as the session and the client's reading allow."""
+    def _look(self, data: bytes) -> None:
+        """Look at what has arrived, one turn's worth of it; nothing is read until all is seen."""
+        if self._closing:
+            self.drop(data)
+            isLeft = self.holdsMore()
+        else:
+            self.feed(data)
+            isLeft = self._pump()
+        if isLeft and not self._blocked:
+            self.transport.pauseProducing()
+            self.proxy.turns.wait(self._takeTurn)
+
+    def _takeTurn(self) -> None:
+        if not self._blocked:
+            self._goOn()
+
+    def _goOn(self) -> None:
+        """Read again, unless what comes is for the far end, and look at what is left."""
+        if self.session.state is not State.REGISTERING:
+            self.transport.resumeProducing()
+        self._look(b"")
+
+    def _pump(self) -> bool:
+        """Pass on what has arrived, as far as the session and the client's reading allow.
+
+        :returns: whether there is more, for a later turn.
+        """
         session = self.session
-        while session.expectsMessages and not self._blocked:
+        calls = 0
+        while session.expectsMessages and not self._blocked and calls < CALLS_A_TURN:
+            calls += 1
             try:
                 message = self.take()
             except MessageError as error:
@@ -297,6 +327,9 @@ class Control(Phase, Protocol):
             self.perform(session.dataReceived())
         if session.state is not State.TUNNELED:
             self.afterMessages()
+        if session.state in (State.TUNNELED, State.REGISTERING):
+            return False  # what is left is for the leg
+        return (session.expectsMessages and calls == CALLS_A_TURN) or self.holdsMore()
 
     def perform(self, effects: Effects) -> None:
         """Do what the session asks for."""
@@ -322,6 +355,9 @@ class Control(Phase, Protocol):
 
     def _checkToken(self, token: str) -> None:
         self._check = None  # it holds the token
+        if self.proxy.turns.isWaiting(self._takeTurn):
+            self._check = self.proxy.clock.callLater(0, self._checkToken, token)
+            return
 
         begin = self.proxy.clock.seconds()
 
@@ -425,7 +461,9 @@ class Control(Phase, Protocol):
 
     def _startTunnel(self, start: StartTunnel) -> None:
         assert self._tunnel is not None
+        self.proxy.turns.leave(self._takeTurn)
         self._readFreely()
+        self.transport.lowest.readMuch()
         self.record.role = start.role
         if start.role is not Role.PARTNER:
             self.proxy.gate.authenticated(self.record.ticket)
@@ -451,6 +489,7 @@ class Control(Phase, Protocol):
             self.linger.start()
 
     def _readFreely(self) -> None:
+        self._blocked = False
         self.transport.unregisterProducer()
         self.transport.resumeProducing()
 

@@ -54,6 +54,11 @@ class Dialogue:
         self._splitter = ObjectSplitter(messageLimit)
         self._closed = False
 
+    @property
+    def pending(self) -> int:
+        """How many bytes are held that were not taken as calls."""
+        return self._splitter.pending
+
     def feed(self, data: bytes) -> None:
         """Add what arrived at address 0, however it is cut; `take` then tells what it asks for."""
         self._splitter.feed(data)

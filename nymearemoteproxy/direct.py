@@ -19,6 +19,10 @@ records. With the usual 64 KiB a message of 64 KiB and what WebSocket and TLS ad
 two reads; from 128 KiB on glibc takes every buffer from the kernel anew, which costs more than
 larger reads save."""
 
+FIRST_READ_SIZE = 1 << 12
+"""The same before anybody has said that more is to come: few clients say so much, and whoever does
+makes little work at a time."""
+
 
 @implementer(IPullProducer)
 class _Drain:
@@ -65,7 +69,7 @@ class DirectTransport:
         """Take the place between this transport and the protocol."""
         self._lowest = transport
         self._send = self.getHandle().send
-        self._lowest.bufferSize = READ_SIZE
+        self._lowest.bufferSize = FIRST_READ_SIZE
         self.switchProtocol(self._protocol)
         del self._protocol
 
@@ -150,6 +154,10 @@ class DirectTransport:
     def resumeProducing(self) -> None:
         """Read again."""
         self._lowest.resumeProducing()
+
+    def readMuch(self) -> None:
+        """Read as much at a time as is good for speed, from now on."""
+        self._lowest.bufferSize = READ_SIZE
 
     def getPeer(self) -> IAddress:
         """The client's address, which may be the one a PROXY header told."""

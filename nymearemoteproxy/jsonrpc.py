@@ -214,6 +214,16 @@ def encode(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+def encodeParams(params: Mapping[str, Any]) -> bytes:
+    """Encode the params of a response that is sent often; see `encodeSuccess`."""
+    return encode(params).rstrip()
+
+
+def encodeSuccess(requestId: int, params: bytes) -> bytes:
+    """Encode what `success` returns, the params of which are encoded already."""
+    return b'{"id":%d,"status":"success","params":%b}\n' % (requestId, params)
+
+
 def success(requestId: int, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A response that says the call was carried out."""
     message: dict[str, Any] = {"id": requestId, "status": "success"}
@@ -333,6 +343,7 @@ class Api:
                 **{name: list(values) for name, values in enums.items()},
             },
         }
+        self.encodedIntrospection = encodeParams(self.introspection)
 
     def parse(self, raw: bytes) -> Request:
         """Read one request.

@@ -87,6 +87,13 @@ class Outcome(Enum):
         "packet too large",
         "A registered server sent a SLIP packet of more than maxPacketSize.",
     )
+    TOO_MUCH_UNFINISHED = (
+        "too-much-unfinished",
+        1013,
+        "too much unfinished",
+        "A registered server had the largest packet without an end, or the most calls without an "
+        "answer, when all that waits in memory was more than totalBacklog.",
+    )
 
     # Before a tunnel
     LEFT_EARLY = (

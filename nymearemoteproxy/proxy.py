@@ -109,6 +109,7 @@ class Proxy:
     :param messageLimit: bytes of one message in the control phase; 0 = no limit.
     :param switchboard: the tunnel proxy; None while it is switched off.
     :param privacy: how clients' addresses are written to the log.
+    :param turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar outcomes: how often each happened in this process's life.
     :ivar totals: without what open connections have carried so far; `load` adds that.
     :ivar observers: are told what happens.
@@ -128,9 +129,10 @@ class Proxy:
         traceTraffic: bool = False,
         switchboard: ISwitchboard | None = None,
         privacy: Privacy = Privacy.FULL,
+        turns: Turns | None = None,
     ) -> None:
         self.clock = clock
-        self.turns = Turns(clock)
+        self.turns = turns or Turns(clock)
         self.gate = gate
         self.authenticator = authenticator
         self.rendezvous = rendezvous

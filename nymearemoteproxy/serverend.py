@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from nymearemoteproxy.dialogue import Dialogue, Disconnect
@@ -19,11 +19,19 @@ from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.registration import clientDisconnected
 from nymearemoteproxy.session import Close, Send
-from nymearemoteproxy.slip import HIGHEST_ADDRESS, PROXY, PacketReader, PacketTooLarge, encode
+from nymearemoteproxy.slip import (
+    HIGHEST_ADDRESS,
+    PROXY,
+    Packet,
+    PacketReader,
+    PacketTooLarge,
+    encode,
+)
 from nymearemoteproxy.tunnel import ILeg
+from nymearemoteproxy.turns import Turns
 
 if TYPE_CHECKING:
-    from nymearemoteproxy.clientend import ClientEnd
+    from nymearemoteproxy.clientend import Backlog, ClientEnd
 
 log = ProxyLogger()
 
@@ -31,9 +39,15 @@ SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
 send, and no new one is let in."""
 
-CALLS_A_TURN = 32
-"""Calls that are answered in one turn of the reactor, so that others get their turn: a packet may
-hold a hundred thousand."""
+CALLS_A_TURN = 4
+"""Calls that are answered before others get their turn: a packet may hold a hundred thousand."""
+
+PACKETS_A_TURN = 128
+"""The same for packets. Each takes about a microsecond, or ten when each is for another client."""
+
+CLIENTS_A_TURN = 16
+"""Clients that are sent away before others get their turn, when their server is gone. Each takes a
+tenth of a millisecond, with the line of log about it."""
 
 _CALL_END = b"}"  # before this one, order with what is for clients does not matter
 
@@ -46,21 +60,29 @@ class ServerEnd(End):
 
     :param packetLimit: bytes; 0 = none.
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
+    :param turns: where it waits when there is more to do than one turn of the reactor allows.
+    :param backlog: where it is counted what waits for the rest of a packet.
+    :ivar unfinished: bytes of a packet that has no end yet, and of calls that were not taken.
     """
 
     __slots__ = (
-        "_answering",
+        "unfinished",
+        "_backlog",
         "_blocked",
+        "_calls",
         "_clients",
         "_dialogue",
         "_freed",
         "_heard",
         "_holding",
         "_isFresh",
+        "_isLeaving",
         "_nextNotice",
         "_paused",
         "_reader",
         "_timeout",
+        "_turns",
+        "_unanswered",
         "_unknown",
         "_unused",
         "_waiting",
@@ -73,11 +95,16 @@ class ServerEnd(End):
         dialogue: Dialogue,
         packetLimit: int,
         timeout: float,
+        turns: Turns,
+        backlog: Backlog,
     ) -> None:
         super().__init__(clock, origin)
         self._dialogue = dialogue
-        self._reader = PacketReader(packetLimit)
+        self._reader = PacketReader(packetLimit, PACKETS_A_TURN)
         self._timeout = timeout
+        self._turns = turns
+        self._backlog = backlog
+        self.unfinished = 0
         self._clients: dict[int, ClientEnd] = {}
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
@@ -85,7 +112,9 @@ class ServerEnd(End):
         self._isFresh = True
         self._nextNotice = FIRST_NOTIFICATION
         self._unknown = 0
-        self._answering: IDelayedCall | None = None
+        self._calls = 0  # how many may be answered before others get their turn
+        self._unanswered = False  # there may be calls that wait, for a turn or to be answered
+        self._isLeaving = False  # it is gone; what it said before is still to be delivered
         # Towards the server
         self._blocked = False
         self._waiting = 0
@@ -155,6 +184,8 @@ class ServerEnd(End):
 
     def relay(self, client: ClientEnd, data: bytes) -> None:
         """Send what a client sent."""
+        if self._isOver:
+            return  # the client will hear of it
         self._send(encode(client.address, data))
         if self._blocked:
             self._pause(client)
@@ -183,7 +214,7 @@ class ServerEnd(End):
         paused, self._paused = self._paused, set()
         for client in paused:
             client.resume()
-        self._answer()
+        self._work()
 
     # The server
 
@@ -207,26 +238,61 @@ class ServerEnd(End):
         self._heard = self._clock.seconds()
         if self._isFresh:
             data = self._begin(data)
+        self._work(data)
+
+    def _work(self, data: bytes = b"") -> None:
+        """Do what the server asked for, as much as one turn allows; meanwhile nothing is read."""
+        if self._isOver:
+            return
+        self._calls = CALLS_A_TURN
         try:
             packets = self._reader.receive(data)
         except PacketTooLarge:
             self._end(Outcome.PACKET_TOO_LARGE)
             return
+        self._count(self._reader.held + self._dialogue.pending)
+        if not self._isOver:
+            self._handle(packets)
+        if self._isOver:
+            return
+        if self._unanswered or self._reader.rest:
+            self.holdUp(self)
+            if self._reader.rest or not self._blocked:
+                self._turns.wait(self._work)
+            self._count(self._reader.held + self._dialogue.pending)
+        elif self._isLeaving:
+            self._end(Outcome.PARTNER_LEFT)
+        else:
+            self.goOn(self)
+
+    def _count(self, unfinished: int) -> None:
+        if unfinished != self.unfinished:
+            change, self.unfinished = unfinished - self.unfinished, unfinished
+            self._backlog.changeUnfinished(self, change)
+            if change > 0:
+                self._backlog.makeRoom(self._clock.seconds())
+
+    def giveUp(self) -> None:
+        """There is no room for what it has begun."""
+        self._end(Outcome.TOO_MUCH_UNFINISHED)
+
+    def _handle(self, packets: list[Packet]) -> None:
         # What one read brought for a client goes out together, however many packets it was in.
         waiting: dict[int, list[bytes]] = {}
-        asked = False
         for address, payload in packets:
             if address != PROXY:
                 waiting.setdefault(address, []).append(payload)
                 continue
-            asked = True
+            self._unanswered = True
             self._dialogue.feed(payload)
             if _CALL_END in payload:
                 self._deliver(waiting)
                 waiting = {}
                 self._answer()
+                if self._isOver:
+                    return
         self._deliver(waiting)
-        if asked:
+        if self._unanswered:
             self._answer()
 
     def _deliver(self, waiting: dict[int, list[bytes]]) -> None:
@@ -249,25 +315,15 @@ class ServerEnd(End):
         return data
 
     def _answer(self) -> None:
-        """Answer calls, as long as the answers are taken; meanwhile nothing more is read."""
-        if self._answering is not None:
-            return
-        for _ in range(CALLS_A_TURN):
-            if self._blocked:
-                break
+        """Answer calls, as long as the turn lasts and the answers are taken."""
+        while self._calls and not (self._blocked or self._isOver):
             effects = self._dialogue.take()
             if not effects:
-                self.goOn(self)
-                return
+                self._unanswered = False
+                break
+            self._calls -= 1
             for effect in effects:
                 self._perform(effect)
-        self.holdUp(self)
-        if not self._blocked and not self._isOver:
-            self._answering = self._clock.callLater(0, self._answerMore)
-
-    def _answerMore(self) -> None:
-        self._answering = None
-        self._answer()
 
     def _perform(self, effect: Send | Disconnect | Close) -> None:
         match effect:
@@ -284,19 +340,22 @@ class ServerEnd(End):
     # The end
 
     def finish(self, outcome: Outcome) -> None:
-        self._end(outcome)
+        if not self._isOver and self._reader.rest:
+            self._isLeaving = True
+        else:
+            self._end(outcome)
+
+    def partnerLost(self) -> None:
+        super().partnerLost()
+        self._blocked = False
 
     def _end(self, outcome: Outcome) -> None:
         if self._isOver:
             return
         self._isOver = True
         self._stopTimer()
-        if self._answering is not None:
-            self._answering.cancel()
-            self._answering = None
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            client.leave(Outcome.PARTNER_LEFT)
+        self._turns.leave(self._work)
+        self._dismissClients()
         for client in self._paused:
             client.resume()
         self._paused.clear()
@@ -309,6 +368,15 @@ class ServerEnd(End):
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )
+        del self._reader, self._dialogue  # clients that are slow to leave keep the rest in memory
+        self._count(0)
         if outcome is not Outcome.PARTNER_LEFT:
             self._leg.finish(outcome)
         self._dropTunnel().lost(self)
+
+    def _dismissClients(self) -> None:
+        for _ in range(min(CLIENTS_A_TURN, len(self._clients))):
+            _address, client = self._clients.popitem()
+            client.leave(Outcome.PARTNER_LEFT)
+        if self._clients:
+            self._turns.wait(self._dismissClients)

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from nymearemoteproxy import __version__
@@ -22,6 +23,8 @@ from nymearemoteproxy.jsonrpc import (
     Notification,
     Request,
     encode,
+    encodeParams,
+    encodeSuccess,
     failure,
     notice,
     success,
@@ -342,17 +345,20 @@ def makeHello(name: str, hasTunnelProxy: bool) -> Mapping[str, str]:
     }
 
 
+@lru_cache(maxsize=4)
+def _encodedHello(hello: tuple[tuple[str, str], ...]) -> bytes:
+    """Encode it once for each configuration."""
+    return encodeParams(dict(hello))
+
+
 def answerQuestion(request: Request, api: Api, hello: Mapping[str, str]) -> Send:
     """Answer Hello, Introspect or Ping, which ask and change nothing."""
-    params: Mapping[str, Any]
     if request.method is HELLO:
-        params = hello
-    elif request.method is PING:
-        params = pong(request)
-    else:
-        assert request.method is INTROSPECT
-        params = api.introspection
-    return Send(encode(success(request.id, params)))
+        return Send(encodeSuccess(request.id, _encodedHello(tuple(hello.items()))))
+    if request.method is PING:
+        return Send(encode(success(request.id, pong(request))))
+    assert request.method is INTROSPECT
+    return Send(encodeSuccess(request.id, api.encodedIntrospection))
 
 
 class PairingKeys:

@@ -624,8 +624,10 @@ SETTINGS: tuple[Setting, ...] = (
         "bytes",
         _size,
         256 << 20,
-        "How far all clients together may be behind. Beyond, those that are behind are treated as "
-        "if they were so by more than clientBacklog.",
+        "How far all clients together may be behind, with what servers have begun and not ended. "
+        "Beyond, those that are behind are treated as if they were so by more than clientBacklog; "
+        "when more than half of it is unfinished, the server with the most of that is "
+        "disconnected.",
         atStart=True,
     ),
     _bound(

@@ -6,6 +6,8 @@ messages or of transports: bytes go in, packets come out, and the other way roun
 
 from __future__ import annotations
 
+import sys
+
 END = b"\xc0"
 ESC = b"\xdb"
 ESC_END = b"\xdc"
@@ -64,19 +66,28 @@ class PacketReader:
     other part of it.
 
     :param limit: the most bytes a packet may have as it is sent, without its end; 0 = no limit.
+    :param atOnce: how many packets `receive` reads at a time, empty ones included.
+    :ivar rest: more has arrived than that; `receive` goes on with it, given anything or nothing.
     :ivar dropped: packets that were dropped for an invalid escape or for having no address.
     """
 
-    __slots__ = ("dropped", "_held", "_isCut", "_isInvalid", "_limit", "_size")
+    __slots__ = ("dropped", "rest", "_held", "_isCut", "_isInvalid", "_limit", "_round", "_size")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, atOnce: int = sys.maxsize) -> None:
         self.dropped = 0
+        self.rest = b""
         self._limit = limit
+        self._round = range(atOnce)
         # Of a packet whose end has not arrived:
         self._size = 0  # how many bytes came
         self._held = bytearray()  # what they are without escapes
         self._isCut = False  # the last one was ESC
         self._isInvalid = False
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held of a packet whose end has not arrived."""
+        return len(self._held)
 
     def receive(self, data: bytes) -> list[Packet]:
         """Read what arrived; return the packets that it completes, in order.
@@ -87,13 +98,18 @@ class PacketReader:
             before it are lost.
         """
         packets: list[Packet] = []
+        if self.rest:
+            data = self.rest + data
+            self.rest = b""
         if self._isCut:
             self._isCut = False
             self._size -= 1
             data = ESC + data
         position = 0
-        end = data.find(END)
-        while end >= 0:
+        for _ in self._round:
+            end = data.find(END, position)
+            if end < 0:
+                break
             if self._size:
                 self._hold(data[position:end])
                 self._take(None if self._isInvalid else self._held, packets)
@@ -104,7 +120,9 @@ class PacketReader:
                 self._check(end - position)
                 self._take(_unescape(data[position:end]), packets)
             position = end + 1
-            end = data.find(END, position)
+        else:
+            self.rest = data[position:]
+            return packets
         if position < len(data):
             self._isCut = data.endswith(ESC)
             self._hold(data[position:-1] if self._isCut else data[position:])

@@ -32,6 +32,7 @@ from nymearemoteproxy.serverend import ServerEnd
 from nymearemoteproxy.session import TUNNEL_PROXY_API
 from nymearemoteproxy.slip import HIGHEST_ADDRESS
 from nymearemoteproxy.tunnel import Tunnel
+from nymearemoteproxy.turns import Turns
 
 
 class ISwitchboard(Interface):
@@ -78,10 +79,19 @@ class Switchboard:
     """The tunnel proxy of one process.
 
     Its parameters are those of `ISwitchboard.change`.
+
+    :param turns: the line of those who have more to do than one turn of the reactor allows.
     """
 
-    def __init__(self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        hello: Mapping[str, str],
+        terms: Terms,
+        turns: Turns | None = None,
+    ) -> None:
         self._clock = clock
+        self._turns = turns or Turns(clock)
         self.hello = hello
         self.terms = terms
         self._allowed: Collection[UUID] | None = None
@@ -141,7 +151,15 @@ class Switchboard:
             Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
         )
         dialogue = Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize)
-        end = ServerEnd(self._clock, origin, dialogue, terms.packetSize, terms.serverTimeout)
+        end = ServerEnd(
+            self._clock,
+            origin,
+            dialogue,
+            terms.packetSize,
+            terms.serverTimeout,
+            self._turns,
+            self._backlog,
+        )
         self._servers[uuid] = end
         release = partial(self._servers.pop, uuid)
         return _tunnel(end, _counted(self._serversFrom, origin, release))

@@ -1,44 +1,75 @@
-"""Long work in small pieces, each in a turn of the reactor of its own.
+"""Takes turns: whoever has more to do than one turn of the reactor allows stands in one line.
 
-Owns the one queue of all such work, so that there is one piece in a turn, however much work waits.
-Knows nothing of what is done.
+Owns how long all of them together keep everybody else waiting. Knows nothing of what they do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from functools import partial
+from collections import OrderedDict
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import Cooperator
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 T = TypeVar("T")
 
+TURN = 0.002
+"""Seconds of one turn of the reactor that go to those in line. A message takes two turns through
+the server and back, so this is what a flood adds to a round trip, twice; and it is forty times what
+a turn costs besides."""
+
 
 class Turns:
-    """Takes pieces of all work in hand by turns, beginning with the next turn of the reactor."""
+    """The line of those who have something left to do.
+
+    What each does at a time should take well below a millisecond, for only between two is looked
+    at the clock.
+    """
+
+    __slots__ = ("_call", "_clock", "_line")
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._cooperator = Cooperator(
-            terminationPredicateFactory=lambda: _afterOne,
-            scheduler=partial(clock.callLater, 0.0),
-        )
+        self._clock = clock
+        self._line: OrderedDict[Callable[[], object], None] = OrderedDict()
+        self._call: IDelayedCall | None = None
+
+    def wait(self, work: Callable[[], object]) -> None:
+        """Stand at the end of the line, if not in it: `work` is called once, in a later turn."""
+        self._line.setdefault(work)
+        if self._call is None:
+            self._call = self._clock.callLater(0, self._serve)
+
+    def isWaiting(self, work: Callable[[], object]) -> bool:
+        """Tell whether it stands in line."""
+        return work in self._line
+
+    def leave(self, work: Callable[[], object]) -> None:
+        """Leave the line, if in it."""
+        self._line.pop(work, None)
+        if not self._line and self._call is not None and self._call.active():
+            self._call.cancel()
+            self._call = None
 
     def run(self, work: Generator[None, None, T]) -> Deferred[T]:
-        """Do all of it; return a Deferred of what it returns, which can be cancelled.
+        """Do long work piece by piece, from a later turn on.
 
         :param work: yields after each piece.
+        :returns: a Deferred that fires with what `work` returns. Cancelling it gives the work up.
         """
-        results: list[T] = []
 
-        def collecting() -> Generator[None, None, None]:
-            results.append((yield from work))
+        def step() -> None:
+            try:
+                next(work)
+            except StopIteration as end:
+                done.callback(end.value)
+            except Exception:
+                done.errback()
+            else:
+                self.wait(step)
 
-        task = self._cooperator.cooperate(collecting())
-        done: Deferred[T] = Deferred(lambda _done: task.stop())
-        task.whenDone().addCallbacks(lambda _task: done.callback(results[0]), done.errback)
+        done: Deferred[T] = Deferred(lambda _done: self.leave(step))
+        self.wait(step)
         return done
 
     def begin(self, work: Generator[None, None, T]) -> Deferred[T]:
@@ -49,6 +80,13 @@ class Turns:
             return succeed(end.value)
         return self.run(work)
 
-
-def _afterOne() -> bool:
-    return True
+    def _serve(self) -> None:
+        end = self._clock.seconds() + TURN
+        try:
+            while self._line:
+                work, _ = self._line.popitem(last=False)
+                work()
+                if self._clock.seconds() >= end:
+                    break
+        finally:
+            self._call = self._clock.callLater(0, self._serve) if self._line else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -150,13 +151,16 @@ class WebSocketControl(Control):
         self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
 
     def afterMessages(self) -> None:
+        ping = None
         controls, self._reader.controls = self._reader.controls, []
         for opcode, payload in controls:
-            if opcode == PING and not self._closing:
-                self._write(frame(PONG, payload))
+            if opcode == PING:
+                ping = payload  # the last one is answered (RFC 6455 section 5.5.3)
             elif opcode == CLOSE:
                 self.perform(self.session.gone())
                 self.linger.close()
+        if ping is not None and not self._closing:
+            self._write(frame(PONG, ping))
         if self._reader.error is not None:
             self.record.endsWith(Outcome.WEBSOCKET_PROTOCOL_ERROR)
             self.perform(self.session.gone())
@@ -169,7 +173,11 @@ class WebSocketControl(Control):
         self._reader.controls.clear()
 
     def feed(self, data: bytes) -> None:
-        self._frames.extend(self._reader.receive(data))
+        if data or not self._frames:
+            self._frames.extend(self._reader.receive(data))
+
+    def holdsMore(self) -> bool:
+        return self._reader.hasMore
 
     def take(self) -> bytes | None:
         limit = self.proxy.messageLimit
@@ -211,7 +219,8 @@ class WebSocketControl(Control):
         if self._frames:
             leg.partner.sendFrames(list(self._frames))
             self._frames.clear()
-        leg.dataReceived(b"")  # it looks at what else the reader holds
+        if not self._reader.hasMore:  # or that waits for its turn, like any other read
+            leg.dataReceived(b"")  # it looks at what else the reader holds
 
     def startWaiting(self) -> None:
         self.proxy.keepalive.add(self)
@@ -249,7 +258,7 @@ class WebSocketLeg(Leg):
     :param opcode: the type of message that the bytes of a stream partner are sent in.
     """
 
-    __slots__ = ("_reader", "_framer", "_tailTimer", "_pong")
+    __slots__ = ("_reader", "_framer", "_tailTimer", "_pong", "_farewell")
 
     # Without a close frame it is no farewell, however TCP or TLS was closed.
     departure = Outcome.CONNECTION_LOST
@@ -262,6 +271,7 @@ class WebSocketLeg(Leg):
         self._framer = StreamFramer(opcode)
         self._tailTimer: IDelayedCall | None = None
         self._pong: bytes | None = None
+        self._farewell: Callable[[], None] | None = None  # what is to be done when all is relayed
 
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
@@ -273,21 +283,55 @@ class WebSocketLeg(Leg):
             self._controlsReceived()
         if reader.error is not None:
             self._broken()
+        if reader.hasMore:
+            self._awaitTurn()
+
+    def _awaitTurn(self) -> None:
+        """Read nothing more until the rest of what was read is relayed, when others had a turn."""
+        self.transport.pauseProducing()
+        if not self.unread or self._farewell is not None:
+            self.proxy.turns.wait(self._takeTurn)
+
+    def _takeTurn(self) -> None:
+        if self._farewell is None:
+            if self.unread:
+                return  # `resumeReading` goes on
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
+        if self._farewell is not None and not self._reader.hasMore:
+            farewell, self._farewell = self._farewell, None
+            farewell()
+
+    def resumeReading(self) -> None:
+        super().resumeReading()
+        if self._reader.hasMore:
+            self._awaitTurn()
+
+    def clientLeft(self) -> None:
+        self._afterAll(super().clientLeft)
+
+    def _afterAll(self, farewell: Callable[[], None]) -> None:
+        """Do this when all that the client sent before is relayed; the partner may be blocked."""
+        if self._reader.hasMore:
+            self._farewell = farewell
+            self._awaitTurn()
+        else:
+            farewell()
 
     def _controlsReceived(self) -> None:
         controls, self._reader.controls = self._reader.controls, []
         for opcode, payload in controls:
             if opcode == PING:
                 self._pong = payload
-                if not self.blocked:
-                    self._sendPong()
-            elif opcode == CLOSE:
-                self._closeReceived(payload)
+        if not self.blocked:
+            self._sendPong()
+        if controls[-1][0] == CLOSE:
+            self._closeReceived(controls[-1][1])
 
     def _sendPong(self) -> None:
-        """Answer the last ping; a client that does not read gets no answer to those before it.
+        """Answer the last ping, not those that came with it or while the client did not read.
 
-        RFC 6455 section 5.5.3 allows that, and it bounds what a flood of pings can queue up.
+        RFC 6455 section 5.5.3 allows that, and it bounds what a flood of pings makes.
         """
         payload, self._pong = self._pong, None
         if payload is not None and not self.finished:
@@ -352,7 +396,7 @@ class WebSocketLeg(Leg):
 
     def connectionLost(self, reason: Failure) -> None:
         self._cleanUp()
-        super().connectionLost(reason)
+        self._afterAll(partial(super().connectionLost, reason))
 
     def _write(self, data: bytes) -> None:
         self.record.sent += len(data)

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -171,3 +172,13 @@ class Guest:
         """Close the connection."""
         self.record.endsWith(Outcome.CLIENT_LEFT)
         self._proxy.ended(self.record)
+
+
+def oneTurn(clock: Clock) -> None:
+    """Let one turn of the reactor pass, in no time; `Clock.advance` would do all that is due."""
+    due = [call for call in clock.calls if call.getTime() <= clock.seconds()]
+    for call in due:
+        if call.active():
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)

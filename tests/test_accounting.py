@@ -17,7 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import accounting, logs
+from nymearemoteproxy import accounting, logs, turns
 from nymearemoteproxy.accounting import Accounting, TunnelLog
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.clocks import Calendar
@@ -490,6 +490,7 @@ class ManyTunnelsTests(AccountingCase):
 
     def test_slices(self) -> None:
         """A slice of them is written down in one turn, all in the end, in their order."""
+        self.patch(turns, "TURN", 0)  # one piece in a turn
         self.patch(accounting, "TUNNELS_A_TURN", 3)
         self.start(Accounting_tunnelLog=self.path("tunnels"))
         written: list[int] = []

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import records
+from nymearemoteproxy import records, turns
 from nymearemoteproxy.admin import history, status
 from nymearemoteproxy.admin.history import COLUMNS, GROUPS, INTERVAL, History, groupOf
 from nymearemoteproxy.admin.web import Answer, Question
@@ -23,6 +23,7 @@ from nymearemoteproxy.records import UNIX, Load, Totals
 from nymearemoteproxy.session import Role
 
 from .admin import NOW, AdminInMemory, add, addTunnel, remove
+from .memory import oneTurn
 
 
 class HistoryTests(SynchronousTestCase):
@@ -373,6 +374,10 @@ class StatusTests(SynchronousTestCase):
 class TurnsTests(SynchronousTestCase):
     """However many connections there are, nobody is held up by those who ask for them."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(turns, "TURN", 0)  # one piece in a turn
+
     def turns(self, path: str, **query: str) -> int:
         """Return how many turns of the reactor an answer takes."""
         answers: list[Answer] = []
@@ -381,10 +386,7 @@ class TurnsTests(SynchronousTestCase):
         made.addCallback(answers.append)
         clock, turns = self.made.clock, 0
         while not answers:
-            (call,) = clock.calls  # one piece in a turn
-            clock.calls.clear()
-            call.called = 1
-            call.func(*call.args, **call.kw)
+            oneTurn(clock)
             turns += 1
         self.assertEqual(answers[0].status, 200)
         return turns

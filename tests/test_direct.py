@@ -11,7 +11,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.direct import READ_SIZE, DirectFactory
+from nymearemoteproxy.direct import (
+    FIRST_READ_SIZE,
+    READ_SIZE,
+    DirectFactory,
+)
 from tests.memory import Pipe, Producer
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)
@@ -92,6 +96,8 @@ class ConnectTests(DirectCase):
         self.assertEqual(direct.getPeer(), PEER)
         self.assertEqual(direct.getHost(), pipe.getHost())
         self.assertIs(direct.lowest, direct)
+        self.assertEqual(pipe.bufferSize, FIRST_READ_SIZE)
+        direct.readMuch()
         self.assertEqual(pipe.bufferSize, READ_SIZE)
         direct.pauseProducing()
         self.assertEqual(pipe.producerState, "paused")

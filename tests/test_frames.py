@@ -8,11 +8,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import frames as rules
 from nymearemoteproxy.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    FRAMES_AT_ONCE,
     INVALID_PAYLOAD,
+    PARTS_AT_ONCE,
     PING,
     PONG,
     PROTOCOL_ERROR,
@@ -177,6 +180,8 @@ def readAll(chunks: list[bytes]) -> tuple[list[Item], list[Item], FrameReader]:
     assembler = Assembler()
     for chunk in chunks:
         assembler.add(pieces(reader, chunk))
+        while reader.hasMore:
+            assembler.add(pieces(reader, b""))
     return assembler.items, list(reader.controls), reader
 
 
@@ -236,6 +241,14 @@ class ReaderPropertyTests(SynchronousTestCase):
         self.check(data, [data[place : place + 1] for place in range(len(data))])
 
     @PROPERTY
+    @given(streams(), st.lists(st.integers(0, 100_000), max_size=4), st.integers(1, 3))
+    def test_littleAtATime(self, data: bytes, places: list[int], most: int) -> None:
+        """Also when little is read at a time."""
+        self.patch(rules, "_PARTS", range(most))
+        self.patch(rules, "_FRAMES", range(most))
+        self.check(data, cut(data, places))
+
+    @PROPERTY
     @given(st.lists(st.integers(0, 255), max_size=24).map(bytes), st.integers(0, 23))
     @example(b"\x81\xfe\x00\x7d" + MASK + b"x" * 16, 3)
     def test_anyBytes(self, data: bytes, place: int) -> None:
@@ -286,6 +299,33 @@ def unmaskedFrames(data: bytes) -> list[Piece]:
 
 class ReaderTests(SynchronousTestCase):
     """Single rules of the reader."""
+
+    def assertBounded(self, data: bytes, most: int) -> None:
+        """Of a thousand times these frames so many are read at a time, at most."""
+        reader = FrameReader()
+        read, rounds = 0, 0
+        found = pieces(reader, data * 1000)
+        while True:
+            count = len(found) + len(reader.controls)
+            self.assertLessEqual(count, most)
+            read, rounds = read + count, rounds + 1
+            reader.controls.clear()
+            if not reader.hasMore:
+                break
+            self.assertGreater(count, 0)
+            found = pieces(reader, b"")
+        self.assertGreaterEqual(read, 1000)
+        self.assertLess(rounds, 1000)
+
+    def test_bounded(self) -> None:
+        """Whatever the frames are, there is a bound to what is read at a time."""
+        for data, most in (
+            (masked(TEXT), FRAMES_AT_ONCE),
+            (masked(PING), PARTS_AT_ONCE),
+            (masked(TEXT, fin=False) + masked(CONTINUATION), PARTS_AT_ONCE),
+            (masked(TEXT) * 50 + masked(PING), 2 * FRAMES_AT_ONCE),
+        ):
+            self.assertBounded(data, most)
 
     def test_passedOnAtOnce(self) -> None:
         """What has arrived of a frame is a piece, the rest continues it; nothing is collected."""

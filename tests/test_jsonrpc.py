@@ -19,6 +19,7 @@ from nymearemoteproxy.jsonrpc import (
     Request,
     decodeObject,
     encode,
+    encodeSuccess,
     failure,
     success,
     tooLarge,
@@ -645,3 +646,11 @@ class IntrospectionTests(SynchronousTestCase):
     def test_canBeEncoded(self) -> None:
         """It goes over the wire as it is."""
         self.assertEqual(json.loads(encode(API.introspection)), API.introspection)
+
+    def test_encodedOnce(self) -> None:
+        """What is prepared is what `success` would make of it, with any id."""
+        for number in (0, -1, 42, 2**70):
+            self.assertEqual(
+                encodeSuccess(number, API.encodedIntrospection),
+                encode(success(number, API.introspection)),
+            )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 
-from nymearemoteproxy import __version__, tally
+from nymearemoteproxy import __version__, tally, turns
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.monitorsocket import (
     ANSWER_INTERVAL,
@@ -44,6 +44,7 @@ class Watched(InMemory):
 
     def setUp(self) -> None:
         super().setUp()
+        self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
         self.pulse = Pulse(self.clock, self.proxy)
         self.factory = MonitorFactory(

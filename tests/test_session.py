@@ -997,6 +997,7 @@ class OutcomeTests(SynchronousTestCase):
             ),
             1009: ("MESSAGE_TOO_LARGE", "PACKET_TOO_LARGE"),
             1013: (
+                "TOO_MUCH_UNFINISHED",
                 "AUTHENTICATION_TIMEOUT",
                 "AUTHENTICATION_ERROR",
                 "ALONE_TIMEOUT",

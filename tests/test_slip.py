@@ -150,6 +150,27 @@ class ReaderTests(SynchronousTestCase):
             self.assertEqual(reader.receive(chunk), reference.packets[before:], message)
             self.assertEqual(reader.dropped, reference.dropped, message)
 
+    @PROPERTY
+    @given(STREAMS, PLACES, st.integers(1, 3))
+    def test_fewAtATime(self, data: bytes, places: list[int], most: int) -> None:
+        """So many packets at a time, empty ones included, are the same packets in the end."""
+        reader = PacketReader(0, most)
+        reference = Reference(0)
+        found: list[Packet] = []
+        for chunk in cut(data, places):
+            reference.read(chunk)
+            read = reader.receive(chunk)
+            while True:
+                self.assertLessEqual(len(read), most)
+                found += read
+                if not reader.rest:
+                    break
+                before = len(reader.rest)
+                read = reader.receive(b"")
+                self.assertLess(len(reader.rest), before)
+            self.assertEqual(found, reference.packets)
+        self.assertEqual(reader.dropped, reference.dropped)
+
     def test_everyShortStream(self) -> None:
         """All streams of up to six bytes, of those that matter, whole and byte by byte."""
         for length in range(7):

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy import clientend, serverend
+from nymearemoteproxy import clientend, serverend, turns
 from nymearemoteproxy.clientend import SLICE_SIZE, STALLED
 from nymearemoteproxy.ends import Origin
 from nymearemoteproxy.frames import Frames
@@ -34,9 +34,15 @@ from nymearemoteproxy.registration import (
     ServerRegistration,
     TunnelProxyError,
 )
-from nymearemoteproxy.serverend import CALLS_A_TURN, SERVER_BACKLOG
+from nymearemoteproxy.serverend import (
+    CALLS_A_TURN,
+    CLIENTS_A_TURN,
+    PACKETS_A_TURN,
+    SERVER_BACKLOG,
+)
 from nymearemoteproxy.switchboard import ISwitchboard, Switchboard, Terms
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
+from tests.memory import oneTurn
 from tests.test_slip import SPECIAL, cut, referenceDecode, referenceEncode
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
@@ -315,6 +321,7 @@ class World:
         for leg in self.legs:
             leg.leave()
             case.assertEqual(leg.late, [])
+        self.clock.advance(0)  # what had to wait for its turn
         switchboard = self.switchboard
         case.assertEqual((switchboard.servers, switchboard.clients), (0, 0))
         case.assertEqual(switchboard._serversFrom, {})
@@ -740,9 +747,9 @@ class RelayTests(SwitchboardCase):
         self.assertEqual(self.clients[0].sent, [b"x"])
 
     def test_together(self) -> None:
-        """What one read brings for a client goes out at once, in however many packets it was."""
-        self.server.receive(packet(1, b"ab") * 1000 + packet(1, b"c"))
-        self.assertEqual(self.clients[0].sent, [b"ab" * 1000 + b"c"])
+        """What one read brings for a client goes out at once, in a hundred packets or in one."""
+        self.server.receive(packet(1, b"ab") * 100 + packet(1, b"c"))
+        self.assertEqual(self.clients[0].sent, [b"ab" * 100 + b"c"])
         self.server.receive(packet(1, b"d"))
         self.assertEqual(len(self.clients[0].sent), 2)
 
@@ -750,12 +757,10 @@ class RelayTests(SwitchboardCase):
         """So it does when there are others' packets, empty ones, and some for nobody between."""
         log = self.fakeLog()
         parts = ((1, b"a"), (4, b"nobody"), (2, b"b"), (1, b""), (3, b""), (1, b"c"))
-        self.server.receive(b"".join(packet(*each) for each in parts) * 1000)
-        self.assertEqual(
-            [client.sent for client in self.clients], [[b"ac" * 1000], [b"b" * 1000], []]
-        )
+        self.server.receive(b"".join(packet(*each) for each in parts) * 20)
+        self.assertEqual([client.sent for client in self.clients], [[b"ac" * 20], [b"b" * 20], []])
         self.server.leave()
-        self.assertIn("1000 were for clients", log[0])
+        self.assertIn("20 were for clients", log[0])
 
     def test_callsBetween(self) -> None:
         """Whole calls are carried out after what came before them, and before what follows."""
@@ -787,6 +792,7 @@ class RelayTests(SwitchboardCase):
         stream = b"".join(packet(*each) if each[0] else PING for each in sent)
         for chunk in cut(stream, places):
             server.receive(chunk)
+            world.clock.advance(0)
         for address, client in clients.items():
             expected = b"".join(data for at, data in sent if at == address)
             self.assertEqual(client.take(), expected)
@@ -1664,6 +1670,7 @@ class SlowClientTests(SwitchboardCase):
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         self.server.receive(stream)
+        self.clock.advance(0)
         gc.collect()
         held, _peak = tracemalloc.get_traced_memory()
         self.assertEqual(self.world.backlog, 200_000)
@@ -1850,6 +1857,117 @@ class TotalBacklogTests(SwitchboardCase):
         self.clock.advance(4)
         self.clients[0].drain(0)
         self.assertTrue(self.servers[1].reading)
+
+
+class UnfinishedTests(SwitchboardCase):
+    """What servers have begun and not ended is in the total, too."""
+
+    terms = Terms(clientBacklog=2 * MIB, totalBacklog=2 * MIB, clientPatience=5.0, serverTimeout=0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.servers = [self.world.server(number) for number in range(3)]
+        self.clients = [self.world.client(server) for server in self.servers]
+
+    def begin(self, place: int, size: int) -> None:
+        """Let a server begin a packet for its client, or go on with it."""
+        self.servers[place].receive(bytes([0, 1]) * (size // 2))
+
+    def assertGone(self, *gone: int) -> None:
+        """These servers are disconnected for it, with their clients, and the others are not."""
+        for place, (server, client) in enumerate(zip(self.servers, self.clients, strict=True)):
+            if place in gone:
+                self.assertOver(server, Outcome.TOO_MUCH_UNFINISHED)
+                self.assertOver(client, Outcome.PARTNER_LEFT)
+            else:
+                self.assertAlive(server, client)
+
+    def test_largestGoesFirst(self) -> None:
+        """Beyond the total the server with the largest packet goes; the others can end theirs."""
+        self.begin(0, MIB // 2)
+        self.begin(1, MIB)
+        self.begin(2, MIB // 2)
+        self.assertEqual(self.world.backlog, 2 * MIB)
+        self.assertGone()
+        self.begin(2, 2)
+        self.assertGone(1)
+        self.assertEqual(self.world.backlog, MIB + 2)
+        for place in 0, 2:
+            self.servers[place].receive(b"\xc0")
+            self.assertEqual(len(self.clients[place].take()), MIB // 2 - (0 if place else 2))
+        self.assertEqual(self.world.backlog, 0)
+
+    def test_itself(self) -> None:
+        """It may be the one that sends."""
+        self.begin(0, MIB)
+        self.begin(1, 3 * MIB)
+        self.assertGone(1)
+
+    def test_clientsNeedMore(self) -> None:
+        """As long as it is clients that take up the most, no server has to go for its packet."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(MIB))
+        self.begin(1, MIB)
+        self.assertGone()
+        self.begin(2, 2)
+        self.assertGone(1)
+
+    def test_clientsAreSlow(self) -> None:
+        """Then those that take nothing go, as they do without any packets."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(3 * MIB // 2))
+        self.clock.advance(5)
+        self.begin(1, 3 * MIB // 4)
+        self.assertOver(self.clients[0], Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(*self.servers)
+        self.assertEqual(self.world.backlog, 3 * MIB // 4)
+
+    def test_clientsMakeItTooMuch(self) -> None:
+        """It makes no difference what is the last straw."""
+        self.begin(1, 3 * MIB // 2)
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, bytes(MIB))
+        self.assertGone(1)
+        self.assertEqual(self.world.backlog, MIB)
+
+    def test_endOfAPacket(self) -> None:
+        """A packet is not counted twice when it has an end, once here and once for its client."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.begin(0, 3 * MIB // 2)
+        self.servers[0].receive(b"\xc0")
+        self.assertGone()
+        self.assertEqual(self.world.backlog, 3 * MIB // 2 - 2)
+
+    def test_calls(self) -> None:
+        """Nor can calls be heaped up whose answers are not taken."""
+        call = calling("RemoteProxy.Hello")
+        for place in range(2):
+            self.servers[place].room = 0
+            self.servers[place].receive(packet(0, call * ((9 + place) * MIB // 10 // len(call))))
+        self.assertGone()
+        self.begin(2, MIB // 2)
+        self.assertGone(1)
+
+    def test_invalid(self) -> None:
+        """What cannot become a packet is not kept, and not counted."""
+        self.begin(0, MIB)
+        self.servers[0].receive(b"\xdb\xdb")
+        self.assertEqual(self.world.backlog, 0)
+
+    def test_slowClientsOfOneThatIsGone(self) -> None:
+        """They do not keep it in memory."""
+        self.clients[0].room = 0
+        self.servers[0].say(1, b".")
+        self.servers[0].say(1, b"rest")
+        self.begin(0, MIB)
+        self.servers[0].leave()
+        self.assertEqual(self.world.backlog, 4)
+        self.assertAlive(self.clients[0])
+        self.clients[0].drain()
 
 
 class SlowServerTests(SwitchboardCase):
@@ -2146,6 +2264,129 @@ class SlowServerTests(SwitchboardCase):
             self.assertTrue(server.reading)
 
 
+class TurnTests(SwitchboardCase):
+    """One read may hold thousands of packets and calls; here each turn is for one piece of work."""
+
+    terms = Terms(serverTimeout=0)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(turns, "TURN", 0)
+        self.servers = [self.world.server(number) for number in range(2)]
+        self.clients = [self.world.client(server) for server in self.servers]
+        for server in self.servers:
+            server.heard()
+
+    def turn(self, times: int = 1) -> None:
+        """Let so many turns pass."""
+        for _ in range(times):
+            oneTurn(self.clock)
+
+    def test_callsInOnePacketEach(self) -> None:
+        """It makes no difference in how many packets calls are."""
+        server = self.servers[0]
+        server.receive(PING * (3 * CALLS_A_TURN))
+        for _ in range(3):
+            self.assertEqual(server.heard(), [PONG] * CALLS_A_TURN)
+            self.assertFalse(server.reading)
+            self.turn()
+        self.assertTrue(server.reading)
+
+    def test_othersFirst(self) -> None:
+        """Two servers that flood take turns, and a third one is answered at once."""
+        for server in self.servers:
+            server.receive(PING * (9 * CALLS_A_TURN))
+            server.heard()
+        third = self.world.server(3)
+        for _ in range(3):
+            self.turn(2)
+            third.receive(PING)
+            self.assertEqual(third.heard(), [PONG])
+            for server in self.servers:
+                self.assertEqual(server.heard(), [PONG] * CALLS_A_TURN)
+
+    def test_packets(self) -> None:
+        """Packets are delivered in turns, in order; meanwhile nothing more is read."""
+        server, client = self.servers[0], self.clients[0]
+        server.receive(b"".join(packet(1, b"%d," % number) for number in range(1000)))
+        due = b"".join(b"%d," % number for number in range(1000))
+        atOnce = due.find(b"%d," % PACKETS_A_TURN)
+        self.assertEqual(client.take(), due[:atOnce])
+        self.assertFalse(server.reading)
+        self.turn(20)
+        self.assertEqual(client.take(), due[atOnce:])
+        self.assertTrue(server.reading)
+
+    def test_emptyPackets(self) -> None:
+        """Empty ones count like others."""
+        server = self.servers[0]
+        server.receive(b"\xc0" * (2 * PACKETS_A_TURN))
+        self.assertFalse(server.reading)
+        self.turn(3)
+        self.assertTrue(server.reading)
+
+    def test_manyClients(self) -> None:
+        """Nor can one read make many clients work in one turn."""
+        server = self.servers[0]
+        clients = [self.world.client(server) for _ in range(2 * PACKETS_A_TURN)]
+        server.receive(b"".join(packet(client.address, b"x") for client in clients))
+        self.assertEqual(sum(client.sent == [b"x"] for client in clients), PACKETS_A_TURN)
+        self.turn(3)
+        self.assertEqual(sum(client.sent == [b"x"] for client in clients), len(clients))
+
+    def test_packetsBehindUnreadAnswers(self) -> None:
+        """What is for clients is delivered although the server does not take its answers."""
+        server, client = self.servers[0], self.clients[0]
+        server.room = 0
+        server.receive(PING * 3 + packet(1, b"x") * (3 * PACKETS_A_TURN))
+        self.turn(9)
+        self.assertEqual(len(client.take()), 3 * PACKETS_A_TURN)
+        self.assertFalse(server.reading)
+        server.drain()
+        self.assertEqual(server.heard(), [PONG] * 3)
+        self.assertTrue(server.reading)
+
+    def test_lastWords(self) -> None:
+        """A server that is gone has delivered what it said before, unread answers or not."""
+        for room, server, client in zip((None, 0), self.servers, self.clients, strict=True):
+            server.room = room
+            server.receive(PING * 2 + packet(1, b"x") * (3 * PACKETS_A_TURN))
+            server.leave()
+            self.assertRaises(RegistrationRefused, self.world.client, server)
+            self.assertIsNone(client.outcome)
+            client.receive(b"nobody hears that")
+            self.turn(9)
+            self.assertEqual(len(client.take()), 3 * PACKETS_A_TURN)
+            self.assertIs(client.outcome, Outcome.PARTNER_LEFT)
+
+    def test_faultInLastWords(self) -> None:
+        """Then a mistake ends it at once."""
+        server, client = self.servers[0], self.clients[0]
+        call = packet(0, calling("No.Such"))
+        server.receive(packet(1, b"x") * PACKETS_A_TURN + call + packet(1, b"y") * PACKETS_A_TURN)
+        server.leave()
+        self.turn(9)
+        self.assertIs(client.outcome, Outcome.PARTNER_LEFT)
+
+    def test_manyClientsOfOneThatIsGone(self) -> None:
+        """They are sent away in turns; what they still say is for nobody."""
+        server = self.servers[0]
+        clients = [self.world.client(server) for _ in range(3 * CLIENTS_A_TURN)]
+        server.say(0, b"no call")
+        self.assertIs(server.outcome, Outcome.INVALID_JSON)
+        server.heard()
+        over = [client for client in clients if client.outcome is Outcome.PARTNER_LEFT]
+        self.assertLessEqual(len(over), CLIENTS_A_TURN)
+        for client in clients:
+            if client not in over:
+                client.receive(b"nobody hears that")
+        clients[0].leave()
+        self.turn(4)
+        for client in clients[1:]:
+            self.assertIs(client.outcome, Outcome.PARTNER_LEFT)
+        self.assertEqual((server.heard(), server.late), ([], []))
+
+
 class EndingTests(SwitchboardCase):
     """How tunnels end that never quite began, and that they end only once."""
 
@@ -2293,6 +2534,7 @@ class Story:
             self.world.clock.advance(size / 30)
         elif kind == 12 and server.reading:
             self.sayAll(server, size)
+        self.world.clock.advance(0)
         self.look()
 
     def sayAll(self, server: ServerLeg, size: int) -> None:
@@ -2373,6 +2615,7 @@ class Story:
         """Everybody reads: all goes on, and all that was sent has arrived."""
         for leg in (*self.servers, *self.clients):
             leg.drain()
+        self.world.clock.advance(0)
         self.look()
         for leg in (*self.servers, *self.clients):
             self.case.assertTrue(leg.reading)
@@ -2390,6 +2633,9 @@ class AnythingTests(SynchronousTestCase):
         self.patch(clientend, "CAUGHT_UP", 8)
         self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
+        self.patch(serverend, "PACKETS_A_TURN", 3)
+        self.patch(serverend, "CALLS_A_TURN", 1)
+        self.patch(serverend, "CLIENTS_A_TURN", 2)
 
     @PROPERTY
     @given(

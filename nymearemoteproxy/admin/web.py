@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.internet.task import TaskStopped
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as TwistedRequest
@@ -475,6 +474,6 @@ class WebFactory(Factory):
 
 
 def _failed(failure: Failure) -> Answer:
-    if not failure.check(CancelledError, TaskStopped):  # somebody waits for the answer
+    if not failure.check(CancelledError):  # somebody waits for the answer
         log.failure("the admin endpoint failed", failure)
     return text(500, "internal error; the log says more")
