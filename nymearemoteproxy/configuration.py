@@ -20,10 +20,11 @@ from uuid import UUID
 from twisted.internet.endpoints import quoteStringArgument
 
 from nymearemoteproxy.authentication.tokens import readTokens
-from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
+from nymearemoteproxy.limits import RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
 from nymearemoteproxy.lists import readList, readUsers
 from nymearemoteproxy.logs import logsDirectory
+from nymearemoteproxy.openfiles import raiseFileLimit
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import Settings, SettingsError, isText

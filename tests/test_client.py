@@ -37,6 +37,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.client import cli
 from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
@@ -985,6 +986,14 @@ class TlsTests(TlsMixin, TestCase):
 
 class SecureWebSocketTests(TlsMixin, TestCase):
     scheme = "wss"
+
+
+class FilesTests(SynchronousTestCase):
+    def test_filesLeft(self) -> None:
+        """A process that may have only a few files still does its work for somebody."""
+        for limit, left in ((1024, 960), (20, 2)):
+            self.patch(cli, "raiseFileLimit", lambda limit=limit: limit)
+            self.assertEqual(cli._filesLeft(), left)
 
 
 class CommandTests(TestCase):

@@ -211,6 +211,7 @@ class EndsMixin(ProxyMixin):
             HostnameEndpoint(reactor, "127.0.0.1", port),
             SERVER,
             said.append,
+            100,
             lambda: 0.0,
         )
         registered = self.proxy.registered()
@@ -226,7 +227,7 @@ class EndsMixin(ProxyMixin):
             self.clientEndpoint(), reactor, reports, lambda: Backoff(lambda: 0.0)
         )
         failures: list[Failure] = []
-        return self.listen(Forwarder(reactor, retrying, reports, failures.append))
+        return self.listen(Forwarder(reactor, retrying, reports, failures.append, 100))
 
     async def ask(self, port: int, data: bytes) -> None:
         """Let the service behind a forwarded port hash ``data``."""

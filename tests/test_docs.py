@@ -275,7 +275,7 @@ class RingTests(SynchronousTestCase):
                 self.assertEqual(self.imports(module) - known, set(), module)
 
     def test_theClientSharesOnlyRules(self) -> None:
-        self.assertLessEqual(self.imports("client"), {"slip", "jsonrpc", "outcomes"})
+        self.assertLessEqual(self.imports("client"), {"slip", "jsonrpc", "outcomes", "openfiles"})
 
     def test_theMonitorSharesNothing(self) -> None:
         self.assertEqual(self.imports("monitor"), set())

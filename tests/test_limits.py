@@ -14,13 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import limits
 from nymearemoteproxy.limits import (
     LOOPBACK,
-    MAX_RAISED_FILES,
     Bounds,
     Gate,
     Ticket,
-    raiseFileLimit,
     sourceOf,
 )
+from nymearemoteproxy.openfiles import MAX_RAISED_FILES, raiseFileLimit
 from nymearemoteproxy.outcomes import Outcome
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)

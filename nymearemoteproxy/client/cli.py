@@ -46,9 +46,14 @@ from nymearemoteproxy.client.retrying import (
     RetryingEndpoint,
 )
 from nymearemoteproxy.client.tls import TlsOptions
+from nymearemoteproxy.openfiles import raiseFileLimit
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
+
+# Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked up,
+# second attempts at the other address of a name.
+RESERVED_FILES = 64
 
 # An option, and the one it makes no sense without.
 _NEEDED = (("serve", "forward"), ("forward", "serve"), ("listen", "server-uuid"))
@@ -246,12 +251,14 @@ class Session:
     def _publish(self, address: Address) -> None:
         uuid = self._options["serve"]
         service = _service(self.reactor, address)
-        publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
+        publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say, _filesLeft())
         publisher.start().addErrback(self._failed)
 
     def _listen(self, address: Address) -> None:
         reports = Reports(self.say)
-        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed)
+        # Each takes two, its own and the proxy's.
+        most = _filesLeft() // 2
+        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed, most)
         try:
             port = self.reactor.listenTCP(address.port, forwarder, interface=address.host)
         except CannotListenError as problem:
@@ -317,6 +324,10 @@ def _say(text: str) -> None:
             sys.stderr.flush()
         except OSError:
             pass
+
+
+def _filesLeft() -> int:
+    return max(2, raiseFileLimit() - RESERVED_FILES)
 
 
 def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:

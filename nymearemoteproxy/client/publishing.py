@@ -30,6 +30,7 @@ class Publisher:
         service: connects to the local service.
         uuid: the server's uuid, to be said.
         say: takes one line for every change.
+        mostClients: how many the server may have at a time.
         random: returns a number from 0 up to 1.
     """
 
@@ -42,6 +43,7 @@ class Publisher:
         service: IStreamClientEndpoint,
         uuid: str,
         say: Callable[[str], None],
+        mostClients: int,
         random: Callable[[], float] = random.random,
     ) -> None:
         self._clock = clock
@@ -56,7 +58,9 @@ class Publisher:
         )
         # Clients come and go while the service is away, whatever becomes of the proxy.
         services = Reports(say)
-        self._factory = Factory.forProtocol(lambda: Serving(clock, service, services, self._lost))
+        self._factory = Factory.forProtocol(
+            lambda: Serving(clock, service, services, self._lost, mostClients)
+        )
         self._factory.noisy = False
         self._serving: Serving | None = None
         self._timer: Any = None
