@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from nymearemoteproxy.client import cli
 from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
+from nymearemoteproxy.client.farend import SILENCE
 from nymearemoteproxy.client.joining import Joining
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.client.transports import TunnelTransport
@@ -1223,9 +1225,104 @@ class CommandTests(TestCase):
         self.assertEqual(status, 1)
         self.assertIn("cannot write to standard output", told)
 
+    async def waiting(self, fake: Fake, shell: str) -> None:
+        """Check what is said after the tunnel was up, when the partner leaves by itself."""
+        out, told, status = await self.run_("--url", fake.url, shell=shell)
+        self.assertEqual(status, 0)
+        self.assertEqual(
+            told.splitlines()[2:],
+            [
+                "nymea-remoteproxy-client: end of standard input; waiting for the partner to leave",
+                "nymea-remoteproxy-client: partner left",
+            ],
+        )
+
+    @awaited
+    async def test_nothingToSend(self) -> None:
+        """It is said at once that there is nothing to do but wait."""
+        fake = Fake(self, "tcp")
+        join = fake.script
+        fake.script = lambda peer: (join(peer), reactor.callLater(1, peer.close))
+        await self.waiting(fake, '"$@" </dev/null')
+
+    @awaited
+    async def test_partnerStaysAfterTheEnd(self) -> None:
+        """It is said when it has not left soon."""
+        fake = Fake(self, "tcp")
+        fake.closedByHalf = lambda peer: reactor.callLater(SILENCE + 1, peer.close)
+        await self.waiting(fake, 'echo question | "$@"')
+
+    async def joined(self, **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own, and wait for its tunnel."""
+        fake = Fake(self, "tcp")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nymearemoteproxy.client.cli", "--url", fake.url],
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            process_group=0,
+            **streams,
+        )
+        assert process.stderr is not None
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        while b"tunnel established" not in await deferToThread(process.stderr.readline):
+            self.assertIsNone(process.poll())
+        return process
+
+    @awaited
+    async def test_terminal(self) -> None:
+        """It stays as it is for the shell, and Ctrl-D ends us at once."""
+        near, terminal = os.openpty()
+        self.addCleanup(os.close, near)
+        self.addCleanup(os.close, terminal)
+        process = await self.joined(stdin=terminal, stdout=terminal)
+        os.write(near, b"echo\n")
+        shown = b""
+        while shown != b"echo\r\n" * 2:  # typed and received
+            shown += await deferToThread(os.read, near, 99)
+        self.assertTrue(os.get_blocking(terminal))
+        os.write(near, b"\x04")
+        self.assertEqual(await deferToThread(process.wait, 5), 0)
+
+    def sharedPipes(self) -> tuple[dict[str, int], int, int]:
+        """Return both ends of pipes: the command's, and ours to write and to read."""
+        theirInput, ours = os.pipe()
+        answers, theirOutput = os.pipe()
+        for fd in (theirInput, ours, answers, theirOutput):
+            self.addCleanup(os.close, fd)
+        return {"stdin": theirInput, "stdout": theirOutput}, ours, answers
+
+    @awaited
+    async def test_stopped(self) -> None:
+        """Who has the pipes meanwhile finds them as they were; then it goes on."""
+        pipes, ours, answers = self.sharedPipes()
+        process = await self.joined(**pipes)
+        for _ in range(2):
+            os.write(ours, b"question")
+            self.assertEqual(await deferToThread(os.read, answers, 99), b"question")
+            self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [False, False])
+            process.send_signal(signal.SIGTSTP)
+            _, status = await deferToThread(os.waitpid, process.pid, os.WUNTRACED)
+            self.assertTrue(os.WIFSTOPPED(status))
+            self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [True, True])
+            process.send_signal(signal.SIGCONT)
+
+    @awaited
+    async def test_quit(self) -> None:
+        """Others find the pipes as they were."""
+        pipes, ours, answers = self.sharedPipes()
+        process = await self.joined(**pipes)
+        os.write(ours, b"x")
+        await deferToThread(os.read, answers, 1)
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        process.send_signal(signal.SIGQUIT)
+        self.assertEqual(await deferToThread(process.wait, 5), -signal.SIGQUIT)
+        self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [True, True])
+
     @awaited
     async def test_interrupted(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             fake = Fake(self, "tcp")
             waiting: Deferred[None] = Deferred()
             fake.script = lambda peer, waiting=waiting: (  # type: ignore[misc]

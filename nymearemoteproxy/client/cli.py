@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client.addresses import Address, parseListen, parseService
 from nymearemoteproxy.client.control import TunnelError, oneLine
-from nymearemoteproxy.client.copying import STDIN, STDOUT, Relay
+from nymearemoteproxy.client.copying import Relay, SharedFiles
 from nymearemoteproxy.client.endpoint import (
     DEFAULT_NAME,
     ClientEndpoint,
@@ -75,8 +75,9 @@ class Options(usage.Options):
     longdesc = (
         "With a token: joins a tunnel of a nymea-remoteproxy, then copies standard input to the "
         "partner and what the partner sends to standard output. The token is taken from --token, "
-        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. At "
-        "the end of standard input it leaves as soon as the partner has been silent for a second; "
+        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. "
+        "Ctrl-D at a terminal leaves at once. At the end of other input it leaves as soon as the "
+        "partner has been silent for a second; "
         "without any input it waits until the partner leaves. Exit status 0: there was a tunnel. "
         "1: there was none, or it broke. "
         "With --serve and --forward: makes a local service reachable through the proxy's tunnel "
@@ -294,18 +295,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     _beginLogging(options["verbose"])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, session.signalled)
-    # They may be a terminal that others use after us.
-    blocking = {fd: os.get_blocking(fd) for fd in (STDIN, STDOUT)}
+    files = SharedFiles()
+    for numbers, handler in (
+        ((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), session.signalled),
+        ((signal.SIGQUIT, signal.SIGTSTP), files.handOver),
+    ):
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, handler)
     reactor.callWhenRunning(session.start)
     try:
         # Twisted's own handlers would replace ours.
         reactor.run(installSignalHandlers=False)
     finally:
-        for fd, wasBlocking in blocking.items():
-            os.set_blocking(fd, wasBlocking)
+        files.restore()
     if session.reason is not None:
         _say(session.reason)
     return session.status
