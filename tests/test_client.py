@@ -44,6 +44,7 @@ from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelErr
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
 from nymearemoteproxy.client.farend import SILENCE
 from nymearemoteproxy.client.joining import Joining
+from nymearemoteproxy.client.reasons import meantScheme
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.client.transports import TunnelTransport
 
@@ -435,6 +436,56 @@ class UrlTests(SynchronousTestCase):
         ):
             with self.assertRaises(ValueError):
                 TlsOptions(**arguments)  # type: ignore[arg-type]
+
+
+class MeantSchemeTests(SynchronousTestCase):
+    """The URL of every kind, at a port of every kind, by what the server says there."""
+
+    def assertMeant(self, scheme: str, said: bytes, isTls: bool, words: str) -> None:
+        meant = meantScheme(scheme, said, isTls)
+        self.assertEqual(meant, f"; is it {words}?" if words else "", (scheme, said, isTls))
+
+    def test_http(self) -> None:
+        """It speaks HTTP, perhaps WebSocket."""
+        said = b"HTTP/1.1"
+        for scheme, words in (("tcp", "ws://"), ("ws", "")):
+            self.assertMeant(scheme, said, False, words)
+        for scheme, words in (("tls", "wss://"), ("wss", "")):
+            self.assertMeant(scheme, said, True, words)
+
+    def test_json(self) -> None:
+        """It takes streams."""
+        for scheme, words in (("ws", "tcp://"), ("tcp", "")):
+            self.assertMeant(scheme, b'{"id":-1', False, words)
+        for scheme, words in (("wss", "tls://"), ("tls", "")):
+            self.assertMeant(scheme, b'{"id":-1', True, words)
+
+    def test_tls(self) -> None:
+        for scheme, words in (("ws", "wss:// or tls://"), ("tcp", "tls:// or wss://")):
+            self.assertMeant(scheme, b"\x15\x03\x03\x00\x02\x02", False, words)
+
+    def test_noTls(self) -> None:
+        for scheme, words in (("wss", "ws:// or tcp://"), ("tls", "tcp:// or ws://")):
+            for said in (b"", b"HTTP/1.1"):
+                self.assertMeant(scheme, said, False, words)
+
+    def test_nothing(self) -> None:
+        for scheme, words in (("ws", "wss:// or tls://"), ("tcp", "tls://, wss:// or ws://")):
+            self.assertMeant(scheme, b"", False, words)
+        for scheme, words in (("tls", "wss://"), ("wss", "")):
+            self.assertMeant(scheme, b"", True, words)
+
+    def test_unix(self) -> None:
+        for said in (b"", b"HTTP/1.1"):
+            self.assertEqual(
+                meantScheme("unix", said, False),
+                "; is it a socket for WebSocket? unix: is for streams",
+            )
+        self.assertEqual(meantScheme("unix", b"SSH-2.0-", False), "")
+
+    def test_anythingElse(self) -> None:
+        for scheme, isTls in (("ws", False), ("wss", True), ("tcp", False), ("tls", True)):
+            self.assertMeant(scheme, b"SSH-2.0-", isTls, "")
 
 
 class TransportTests(SynchronousTestCase):
@@ -916,7 +967,9 @@ class TlsMixin(EndpointMixin):
     async def test_systemAuthorities(self) -> None:
         told = await self.failing(tls=TlsOptions())
         self.assertEqual(
-            told, "TLS verification failed: the certificate is self-signed and not trusted"
+            told,
+            "TLS verification failed: the certificate is self-signed and not trusted; for a "
+            "certificate of the proxy's own give its --fingerprint, or its authority as --ca",
         )
         self.assertEqual(self.fake.requests, [])
 
@@ -952,6 +1005,19 @@ class TlsMixin(EndpointMixin):
         self.assertIn("has expired", await self.failing())
 
     @awaited
+    async def test_notYetValid(self) -> None:
+        """That passes: a clock that is not right yet."""
+        self.use(Certificate(days=100))
+        problem = await self.assertFailure(self.endpoint().connect(recording()), TunnelError)
+        self.assertEqual(
+            (str(problem), problem.isTransient),
+            (
+                "TLS verification failed: the certificate is not valid yet; is the clock right?",
+                True,
+            ),
+        )
+
+    @awaited
     async def test_fingerprint(self) -> None:
         self.use(Certificate([], days=-1))
         digits = self.certificate.fingerprint.upper()
@@ -960,7 +1026,8 @@ class TlsMixin(EndpointMixin):
             await self.joins(tls=TlsOptions(fingerprint=fingerprint))
         self.fake.requests.clear()
         told = await self.failing(tls=TlsOptions(fingerprint=Certificate().fingerprint))
-        self.assertIn(f"the server's fingerprint is {digits.lower()}", told)
+        # As the server spells it.
+        self.assertIn(f"--fingerprint is another one than the server's, {colons}", told)
         self.assertEqual(self.fake.requests, [])
 
     @awaited
@@ -1260,6 +1327,8 @@ class CommandTests(TestCase):
             stderr=subprocess.PIPE,
             env=self.environment,
             process_group=0,
+            # A shell that runs the tests in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL),
             **streams,
         )
         assert process.stderr is not None

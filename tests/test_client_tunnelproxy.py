@@ -31,6 +31,7 @@ from nymearemoteproxy.client.heartbeat import INTERVAL
 from nymearemoteproxy.client.publishing import Publisher
 from nymearemoteproxy.client.reasons import SILENT
 from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.slip import PROXY, PacketReader, encode
 from tests.test_client import (
@@ -208,10 +209,9 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            HostnameEndpoint(reactor, "127.0.0.1", port),
+            Service(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
             SERVER,
             said.append,
-            100,
             lambda: 0.0,
         )
         registered = self.proxy.registered()
@@ -490,7 +490,7 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_closeCodes(self) -> None:
-        for code, isTransient in ((1001, True), (1013, True), (1008, False), (1002, False)):
+        for code, isTransient in ((1001, True), (1013, True), (1008, True), (1002, False)):
             self.proxy.script = lambda peer, code=code: peer.close(code, "some reason")  # type: ignore[misc]
             problem = await self.failing(self.serverEndpoint())
             told = f"the server closed the connection: some reason ({code})"
@@ -852,11 +852,63 @@ class CommandTests(ProxyMixin, TestCase):
         self.assertIn("the tunnel was lost", client.told[-1])
 
     @awaited
+    async def test_noTunnelProxy(self) -> None:
+        """All find out at once, also who only listens so far."""
+        response = line({"id": 1, "status": "error", "error": "Unknown namespace."})
+        self.proxy.script = lambda peer: peer.send(response)
+        for process in (self.server(Hasher), self.client(), self.client("--listen", "0")):
+            self.assertEqual(await process.status, 1)
+            self.assertIn("the tunnel proxy is not switched on there", process.told[-1])
+
+    @awaited
+    async def test_listensWhileTheProxyIsAway(self) -> None:
+        port = self.proxy.port
+        await self.proxy.stop()
+        client = self.client("--listen", "0")
+        listening = await client.line("listening on 127.0.0.1:")
+        asking = Deferred.fromCoroutine(self.ask(listening, b"early"))
+        await client.line("connection refused; next attempt in ")
+        self.proxy = self.makeProxy(port)
+        await self.publish()
+        await asking
+
+    @awaited
+    async def test_serviceIsDown(self) -> None:
+        """The server says where, and the client that it was no success."""
+        listening = reactor.listenTCP(0, recording(), interface="127.0.0.1")
+        unused = listening.getHost().port
+        await listening.stopListening()
+        server = Process(
+            self, "--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{unused}"
+        )
+        await server.line("registered")
+        client = self.client()
+        self.assertEqual(await client.status, 1)
+        self.assertEqual(
+            client.told[-1],
+            "nymea-remoteproxy-client: the service closed the connection without a word; does it "
+            "run?",
+        )
+        await server.line(
+            f"cannot connect to the service at 127.0.0.1:{unused}: connection refused"
+        )
+
+    @awaited
+    async def test_silentService(self) -> None:
+        """Who has said all and leaves need not have an answer."""
+        server = self.server(Recorder)
+        await server.line("registered")
+        client = self.client()
+        await client.line("tunnel established")
+        client.transport.write(b"x")
+        client.transport.closeStdin()
+        self.assertEqual(await client.status, 0)
+
+    @awaited
     async def test_permanentMistakes(self) -> None:
         for response, words in (
             (answer("ForbiddenCall", slipEnabled=False), "does not allow the uuid"),
             (answer("InvalidUuid", slipEnabled=False), "does not accept the uuid"),
-            (line({"id": 1, "status": "error", "error": "Unknown namespace."}), "switched on"),
         ):
             self.proxy.script = lambda peer, response=response: peer.send(response)  # type: ignore[misc]
             server, client = self.server(Hasher), self.client()

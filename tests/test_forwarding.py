@@ -172,6 +172,13 @@ class ForwarderTests(SynchronousTestCase):
         self.tunnels.fail(ValueError("a fault"))
         self.assertEqual(len(self.failures), 1)
 
+    def test_faultWhenItHasWorked(self) -> None:
+        self.pair()
+        self.accept()
+        self.tunnels.fail(ValueError("a fault"))
+        self.assertEqual(self.said, ["a connection is given up: a fault"])
+        self.assertEqual(self.failures, [])
+
     def test_tooMany(self) -> None:
         pairs = [self.pair() for _ in range(MOST_CONNECTIONS)]
         self.assertIsNone(self.forwarder.buildProtocol(None))

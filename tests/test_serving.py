@@ -36,6 +36,7 @@ from nymearemoteproxy.client.serving import (
     MAX_UNTAKEN,
     STALL,
     STUCK,
+    Service,
     Serving,
 )
 from nymearemoteproxy.slip import PROXY, PacketReader, encode
@@ -86,6 +87,7 @@ class Sent:
 
 
 MOST_CLIENTS = 1000
+WHERE = "127.0.0.1:22"
 
 
 class ServingMixin:
@@ -99,10 +101,9 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            self.services,  # type: ignore[arg-type]
+            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             reports,
             self.lost.append,
-            MOST_CLIENTS,
         )
         self.proxy = Line(self.serving)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
@@ -194,7 +195,9 @@ class ServingTests(ServingMixin, SynchronousTestCase):
             self.assertEqual(self.sent().calls, [("DisconnectClient", address)])
         # Late, since the proxy has not read our call yet.
         self.receive(encode(1, b"more"), disconnected(1))
-        self.assertEqual(self.said, ["cannot connect to the service: connection refused"])
+        self.assertEqual(
+            self.said, [f"cannot connect to the service at {WHERE}: connection refused"]
+        )
 
     def test_serviceCloses(self) -> None:
         service = self.client()
@@ -515,7 +518,7 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.assertTrue(self.slow.aborted)
         self.assertEqual(self.sent().calls, [("DisconnectClient", 1)])
         self.assertEqual((self.proxy.isPaused, other.isLost), (False, False))
-        self.assertEqual(self.said, ["the service does not read what a client sends"])
+        self.assertEqual(self.said, [f"the service at {WHERE} does not read what a client sends"])
 
     def test_slowButAlive(self) -> None:
         """Whoever takes something now and then may hold up the others."""
@@ -593,10 +596,9 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            self.services,  # type: ignore[arg-type]
+            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
-            MOST_CLIENTS,
             lambda: 0.5,
         )
         self.result = publisher.start()
@@ -638,12 +640,30 @@ class PublisherTests(SynchronousTestCase):
         self.assertIn("next attempt in 1 s", self.said[-1])
 
     def test_permanentMistakes(self) -> None:
-        self.proxies.succeed().lose()
-        self.clock.advance(1)
+        """What cannot pass by itself ends it, when it has never worked."""
         self.proxies.fail(TunnelError("not allowed"))
         problem = self.failureResultOf(self.result, TunnelError).value
         self.assertEqual(str(problem), "not allowed")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_permanentMistakesOnceItHasWorked(self) -> None:
+        """Then it is somebody else's mistake: a captive portal, a proxy that is set up anew."""
+        self.proxies.succeed().lose()
+        for delay in (1, 2, 4, 8, 16, 32, 60, 60, 60):
+            self.clock.advance(delay)
+            self.proxies.fail(TunnelError("not switched on"))
+        self.clock.advance(60)
+        self.proxies.succeed()
+        self.assertNoResult(self.result)
+        self.assertEqual(
+            self.said,
+            [
+                f"registered as server {UUID}",
+                "connection lost: the proxy closed it; next attempt in 1 s",
+                "not switched on; next attempt in 2 s",
+                f"registered as server {UUID}",
+            ],
+        )
 
     def test_cancelled(self) -> None:
         """Whatever it is doing."""

@@ -45,6 +45,7 @@ from nymearemoteproxy.client.retrying import (
     Reports,
     RetryingEndpoint,
 )
+from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.openfiles import raiseFileLimit
 
@@ -246,13 +247,14 @@ class Session:
         self.reactor.callFromThread(self.stop, 128 + number)
 
     def _join(self, endpoint: IStreamClientEndpoint) -> None:
-        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self)))
+        isService = self._options["server-uuid"] is not None
+        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self, isService)))
         joined.addErrback(self._failed)
 
     def _publish(self, address: Address) -> None:
         uuid = self._options["serve"]
-        service = _service(self.reactor, address)
-        publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say, _filesLeft())
+        service = Service(_connector(self.reactor, address), address.where, _filesLeft())
+        publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
 
     def _listen(self, address: Address) -> None:
@@ -267,6 +269,17 @@ class Session:
             self.stop(1, f"cannot listen on {address.where}: {oneLine(words)}")
         else:
             self.say(f"listening on {Address(address.host, port.getHost().port).where}")
+            self._check()
+
+    def _check(self) -> None:
+        """Find out now, and not with the first connection, that there can be none."""
+        assert isinstance(self._endpoint, ClientEndpoint)
+        self._endpoint.probe().addErrback(self._checked)
+
+    def _checked(self, failure: Failure) -> None:
+        problem = failure.value
+        if not isinstance(problem, TunnelError) or not problem.isTransient:
+            self._failed(failure)
 
     def _retrying(self, reports: Reports) -> RetryingEndpoint:
         return RetryingEndpoint(
@@ -333,7 +346,7 @@ def _filesLeft() -> int:
     return max(2, raiseFileLimit() - RESERVED_FILES)
 
 
-def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
+def _connector(reactor: Any, address: Address) -> IStreamClientEndpoint:
     if address.path:
         return UNIXClientEndpoint(reactor, address.path)
     return HostnameEndpoint(reactor, address.host, address.port)

@@ -100,11 +100,18 @@ class Relay(FarEnd):
     Whoever ends the input at a terminal leaves at once. From elsewhere, whoever has sent something
     leaves when the partner has been silent for a while, and whoever has nothing to send waits until
     the partner leaves.
+
+    Args:
+        run: the run of the command.
+        isService: the partner is a service; it may be down, which nobody but us can tell.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, isService: bool) -> None:
         super().__init__(run.reactor)
         self.run = run
+        self._isService = isService
+        self._isAnswered = False
+        self._isLeaving = False
         self.stdio: _Stdio | None = None
         self._isTerminal = os.isatty(STDIN)
         self._hasSent = False
@@ -125,10 +132,12 @@ class Relay(FarEnd):
     def deliver(self, data: bytes) -> None:
         """Write what the partner sent to standard output."""
         assert self.stdio is not None
+        self._isAnswered = True
         self.stdio.write(data)
 
     def leave(self) -> None:
         """The partner has nothing to add."""
+        self._isLeaving = True
         self.transport.loseWriteConnection()
         self._timer = self._clock.callLater(SILENCE, self._sayWaiting)
 
@@ -142,6 +151,7 @@ class Relay(FarEnd):
         self._inputEnded = True
         self.transport.unregisterProducer()
         if self._isTerminal:
+            self._isLeaving = True
             self.transport.loseConnection()
         elif self._hasSent:
             self.awaitSilence()
@@ -161,6 +171,9 @@ class Relay(FarEnd):
             lost: Any = reason.value
             words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.run.status, self.run.reason = 1, f"the tunnel was lost: {words}"
+        elif self._isService and not (self._isAnswered or self._isLeaving):
+            self.run.status = 1
+            self.run.reason = "the service closed the connection without a word; does it run?"
         elif not self.transport.disconnecting:
             unsent = self._hasSent and not self._inputEnded
             self.run.say(

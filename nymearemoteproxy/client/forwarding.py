@@ -87,9 +87,11 @@ class Forwarder(Factory):
     def notConnected(self, failure: Failure) -> None:
         """A connection gets no tunnel."""
         problem = failure.value
-        if isinstance(problem, TunnelError) and (problem.isTransient or self._hasWorked):
+        if failure.check(CancelledError):
+            return
+        if self._hasWorked or (isinstance(problem, TunnelError) and problem.isTransient):
             self.reports.trouble(f"a connection is given up: {oneLine(problem)}")
-        elif not failure.check(CancelledError):
+        else:
             self._failed(failure)
 
 

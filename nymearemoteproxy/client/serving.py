@@ -7,6 +7,7 @@ must not know how the proxy or the service is reached.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -55,6 +56,22 @@ STUCK = 120.0
 _log = Logger()
 
 
+@dataclass(frozen=True)
+class Service:
+    """What is offered to clients.
+
+    Attributes:
+        endpoint: connects to it.
+        where: its address, for people.
+        mostClients: how many there may be at a time; those that have left count until the service
+            has got what they sent.
+    """
+
+    endpoint: IStreamClientEndpoint
+    where: str
+    mostClients: int
+
+
 @implementer(IPushProducer)
 class Serving(Protocol):
     """Gives each client a connection of its own to the service, and takes it away.
@@ -63,11 +80,9 @@ class Serving(Protocol):
 
     Args:
         clock: measures time.
-        service: connects to the local service.
+        service: the local service.
         reports: is told when the service cannot be reached.
         lost: called with the reason when the connection is lost.
-        mostClients: how many there may be at a time; those that have left count until the service
-        has got what they sent.
     """
 
     transport: Any
@@ -75,16 +90,14 @@ class Serving(Protocol):
     def __init__(
         self,
         clock: Any,
-        service: IStreamClientEndpoint,
+        service: Service,
         reports: Reports,
         lost: Callable[[str], None],
-        mostClients: int,
     ) -> None:
         self._clock = clock
         self._service = service
         self._reports = reports
         self._lost = lost
-        self._mostClients = mostClients
         self._heartbeat = Heartbeat(clock, self._ping, lambda: self._abort(SILENT))
         self._reader = PacketReader(MAX_PACKET_SIZE)
         self._calls = Calls()
@@ -158,7 +171,7 @@ class Serving(Protocol):
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):
-            if len(self._clients) + len(self._leaving) >= self._mostClients:
+            if len(self._clients) + len(self._leaving) >= self._service.mostClients:
                 self._refuse(event.address)
                 return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
@@ -167,15 +180,15 @@ class Serving(Protocol):
             self._addresses[local] = event.address
             if self._untaken > MAX_UNTAKEN:
                 self._hold(local)
-            local.connect(self._service)
+            local.connect(self._service.endpoint)
 
     def _refuse(self, address: int) -> None:
         self._tell(self._calls.disconnectClient(address))
         if not self._isCrowded:
             self._isCrowded = True
             self._reports.trouble(
-                f"{self._mostClients} clients are connected, which is the most that the limit of "
-                "open files allows (ulimit -n)"
+                f"{self._service.mostClients} clients are connected, which is the most that the "
+                "limit of open files allows (ulimit -n)"
             )
 
     def _leave(self, address: int) -> None:
@@ -243,12 +256,15 @@ class Serving(Protocol):
         if failure is None:
             self._reports.over()
         elif not failure.check(CancelledError):
-            self._reports.trouble(f"cannot connect to the service: {whyNotConnected(failure)}")
+            self._reports.trouble(
+                f"cannot connect to the service at {self._service.where}: "
+                f"{whyNotConnected(failure)}"
+            )
         address = self._addresses.pop(local, None)
         if address is not None:
             del self._clients[address]
             self._tell(self._calls.disconnectClient(address))
-        if len(self._clients) + len(self._leaving) <= self._mostClients // 2:
+        if len(self._clients) + len(self._leaving) <= self._service.mostClients // 2:
             self._isCrowded = False
 
     def waits(self, local: LocalConnection, change: int) -> None:
@@ -280,7 +296,9 @@ class Serving(Protocol):
         limit = self._clock.seconds() - patience
         for local in list(self._full or {*self._addresses, *self._leaving}):
             if local.queued and local.since <= limit:
-                self._reports.trouble("the service does not read what a client sends")
+                self._reports.trouble(
+                    f"the service at {self._service.where} does not read what a client sends"
+                )
                 local.cut()
 
     def _cancelStall(self) -> None:
