@@ -1027,7 +1027,7 @@ class TlsMixin(EndpointMixin):
         self.fake.requests.clear()
         told = await self.failing(tls=TlsOptions(fingerprint=Certificate().fingerprint))
         # As the server spells it.
-        self.assertIn(f"--fingerprint is another one than the server's, {colons}", told)
+        self.assertIn(f"the server's fingerprint is {colons}, not that of --fingerprint", told)
         self.assertEqual(self.fake.requests, [])
 
     @awaited

@@ -1,6 +1,6 @@
 """Owns the checks of the client's ends of the tunnel proxy over real connections.
 
-The proxy is a fake that knows nothing of the server's code.
+The proxy is a fake that knows nothing of the server's code, but where it says otherwise.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -34,6 +35,7 @@ from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
 from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.slip import PROXY, PacketReader, encode
+from tests.endtoend import Server
 from tests.test_client import (
     ACCEPTED,
     ROOT,
@@ -498,7 +500,10 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_httpStatus(self) -> None:
-        for status, isTransient in (("502", True), ("429", True), ("404", False), ("200", False)):
+        for status, isTransient in (
+            *((status, True) for status in ("408", "425", "429", "500", "502", "503", "504")),
+            *((status, False) for status in ("200", "302", "400", "401", "403", "404", "426")),
+        ):
             reply = f"HTTP/1.1 {status} Some words\r\nContent-Length: 0\r\n\r\n".encode()
 
             class Http(Protocol):
@@ -966,3 +971,39 @@ class CommandTests(ProxyMixin, TestCase):
             status = await process.status
             self.assertEqual((status, len(process.told), process.out), (1, 1, b""), process.told)
             self.assertNotIn("no token", process.told[0])
+
+
+class WrongSchemeTests(TestCase):
+    """Every kind of URL at every kind of port of the real server."""
+
+    timeout = 60
+
+    @awaited
+    async def test_everyCombination(self) -> None:
+        """It is asked whether the right one is meant."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        where = "interface=127.0.0.1"
+        arguments = ["--accept-any-token", "--set", "ProxyServer.webSocketHandshakeTimeout=500"]
+        for kind in ("--websocket", "--stream"):
+            arguments += [kind, f"tcp:0:{where}", kind, f"ssl:0:{where}"]
+        server = await deferToThread(Server, arguments, listeners=4, stateHome=directory.name)
+        self.addCleanup(deferToThread, server.stop)
+        urls = {url.partition(":")[0]: url for url in server.urls}
+
+        async def attempt(scheme: str, url: str) -> None:
+            tls = TlsOptions(insecure=True) if scheme in ("wss", "tls") else None
+            url = scheme + url[url.index(":") :]
+            connecting = TunnelEndpoint(reactor, url, TOKEN, tls=tls).connect(recording())
+            problem = await self.assertFailure(connecting, TunnelError)
+            _, _, meant = str(problem).partition("; is it ")
+            told[scheme, right] = meant
+
+        told: dict[tuple[str, str], str] = {}
+        for right, url in urls.items():
+            await gatherResults(
+                [Deferred.fromCoroutine(attempt(scheme, url)) for scheme in urls if scheme != right]
+            )
+        self.assertEqual(len(told), 12)
+        for (scheme, right), meant in told.items():
+            self.assertIn(f"{right}://", meant, scheme)

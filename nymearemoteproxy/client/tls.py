@@ -131,8 +131,8 @@ class ServerCheck:
             actual = certificate.digest("sha256").decode("ascii")
             if actual.replace(":", "").lower() != self._options.fingerprint:
                 raise TunnelError(
-                    "TLS verification failed: --fingerprint is another one than the server's, "
-                    f"{actual}"
+                    f"TLS verification failed: the server's fingerprint is {actual}, not that of "
+                    "--fingerprint"
                 )
             return
         verify = verify_ip_address if self._isAddress else verify_hostname
