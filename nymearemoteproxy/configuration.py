@@ -22,10 +22,11 @@ from twisted.internet.endpoints import quoteStringArgument
 from nymearemoteproxy.authentication.tokens import parseTokens
 from nymearemoteproxy.descriptions import problemOf
 from nymearemoteproxy.files import Files, Read, readFile
-from nymearemoteproxy.limits import QUESTIONS, RESERVED_FILES, Bounds, raiseFileLimit
+from nymearemoteproxy.limits import QUESTIONS, RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
 from nymearemoteproxy.lists import parseList, parseSecret, parseUsers
 from nymearemoteproxy.logs import logsDirectory
+from nymearemoteproxy.openfiles import raiseFileLimit
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.registration import parseUuids
 from nymearemoteproxy.settings import FileError, Settings, SettingsError, isText

@@ -6,7 +6,6 @@ Owns the counting and the decision to let a new connection in. Knows nothing of 
 from __future__ import annotations
 
 import ipaddress
-import resource
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,24 +37,8 @@ RESERVED_FILES = 64 + MOST_MONITORS + MOST_ADMIN_CONNECTIONS
 """Open files kept for all but clients: also logs, listeners, the authentication server, the
 reactor."""
 
-MAX_RAISED_FILES = 1 << 20
-"""Far more connections than one process can serve; some systems allow a billion files."""
-
 MAX_TRACKED_ADDRESSES = 65_536
 """How many addresses' attempts are remembered, about 10 MiB; the longest silent goes first."""
-
-
-def raiseFileLimit() -> int:
-    """Raise this process's limit of open files as far as it may be; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_RAISED_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_RAISED_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return min(soft, MAX_RAISED_FILES) if soft > 0 else MAX_RAISED_FILES
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return soft  # the kernel's own limit may be lower than what it calls the hard one
-    return wanted
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import limits
 from nymearemoteproxy.limits import (
     LOOPBACK,
-    MAX_RAISED_FILES,
     Bounds,
     Bucket,
     Gate,
     Ticket,
-    raiseFileLimit,
     sourceOf,
 )
+from nymearemoteproxy.openfiles import MAX_RAISED_FILES, raiseFileLimit
 from nymearemoteproxy.outcomes import Outcome
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)

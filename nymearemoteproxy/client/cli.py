@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client.addresses import Address, parseListen, parseService
 from nymearemoteproxy.client.control import TunnelError, oneLine
-from nymearemoteproxy.client.copying import STDIN, STDOUT, Relay
+from nymearemoteproxy.client.copying import Relay, SharedFiles
 from nymearemoteproxy.client.endpoint import (
     DEFAULT_NAME,
     ClientEndpoint,
@@ -45,12 +45,18 @@ from nymearemoteproxy.client.retrying import (
     Reports,
     RetryingEndpoint,
 )
+from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.files import readFile
 from nymearemoteproxy.lists import parseList, parseSecret
+from nymearemoteproxy.openfiles import raiseFileLimit
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
+
+# Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked up,
+# second attempts at the other address of a name.
+RESERVED_FILES = 64
 
 # An option, and the one it makes no sense without.
 _NEEDED = (("serve", "forward"), ("forward", "serve"), ("listen", "server-uuid"))
@@ -72,8 +78,9 @@ class Options(usage.Options):
     longdesc = (
         "With a token: joins a tunnel of a nymea-remoteproxy, then copies standard input to the "
         "partner and what the partner sends to standard output. The token is taken from --token, "
-        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. At "
-        "the end of standard input it leaves as soon as the partner has been silent for a second; "
+        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. "
+        "Ctrl-D at a terminal leaves at once. At the end of other input it leaves as soon as the "
+        "partner has been silent for a second; "
         "without any input it waits until the partner leaves. Exit status 0: there was a tunnel. "
         "1: there was none, or it broke. "
         "With --serve and --forward: makes a local service reachable through the proxy's tunnel "
@@ -241,18 +248,21 @@ class Session:
         self.reactor.callFromThread(self.stop, 128 + number)
 
     def _join(self, endpoint: IStreamClientEndpoint) -> None:
-        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self)))
+        isService = self._options["server-uuid"] is not None
+        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self, isService)))
         joined.addErrback(self._failed)
 
     def _publish(self, address: Address) -> None:
         uuid = self._options["serve"]
-        service = _service(self.reactor, address)
+        service = Service(_connector(self.reactor, address), address.where, _filesLeft())
         publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
 
     def _listen(self, address: Address) -> None:
         reports = Reports(self.say)
-        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed)
+        # Each takes two, its own and the proxy's.
+        most = _filesLeft() // 2
+        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed, most)
         try:
             port = self.reactor.listenTCP(address.port, forwarder, interface=address.host)
         except CannotListenError as problem:
@@ -260,6 +270,17 @@ class Session:
             self.stop(1, f"cannot listen on {address.where}: {oneLine(words)}")
         else:
             self.say(f"listening on {Address(address.host, port.getHost().port).where}")
+            self._check()
+
+    def _check(self) -> None:
+        """Find out now, and not with the first connection, that there can be none."""
+        assert isinstance(self._endpoint, ClientEndpoint)
+        self._endpoint.probe().addErrback(self._checked)
+
+    def _checked(self, failure: Failure) -> None:
+        problem = failure.value
+        if not isinstance(problem, TunnelError) or not problem.isTransient:
+            self._failed(failure)
 
     def _retrying(self, reports: Reports) -> RetryingEndpoint:
         return RetryingEndpoint(
@@ -290,18 +311,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     _beginLogging(options["verbose"])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, session.signalled)
-    # They may be a terminal that others use after us.
-    blocking = {fd: os.get_blocking(fd) for fd in (STDIN, STDOUT)}
+    files = SharedFiles()
+    for numbers, handler in (
+        ((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), session.signalled),
+        ((signal.SIGQUIT, signal.SIGTSTP), files.handOver),
+    ):
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, handler)
     reactor.callWhenRunning(session.start)
     try:
         # Twisted's own handlers would replace ours.
         reactor.run(installSignalHandlers=False)
     finally:
-        for fd, wasBlocking in blocking.items():
-            os.set_blocking(fd, wasBlocking)
+        files.restore()
     if session.reason is not None:
         _say(session.reason)
     return session.status
@@ -332,7 +355,11 @@ def _tokenOfVariable() -> str | None:
         return None  # there are blanks only
 
 
-def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
+def _filesLeft() -> int:
+    return max(2, raiseFileLimit() - RESERVED_FILES)
+
+
+def _connector(reactor: Any, address: Address) -> IStreamClientEndpoint:
     if address.path:
         return UNIXClientEndpoint(reactor, address.path)
     return HostnameEndpoint(reactor, address.host, address.port)
