@@ -219,6 +219,7 @@ MONITOR = Command(
             (
                 ("0", "Somebody asked it to quit, or everything is printed."),
                 ("1", "The server could not be asked. One line on standard error says why."),
+                ("2", "A mistake in the options. One line says which."),
                 ("128 + N", "Signal N ended it."),
             ),
         ),

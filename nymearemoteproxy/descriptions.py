@@ -60,12 +60,13 @@ def problemOf(description: str) -> str | None:
 
 
 def _isOther(kind: str) -> bool:
-    """Tell whether a plugin of Twisted's knows this kind.
+    """Tell whether this kind is systemd:, or a plugin of Twisted's knows it.
 
     Of those that it brings, stdio: is one connection and nothing that can be listened on.
     """
-    parsers = getPlugins(IStreamServerEndpointStringParser)
-    return kind != "stdio" and any(parser.prefix == kind for parser in parsers)
+    if kind in ("systemd", "stdio"):  # it takes its time to look for plugins
+        return kind == "systemd"
+    return any(parser.prefix == kind for parser in getPlugins(IStreamServerEndpointStringParser))
 
 
 def _notADescription(description: str, rest: str) -> str:

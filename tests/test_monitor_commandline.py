@@ -66,10 +66,12 @@ class Monitored(EndToEnd):
         program = self.monitor(*arguments, **environment)
         return program.wait(), program.text("out"), program.text("err")
 
-    def assertRefused(self, reason: str, *arguments: str, **environment: str) -> None:
-        """One line on standard error, and status 1."""
+    def assertRefused(
+        self, reason: str, *arguments: str, expected: int = 1, **environment: str
+    ) -> None:
+        """One line on standard error, and this status."""
         status, printed, said = self.ended(*arguments, **environment)
-        self.assertEqual((status, printed), (1, ""))
+        self.assertEqual((status, printed), (expected, ""))
         self.assertRegex(said, rf"\A{PROGRAM}: {reason}\Z")
 
 
@@ -239,9 +241,12 @@ class MistakeTests(Monitored):
             (["--interval", "often"], "--interval: not a number from 0.1 to 86400"),
             (["--socket", ""], "--socket: not a path of 1 to 107 bytes"),
             (["--socket", "/" + "x" * 107], "--socket: not a path of 1 to 107 bytes"),
-            (["--socket", "/" + "x" * 106, "--once"], "there is no /x{106}; .*"),
             (["--nonsense"], "option --nonsense not recognized"),
             (["nonsense\x1b"], "Wrong number of arguments."),
+        ):
+            self.assertRefused(reason, *arguments, expected=2)
+        for arguments, reason in (
+            (["--socket", "/" + "x" * 106, "--once"], "there is no /x{106}; .*"),
             ([], "no terminal; use --once or --json"),
         ):
             self.assertRefused(reason, *arguments)
@@ -265,7 +270,7 @@ class MistakeTests(Monitored):
             self.assertIn("standard input or standard output is closed", program.text("err"))
         for useless in ("2>&-", "2>/dev/full"):
             program = self.run_(["sh", "-c", f"{' '.join(MONITOR)} --nonsense {useless}"])
-            self.assertEqual((program.wait(), program.text()), (1, ""))
+            self.assertEqual((program.wait(), program.text()), (2, ""))
 
 
 class Screen:

@@ -345,16 +345,6 @@ def _say(text: str) -> None:
             pass
 
 
-def _tokenOfVariable() -> str | None:
-    content = os.environb.get(TOKEN_VARIABLE.encode())
-    try:
-        return parseSecret(content) if content else None
-    except UnicodeDecodeError:
-        raise usage.UsageError(f"{TOKEN_VARIABLE}: not UTF-8") from None
-    except ValueError:
-        return None  # there are blanks only
-
-
 def _filesLeft() -> int:
     return max(2, raiseFileLimit() - RESERVED_FILES)
 
@@ -371,6 +361,16 @@ def _read(option: str, path: str) -> bytes:
     except (OSError, ValueError) as problem:
         words = getattr(problem, "strerror", None) or problem
         raise usage.UsageError(f"--{option}: {oneLine(path)}: {words}") from None
+
+
+def _tokenOfVariable() -> str | None:
+    content = os.environb.get(TOKEN_VARIABLE.encode())
+    try:
+        return parseSecret(content) if content else None
+    except UnicodeDecodeError:
+        raise usage.UsageError(f"{TOKEN_VARIABLE}: not UTF-8") from None
+    except ValueError:
+        return None  # there are blanks only
 
 
 def _beginLogging(isVerbose: bool) -> None:

@@ -39,6 +39,9 @@ _LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
 # Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
 _LONGEST_PATH = 107
 
+# Exit status; all other mistakes have 1.
+_WRONG_USAGE = 2
+
 
 class Options(usage.Options):
     """The command line."""
@@ -237,8 +240,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Deadlines and pauses must not follow the date, which may be set.
         reactor.seconds = time.monotonic
         session = Session(reactor, options, _isUnicode())
-    except (usage.UsageError, TerminalError) as problem:
-        return _refuse(safe(" ".join(str(problem).split())))
+    except usage.UsageError as problem:
+        return _refuse(safe(" ".join(str(problem).split())), _WRONG_USAGE)
+    except TerminalError as problem:
+        return _refuse(safe(str(problem)))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     observer: Any = session.logged
@@ -266,9 +271,9 @@ def _isUnicode() -> bool:
     return all(encoding.upper() in ("UTF-8", "UTF8") for encoding in encodings)
 
 
-def _refuse(reason: str) -> int:
+def _refuse(reason: str, status: int = 1) -> int:
     _say(reason)
-    return 1
+    return status
 
 
 def _say(text: str) -> None:
