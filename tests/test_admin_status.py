@@ -385,7 +385,7 @@ class TurnsTests(SynchronousTestCase):
         self.made.clock.advance(5)
         many = [self.turns(path, filter="a") for path in paths]
         for before, after in zip(few, many, strict=True):
-            self.assertGreater(after, before + 39)
+            self.assertGreater(after, before + 35)
 
     def test_oneServerWithAll(self) -> None:
         """Of all its clients the busiest are shown, and no more are kept."""
