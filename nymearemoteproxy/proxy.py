@@ -113,7 +113,7 @@ class Proxy:
     :ivar outcomes: how often each happened in this process's life.
     :ivar totals: without what open connections have carried so far; `load` adds that.
     :ivar observers: are told what happens.
-    :ivar turns: has the turn of long work that nobody's bytes wait for.
+    :ivar turns: where work on many connections is done, a piece in each turn of the reactor.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class Proxy:
         return record.role is None
 
     def _leftTunnel(self, record: Record) -> None:
-        """While draining: dismiss the server with its last client."""
+        """Forget a server or a client; while draining, dismiss a server with its last client."""
         if record.role is Role.SERVER:
             if self._hosts.get(record.uuid) is record:
                 del self._hosts[record.uuid]

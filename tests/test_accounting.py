@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -618,6 +618,29 @@ class StatisticsLogTests(AccountingCase):
         self.assertEqual(
             entry["connections"], {"WebSocket": {"connecting": 1, "unauthenticated": 1}}
         )
+
+    def test_stopWhileCounting(self) -> None:
+        """The last interval is as long as it gets, and what is counted then is not written."""
+        counting: Deferred[Load] = Deferred()
+        accounting = self.startEvery(10_000)
+        self.patch(self.proxy, "count", lambda: counting)
+        self.pulse.stop()
+        self.clock.advance(10)
+        self.clock.advance(1)
+        self.stop(accounting)
+        counting.callback(self.proxy.load())
+        self.clock.advance(0)
+        self.assertEqual([interval for interval, _ in self.times()], [11])
+
+    def test_faultAtTheEnd(self) -> None:
+        """What cannot be written keeps nothing else from being kept."""
+        accounting = self.startEvery(10_000)
+        self.open("TCP")
+        self.patch(LineFile, "write", lambda _file, _line: 1 // 0)
+        self.stop(accounting)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        kept = json.loads((self.directory / "state" / "totals.json").read_text())
+        self.assertEqual(kept["connections"], 1)
 
     def test_failureIsNotTheLast(self) -> None:
         """What goes wrong once need not go wrong again."""

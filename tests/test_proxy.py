@@ -13,10 +13,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from nymearemoteproxy import proxy
+from nymearemoteproxy import proxy, records
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.limits import Bounds, Gate
+from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.proxy import (
     ABORT_TIMEOUT,
     IObserver,
@@ -171,6 +172,20 @@ class TunnelTests(ProxyCase):
         self.successResultOf(gone)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
         self.assertEqual(len(self.observer.ended), 1)
+
+
+class PrivacyTests(ProxyCase):
+    """How addresses are written down, changed while clients are here."""
+
+    def test_manyClients(self) -> None:
+        """It takes some turns with many of them."""
+        self.patch(records, "RECORDS_A_TURN", 1)
+        guests = [Guest(self.proxy) for _ in range(3)]
+        before = {guest.record.peer for guest in guests}
+        self.proxy.setPrivacy(Privacy.NONE)
+        self.clock.advance(0)
+        after = {guest.record.peer for guest in guests}
+        self.assertEqual((len(before), len(after), before & after), (1, 1, set()))
 
 
 class AuthenticationTests(InMemory):

@@ -172,6 +172,28 @@ class KeepTests(Case):
         self.successResultOf(lifetime.stop())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_stopWhileCounting(self) -> None:
+        """What is counted then may be less than what has been saved."""
+        proxy, lifetime = self.start()
+        counting: Deferred[Totals] = Deferred()
+        proxy.countTotals = lambda: counting
+        self.clock.advance(INTERVAL)
+        proxy.totals.tunnels = 5
+        self.successResultOf(lifetime.stop())
+        counting.callback(Totals(tunnels=4))
+        self.assertEqual(self.kept()["tunnels"], 5)
+
+    def test_failureIsNotTheLast(self) -> None:
+        """Whatever it is."""
+        proxy, _ = self.start()
+        proxy.totals.tunnels = 1
+        broken = self.patch(os, "makedirs", lambda *_details, **_more: 1 // 0)
+        self.clock.pump([INTERVAL] * 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        broken.restore()
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.kept()["tunnels"], 1)
+
     def test_atTheEndTheDiskHasIt(self) -> None:
         """And only then is it waited for."""
         synced: list[int] = []

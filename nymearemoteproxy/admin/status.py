@@ -334,7 +334,7 @@ def _wanted(query: Query) -> str:
 
 def _matches(record: Record, wanted: str) -> bool:
     texts = (record.name, record.uuid, record.address, record.subject or "")
-    return any(wanted in text.casefold() for text in texts)
+    return any(wanted in text[:MOST_TEXT].casefold() for text in texts)
 
 
 def _order(sort: str, now: float) -> Callable[[Group], Any]:
@@ -344,7 +344,7 @@ def _order(sort: str, now: float) -> Callable[[Group], Any]:
     if sort == "traffic":
         return lambda group: group.traffic
     if sort == "name":
-        return lambda group: group.first.name.casefold()
+        return lambda group: group.first.name[:MOST_TEXT].casefold()
     if sort == "clients":
         return lambda group: group.size
     return lambda group: group.rate
