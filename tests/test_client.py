@@ -38,7 +38,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client import cli
+from nymearemoteproxy.client import cli, copying
 from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
@@ -1126,6 +1126,27 @@ class FilesTests(SynchronousTestCase):
         for limit, left in ((1024, 960), (20, 2)):
             self.patch(cli, "raiseFileLimit", lambda limit=limit: limit)
             self.assertEqual(cli._filesLeft(), left)
+
+    def test_terminalOfSomebodyElse(self) -> None:
+        """It cannot be opened anew, so it is used as it is."""
+        near, terminal = os.openpty()
+        self.addCleanup(os.close, near)
+        self.addCleanup(os.close, terminal)
+        own = copying._ownFile(terminal, os.O_RDONLY)
+        self.addCleanup(os.close, own)
+        self.assertNotEqual(own, terminal)
+
+        def refuse(*_: object) -> int:
+            raise PermissionError
+
+        self.patch(os, "open", refuse)
+        self.assertEqual(copying._ownFile(terminal, os.O_RDONLY), terminal)
+
+    def test_noTerminal(self) -> None:
+        """Of a pipe there is one only."""
+        for fd in os.pipe():
+            self.addCleanup(os.close, fd)
+            self.assertEqual(copying._ownFile(fd, os.O_RDONLY), fd)
 
 
 class CommandTests(TestCase):

@@ -19,7 +19,7 @@ from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -355,6 +355,17 @@ class EndsMixin(ProxyMixin):
         self.assertEqual(await server.received(len(packets)), packets)
         server.transport.abortConnection()
         await server.lost
+
+    @awaited
+    async def test_probe(self) -> None:
+        """It disturbs no server, and leaves."""
+        await self.publish(Hasher)
+        await self.clientEndpoint().probe()
+        self.assertEqual(self.proxy.calls, [])
+        params = self.proxy.requests[-1]["params"]
+        self.assertEqual(params["serverUuid"], "{00000000-0000-0000-0000-000000000000}")
+        while len(self.proxy.connections) > 1:
+            await deferLater(reactor, 0.01)
 
     @awaited
     async def test_connectionProblemsAreTransient(self) -> None:

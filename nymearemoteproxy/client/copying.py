@@ -68,7 +68,7 @@ def _ownFile(fd: int, access: int) -> int:
     """
     if os.isatty(fd):
         with contextlib.suppress(OSError):
-            return os.open(f"/proc/self/fd/{fd}", access | os.O_NOCTTY)
+            return os.open(f"/proc/self/fd/{fd}", access | os.O_NOCTTY | os.O_NONBLOCK)
     return fd
 
 

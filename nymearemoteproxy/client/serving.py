@@ -34,8 +34,9 @@ MAX_PAYLOAD = 64 * 1024
 MAX_PACKET_SIZE = 16 * 1024 * 1024
 
 # Bytes that may wait for the proxy when it takes them slowly. Up to then every connection of the
-# service is read from once more, 64 KiB at most, so that all take turns.
-MAX_UNTAKEN = 4 * 1024 * 1024
+# service is read from once more, 64 KiB at most, so that all take turns. Even a very slow link has
+# taken as much long before it counts as stuck.
+MAX_UNTAKEN = 512 * 1024
 
 # Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
 # slow, so a full queue stops them all: it is large enough for what fast links have on their way.
