@@ -107,9 +107,11 @@ HINTS: dict[Outcome, str] = {
         "The client may try again. Usually the server has lost its connection, or never had one."
     ),
     Outcome.ALREADY_REGISTERED: (
-        "When a server comes back after its connection broke, its old one may still be registered, "
-        "for :setting:`TunnelProxy.serverTimeout` at most. When it goes on, two servers have the "
-        "same uuid."
+        "Two servers, or two clients, have the same uuid, and both are there. A connection that is "
+        "dead is noticed when the next one wants its uuid, and keeps nobody out."
+    ),
+    Outcome.UUID_RESERVED: (
+        "Give the client a uuid of its own. Or somebody tries to keep the server out."
     ),
     Outcome.SERVER_NOT_ALLOWED: (
         "Add its uuid to :setting:`TunnelProxy.serverUuidFile` and send SIGHUP."
@@ -134,6 +136,10 @@ HINTS: dict[Outcome, str] = {
         "once have to use a nonce for each."
     ),
     Outcome.DUPLICATE_UUID: "Give every client a uuid of its own.",
+    Outcome.PROXY_HEADER_INVALID: (
+        "The reverse proxy is not told to send one: see :doc:`reverse-proxy`. Or somebody else "
+        "connected, who should not be able to."
+    ),
     Outcome.TLS_HANDSHAKE_FAILED: (
         "Port scanners do this all day. A client of your own may not trust the certificate, or "
         "speak no TLS at all."
@@ -408,7 +414,7 @@ def tunnelProxy() -> str:
         text = content.hex(" ") if len(content) < 12 else f"{content[:2].hex(' ')} … c0"
         dialogue.lines.append(f"S {arrow} {text}   (address {address}: {shown})")
 
-    packet("←", slip.PROXY, clientConnected(client, "203.0.113.9", 1))
+    packet("←", slip.PROXY, clientConnected(1, client, "203.0.113.9", 1))
     dialogue.lines.append("A → Hello")
     packet("←", 1, b"Hello")
     packet("→", 1, b"Hi")
@@ -422,7 +428,7 @@ def tunnelProxy() -> str:
         for effect in registered.take():
             answer = effect.data if isinstance(effect, Send) else effect.done
             packet("←", slip.PROXY, answer)
-    packet("←", slip.PROXY, clientDisconnected(1))
+    packet("←", slip.PROXY, clientDisconnected(2, 1))
     outcome = Outcome.DISCONNECTED_BY_SERVER
     dialogue.lines.append(f"A ← close {outcome.closeCode} {outcome.reason}")
     return dialogue.text()

@@ -85,7 +85,7 @@ SERVER = Command(
                     "TLS with a certificate of its own; without the files with the server's.",
                 ),
                 ("unix:PATH:mode=660", "A Unix socket; without a mode everybody can connect."),
-                ("systemd:domain=INET6:index=0", "A socket that systemd opened."),
+                ("systemd:index=0", "A socket that systemd opened."),
                 ("tls:...", "TLS with the server's certificate on any of these."),
                 ("haproxy:...", "Any of these, behind a reverse proxy with the PROXY protocol."),
             ),

@@ -2,20 +2,86 @@
 
 Another process may listen on the same socket, now or after this one. So closing it must not end
 it for others, and its file, its mode and its queue are not ours. Twisted sees to that for TCP only,
-but for the queue. Owns how such sockets are listened on. Knows nothing of who comes in.
+but for the queue. Owns which sockets there are (sd_listen_fds(3)), and how they are listened on.
+Knows nothing of who comes in.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from twisted.internet import unix
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet import fdesc, unix
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from zope.interface import implementer
 
 BACKLOG = 4096
 """Connections that the kernel holds until somebody accepts them, be it the next process: what
 systemd asks for by default on Debian 12, where the kernel allows no more (net.core.somaxconn)."""
+
+FIRST_PASSED = 3
+"""The file descriptor of the first socket; the others follow."""
+
+_taken: set[int] = set()
+"""Those of sockets that have their listener. It closes them, and then the number may come to stand
+for something else."""
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
+
+def initialEnvironment() -> dict[str, str]:
+    """Return what this process was started with.
+
+    When Twisted is imported it takes what is about sockets out of the environment, and it forgets
+    it if they have no names.
+    """
+    try:
+        block = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return dict(os.environ)
+    pairs = (os.fsdecode(each).partition("=") for each in block.split(b"\0"))
+    return {name: value for name, equals, value in pairs if equals}
+
+
+def passedSocket(environment: Mapping[str, str], index: str | None, name: str | None) -> int:
+    """Return the file descriptor of a socket that systemd passed, by its number or by its name.
+
+    :raises LookupError: it passed no such socket.
+    :raises ValueError: not one of them is given as it should be, or several sockets have that name.
+    """
+    count = environment.get("LISTEN_FDS", "")
+    isOurs = environment.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
+    passed = range(FIRST_PASSED, FIRST_PASSED + int(count)) if isOurs else range(0)
+    if (index is None) == (name is None) or (index is not None and not index.isdecimal()):
+        raise ValueError("give index=NUMBER or name=NAME")
+    if index is not None:
+        numbers = [int(index)]
+    else:
+        names = environment.get("LISTEN_FDNAMES", "").split(":")
+        numbers = [number for number, each in enumerate(names) if each == name]
+        if len(numbers) > 1:
+            raise ValueError(f'systemd passed {len(numbers)} sockets named "{name}"; use index=')
+    if not numbers or numbers[0] not in range(len(passed)):
+        raise LookupError("systemd passed no such socket")
+    return passed[numbers[0]]
+
+
+def takeSocket(index: str | None, name: str | None) -> int:
+    """Return the file descriptor of a socket that systemd passed to this process, once.
+
+    :raises LookupError: it passed no such socket.
+    :raises ValueError: the same as from `passedSocket`, or another listener has the socket.
+    """
+    descriptor = passedSocket(initialEnvironment(), index, name)
+    if descriptor in _taken:
+        raise ValueError("another listener has this socket")
+    _taken.add(descriptor)
+    return descriptor
 
 
 class _UnixPort(unix.Port):
@@ -29,21 +95,45 @@ class _UnixPort(unix.Port):
         super().__init__(b"\0systemd", factory, BACKLOG, reactor=reactor)
 
 
-class Adopter:
-    """The reactor as the endpoints of ``systemd:`` see it, who ask it for nothing else."""
+def _familyOf(descriptor: int) -> socket.AddressFamily:
+    """Return the address family of a listening stream socket, as the kernel knows it.
 
-    def __init__(self, reactor: Any) -> None:
+    :raises OSError: it is something else.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as passed:
+        isListening = passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if not isListening or passed.type != socket.SOCK_STREAM or passed.family not in _FAMILIES:
+            raise OSError(
+                errno.EINVAL, "systemd passed something else than a listening stream socket"
+            )
+        return socket.AddressFamily(passed.family)
+
+
+@implementer(IStreamServerEndpoint)
+class AdoptedEndpoint:
+    """A socket that listens already; what it is it knows itself.
+
+    :param descriptor: of the socket; is closed when a copy of it is listened on.
+    """
+
+    def __init__(self, reactor: Any, descriptor: int) -> None:
         self._reactor = reactor
+        self._descriptor = descriptor
 
-    def adoptStreamPort(
-        self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory
-    ) -> IListeningPort:
-        """Listen on this socket, or rather on a copy of it; see `IReactorSocket`."""
+    def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen on it, or rather on a copy of it."""
+        return execute(self._listen, factory)
+
+    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        descriptor = self._descriptor
+        family = _familyOf(descriptor)
+        fdesc.setNonBlocking(descriptor)
         port: Any
-        if addressFamily == socket.AF_UNIX:
-            port = _UnixPort._fromListeningDescriptor(self._reactor, fileDescriptor, factory)
+        if family == socket.AF_UNIX:
+            port = _UnixPort._fromListeningDescriptor(self._reactor, descriptor, factory)
             port.startListening()
         else:
-            port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
+            port = self._reactor.adoptStreamPort(descriptor, family, factory)
             port.socket.listen(BACKLOG)  # it was just made shorter
+        os.close(descriptor)
         return port

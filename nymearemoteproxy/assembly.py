@@ -102,7 +102,5 @@ def change(proxy: Proxy, configuration: Configuration, authenticators: Authentic
     proxy.authenticator = authenticators.make(configuration)
     hello = makeHello(settings["ProxyServer.name"], proxy.switchboard is not None)
     proxy.hello = hello
-    if isinstance(proxy.switchboard, Switchboard) and configuration.terms is not None:
-        proxy.switchboard.hello = hello
-        proxy.switchboard.terms = configuration.terms
-        proxy.switchboard.allow(configuration.allowedServers)
+    if proxy.switchboard is not None and configuration.terms is not None:
+        proxy.switchboard.change(hello, configuration.terms, configuration.allowedServers)

@@ -146,7 +146,9 @@ class ClientEnd(End):
     def open(self, partner: ILeg) -> None:
         super().open(partner)
         self._isAnnounced = True
-        self._server.tell(clientConnected(self._registration, self._origin.host, self.address))
+        number = self._server.numberNotice()
+        host = self.origin.host
+        self._server.tell(clientConnected(number, self._registration, host, self.address))
 
     # To the server
 

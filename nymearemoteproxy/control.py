@@ -7,10 +7,11 @@ either: the TLS handshake and the PROXY header. Knows nothing of framing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -23,11 +24,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.introduction import IIntroductionListener
 from nymearemoteproxy.jsonrpc import MessageError
 from nymearemoteproxy.leg import Leg
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import IPresent
 from nymearemoteproxy.proxy import Proxy
+from nymearemoteproxy.proxyheader import ProxyHeaderError
 from nymearemoteproxy.records import CLOSING, CONNECTING, TCP, UNIX, IClient, Record
 from nymearemoteproxy.registration import RegistrationRefused
 from nymearemoteproxy.rendezvous import Meeting, PairingRefused
@@ -105,46 +109,66 @@ class Phase:
         self.transport.abortConnection()
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IIntroductionListener)
 class Arrival(Phase, Protocol):
-    """Waits for the TLS handshake, and where there is no TLS for what follows a PROXY header.
+    """Waits for the PROXY header and then for the TLS handshake, or for one of them.
 
+    :param behindProxy: there is a header to come.
     :param build: makes the next phase.
     """
 
     def __init__(
-        self, proxy: Proxy, record: Record, build: Callable[[Proxy, Record], IProtocol]
+        self,
+        proxy: Proxy,
+        record: Record,
+        behindProxy: bool,
+        build: Callable[[Proxy, Record], IProtocol],
     ) -> None:
         super().__init__(proxy, record)
         self._build = build
+        self._awaitsHeader = behindProxy
+
+    @property
+    def _shakesHands(self) -> bool:
+        return self.record.secure and not self._awaitsHeader
 
     def connectionMade(self) -> None:
+        self._limitTime()
+
+    def _limitTime(self) -> None:
         timing = self.proxy.timing
-        self.setDeadline(timing.tlsHandshake if self.record.secure else timing.inactive)
+        self.setDeadline(timing.tlsHandshake if self._shakesHands else timing.inactive)
+
+    def introduced(self) -> None:
+        self._awaitsHeader = False
+        refusal = self.proxy.identified(self.record, self.transport.getPeer())
+        if refusal is not None:
+            self.end(refusal)
+        elif self._shakesHands:
+            self._limitTime()
+        else:
+            self.handshakeCompleted()
 
     def handshakeCompleted(self) -> None:
-        refusal = self.proxy.identified(self.record, self.transport.getPeer())
-        if refusal is None:
-            self.next(self._build(self.proxy, self.record))
-        else:
-            self.end(refusal)
+        self.next(self._build(self.proxy, self.record))
 
     def dataReceived(self, data: bytes) -> None:
-        self.handshakeCompleted()
-        if self.record.outcome is None:
-            self.record.client.dataReceived(data)
+        """Without TLS: what came with the header, in one read."""
+        self.record.client.dataReceived(data)
 
     def deadlinePassed(self) -> None:
-        secure = self.record.secure
-        self.end(Outcome.TLS_HANDSHAKE_TIMEOUT if secure else Outcome.INACTIVE_TIMEOUT)
+        isTls = self._shakesHands
+        self.end(Outcome.TLS_HANDSHAKE_TIMEOUT if isTls else Outcome.INACTIVE_TIMEOUT)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        secure = self.record.secure
-        self.record.endsWith(Outcome.TLS_HANDSHAKE_FAILED if secure else Outcome.LEFT_EARLY)
+        if reason.check(ProxyHeaderError):
+            self.record.endsWith(Outcome.PROXY_HEADER_INVALID)
+        isTls = self._shakesHands
+        self.record.endsWith(Outcome.TLS_HANDSHAKE_FAILED if isTls else Outcome.LEFT_EARLY)
         super().connectionLost(reason)
 
 
-@implementer(IPushProducer)
+@implementer(IPresent, IPushProducer)
 class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
@@ -210,6 +234,10 @@ class Control(Phase, Protocol):
     def afterMessages(self) -> None:
         """Look at what arrived besides messages."""
 
+    def ask(self) -> Callable[[], bool]:
+        """Have the client show that it is there; see `IPresent`."""
+        raise NotImplementedError
+
     def drop(self, data: bytes) -> None:
         """Something arrived after we said goodbye."""
 
@@ -217,9 +245,8 @@ class Control(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.timing
-        self.linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
-        if self.record.transport != UNIX:
-            tuneTcp(self.transport, timing.ping, timing.pingAnswer)
+        self.linger = Linger(self.proxy.clock, self.transport, timing.close)
+        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
 
@@ -241,7 +268,8 @@ class Control(Phase, Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        self.transport.resumeProducing()
+        if self.session.state is not State.REGISTERING:
+            self.transport.resumeProducing()
         self._look(b"")
 
     def stopProducing(self) -> None:
@@ -252,6 +280,9 @@ class Control(Phase, Protocol):
 
     def shutDown(self) -> None:
         self.perform(self.session.stopped())
+
+    def pingTimedOut(self) -> None:
+        self.end(Outcome.PING_TIMEOUT)
 
     # The session
 
@@ -380,13 +411,11 @@ class Control(Phase, Protocol):
                 tunnel.abandon()  # too late: the client has left meanwhile
 
         def failed(failure: Failure) -> None:
-            if self.session.state is not state:
-                return  # cancelled
             self._pending = None
-            failure.trap(PairingRefused, RegistrationRefused)
-            self.perform(refused(failure.value))
+            failure.trap(PairingRefused, RegistrationRefused, CancelledError)
+            if self.session.state is state:
+                self.perform(refused(failure.value))
 
-        self._pending = asked
         asked.addCallbacks(found, failed)
         asked.addErrback(self._internalError)
 
@@ -396,8 +425,10 @@ class Control(Phase, Protocol):
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
         session = self.session
+        look = partial(self.proxy.presence.look, self.record)
+        self._pending = self.proxy.rendezvous.join(join.key, join.identity, look)
         self._await(
-            self.proxy.rendezvous.join(join.key, join.identity),
+            self._pending,
             State.WAITING,
             lambda meeting: session.paired(meeting.partner),
             lambda refusal: session.pairingRefused(refusal.outcome),
@@ -406,6 +437,7 @@ class Control(Phase, Protocol):
     def _register(self, register: Register) -> None:
         session = self.session
         self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
+        # Never cancelled: a place that is found too late is seen, and given up.
         self._await(
             self.proxy.register(self.record, register.registration),
             State.REGISTERING,
@@ -432,8 +464,7 @@ class Control(Phase, Protocol):
         self.record.role = start.role
         if start.role is not Role.PARTNER:
             self.proxy.gate.authenticated(self.record.ticket)
-            if self.record.transport != UNIX:
-                tuneTunnelProxy(self.transport, start.role)
+            tuneTunnelProxy(self.transport, start.role)
         leg = self.makeLeg(start)
         self.next(leg)
         self._tunnel.attach(leg)
@@ -458,15 +489,6 @@ class Control(Phase, Protocol):
         self._blocked = False
         self.transport.unregisterProducer()
         self.transport.resumeProducing()
-
-
-class Refused(Protocol):
-    """A connection that a limit refuses."""
-
-    transport: Any
-
-    def connectionMade(self) -> None:
-        self.transport.abortConnection()
 
 
 class ProxyFactory(Factory):
@@ -501,8 +523,7 @@ class ProxyFactory(Factory):
             transport = UNIX
         record = self._proxy.admit(addr, transport, self._secure)
         if record is None:
-            # HAProxyWrappingFactory wraps whatever it is given.
-            return Refused() if self._behindProxy else None
+            return None
         if self._secure or self._behindProxy:
-            return Arrival(self._proxy, record, self._build)
+            return Arrival(self._proxy, record, self._behindProxy, self._build)
         return self._build(self._proxy, record)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
 READ_SIZE = 6 * (16384 + 22)
@@ -55,21 +55,19 @@ class DirectTransport:
     :ivar blocked: something waits to be sent, or the connection is being closed.
     """
 
-    __slots__ = ("blocked", "_transport", "_lowest", "_send", "_producer", "_protocol")
+    __slots__ = ("blocked", "_lowest", "_send", "_producer", "_protocol", "_peer")
 
-    _transport: Any
     _lowest: Any
 
     def __init__(self, protocol: Any) -> None:
         self.blocked = False
         self._producer: IPushProducer | None = None
         self._protocol = protocol
+        self._peer: IAddress | None = None
 
     def makeConnection(self, transport: Any) -> None:
         """Take the place between this transport and the protocol."""
-        self._transport = self._lowest = transport
-        while isinstance(self._lowest, ProtocolWrapper):
-            self._lowest = self._lowest.transport
+        self._lowest = transport
         self._send = self.getHandle().send
         self._lowest.bufferSize = FIRST_READ_SIZE
         self.switchProtocol(self._protocol)
@@ -77,11 +75,16 @@ class DirectTransport:
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol; what is read goes straight to it."""
-        if self._transport is self._lowest:
-            self._transport.protocol = protocol
-        else:
-            self._transport.wrappedProtocol = protocol
+        self._lowest.protocol = protocol
         protocol.makeConnection(self)
+
+    def introduced(self, peer: IAddress | None, protocol: Any) -> None:
+        """A PROXY header was read: hand the rest to a protocol that has the connection already.
+
+        :param peer: the client's address; None when the socket's is all that is known.
+        """
+        self._peer = peer
+        self._lowest.protocol = protocol
 
     # Writing
 
@@ -158,12 +161,12 @@ class DirectTransport:
 
     def getPeer(self) -> IAddress:
         """The client's address, which may be the one a PROXY header told."""
-        address: IAddress = self._transport.getPeer()
+        address: IAddress = self._peer or self._lowest.getPeer()
         return address
 
     def getHost(self) -> IAddress:
         """Our address."""
-        address: IAddress = self._transport.getHost()
+        address: IAddress = self._lowest.getHost()
         return address
 
     def getHandle(self) -> Any:

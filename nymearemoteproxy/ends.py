@@ -6,8 +6,10 @@ on the other. Knows nothing of transports or framing, nor of who is registered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nymearemoteproxy.frames import Frames
@@ -22,24 +24,26 @@ class Origin:
     :ivar number: of the connection, in the log.
     :ivar host: its IP address, empty if it has none.
     :ivar source: what the limits per address count it as; None where they do not apply.
+    :ivar look: finds out whether it is still there; see `Presence.look`.
     """
 
     number: int
     host: str = ""
     source: str | None = None
+    look: Callable[[], Deferred[bool]] = lambda: succeed(True)
 
 
 class End:
     """What both kinds of end have in common."""
 
-    __slots__ = ("_clock", "_isOver", "_leg", "_origin", "_timer", "_tunnel")
+    __slots__ = ("origin", "_clock", "_isOver", "_leg", "_timer", "_tunnel")
 
     _tunnel: Tunnel
     record = None
 
     def __init__(self, clock: IReactorTime, origin: Origin) -> None:
         self._clock = clock
-        self._origin = origin
+        self.origin = origin
         self._leg: ILeg = NOBODY
         self._timer: IDelayedCall | None = None
         self._isOver = False

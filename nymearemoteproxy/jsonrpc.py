@@ -15,12 +15,17 @@ from typing import Any
 
 from nymearemoteproxy.outcomes import Outcome
 
+FIRST_NOTIFICATION = 1
+"""The id of a connection's first notification, from which they count up. Never 0: the field's C++
+library numbers all of its requests 0, and takes whatever comes with that id for the answer."""
+
 UNKNOWN_ID = -1
 """The id of an error response when the request's own id could not be read."""
 
 _NO_SPACE = re.compile(rb"[^ \t\r\n]")
-_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b'{}"\\'
-_STRUCTURE = re.compile(rb'[{}"\\]')
+_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"{", b"}", b'"', b"\\"
+_STRUCTURE = re.compile(rb'[{}"\x00-\x1f]|\\["\\]?')
+_FIRST_PRINTABLE = 0x20
 _METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
 
 BASIC_TYPES = ("Uuid", "String", "Int", "UInt", "Double", "Bool", "Variant", "Object")
@@ -63,7 +68,7 @@ class ObjectSplitter:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._buffer = bytearray()
-        self._scanned = 0  # may be one past the end: the byte behind a backslash is skipped
+        self._scanned = 0
         self._depth = 0
         self._inString = False
         self._lineEndDue = False
@@ -75,14 +80,16 @@ class ObjectSplitter:
     def take(self) -> bytes | None:
         """Return the next complete object, None when there is none yet.
 
-        :raises MessageError: no object starts here, or it is too large.
+        :raises MessageError: no object starts here, it is too large, or a string holds a control
+            character as it is, which is never valid (RFC 8259 section 7): a quotation mark is
+            missing before it, and no later byte can mend that.
         """
         buffer = self._buffer
         if not self._depth:
             self.skipWhiteSpace()
             if not buffer:
                 return None
-            if buffer[0] != _OPEN:
+            if not buffer.startswith(_OPEN):
                 raise _invalid("Invalid JSON: an object must start with a brace.")
         end = self._scan()
         size = len(buffer) if end is None else end
@@ -110,20 +117,26 @@ class ObjectSplitter:
         while found := _STRUCTURE.search(self._buffer, self._scanned):
             if 0 < self._limit <= found.start():
                 break  # it is too large, wherever it ends
-            self._scanned = found.end()
-            byte = self._buffer[found.start()]
-            if byte == _QUOTE:
-                self._inString = not self._inString
-            elif self._inString:
-                if byte == _BACKSLASH:
-                    self._scanned += 1
-            elif byte == _OPEN:
+            what = found[0]
+            if self._inString:
+                if what == _BACKSLASH and found.end() == len(self._buffer):
+                    self._scanned = found.start()  # it matters what it stands before
+                    return None
+                if what[0] < _FIRST_PRINTABLE:
+                    raise _invalid("Invalid JSON: a control character in a string.")
+                self._inString = what != _QUOTE
+                self._scanned = found.end()
+                continue
+            self._scanned = found.start() + 1  # outside a string a backslash escapes nothing
+            if what == _QUOTE:
+                self._inString = True
+            elif what == _OPEN:
                 self._depth += 1
-            elif byte == _CLOSE:
+            elif what == _CLOSE:
                 self._depth -= 1
                 if not self._depth:
                     return self._scanned
-        self._scanned = max(self._scanned, len(self._buffer))
+        self._scanned = len(self._buffer)
         return None
 
     def rest(self) -> bytes:
@@ -222,6 +235,14 @@ def success(requestId: int, params: Mapping[str, Any] | None = None) -> dict[str
 def failure(requestId: int, text: str) -> dict[str, Any]:
     """A response that says why the call was not carried out."""
     return {"id": requestId, "status": "error", "error": text}
+
+
+def notice(number: int, notification: Notification, params: Mapping[str, Any]) -> bytes:
+    """Encode one notification.
+
+    :param number: its id; see `FIRST_NOTIFICATION`.
+    """
+    return encode({"id": number, "notification": notification.name, "params": params})
 
 
 def _isInteger(value: object) -> bool:

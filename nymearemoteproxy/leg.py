@@ -6,6 +6,7 @@ There is one object per leg and tunnel, and an idle tunnel should cost little, s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -17,14 +18,20 @@ from nymearemoteproxy.frames import FIN, Frames
 from nymearemoteproxy.keepalive import IWatched
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import IPresent
 from nymearemoteproxy.proxy import Proxy
-from nymearemoteproxy.records import CLOSING, UNIX, IClient, Record
+from nymearemoteproxy.records import CLOSING, IClient, Record
 from nymearemoteproxy.session import State
 from nymearemoteproxy.tlstransport import IFarewellListener
-from nymearemoteproxy.transports import Linger, isGivenUp
+from nymearemoteproxy.transports import Linger, askTcp, isGivenUp
 from nymearemoteproxy.tunnel import NOBODY, ILeg, Tunnel
 
 log = ProxyLogger()
+
+
+def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
+    """Have the client's system show that it is there; see `IPresent.ask`."""
+    return askTcp(transport, proxy.clock, proxy.timing.ping, proxy.timing.pingAnswer)
 
 
 @implementer(ILeg)
@@ -58,7 +65,7 @@ class TracedLeg:
         log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
 
 
-@implementer(IProtocol, IPushProducer, IFarewellListener, ILeg, IClient, IWatched)
+@implementer(IProtocol, IPushProducer, IFarewellListener, ILeg, IClient, IPresent, IWatched)
 class Leg:
     """One side of a tunnel; a subclass adds the framing.
 
@@ -219,11 +226,14 @@ class Leg:
         return True
 
     def checkTransport(self) -> None:
-        if self.unread and self.record.transport != UNIX and isGivenUp(self.transport):
+        if self.unread and isGivenUp(self.transport):
             self._abortWith(Outcome.CONNECTION_LOST)
 
     def ping(self) -> None:
         """Streams have none."""
+
+    def ask(self) -> Callable[[], bool]:
+        return askTransport(self.proxy, self.transport)
 
     def pingTimedOut(self) -> None:
         self._abortWith(Outcome.PING_TIMEOUT)

@@ -1,8 +1,8 @@
 """Where the server listens: endpoint descriptions, with our own TLS.
 
 Owns the reading of descriptions. TLS is ours, whoever asks for it, so that every listener has the
-same versions and ciphers; all the rest is Twisted's `serverFromString`. Knows nothing of what is
-spoken on a connection.
+same versions and ciphers, and so are PROXY headers and the sockets of systemd; all the rest is
+Twisted's `serverFromString`. Knows nothing of what is spoken on a connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.adoption import Adopter
+from nymearemoteproxy.adoption import AdoptedEndpoint, takeSocket
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -49,7 +49,7 @@ class Listener:
     """One place to listen on.
 
     :ivar description: as it was given, for people.
-    :ivar plain: the description for Twisted, without TLS.
+    :ivar plain: the description without TLS and PROXY header; but for ``systemd:``, Twisted's.
     :ivar webSocket: WebSocket, otherwise a stream.
     :ivar secure: TLS is spoken.
     :ivar files: the certificate of this listener; None = the server's own.
@@ -65,7 +65,12 @@ class Listener:
 
     @property
     def isLocal(self) -> bool:
-        """True when only this machine can reach it: a Unix socket, or a loopback address."""
+        """True when only this machine's can come: a Unix socket, or a loopback address.
+
+        Those that a reverse proxy sends come from anywhere.
+        """
+        if self.behindProxy:
+            return False
         kind, *arguments = _COLON.split(self.plain)
         if kind == "unix":
             return True
@@ -83,20 +88,20 @@ class Listener:
     @property
     def isShared(self) -> bool:
         """True when the socket is systemd's, who may give it to another process as well."""
-        return self.plain.removeprefix(_PROXY_PREFIX).startswith(_SYSTEMD_PREFIX)
+        return self.plain.startswith(_SYSTEMD_PREFIX)
 
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
 
-        :raises ListenerError: Twisted does not understand the description.
+        :raises ListenerError: the description cannot be understood, or there is no such socket.
         """
         try:
-            return serverFromString(Adopter(reactor) if self.isShared else reactor, self.plain)
+            if self.isShared:
+                return _systemdEndpoint(reactor, self.plain)
+            return serverFromString(reactor, self.plain)
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
-            if self.isShared and isinstance(error, LookupError):
-                reason = "systemd passed no such socket"
             raise ListenerError(
                 f'"{self.description}" is no endpoint description that can be listened on: {reason}'
             ) from None
@@ -145,8 +150,7 @@ def parseListener(description: str, webSocket: bool) -> Listener:
     if rest.startswith(_SSL_PREFIX):
         secure = True
         rest, files = _splitSsl(description, rest)
-    plain = _PROXY_PREFIX + rest if behindProxy else rest
-    return Listener(description, plain, webSocket, secure, files, behindProxy)
+    return Listener(description, rest, webSocket, secure, files, behindProxy)
 
 
 def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None]:
@@ -169,6 +173,30 @@ def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None
     key = files["privateKey"]
     certificate = files.get("certKey", key)
     return tcp, CertificateFiles(certificate, key, files.get("extraCertChain", ""))
+
+
+_SYSTEMD_ARGUMENTS = ("domain", "index", "name")
+"""As Twisted has them: without its name, the first one is the domain, and so on."""
+
+
+def _systemdEndpoint(reactor: IReactorCore, plain: str) -> IStreamServerEndpoint:
+    """Return the endpoint of a systemd: description.
+
+    The domain may be left out, and decides nothing: the socket knows its own.
+
+    :raises LookupError: systemd passed no such socket.
+    :raises ValueError: it cannot be understood.
+    """
+    given: dict[str, str] = {}
+    unnamed = iter(_SYSTEMD_ARGUMENTS)
+    for argument in _COLON.split(plain)[1:]:
+        name, equals, value = argument.partition("=")
+        if not equals:
+            name, value = next(unnamed, ""), argument
+        if name not in _SYSTEMD_ARGUMENTS:
+            raise ValueError(f'"{argument}" is neither index=NUMBER nor name=NAME')
+        given[name] = re.sub(r"\\(.)", r"\1", value)
+    return AdoptedEndpoint(reactor, takeSocket(given.get("index"), given.get("name")))
 
 
 @inlineCallbacks

@@ -183,6 +183,12 @@ class Outcome(Enum):
         "server uuid not allowed",
         "A server wanted to register whose uuid is not in serverUuidFile.",
     )
+    UUID_RESERVED = (
+        "uuid-reserved",
+        1008,
+        "the uuid is a server's",
+        "A client wanted to be connected under a uuid that serverUuidFile has for a server.",
+    )
     SERVER_STALLED = (
         "server-stalled",
         1013,
@@ -190,7 +196,13 @@ class Outcome(Enum):
         "The client asked for a server that does not take what it was sent.",
     )
 
-    # Deadlines
+    # What comes before the client's own first byte, and deadlines
+    PROXY_HEADER_INVALID = (
+        "proxy-header-invalid",
+        0,
+        "",
+        "What came first on a haproxy: listener was no PROXY header, or a wrong one.",
+    )
     TLS_HANDSHAKE_TIMEOUT = (
         "tls-handshake-timeout",
         0,

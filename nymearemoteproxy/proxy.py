@@ -6,9 +6,11 @@ Knows nothing of framing or of transports.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -21,8 +23,9 @@ from nymearemoteproxy.keepalive import Keepalive
 from nymearemoteproxy.limits import Gate
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import Presence
 from nymearemoteproxy.privacy import Privacy
-from nymearemoteproxy.records import Load, Record, Totals
+from nymearemoteproxy.records import IClient, Load, Record, Totals
 from nymearemoteproxy.registration import ClientRegistration, Registration
 from nymearemoteproxy.rendezvous import IRendezvous
 from nymearemoteproxy.session import (
@@ -80,7 +83,9 @@ def describeAddress(address: IAddress) -> tuple[str | None, str]:
     if host is None:
         return None, "unix"
     port = getattr(address, "port", 0)
-    host = host.removeprefix("::ffff:")  # IPv4 on a socket that takes both
+    mapped = host.removeprefix("::ffff:")
+    if ":" not in mapped:
+        host = mapped  # IPv4 on a socket that takes both
     return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -88,9 +93,30 @@ def describePlace(scheme: str, address: Any, path: str = "") -> str:
     """Return the URL of a listener; for a Unix socket where that is, without scheme and path."""
     host, text = describeAddress(address)
     if host is None:
-        name = address.name
-        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+        name = os.fsencode(address.name or b"").decode(errors="backslashreplace")
+        return "unix:" + name.replace("\0", "@", 1)  # an abstract one, see unix(7)
     return f"{scheme}://{text}{path}"
+
+
+def _shutDown(client: IClient) -> None:
+    client.shutDown()
+
+
+def _abort(client: IClient) -> None:
+    client.abort()
+
+
+def _each(records: Collection[Record], ask: Callable[[IClient], object]) -> None:
+    """Ask something of every connection; one that fails is cut off, and keeps nobody from it."""
+    for record in records:
+        if record.client is None:
+            continue  # it has left with another one
+        try:
+            ask(record.client)
+        except Exception:
+            log.failure("connection {number}: internal error", number=record.number)
+            if ask is not _abort:
+                _each([record], _abort)
 
 
 class Proxy:
@@ -130,6 +156,7 @@ class Proxy:
         self.messageLimit = messageLimit
         self.traceTraffic = traceTraffic
         self.keepalive = Keepalive(clock, timing.ping, timing.pingAnswer)
+        self.presence = Presence(clock)
         self.outcomes: Counter[Outcome] = Counter()
         self.totals = Totals()
         self.observers: list[IObserver] = []
@@ -176,7 +203,8 @@ class Proxy:
         record.name, record.uuid = registration.name, str(registration.uuid)
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
-        origin = Origin(record.number, record.host, record.ticket.source)
+        look = partial(self.presence.look, record)
+        origin = Origin(record.number, record.host, record.ticket.source, look)
         asked: Deferred[Tunnel] = self.switchboard.register(registration, origin)
         return asked
 
@@ -226,6 +254,7 @@ class Proxy:
         del self._records[record.number]
         self.gate.leave(record.ticket)
         record.client = None
+        self.presence.gone(record)
         outcome = record.outcome or Outcome.CONNECTION_LOST
         self.outcomes[outcome] += 1
         log.info(
@@ -298,17 +327,13 @@ class Proxy:
         """While draining: dismiss the server with its last client."""
         self._guests[serverUuid] -= 1
         if not self._guests[serverUuid]:
-            host = self._hosts.pop(serverUuid)
-            if host.client is not None:
-                host.client.shutDown()
+            _each([self._hosts.pop(serverUuid)], _shutDown)
 
     def _dismiss(self, records: Collection[Record]) -> Deferred[None]:
         """Say goodbye to some; the Deferred fires when nobody is left at all."""
         gone: Deferred[None] = Deferred()
         self._waitingForAllGone.append(gone)
-        for record in records:
-            if record.client is not None:  # it may have left with another one
-                record.client.shutDown()
+        _each(records, _shutDown)
         if not self._records:
             self._fireAllGone()
         return gone
@@ -320,8 +345,7 @@ class Proxy:
 
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
-        for client in [record.client for record in self._records.values()]:
-            client.abort()
+        _each(list(self._records.values()), _abort)
         if self._waitingForAllGone:
             # Whatever a fault may have left behind, the process must end.
             self.clock.callLater(ABORT_TIMEOUT, self._fireAllGone)

@@ -13,11 +13,8 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from nymearemoteproxy.jsonrpc import Method, Notification, Request, encode, success
+from nymearemoteproxy.jsonrpc import Method, Notification, Request, encode, notice, success
 from nymearemoteproxy.outcomes import Outcome
-
-NOTIFICATION_ID = 0
-"""Clients do not look at the id of a notification."""
 
 REGISTER_SERVER = Method(
     "TunnelProxy.RegisterServer",
@@ -160,12 +157,16 @@ def pong(request: Request) -> Mapping[str, Any]:
     return {"timestamp": request.params["timestamp"]}
 
 
-def clientConnected(registration: ClientRegistration, peerAddress: str, address: int) -> bytes:
+def clientConnected(
+    number: int, registration: ClientRegistration, peerAddress: str, address: int
+) -> bytes:
     """Return the notification that a client is there.
 
+    :param number: which of the connection's notifications it is.
     :param peerAddress: the IP address it comes from, empty if it has none.
     """
-    return _notification(
+    return notice(
+        number,
         CLIENT_CONNECTED,
         {
             "clientName": registration.name,
@@ -176,10 +177,6 @@ def clientConnected(registration: ClientRegistration, peerAddress: str, address:
     )
 
 
-def clientDisconnected(address: int) -> bytes:
+def clientDisconnected(number: int, address: int) -> bytes:
     """Return the notification that a client is gone."""
-    return _notification(CLIENT_DISCONNECTED, {"socketAddress": address})
-
-
-def _notification(notification: Notification, params: Mapping[str, Any]) -> bytes:
-    return encode({"id": NOTIFICATION_ID, "notification": notification.name, "params": params})
+    return notice(number, CLIENT_DISCONNECTED, {"socketAddress": address})

@@ -7,14 +7,18 @@ processes later provides the same interface, which is why it answers through Def
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.session import Identity
 from nymearemoteproxy.tunnel import Tunnel
+
+Look = Callable[[], Deferred[bool]]
+"""Finds out whether a client is still there; see `Presence.look`."""
 
 
 class PairingRefused(Exception):
@@ -43,17 +47,22 @@ class Meeting:
 class IRendezvous(Interface):
     """Brings together the two clients that have the same key."""
 
-    def join(key: bytes, identity: Identity) -> Deferred[Meeting]:
+    def join(key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
         """Wait for the partner.
 
+        :param look: finds out whether this client is still there; asked when another one comes
+            with the same uuid, which may be this one's next connection.
         :returns: a Deferred that fires when the partner is there, and fails with
-            `PairingRefused`. Cancelling it gives up the place at once.
+            `PairingRefused`. Cancelling it gives up the place at once, and with it a meeting that
+            comes about all the same.
         """
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiter:
+    key: bytes
     identity: Identity
+    look: Look
     met: Deferred[Meeting]
 
 
@@ -63,43 +72,73 @@ class Rendezvous:
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Waiter] = {}
+        # Where it is looked whether the one who waits is there: those who came since.
+        self._behind: dict[bytes, list[_Waiter]] = {}
         self._tunnels: dict[bytes, Tunnel] = {}
 
     @property
     def waiting(self) -> int:
         """How many clients wait."""
-        return len(self._waiting)
+        return len(self._waiting) + sum(map(len, self._behind.values()))
 
     @property
     def tunnels(self) -> int:
         """How many tunnels are up."""
         return len(self._tunnels)
 
-    def join(self, key: bytes, identity: Identity) -> Deferred[Meeting]:
+    def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
+        met: Deferred[Meeting] = Deferred(lambda _met: self._giveUp(waiter))
+        waiter = _Waiter(key, identity, look, met)
+        self._place(waiter)
+        return met
+
+    def _place(self, waiter: _Waiter) -> None:
+        key = waiter.key
+        first = self._waiting.get(key)
         if key in self._tunnels:
-            return _refused(Outcome.TUNNEL_EXISTS)
-        first = self._waiting.pop(key, None)
-        if first is None:
+            _refuse(waiter, Outcome.TUNNEL_EXISTS)
+        elif key in self._behind:
+            self._behind[key].append(waiter)
+        elif first is None:
+            self._waiting[key] = waiter
+        elif _isSame(first.identity.uuid, waiter.identity.uuid):
+            self._behind[key] = [waiter]
+            first.look().addCallback(self._looked, first, waiter)
+        else:
+            del self._waiting[key]
+            tunnel = Tunnel(lambda: self._tunnels.pop(key))
+            self._tunnels[key] = tunnel
+            first.met.callback(Meeting(waiter.identity, tunnel))
+            waiter.met.callback(Meeting(first.identity, tunnel))
 
-            def giveUp(_met: Deferred[Meeting]) -> None:
-                del self._waiting[key]
+    def _looked(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
+        """It is known whether `first` is still there; if not, its place was given up before."""
+        key = first.key
+        if not isThere or self._waiting.get(key) is not first:
+            return
+        if second in self._behind[key]:
+            self._behind[key].remove(second)
+            del self._waiting[key]
+            _refuse(first, Outcome.DUPLICATE_UUID)
+            _refuse(second, Outcome.DUPLICATE_UUID)
+        self._goOn(key)
 
-            met: Deferred[Meeting] = Deferred(giveUp)
-            self._waiting[key] = _Waiter(identity, met)
-            return met
-        if _isSame(identity.uuid, first.identity.uuid):
-            first.met.errback(PairingRefused(Outcome.DUPLICATE_UUID))
-            return _refused(Outcome.DUPLICATE_UUID)
-        tunnel = Tunnel(lambda: self._tunnels.pop(key))
-        self._tunnels[key] = tunnel
-        first.met.callback(Meeting(identity, tunnel))
-        return succeed(Meeting(first.identity, tunnel))
+    def _giveUp(self, waiter: _Waiter) -> None:
+        key = waiter.key
+        if self._waiting.get(key) is waiter:
+            del self._waiting[key]
+            self._goOn(key)
+        else:
+            self._behind[key].remove(waiter)
+
+    def _goOn(self, key: bytes) -> None:
+        """Let those who came meanwhile in, in their order."""
+        for waiter in self._behind.pop(key, ()):
+            self._place(waiter)
 
 
-def _refused(outcome: Outcome) -> Deferred[Meeting]:
-    refused: Deferred[Meeting] = Deferred()
-    refused.errback(PairingRefused(outcome))
-    return refused
+def _refuse(waiter: _Waiter, outcome: Outcome) -> None:
+    waiter.met.errback(PairingRefused(outcome))
 
 
 def _isSame(one: str | None, other: str | None) -> bool:

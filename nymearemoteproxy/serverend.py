@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.dialogue import Dialogue, Disconnect
 from nymearemoteproxy.ends import End, Origin
+from nymearemoteproxy.jsonrpc import FIRST_NOTIFICATION
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.registration import clientDisconnected
@@ -76,6 +77,7 @@ class ServerEnd(End):
         "_holding",
         "_isFresh",
         "_isLeaving",
+        "_nextNotice",
         "_paused",
         "_reader",
         "_timeout",
@@ -108,6 +110,7 @@ class ServerEnd(End):
         self._freed: deque[int] = deque()
         self._heard = 0.0  # when it sent something, by the clock
         self._isFresh = True
+        self._nextNotice = FIRST_NOTIFICATION
         self._unknown = 0
         self._calls = 0  # how many may be answered before others get their turn
         self._unanswered = False  # there may be calls that wait, for a turn or to be answered
@@ -166,8 +169,14 @@ class ServerEnd(End):
         self.goOn(client)
         del self._clients[client.address]
         if wasAnnounced:
-            self.tell(clientDisconnected(client.address))
+            self.tell(clientDisconnected(self.numberNotice(), client.address))
         self._freed.append(client.address)
+
+    def numberNotice(self) -> int:
+        """Return the id of the next notification."""
+        number = self._nextNotice
+        self._nextNotice += 1
+        return number
 
     def tell(self, message: bytes) -> None:
         """Send a message of the proxy's own."""
@@ -355,7 +364,7 @@ class ServerEnd(End):
             log.info(
                 "registered server, connection {number}: {invalid} packets were invalid, {unknown} "
                 "were for clients that were not there",
-                number=self._origin.number,
+                number=self.origin.number,
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )

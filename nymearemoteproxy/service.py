@@ -30,6 +30,7 @@ from nymearemoteproxy.assembly import Authenticators, change, makeProxy
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
+from nymearemoteproxy.introduction import IntroductionFactory
 from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
 from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
 from nymearemoteproxy.options import Options
@@ -124,12 +125,11 @@ class ProxyService(Service):
         return DirectFactory(self._secured(listener, factory))
 
     def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
-        """Return a factory that speaks TLS, where the listener does."""
-        if not listener.secure:
-            return factory
-        secure = TlsFactory(self._configuration.certificates[listener.files], factory)
-        self._tlsFactories.append((listener, secure))
-        return secure
+        """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
+        if listener.secure:
+            factory = TlsFactory(self._configuration.certificates[listener.files], factory)
+            self._tlsFactories.append((listener, factory))
+        return IntroductionFactory(factory) if listener.behindProxy else factory
 
     def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
         return Upgrade(proxy, record, self._upgradeFactory)

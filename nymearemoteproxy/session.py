@@ -16,6 +16,7 @@ from typing import Any
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.jsonrpc import (
+    FIRST_NOTIFICATION,
     Api,
     MessageError,
     Method,
@@ -25,6 +26,7 @@ from nymearemoteproxy.jsonrpc import (
     encodeParams,
     encodeSuccess,
     failure,
+    notice,
     success,
 )
 from nymearemoteproxy.outcomes import Outcome
@@ -193,7 +195,7 @@ class Role(Enum):
 class StartTunnel:
     """Effect: the control phase is over; relay from here on. No deadline is left.
 
-    :ivar needsGap: a stream client of this API loses what comes right behind the notification.
+    :ivar needsGap: a stream client of this kind loses what comes right behind the last message.
     :ivar role: what the connection is.
     """
 
@@ -538,17 +540,12 @@ class Session:
 
     def _startTunnel(self, partner: Identity) -> Effects:
         assert self._authenticating is not None
-        notification: dict[str, Any]
-        firstApi = self._authenticating.identity.uuid is None
-        if firstApi:
-            notification = {"id": "1", "notification": TUNNEL_ESTABLISHED_FIRST_API.name}
-        else:
-            notification = {
-                "id": 0,
-                "notification": TUNNEL_ESTABLISHED.name,
-                "params": {"name": partner.name, "uuid": partner.uuid or ""},
-            }
-        return (Send(encode(notification)), StartTunnel(needsGap=not firstApi))
+        if self._authenticating.identity.uuid is None:
+            established = encode({"id": "1", "notification": TUNNEL_ESTABLISHED_FIRST_API.name})
+            return (Send(established), StartTunnel())
+        about = {"name": partner.name, "uuid": partner.uuid or ""}
+        established = notice(FIRST_NOTIFICATION, TUNNEL_ESTABLISHED, about)
+        return (Send(established), StartTunnel(needsGap=True))
 
     def _register(self, request: Request, registration: Registration) -> Effects:
         self._registering = request
@@ -565,7 +562,8 @@ class Session:
         assert self._registering is not None
         isServer = self._registering.method is REGISTER_SERVER
         response = answer(self._registering, TunnelProxyError.NO_ERROR)
-        return (Send(response), StartTunnel(role=Role.SERVER if isServer else Role.CLIENT))
+        role = Role.SERVER if isServer else Role.CLIENT
+        return (Send(response), StartTunnel(needsGap=isServer, role=role))
 
     def _refuseRegistration(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
         assert self._registering is not None

@@ -11,8 +11,8 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.limits import LOOPBACK, Network
 from nymearemoteproxy.privacy import Privacy
 
@@ -61,10 +61,7 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _url(text: str) -> str:
     if text:
-        parts = urlsplit(text)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("use a URL that begins with http:// or https://")
-        parts.port  # noqa: B018 - raises ValueError when it is no port
+        readUrl(text)
     return text
 
 
@@ -105,6 +102,7 @@ class Setting:
     :ivar default: None where the default depends on something else, which `meaning` explains.
     :ivar kind: what to write, for the documentation.
     :ivar atStart: a change takes effect with the next start; otherwise with SIGHUP.
+    :ivar hidden: a wrong value may hold a secret, so that it is not repeated.
     """
 
     section: str
@@ -114,6 +112,7 @@ class Setting:
     default: Any
     meaning: str
     atStart: bool = False
+    hidden: bool = False
 
     @property
     def name(self) -> str:
@@ -346,6 +345,7 @@ SETTINGS: tuple[Setting, ...] = (
         _url,
         "",
         "The authentication server that judges tokens.",
+        hidden=True,
     ),
     Setting(
         "Authentication",
@@ -668,9 +668,8 @@ class Settings:
         try:
             self._values[name] = setting.parse(text.strip())
         except ValueError as error:
-            raise SettingsError(
-                f"{_label(section, key)} cannot be {text.strip()!r}: {error}"
-            ) from None
+            value = "used" if setting.hidden else repr(text.strip())
+            raise SettingsError(f"{_label(section, key)} cannot be {value}: {error}") from None
 
     def keepAtStart(self, previous: Settings) -> list[str]:
         """Keep what takes effect at the start only as it was.

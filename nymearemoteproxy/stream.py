@@ -6,6 +6,8 @@ WebSocket beyond the payload of its frames.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -13,7 +15,7 @@ from zope.interface import implementer
 from nymearemoteproxy.control import Control
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.jsonrpc import ObjectSplitter
-from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.leg import Leg, askTransport
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Record
@@ -65,6 +67,9 @@ class StreamControl(Control):
             self.record.received -= len(self._rest)  # counted there
             leg.dataReceived(self._rest)
 
+    def ask(self) -> Callable[[], bool]:
+        return askTransport(self.proxy, self.transport)
+
     def readConnectionLost(self) -> None:
         """The client closed its sending direction: it may still want its answers."""
         self._inputEnded = True
@@ -81,13 +86,14 @@ class StreamControl(Control):
 class StreamLeg(Leg):
     """A stream client in its tunnel.
 
-    :param gap: seconds to wait behind the notification before anything else is sent.
+    :param gap: seconds to wait behind our last message before anything else is sent. The partner is
+        paused meanwhile; what an end of the tunnel proxy has to say all the same is held.
     :param lineEndDue: the line end of the client's last request has not come yet. Clients that
         send it by itself do so at once, so it can only be the whole of the first read, and only
         for `LINE_END_TIMEOUT`.
     """
 
-    __slots__ = ("_gap", "_gapTimer", "_lineEndUntil", "_inputEnded")
+    __slots__ = ("_gap", "_gapTimer", "_held", "_lineEndUntil", "_inputEnded")
 
     departure = Outcome.CLIENT_LEFT
 
@@ -97,6 +103,7 @@ class StreamLeg(Leg):
         super().__init__(proxy, record, linger)
         self._gap = gap
         self._gapTimer: IDelayedCall | None = None
+        self._held: list[bytes] | None = [] if gap else None
         self._lineEndUntil = proxy.clock.seconds() + LINE_END_TIMEOUT if lineEndDue else None
         self._inputEnded = False
 
@@ -108,7 +115,7 @@ class StreamLeg(Leg):
 
     def resumeProducing(self) -> None:
         if self._gap:
-            # The notification has left our buffers: the gap begins.
+            # Our last message has left our buffers: the gap begins.
             self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
             self._gap = 0.0
         else:
@@ -116,7 +123,14 @@ class StreamLeg(Leg):
 
     def _gapOver(self) -> None:
         self._gapTimer = None
+        self._release()
         super().resumeProducing()
+
+    def _release(self) -> None:
+        """Nothing has to wait any more."""
+        held, self._held = self._held, None
+        if held:
+            self.sendBytes(b"".join(held))
 
     def _stopGap(self) -> None:
         self._gap = 0.0
@@ -134,6 +148,9 @@ class StreamLeg(Leg):
         self.partner.sendBytes(data)
 
     def sendBytes(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held.append(data)
+            return
         self.record.sent += len(data)
         self.transport.write(data)
 
@@ -142,6 +159,7 @@ class StreamLeg(Leg):
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         self._stopGap()
+        self._release()
         if self._inputEnded:
             self.linger.close()
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
@@ -42,7 +42,16 @@ class ISwitchboard(Interface):
         """Register a connection as a server, or as a client of one.
 
         :returns: a Deferred that fires with a tunnel, whose far end is there already; the
-            registration ends with it. It fails with `RegistrationRefused`.
+            registration ends with it. It fails with `RegistrationRefused`. It is not cancelled:
+            whoever does not want the tunnel any more abandons it.
+        """
+
+    def change(hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None) -> None:
+        """Go by these from now on; those that are registered stay.
+
+        :param hello: the params of the answer to Hello.
+        :param terms: all but the backlogs count for those who register from now on.
+        :param servers: that may register; None = any.
         """
 
 
@@ -69,9 +78,9 @@ class Terms:
 class Switchboard:
     """The tunnel proxy of one process.
 
-    :ivar hello: the params of the answer to Hello.
+    Its parameters are those of `ISwitchboard.change`.
+
     :param turns: the line of those who have more to do than one turn of the reactor allows.
-    :ivar terms: for those who register from now on, but for the backlogs.
     """
 
     def __init__(
@@ -88,7 +97,7 @@ class Switchboard:
         self._allowed: Collection[UUID] | None = None
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
-        self._clients: set[UUID] = set()
+        self._clients: dict[UUID, ClientEnd] = {}
         self._serversFrom: Counter[str | None] = Counter()
         self._clientsFrom: Counter[str | None] = Counter()
 
@@ -109,13 +118,26 @@ class Switchboard:
         """
         self._allowed = servers
 
+    def change(
+        self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
+    ) -> None:
+        self.hello = hello
+        self.terms = terms
+        self.allow(servers)
+
     def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
-        try:
-            if isinstance(registration, ServerRegistration):
-                return succeed(self._registerServer(registration, origin))
-            return succeed(self._registerClient(registration, origin))
-        except RegistrationRefused:
-            return fail()
+        uuid = registration.uuid
+        holder = self._servers.get(uuid) or self._clients.get(uuid)
+        if holder is None:
+            return execute(self._register, registration, origin)
+        # It may be this one's own connection of before, which is dead.
+        looked = holder.origin.look()
+        return looked.addCallback(lambda _isThere: self._register(registration, origin))
+
+    def _register(self, registration: Registration, origin: Origin) -> Tunnel:
+        if isinstance(registration, ServerRegistration):
+            return self._registerServer(registration, origin)
+        return self._registerClient(registration, origin)
 
     def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Tunnel:
         uuid = registration.uuid
@@ -145,6 +167,9 @@ class Switchboard:
     def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
         uuid = registration.uuid
         self._checkUnused(uuid)
+        if self._allowed is not None and uuid in self._allowed:
+            # Otherwise it could keep the server out that the uuid is for.
+            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.UUID_RESERVED)
         server = self._servers.get(registration.serverUuid)
         if server is None:
             raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
@@ -161,8 +186,8 @@ class Switchboard:
                 TunnelProxyError.INTERNAL_SERVER_ERROR, Outcome.SERVER_STALLED
             )
         end = ClientEnd(self._clock, origin, registration, server, self._backlog)
-        self._clients.add(uuid)
-        release = partial(self._clients.remove, uuid)
+        self._clients[uuid] = end
+        release = partial(self._clients.pop, uuid)
         return _tunnel(end, _counted(self._clientsFrom, origin, release))
 
     def _checkUnused(self, uuid: UUID) -> None:

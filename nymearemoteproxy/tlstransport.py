@@ -19,9 +19,10 @@ from twisted.internet.interfaces import (
 )
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from nymearemoteproxy.direct import DirectTransport
+from nymearemoteproxy.introduction import IIntroductionListener
 
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
@@ -42,12 +43,14 @@ class IFarewellListener(Interface):
         """Nothing more will come. The connection is closed when the client has taken what waits."""
 
 
+@implementer(IIntroductionListener)
 class TlsTransport:
     """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
 
     The protocol must not write before `handshakeCompleted`. A client that sends close_notify has
-    ended the connection, in both directions. It does not provide ISSLTransport: Autobahn would ask
-    for what only Twisted's own has.
+    ended the connection, in both directions; ours ends only what we send. With it comes the end of
+    the stream, for many clients, Qt's among them, wait for that and answer no close_notify. It does
+    not provide ISSLTransport: Autobahn would ask for what only Twisted's own has.
 
     :param context: of a server.
     :param protocol: the first one of the connection.
@@ -62,6 +65,7 @@ class TlsTransport:
         "_established",
         "_closing",
         "_aborted",
+        "_closedByUs",
         "_closedByClient",
         "_fault",
     )
@@ -76,6 +80,7 @@ class TlsTransport:
         self._established = False
         self._closing = False
         self._aborted = False
+        self._closedByUs = False
         self._closedByClient = False
         self._fault: Failure | None = None
 
@@ -83,6 +88,11 @@ class TlsTransport:
         """The client is there, and will begin the handshake."""
         self._transport = transport
         self._protocol.makeConnection(self)
+
+    def introduced(self) -> None:
+        """Below TLS somebody said whose the connection is."""
+        if IIntroductionListener.providedBy(self._protocol):
+            self._protocol.introduced()
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol."""
@@ -144,7 +154,7 @@ class TlsTransport:
             self._closing = True
             if IFarewellListener.providedBy(self._protocol):
                 self._protocol.clientLeft()
-            self._sendCloseNotify()
+            self._sayGoodbye()
 
     def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
         incoming, read = self._incoming, self._tls.read
@@ -162,7 +172,9 @@ class TlsTransport:
 
     def _answer(self) -> None:
         """Send what TLS has to say by itself, unless the client does not take anything."""
-        if not self._transport.blocked:
+        if self._closedByUs:
+            self._outgoing.read()  # nothing may follow the goodbye
+        elif not self._transport.blocked:
             self._flush()
         elif self._outgoing.pending > MAX_UNSENT_ANSWERS:
             self.abortConnection()
@@ -177,7 +189,9 @@ class TlsTransport:
             return
         self._fault = self._fault or Failure(fault.with_traceback(None))
         self._closing = True
-        if self._transport.blocked:
+        if self._closedByUs:
+            self._transport.loseConnection()  # no alert can follow
+        elif self._transport.blocked:
             self.abortConnection()  # it would not take the alert
         else:
             self._flush()
@@ -217,22 +231,32 @@ class TlsTransport:
         else:
             self._transport.write(sealed)
 
-    def loseConnection(self) -> None:
-        """Send what waits and close_notify, then wait for the client's."""
+    def loseWriteConnection(self) -> None:
+        """Send what waits, then the end of what we send; what still comes is delivered."""
         if not self._established:
             self.abortConnection()
         elif not self._closing:
             self._closing = True
-            self._sendCloseNotify()
+            self._sayGoodbye()
 
-    def _sendCloseNotify(self) -> None:
-        """Send ours if it is not sent; with both there is nothing more to come."""
-        # It fails as long as theirs is missing, and if they broke TLS, which reading tells.
-        with contextlib.suppress(ssl.SSLError):
-            self._tls.unwrap()
-        self._flush()
-        if self._closedByClient and not self._aborted:
+    def loseConnection(self) -> None:
+        """The same: the connection is closed when the client does so."""
+        self.loseWriteConnection()
+
+    def _sayGoodbye(self) -> None:
+        """Send close_notify and the end of the stream, at once; with the client's, close."""
+        if self._aborted:
+            return
+        if not self._closedByUs:
+            self._closedByUs = True
+            # It fails as long as theirs is missing, and if they broke TLS, which reading tells.
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._flush()
+        if self._closedByClient:
             self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
 
     def abortConnection(self) -> None:
         """Close at once; nothing more is delivered."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -16,6 +18,12 @@ from nymearemoteproxy.session import Role
 
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
+
+_LAST_ACK = Struct("56xI")
+"""Where struct tcp_info of linux/tcp.h has tcpi_last_ack_recv, milliseconds."""
+
+_RESOLUTION = 0.02
+"""Seconds by which that may be wrong: two of the kernel's ticks, which are 10 ms at most."""
 
 MOST_UNSENT = 256 << 10
 """Bytes that the kernel takes for a slow client beyond what is on its way. More would be of no use,
@@ -27,26 +35,65 @@ there behind what is for another, slow one. With a round trip of 50 ms it is eno
 """
 
 
+def _isTcp(handle: Any) -> bool:
+    """Tell whether a socket is TCP's. It knows best: neither what is spoken on it nor the address
+    that a reverse proxy tells says so."""
+    return handle.family in (socket.AF_INET, socket.AF_INET6)
+
+
 def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> None:
     """Send small messages at once, and let TCP find out when the client is gone.
+
+    On a Unix socket nothing is to be done: it does not wait, and its end is noticed.
 
     :param keepaliveIdle: seconds of silence before the first probe; 0 = no probes.
     :param keepaliveTimeout: seconds from the first probe until the client counts as gone.
     """
     handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepaliveIdle > 0)
     if not keepaliveIdle:
         return
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     every = max(1, round(keepaliveTimeout / KEEPALIVE_PROBES))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(keepaliveIdle)))
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
     handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
-def tuneTunnelProxy(transport: Any, role: Role) -> None:
-    """Let the kernel hold little for a client, and little of a server (Linux)."""
+def askTcp(
+    transport: Any, clock: IReactorTime, keepaliveIdle: float, keepaliveTimeout: float
+) -> Callable[[], bool]:
+    """Have TCP ask its peer whether it is there, within a second (Linux).
+
+    On a Unix socket the peer is there, or its end would be known.
+
+    :param keepaliveIdle: what `tuneTcp` was told, and is told again after the answer.
+    :returns: tells whether there was an answer.
+    """
     handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return lambda: True
+    tuneTcp(transport, 1, KEEPALIVE_PROBES)
+    asked = clock.seconds()
+
+    def hasAnswered() -> bool:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK.size)
+        ago = _LAST_ACK.unpack(info)[0] / 1000
+        if ago + _RESOLUTION >= clock.seconds() - asked:
+            return False
+        tuneTcp(transport, keepaliveIdle, keepaliveTimeout)
+        return True
+
+    return hasAnswered
+
+
+def tuneTunnelProxy(transport: Any, role: Role) -> None:
+    """Let the kernel hold little for a client, and little of a server (Linux, TCP only)."""
+    handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return
     if role is Role.SERVER:
         handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, MOST_RECEIVED)
     else:
@@ -55,8 +102,11 @@ def tuneTunnelProxy(transport: Any, role: Role) -> None:
 
 def isGivenUp(transport: Any) -> bool:
     """Tell whether TCP has given a connection up: reset, or no answer to its keepalive probes."""
+    handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return False
     poller = select.poll()
-    poller.register(transport.lowest.getHandle(), 0)
+    poller.register(handle, 0)
     return any(events & select.POLLERR for _descriptor, events in poller.poll(0))
 
 
@@ -71,12 +121,11 @@ class Linger:
     :param seconds: one such period.
     """
 
-    __slots__ = ("_clock", "_transport", "_secure", "_seconds", "_timer", "_closed", "_over")
+    __slots__ = ("_clock", "_transport", "_seconds", "_timer", "_closed", "_over")
 
-    def __init__(self, clock: IReactorTime, transport: Any, secure: bool, seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, transport: Any, seconds: float) -> None:
         self._clock = clock
         self._transport = transport
-        self._secure = secure
         self._seconds = seconds
         self._timer: IDelayedCall | None = None
         self._closed = False
@@ -84,10 +133,7 @@ class Linger:
 
     def stopSending(self) -> None:
         """Send what is buffered, and then the end of the stream."""
-        if self._secure:
-            self._transport.loseConnection()  # waits for the client's close_notify
-        else:
-            self._transport.loseWriteConnection()
+        self._transport.loseWriteConnection()
 
     def close(self) -> None:
         """Send what is buffered and close."""

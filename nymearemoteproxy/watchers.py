@@ -89,7 +89,8 @@ class Watchers:
     def listen(self, secured: Callable[[Listener, IProtocolFactory], IProtocolFactory]) -> None:
         """Let them come.
 
-        :param secured: returns a factory that speaks TLS, where the listener does.
+        :param secured: returns a factory that speaks TLS and reads PROXY headers, where the
+            listener does.
         :raises ListenerError: a place cannot be listened on.
         """
         if self._monitors is not None:

@@ -1,13 +1,13 @@
 """WebSocket clients: the HTTP upgrade, JSON-RPC in messages, then the relaying of frames.
 
-Autobahn does the HTTP upgrade. From the first frame on the connection is ours: one reader serves
-the control phase and the tunnel, so that no byte has to change hands in the middle of a frame.
+Autobahn does the HTTP upgrade, with a request that `httphead` has checked. From the first frame on
+the connection is ours: one reader serves the control phase and the tunnel, so that no byte has to
+change hands in the middle of a frame.
 Knows nothing of streams, tokens or pairing.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -33,21 +33,15 @@ from nymearemoteproxy.frames import (
     closeFrame,
     frame,
 )
+from nymearemoteproxy.httphead import HeadReader, Refusal
 from nymearemoteproxy.jsonrpc import tooLarge
 from nymearemoteproxy.keepalive import IWatched
-from nymearemoteproxy.leg import Leg
+from nymearemoteproxy.leg import Leg, askTransport
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Record
 from nymearemoteproxy.session import SERVER, Role, StartTunnel
 from nymearemoteproxy.transports import Linger
-
-MAX_REQUEST_HEAD = 16 * 1024
-"""Bytes of an HTTP request before its empty line; twice what common servers take for one header."""
-
-_IRRELEVANT = re.compile(rb"^(?:origin|sec-websocket-extensions):[^\r\n]*\r\n", re.I | re.M)
-"""Headers that must not decide anything, but could make Autobahn refuse: tokens say who may in, not
-the page a script came from; and no extension is accepted, however it is offered."""
 
 TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
@@ -71,9 +65,9 @@ def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
 
 
 class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within Autobahn
-    """The HTTP upgrade; Autobahn gets to see the request, and nothing behind it."""
+    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it."""
 
-    # It logs what it received, such as the request line, which may hold secrets.
+    # It logs what it received.
     log = _Silence()
     # It would copy its settings into each connection, and format them for the log.
     CONFIG_ATTRS: list[str] = []
@@ -82,30 +76,33 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         WebSocketServerProtocol.__init__(self)
         Phase.__init__(self, proxy, record)
         self.factory = factory
-        self._head = b""
+        self._head = HeadReader()
         self._opened = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         timing = self.proxy.timing
-        self._linger = Linger(self.proxy.clock, self.transport, self.record.secure, timing.close)
+        self._linger = Linger(self.proxy.clock, self.transport, timing.close)
         self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
         if self.record.outcome is not None:
             return
-        self._head += data
-        head, end, rest = self._head.partition(b"\r\n\r\n")
-        if len(head) > MAX_REQUEST_HEAD:
-            self._fail(Outcome.MESSAGE_TOO_LARGE)
-            self.failHandshake("request too large", 431)
-        elif end:
-            super().dataReceived(_IRRELEVANT.sub(b"", head + end))
-            if self._opened:
-                self._takeOver(rest)
-            else:
-                self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+        try:
+            read = self._head.receive(data)
+        except Refusal as refusal:
+            self.transport.write(refusal.answer)
+            self._fail(refusal.outcome)
+            return
+        if read is None:
+            return
+        request, rest = read
+        super().dataReceived(request)
+        if self._opened:
+            self._takeOver(rest)
+        else:
+            self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
     def onOpen(self) -> None:
         self._opened = True
@@ -124,9 +121,11 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
             control.dataReceived(rest)
 
     def _fail(self, outcome: Outcome) -> None:
-        """Autobahn answers with an HTTP error and closes."""
+        """Close, for the client has been answered with an HTTP error."""
         self.clearDeadline()
         self.record.endsWith(outcome)
+        self._head = HeadReader()  # without what it held
+        self._linger.stopSending()
         self._linger.start()
 
     def deadlinePassed(self) -> None:
@@ -248,8 +247,8 @@ class WebSocketControl(Control):
     def ping(self) -> None:
         self._write(frame(PING, b""))
 
-    def pingTimedOut(self) -> None:
-        self.end(Outcome.PING_TIMEOUT)
+    def ask(self) -> Callable[[], bool]:
+        return _ask(self, self.proxy, self.record, self.transport)
 
 
 class WebSocketLeg(Leg):
@@ -416,3 +415,17 @@ class WebSocketLeg(Leg):
 
     def ping(self) -> None:
         self._write(frame(PING, b""))
+
+    def ask(self) -> Callable[[], bool]:
+        if self.finished:
+            return super().ask()
+        return _ask(self, self.proxy, self.record, self.transport)
+
+
+def _ask(client: IWatched, proxy: Proxy, record: Record, transport: Any) -> Callable[[], bool]:
+    """Ping the client, or where that is of no use ask TCP; see `IPresent.ask`."""
+    if client.isDeaf():
+        return askTransport(proxy, transport)
+    before = record.received
+    client.ping()
+    return lambda: record.received > before

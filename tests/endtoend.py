@@ -418,12 +418,13 @@ def _boundSocket(address: str) -> socket.socket:
 class Stream:
     """A client on a plain or TLS byte stream.
 
+    :param header: what is sent first, before TLS.
     :ivar peer: how the server's log calls it.
     """
 
-    def __init__(self, url: str, tls: bool | None = None) -> None:
+    def __init__(self, url: str, tls: bool | None = None, header: bytes = b"") -> None:
         scheme, _, rest = url.partition(":")
-        if scheme == "unix":
+        if scheme in ("unix", "ws+unix"):
             self.socket: socket.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(PATIENCE)
             self.socket.connect(rest)
@@ -437,6 +438,7 @@ class Stream:
             name = self.socket.getsockname()
             self.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
         self._received = b""
+        self.socket.sendall(header)
         if tls if tls is not None else scheme in ("tls", "wss"):
             self.socket = TLS.wrap_socket(self.socket, server_hostname="localhost")
 
@@ -549,8 +551,10 @@ UPGRADE = (
 class WebSocket(Stream):
     """A WebSocket client, written for these tests so that it can misbehave."""
 
-    def __init__(self, url: str, opcode: int = TEXT) -> None:
-        super().__init__(url)
+    def __init__(
+        self, url: str, opcode: int = TEXT, tls: bool | None = None, header: bytes = b""
+    ) -> None:
+        super().__init__(url, tls, header)
         self.opcode = opcode
         self.code: int | None = None
         self.reason = b""
@@ -599,7 +603,7 @@ class WebSocket(Stream):
 
 def connect(url: str) -> Stream:
     """Return the client that suits the URL."""
-    return WebSocket(url) if url.startswith(("ws:", "wss:")) else Stream(url)
+    return WebSocket(url) if url.startswith(("ws:", "wss:", "ws+unix:")) else Stream(url)
 
 
 # Messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -29,13 +30,17 @@ class Pipe(StringTransport):
 
     :ivar protocol: who has the connection now.
     :ivar full: the client does not read, so that nothing more can be sent.
+    :ivar lastAck: milliseconds since TCP heard of the client.
+    :ivar family: of its socket.
     """
 
     protocol: Any
+    family = socket.AF_INET
 
     def __init__(self, peer: IAddress) -> None:
         super().__init__(peerAddress=peer)
         self.full = False
+        self.lastAck = 1_000_000
         self.halfClosed = False
         self.lost = False
         self._unsent: list[bytes] = []
@@ -73,6 +78,10 @@ class Pipe(StringTransport):
 
     def setsockopt(self, *option: int) -> None:
         """Nothing to set."""
+
+    def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
+        """Return what TCP knows (struct tcp_info), which is when the last ACK came."""
+        return self.lastAck.to_bytes(4, sys.byteorder).rjust(size, b"\0")
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         super().registerProducer(producer, streaming)

@@ -13,7 +13,6 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.admin import web
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
-from nymearemoteproxy.control import Refused
 from nymearemoteproxy.direct import DirectTransport
 from nymearemoteproxy.limits import MOST_ADMIN_CONNECTIONS
 
@@ -169,6 +168,17 @@ class WebTests(SynchronousTestCase):
         self.refused(post + b"Content-Length: x\r\n\r\n", b"400 ")
         self.refused(post + b"Content-Length: 99999999999999\r\n\r\n" + b"x" * 5000, b"413 ")
 
+    def test_versions(self) -> None:
+        """What is no version of HTTP/1 is refused, and not repeated."""
+        for version in b"HTTP/1.1x", b"http/1.1", b"HTTP/2.0", b"HTTP/1.1\x1b[31m":
+            self.refused(b"GET / " + version + b"\r\nHost: h\r\n\r\n", b"400 Bad Request\r\n")
+
+    def test_hosts(self) -> None:
+        """RFC 9112 section 3.2: there is one."""
+        for hosts in b"", b"Host: localhost\r\nHost: other\r\n", b"Host: h\r\nhost: h\r\n":
+            self.refused(b"GET / HTTP/1.1\r\n" + hosts + b"\r\n", b"400 ")
+        self.refused(b"GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n", b"400 ")
+
     def test_smallBody(self) -> None:
         """It is read, also as a form, and dropped."""
         form = b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 4\r\n\r\nx=12"
@@ -194,12 +204,12 @@ class WebTests(SynchronousTestCase):
     def test_connections(self) -> None:
         """There is an end to them, for one address and for all; loopback has all of them."""
         pipes = [self.connect() for _ in range(web.MOST_FROM_ADDRESS)]
-        self.assertIsInstance(self.factory.buildProtocol(address()), Refused)
+        self.assertIsNone(self.factory.buildProtocol(address()))
         pipes.pop().lose(ConnectionDone())
         pipes += [self.connect()]
         local = IPv4Address("TCP", "127.0.0.1", 1)
         pipes += [self.connect(local) for _ in range(MOST_ADMIN_CONNECTIONS - len(pipes))]
-        self.assertIsInstance(self.factory.buildProtocol(local), Refused)
+        self.assertIsNone(self.factory.buildProtocol(local))
         for pipe in pipes:
             pipe.lose(ConnectionDone())
         self.connect(address())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -84,6 +85,26 @@ class AssemblyTests(SynchronousTestCase):
             self.assertEqual(proxy.gate.bounds.connections, 88)
             self.assertIs(proxy.privacy, Privacy.NONE)
             self.assertIsNone(proxy.switchboard)
+
+    def test_anySwitchboard(self) -> None:
+        """A change reaches whatever provides the tunnel proxy."""
+        told: list[tuple[object, ...]] = []
+
+        class Other:
+            def change(self, *what: object) -> None:
+                told.append(what)
+
+        reactor: Any = MemoryReactorClock()
+        authenticators = Authenticators(reactor)
+        switched = {"token": "t", "TunnelProxy_enabled": "yes"}
+        proxy = makeProxy(reactor, configured(**switched), authenticators)
+        proxy.switchboard = Other()  # type: ignore[assignment]
+        uuids = self.mktemp()
+        Path(uuids).write_text("5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77\n")
+        changed = configured(**switched, TunnelProxy_serverUuidFile=uuids)
+        change(proxy, changed, authenticators)
+        self.assertEqual(len(changed.allowedServers or ()), 1)
+        self.assertEqual(told, [(proxy.hello, changed.terms, changed.allowedServers)])
 
     def test_tunnelProxy(self) -> None:
         """It says the same, and has the terms."""

@@ -41,7 +41,7 @@ from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
 from nymearemoteproxy.client.joining import Joining
-from nymearemoteproxy.client.tls import TlsOptions
+from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
 from nymearemoteproxy.client.transports import TunnelTransport
 
 txaio.use_twisted()
@@ -406,15 +406,78 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual(url.resource, "/a?b=c")
         self.assertEqual(ProxyUrl.parse("ws://[::1]:1").where, "[::1]:1")
         self.assertEqual(ProxyUrl.parse("tcp://h:1/").resource, "/")
+        self.assertEqual(ProxyUrl.parse("ws://h:1/%20[a]?b=c:d@e").resource, "/%20[a]?b=c:d@e")
+
+    def test_hosts(self) -> None:
+        for host in (
+            *("h", "h.", "A-b--c.example", "127.0.0.1", "127.1", "xn--kche-0ra.example", "1.a"),
+            *("[::1]", "[2001:DB8::1]", "[::ffff:127.0.0.1]", "a" * 63, "a." * 126 + "a"),
+        ):
+            url = ProxyUrl.parse(f"wss://{host}:2212")
+            self.assertEqual(url.host, host.lower().strip("[]"))
+            self.assertEqual(url.where, f"{host.lower()}:2212")
 
     def test_bad(self) -> None:
-        for url in (
-            *("", "unix:", "unix:a\0b", "host:2212", "http://h:1", "ws://h", "ws://:1", "ws://h:0"),
-            *("ws://h:x", "ws://h:99999", "ws://[::1:1", "ws://u@h:1", "ws://h:1/#f", "ws://h :1"),
-            *("ws://h\n:1", "ws://hü:1", "tcp://h:1/path", "tls://h:1?q"),
-        ):
+        """Each is refused at the start, in one line that says why and repeats no secret."""
+        for url, words in {
+            "": "start with",
+            "unix:": "no socket",
+            "unix:a\0b": "no socket",
+            "host:2212": "start with",
+            "http://h:1": "start with",
+            "ws:h:1": "missing",
+            "ws://h": "missing",
+            "ws://:1": "missing",
+            "ws:///path": "missing",
+            "ws://[::1]": "missing",
+            "ws://h:": "port",
+            "ws://h:0": "port",
+            "ws://h:x": "port",
+            "ws://h:+1": "port",
+            "ws://h:99999": "port",
+            "ws://h:" + "9" * 5000: "port",
+            "ws://[::1:1": "brackets",
+            "ws://::1:1": "brackets",
+            "ws://[h]:1": "brackets",
+            "ws://[v1.a]:1": "brackets",
+            "ws://[::1]x:1": "brackets",
+            "ws://x[::1]:1": "brackets",
+            "ws://h:1:1": "brackets",
+            "ws://[fe80::1%eth0]:1": "zone",
+            "ws://[fe80::1%25eth0]:1": "zone",
+            "ws://u@h:1": "user name",
+            "ws://@h:1": "user name",
+            "wss://me:secret@h:1": "user name",
+            "wss://me:s/secret@h:1": "port",
+            "ws://h:1/#f": "fragment",
+            "ws://h:1#": "fragment",
+            "ws://h_x:1": "name",
+            "ws://a..b:1": "name",
+            "ws://-a:1": "name",
+            "ws://a-.b:1": "name",
+            "ws://ab--c:1": "name",
+            "ws://h%41:1": "name",
+            f"ws://{'a' * 64}:1": "name",
+            f"ws://{'a.' * 127}a:1": "name",
+            "ws://h :1": "characters",
+            "ws://h\n:1": "characters",
+            "ws://hü:1": "characters",
+            "ws://h:1/ü": "characters",
+            'ws://h:1/"': "characters",
+            "ws://h:1/a|b": "characters",
+            "ws://h\\x:1": "characters",
+            "tcp://h:1/path": "no path",
+            "tls://h:1?q": "no path",
+        }.items():
             problem = self.assertRaises(ValueError, TunnelEndpoint, Clock(), url, TOKEN)
             self.assertTrue(str(problem).isprintable(), url)
+            self.assertIn(words, str(problem), url)
+            self.assertNotIn("secret", str(problem))
+
+    def test_dotOfTheRoot(self) -> None:
+        """No certificate has it, and neither has the handshake (RFC 6066 section 3)."""
+        check = ServerCheck(TlsOptions(), "example.org.")
+        self.assertEqual(check.clientConnectionForTLS(None).get_servername(), b"example.org")
 
     def test_badArguments(self) -> None:
         for arguments in ({"uuid": "x"}, {"tls": TlsOptions()}):

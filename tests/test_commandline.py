@@ -416,13 +416,13 @@ class ProperUseTests(EndToEnd):
         self.assertIn(b'"status":"success"', client.line())
         client.close()
         self.assertEqual(server.ended(client), "left-early")
-        for header in (b"PROXY NONSENSE\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\r\n" * 100):
+        for header in (b"PROXY \x1b[2J\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\r\n" * 100):
             mark = server.mark()
             client = Stream(server.url("tcp"))
             client.send(header)
             self.assertEqual(client.rest(), b"")
             client.close()
-            self.assertEqual(server.ended(client, mark), "left-early")
+            self.assertEqual(server.ended(client, mark), "proxy-header-invalid")
 
     @inThread
     def testLogFile(self) -> None:

@@ -1055,14 +1055,14 @@ class ListenerTests(SynchronousTestCase):
 
     def test_haproxy(self) -> None:
         """A reverse proxy tells the client's address, in the clear before TLS."""
-        self.assertRead("haproxy:tcp:1", "haproxy:tcp:1", behindProxy=True)
-        self.assertRead("haproxy:unix:/run/x", "haproxy:unix:/run/x", behindProxy=True)
-        self.assertRead("haproxy:tls:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
-        self.assertRead("haproxy:ssl:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+        self.assertRead("haproxy:tcp:1", "tcp:1", behindProxy=True)
+        self.assertRead("haproxy:unix:/run/x", "unix:/run/x", behindProxy=True)
+        self.assertRead("haproxy:tls:tcp:1", "tcp:1", secure=True, behindProxy=True)
+        self.assertRead("haproxy:ssl:1", "tcp:1", secure=True, behindProxy=True)
 
     def test_haproxyWithinTls(self) -> None:
         """On the wire there is but one order, whichever way round it is written."""
-        self.assertRead("tls:haproxy:tcp:1", "haproxy:tcp:1", secure=True, behindProxy=True)
+        self.assertRead("tls:haproxy:tcp:1", "tcp:1", secure=True, behindProxy=True)
 
     def test_positionalInterface(self) -> None:
         """Twisted takes the interface without its name, too."""
@@ -1087,6 +1087,27 @@ class ListenerTests(SynchronousTestCase):
             self.assertIn(f'"{description}"', str(error))
             self.assertNotIn("\n", str(error))
             self.assertFalse(str(error).rstrip().endswith(":"), "it says why")
+
+    def test_systemd(self) -> None:
+        """The arguments are Twisted's, but the domain may be missing."""
+        for description, reason in (
+            ("systemd:index=0", "systemd passed no such socket"),
+            ("tls:systemd:domain=INET:index=0", "systemd passed no such socket"),
+            ("systemd:INET6:0", "systemd passed no such socket"),
+            ("systemd:name=web", "systemd passed no such socket"),
+            ("systemd:", "give index=NUMBER or name=NAME"),
+            ("systemd:domain=INET", "give index=NUMBER or name=NAME"),
+            ("systemd:index=0:name=web", "give index=NUMBER or name=NAME"),
+            ("systemd:indx=0", '"indx=0" is neither index=NUMBER nor name=NAME'),
+            ("systemd:INET:0:web:more", '"more" is neither index=NUMBER nor name=NAME'),
+        ):
+            listener = parseListener(description, True)
+            self.assertTrue(listener.isShared)
+            error = self.assertRaises(ListenerError, listener.endpoint, MemoryReactorClock())
+            self.assertEqual(
+                str(error),
+                f'"{description}" is no endpoint description that can be listened on: {reason}',
+            )
 
 
 class RereadTests(ConfigurationCase):

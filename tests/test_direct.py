@@ -8,16 +8,10 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer
 from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.direct import (
-    FIRST_READ_SIZE,
-    READ_SIZE,
-    DirectFactory,
-    DirectTransport,
-)
+from nymearemoteproxy.direct import FIRST_READ_SIZE, READ_SIZE, DirectFactory
 from tests.memory import Pipe, Producer
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)
@@ -76,27 +70,17 @@ class ConnectTests(DirectCase):
 
         self.assertIsNone(DirectFactory(Refusing()).buildProtocol(PEER))
 
-    def test_behindAWrapper(self) -> None:
-        """As behind a PROXY header: addresses are the wrapper's, all else is the lowest one's."""
-
-        class Wrapper(ProtocolWrapper):
-            def getPeer(self) -> IPv4Address:
-                return IPv4Address("TCP", "198.51.100.1", 1)
-
-        pipe = Pipe(PEER)
-        direct = DirectTransport(Protocol())
-        wrapper = Wrapper(WrappingFactory(Factory()), direct)
-        wrapper.makeConnection(pipe)
-        self.assertIsInstance(wrapper.wrappedProtocol, Protocol)
+    def test_introduced(self) -> None:
+        """A PROXY header told the client's address; who reads on has the connection already."""
+        pipe, direct = self.connect()
         other = Protocol()
-        direct.switchProtocol(other)
-        self.assertIs(wrapper.wrappedProtocol, other)
-        self.assertEqual(direct.getPeer().host, "198.51.100.1")
-        self.assertIs(direct.getHandle(), pipe)
-        direct.write(b"data")
-        self.assertEqual(pipe.take(), b"data")
-        direct.loseConnection()
-        self.assertTrue(pipe.disconnecting)
+        client = IPv4Address("TCP", "198.51.100.1", 1)
+        direct.introduced(client, other)
+        self.assertIs(pipe.protocol, other)
+        self.assertIsNone(other.transport)
+        self.assertEqual(direct.getPeer(), client)
+        direct.introduced(None, other)
+        self.assertEqual(direct.getPeer(), PEER)
 
     def test_logPrefix(self) -> None:
         """In the log it is the factory behind it that listens."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import itertools
 import json
 import os
@@ -15,9 +14,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest
 
-from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.threads import deferToThread
 from twisted.web.server import NOT_DONE_YET, Request
 
@@ -848,12 +845,16 @@ class ActivationTests(EndToEnd):
         for each in self.sockets:
             self.addCleanup(each.close)
 
-    def activate(self, name: str, *domains: str, **environment: str) -> Server:
-        """Start a server with these sockets."""
-        one, two, three = domains or [
-            f"systemd:domain={domain}:index={index}"
-            for index, domain in enumerate(("INET", "INET6", "UNIX"))
-        ]
+    def activate(self, name: str, *sockets: str, names: str = "") -> Server:
+        """Start a server with these sockets.
+
+        They need no names, and a domain that is missing or wrong makes no difference.
+        """
+        one, two, three = sockets or (
+            "systemd:domain=INET:index=0",
+            "systemd:domain=INET:index=1",
+            "systemd:index=2",
+        )
         server = self.start(
             *("--websocket", one, "--websocket", f"tls:{two}", "--stream", three),
             *("--token", self.token, "--set", f"ProxyServer.name={name}"),
@@ -864,7 +865,7 @@ class ActivationTests(EndToEnd):
             twistd=self.twistd,
             listeners=3,
             sockets=self.sockets,
-            environment=environment,
+            environment={"LISTEN_FDNAMES": names},
         )
         port, port6 = (each.getsockname()[1] for each in self.sockets[:2])
         expected = [f"ws://127.0.0.1:{port}", f"wss://[::1]:{port6}", f"unix:{self.path}"]
@@ -985,16 +986,15 @@ class ActivationTests(EndToEnd):
 
     @inThread
     def testNames(self) -> None:
-        """By name, where Twisted can."""
-        if "name" not in inspect.signature(_SystemdParser._parseServer).parameters:
-            raise SkipTest("this Twisted knows no names")
+        """By name; and clients' addresses are their own."""
         names = ("web", "web6", "stream")
-        domains = [
-            f"systemd:domain={domain}:name={name}"
-            for domain, name in zip(("INET", "INET6", "UNIX"), names, strict=True)
-        ]
-        server = self.activate("named", *domains, LISTEN_FDNAMES=":".join(names))
+        server = self.activate(
+            "named", *(f"systemd:name={name}" for name in names), names=":".join(names)
+        )
         self.assertServed(server, "named")
+        client = Stream(server.urls[1], tls=False)
+        client.close()
+        self.assertEqual(server.ended(client), "tls-handshake-failed")
 
     @inThread
     def testBehindProxy(self) -> None:
@@ -1014,6 +1014,24 @@ class ActivationTests(EndToEnd):
         server.waitFor("from 192.0.2.7:1 ended")
         self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o640)
         Stream(f"unix:{self.path}").close()  # into the queue
+
+    @inThread
+    def testSomethingElse(self) -> None:
+        """A socket on which nobody can come: one line, and the end."""
+        with socket.socket(type=socket.SOCK_DGRAM) as made:
+            made.bind(("127.0.0.1", 0))
+            program = Program(
+                [*CONSOLE, "--websocket", "systemd:index=0", "--token", "t"],
+                stateHome=str(self.temporary()),
+                sockets=[made],
+            )
+            self.addCleanup(program.stop)
+            self.assertEqual(program.wait(), 1)
+        self.assertRegex(
+            program.text(),
+            r"^nymea-remoteproxy: cannot listen on systemd:index=0: systemd passed something else "
+            "than a listening stream socket$",
+        )
 
     @inThread
     def testForAnotherProcess(self) -> None:

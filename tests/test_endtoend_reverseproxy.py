@@ -20,6 +20,7 @@ from pathlib import Path
 from .endtoend import (
     BINARY,
     CLOSE,
+    ESTABLISHED_FIRST,
     PATIENCE,
     ROOT,
     Certificate,
@@ -27,6 +28,7 @@ from .endtoend import (
     Program,
     Stream,
     WebSocket,
+    authenticate,
     frame,
     inThread,
     secret,
@@ -263,6 +265,100 @@ class HaproxyTests(ReverseProxyCase):
     def testOtherName(self) -> None:
         """Port 443 is shared with a web server."""
         self.checkOtherName(b"\x16\x03\x01")
+
+
+UNADDRESSED = """
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+"""
+"""haproxy as short as can be; what the tests add has clients without an address."""
+
+
+class HaproxyUnaddressedTests(EndToEnd):
+    """Clients that come to haproxy on a Unix socket, and haproxy's own health checks."""
+
+    skip = HaproxyTests.skip
+
+    @inThread
+    def setUp(self) -> None:
+        self.token = secret()
+        self.directory = self.temporary()
+        inner = self.directory / "inner"
+        self.server = self.start(
+            *("--stream", f"haproxy:tcp:0:interface={INSIDE}", "--stream", f"haproxy:unix:{inner}"),
+            *("--websocket", f"haproxy:unix:{inner}-web", "--token", self.token),
+            listeners=3,
+        )
+        self.port = self.server.url("tcp").rpartition(":")[2]
+        self.inner = str(inner)
+
+    def launch(self, text: str) -> None:
+        """Start haproxy."""
+        path = self.directory / "haproxy.cfg"
+        path.write_text(UNADDRESSED + text)
+        haproxy = Program(["haproxy", "-db", "-f", str(path)])
+        self.addCleanup(haproxy.stop)
+
+    def check(self, upstream: str, option: str, peer: str, webSocket: bool = False) -> None:
+        """A tunnel comes about, with data and last words; the log tells whose it is."""
+        outer = f"{self.directory}/outer"
+        self.launch(f"listen it\n    bind unix@{outer}\n    server it {upstream} {option}\n")
+        until(lambda: os.path.exists(outer), "haproxy does not listen")
+        kind: type[Stream] = WebSocket if webSocket else Stream
+        one, two = (kind(f"unix:{outer}") for _ in range(2))
+        self.keep(one, two)
+        for client in (one, two):
+            client.sendMessage(authenticate(self.token))
+            self.assertIn(b"success", client.message())
+        for client in (one, two):
+            self.assertEqual(client.message(), ESTABLISHED_FIRST)
+        one.send(frame(BINARY, b"words") if webSocket else b"words")
+        if webSocket:
+            one.send(frame(CLOSE, (1000).to_bytes(2, "big")))
+        else:
+            endOfStream(one)
+        self.assertEqual(receive(two, 5), b"words")
+        two.goodbye()
+        self.server.waitFor(f"from {peer} ended: client-left ")
+        self.server.waitFor(f"from {peer} ended: partner-left ")
+
+    @inThread
+    def testLine(self) -> None:
+        """Version 1 says UNKNOWN."""
+        self.check(f"{INSIDE}:{self.port}", "send-proxy", rf"{INSIDE}:\d+")
+
+    @inThread
+    def testBinary(self) -> None:
+        self.check(f"{INSIDE}:{self.port}", "send-proxy-v2", rf"{INSIDE}:\d+")
+
+    @inThread
+    def testOnUnixSocket(self) -> None:
+        self.check(f"unix@{self.inner}", "send-proxy", "unix")
+
+    @inThread
+    def testBinaryOnUnixSocket(self) -> None:
+        self.check(f"unix@{self.inner}", "send-proxy-v2-ssl-cn", "unix")
+
+    @inThread
+    def testWebSocketOnUnixSocket(self) -> None:
+        self.check(f"unix@{self.inner}-web", "send-proxy", "unix", webSocket=True)
+
+    @inThread
+    def testHealthCheck(self) -> None:
+        """It leaves early, with a header or without."""
+        for option in ("send-proxy", "send-proxy-v2"):
+            mark = self.server.mark()
+            self.launch(
+                f"listen it\n    bind unix@{self.directory}/outer\n    server it "
+                f"{INSIDE}:{self.port} {option} check check-send-proxy inter 100ms\n"
+            )
+            self.server.waitFor(rf"from {INSIDE}:\d+ ended: left-early ", mark, count=3)
+        self.assertEqual(self.server.find("proxy-header-invalid"), [])
 
 
 class NginxTests(ReverseProxyCase):

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from treq.testing import StubTreq
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from twisted.web.client import RequestNotSent, RequestTransmissionFailed, ResponseNeverReceived
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from nymearemoteproxy.authentication import BackendError, Verdict
 from nymearemoteproxy.authentication.http import (
@@ -30,6 +30,7 @@ from nymearemoteproxy.authentication.http import (
     judge,
     makeHttpClient,
 )
+from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.session import PairingKeys
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
@@ -254,6 +255,82 @@ class AnswerTests(InMemoryCase):
             return NOT_DONE_YET
 
         self.assertFails(breakOff, "request failed")
+
+
+class UrlTests(SynchronousTestCase):
+    """Where an authentication server may be. What is asked there: `AskedUrlTests`."""
+
+    def test_refused(self) -> None:
+        """What could not be asked, at the start and in one line, without secrets of the URL."""
+        for text, words in {
+            "": "http://",
+            "backend.example": "http://",
+            "ftp://backend.example/": "http://",
+            "http:/backend.example/": "http://",
+            "http:backend.example": "http://",
+            " http://backend.example/": "http://",
+            "http://": "HOST",
+            "http:///path": "HOST",
+            "http://?a": "HOST",
+            "http://:80/": "HOST",
+            "http://backend.example:/": "HOST:PORT",
+            "http://backend.example:0/": "HOST:PORT",
+            "http://backend.example:65536/": "HOST:PORT",
+            "http://backend.example:-1/": "HOST:PORT",
+            "http://backend.example:+80/": "HOST:PORT",
+            "http://backend.example:secret/": "HOST:PORT",
+            "http://backend.example:80:80/": "HOST:PORT",
+            "http://backend.example:８０/": "HOST:PORT",
+            "http://[::1/": "brackets",
+            "http://::1/": "brackets",
+            "http://::1:80/": "brackets",
+            "http://[::1]x:80/": "brackets",
+            "http://[::1]:/": "HOST:PORT",
+            "http://[::g]/": "brackets",
+            "http://[127.0.0.1]/": "brackets",
+            "http://[v1.a]/": "brackets",
+            "http://[fe80::1%eth0]/": "zone",
+            "http://[fe80::1%25eth0]:80/": "zone",
+            "http://me:secret@backend.example/": "clientSecretFile",
+            "http://secret@[::1]:80/": "clientSecretFile",
+            "http://@backend.example/": "clientSecretFile",
+            "http://me:secret@:80/": "clientSecretFile",
+            "http://me:p/secret@backend.example/": "HOST:PORT",
+            "http://backend.example/#secret": "fragment",
+            "http://backend.example#": "fragment",
+            "http://backend.example/a secret": "spaces",
+            "http://backend.example/ ": "spaces",
+            "http://backend .example/": "spaces",
+            "http://backend.example/a\tb": "spaces",
+            "http://backend.example/\n": "spaces",
+            "http://backend.example/\0": "spaces",
+            "http://backend.example/\u2028": "spaces",
+            "http://my_backend/": "name",
+            "http://my_backend.example:80/": "name",
+            "http://*.example/": "name",
+            "http://-a.example/": "name",
+            "http://a..example/": "name",
+            "http://./": "name",
+            "http://%62ackend.example/": "name",
+            f"http://{'a' * 64}.example/": "name",
+            f"http://{'a.' * 130}example/": "name",
+            "http://a\\b/": "name",
+        }.items():
+            said = str(self.assertRaises(ValueError, readUrl, text))
+            self.assertIn(words, said, text)
+            self.assertNotIn("secret", said)
+            self.assertTrue(said.isprintable(), text)
+
+    def test_inAscii(self) -> None:
+        """International names and paths."""
+        for text, uri in {
+            "https://küche.example/ä?ö=ü": "https://xn--kche-0ra.example/%C3%A4?%C3%B6=%C3%BC",
+            "https://Straße.example": "https://xn--strae-oqa.example",
+            "https://xn--kche-0ra.example/": "https://xn--kche-0ra.example/",
+            "https://backend.example.:8443/": "https://backend.example.:8443/",
+            "http://[2001:DB8::1]:8080/ä": "http://[2001:db8::1]:8080/%C3%A4",
+        }.items():
+            self.assertEqual(readUrl(text).to_text(), uri)
 
 
 class BoundTests(SynchronousTestCase):
@@ -507,12 +584,12 @@ def raw(data: bytes, close: bool = False) -> Callable[[ScriptedServer], None]:
 
 
 def asynchronous(
-    test: Callable[[NetworkTests], Coroutine[Deferred[Any], Any, None]],
-) -> Callable[[NetworkTests], Deferred[None]]:
+    test: Callable[[Any], Coroutine[Deferred[Any], Any, None]],
+) -> Callable[[Any], Deferred[None]]:
     """Have trial wait for a coroutine, which Twisted 22.4 does not by itself."""
 
     @wraps(test)
-    def run(self: NetworkTests) -> Deferred[None]:
+    def run(self: TestCase) -> Deferred[None]:
         return Deferred.fromCoroutine(test(self))
 
     return run
@@ -668,3 +745,62 @@ class NetworkTests(TestCase):
         self.server.replies = [raw(head + b" " * (3 * MAX_ANSWER))]
         self.assertIn("larger", await self.failureOf())
         await self.until(lambda: self.server.lost == 1)
+
+
+class AskedUrlTests(TestCase):
+    """Every kind of URL that is taken at the start gets to the server, as it is meant."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.backend = Backend(replying())
+
+    def listen(self, address: str) -> str:
+        """Listen, and return the port."""
+        site = Site(self.backend)
+        site.noisy = False
+        try:
+            port = reactor.listenTCP(0, site, interface=address)
+        except CannotListenError:
+            raise SkipTest(f"there is no {address} here") from None
+        self.addCleanup(port.stopListening)
+        return str(port.getHost().port)
+
+    async def assertAsked(self, url: str, target: str, host: str, port: str) -> None:
+        """The server gets this target, and hears that it is this host."""
+        self.backend.requests.clear()
+        asker = HttpAuthenticator(makeHttpClient(reactor, 0), url.replace("PORT", port), 1)
+        self.assertEqual(await asker.authenticate(TOKEN), Verdict(True), url)
+        (request,) = self.backend.requests
+        self.assertEqual(request.uri.decode(), target, url)
+        self.assertEqual(request.getHeader("Host"), host.replace("PORT", port), url)
+        self.assertIsNone(request.getHeader("Authorization"))
+
+    @asynchronous
+    async def test_names(self) -> None:
+        """Names and IPv4, and what may stand behind them."""
+        port = self.listen("127.0.0.1")
+        for url, target, host in (
+            ("http://127.0.0.1:PORT", "/", "127.0.0.1:PORT"),
+            ("http://localhost:PORT/", "/", "localhost:PORT"),
+            ("HTTP://LOCALHOST:PORT/", "/", "localhost:PORT"),
+            ("http://127.0.0.1:0PORT/", "/", "127.0.0.1:PORT"),
+            ("http://127.0.0.1:PORT?a=b", "/?a=b", "127.0.0.1:PORT"),
+            ("http://127.0.0.1:PORT/ä?ö=ü", "/%C3%A4?%C3%B6=%C3%BC", "127.0.0.1:PORT"),
+            ("http://127.0.0.1:PORT/%2f%zz//./..;a=b", "/%2f%zz//./..;a=b", "127.0.0.1:PORT"),
+            ("http://127.0.0.1:PORT/[]|{}^`", "/%5B%5D%7C%7B%7D%5E%60", "127.0.0.1:PORT"),
+            ("http://127.0.0.1:PORT/?a=%20+b;c&=&@:", "/?a=%20+b;c&=&@:", "127.0.0.1:PORT"),
+        ):
+            await self.assertAsked(url, target, host, port)
+
+    @asynchronous
+    async def test_ipv6(self) -> None:
+        """In each way to write it."""
+        port = self.listen("::1")
+        for url, target, host in (
+            ("http://[::1]:PORT/", "/", "[::1]:PORT"),
+            ("http://[::1]:PORT", "/", "[::1]:PORT"),
+            ("http://[0:0:0:0:0:0:0:1]:PORT/a", "/a", "[0:0:0:0:0:0:0:1]:PORT"),
+            ("http://[::1]:PORT/ä/b?c=ö&d", "/%C3%A4/b?c=%C3%B6&d", "[::1]:PORT"),
+        ):
+            await self.assertAsked(url, target, host, port)

@@ -105,6 +105,28 @@ class ObjectSplitterTests(SynchronousTestCase):
         splitter.feed(b'"}')
         self.assertEqual(splitter.take(), rb'{"a":"\"}"}')
 
+    def test_controlCharacterInAString(self) -> None:
+        """It is refused as soon as it arrives: no later byte makes that valid."""
+        for byte in range(0x20):
+            for text in (b'{"id":42,"method":"RemoteProx}', b'{"', b'{"\\', rb'{"a":"\"', rb'{"\\'):
+                for place in range(len(text) + 1):
+                    splitter = ObjectSplitter(0)
+                    splitter.feed(text[:place])
+                    self.assertIsNone(splitter.take())
+                    splitter.feed(text[place:] + bytes([byte]))
+                    with self.assertRaises(MessageError) as caught:
+                        splitter.take()
+                    self.assertEqual(caught.exception.requestId, UNKNOWN_ID)
+                    self.assertIs(caught.exception.outcome, Outcome.INVALID_JSON)
+
+    def test_controlCharacterOutsideAString(self) -> None:
+        """White space is allowed there; for the rest the object is looked at when it is whole."""
+        for byte in range(0x20):
+            raw = b'{"a":' + bytes([byte]) + b"1}"
+            splitter = ObjectSplitter(0)
+            splitter.feed(raw)
+            self.assertEqual(splitter.take(), raw)
+
     def test_backslashOutsideAString(self) -> None:
         """It escapes nothing there: the object ends where it ends, and is invalid."""
         for raw in (rb"{\}", rb'{"a":\{}}', rb'{"a":1\"b"}'):

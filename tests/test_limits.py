@@ -236,16 +236,21 @@ class IdentifiedTests(GateCase):
         self.assertIsNone(gate.identified(third, THERE))
 
     def test_refused(self) -> None:
-        """Who is refused still has its place among all connections until it leaves."""
+        """Who is refused still has its place among all connections until it leaves.
+
+        It counts for no address any more, neither for the client's nor, again, for the proxy's.
+        """
         gate = self.gate(connectionsPerAddress=1)
         self.enter(gate, THERE)
         ticket = self.enter(gate, HERE)
         self.assertIs(gate.identified(ticket, THERE), Outcome.TOO_MANY_FROM_ADDRESS)
+        self.assertIsNone(ticket.source)
         self.assertEqual(gate.connections, 2)
         self.enter(gate, HERE)
         gate.leave(ticket)
         self.assertEqual(gate.connections, 2)
         self.assertRefused(gate, Outcome.TOO_MANY_FROM_ADDRESS, THERE)
+        self.assertRefused(gate, Outcome.TOO_MANY_FROM_ADDRESS, HERE)
 
     def test_toAnExemptAddress(self) -> None:
         """A local client of a proxy elsewhere is not limited."""

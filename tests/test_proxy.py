@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -15,7 +16,14 @@ from zope.interface import implementer
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.limits import Bounds, Gate
-from nymearemoteproxy.proxy import ABORT_TIMEOUT, IObserver, Proxy, Timing
+from nymearemoteproxy.proxy import (
+    ABORT_TIMEOUT,
+    IObserver,
+    Proxy,
+    Timing,
+    describeAddress,
+    describePlace,
+)
 from nymearemoteproxy.records import TCP, Record, Totals
 from nymearemoteproxy.rendezvous import Rendezvous
 from nymearemoteproxy.session import PairingKeys, Role
@@ -23,6 +31,36 @@ from tests.memory import Guest
 from tests.test_time import InMemory
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
+
+
+class DescribeTests(SynchronousTestCase):
+    """Addresses for people."""
+
+    def test_host(self) -> None:
+        for host, expected in (
+            ("192.0.2.7", ("192.0.2.7", "192.0.2.7:1")),
+            ("::ffff:192.0.2.7", ("192.0.2.7", "192.0.2.7:1")),
+            ("::ffff:0:192.0.2.7", ("::ffff:0:192.0.2.7", "[::ffff:0:192.0.2.7]:1")),
+            ("fe80::1%eth0", ("fe80::1%eth0", "[fe80::1%eth0]:1")),
+        ):
+            kind = IPv6Address if ":" in host else IPv4Address
+            self.assertEqual(describeAddress(kind("TCP", host, 1)), expected)
+
+    def test_unixClient(self) -> None:
+        """It has no host, whatever its own socket is called."""
+        for name in (None, b"/run/x", b"\0\x1b[2J"):
+            self.assertEqual(describeAddress(UNIXAddress(name)), (None, "unix"))
+
+    def test_unixPlace(self) -> None:
+        """With a path, in the abstract namespace, or unnamed."""
+        for name, expected in (
+            (b"/run/x", "unix:/run/x"),
+            ("/run/x", "unix:/run/x"),
+            (b"\0nymea", "unix:@nymea"),
+            (b"/run/\xff", "unix:/run/\\xff"),
+            (None, "unix:"),
+        ):
+            self.assertEqual(describePlace("tcp", UNIXAddress(name)), expected)
 
 
 @implementer(IObserver)
@@ -218,6 +256,36 @@ class DrainTests(ProxyCase):
         two.leave()
         self.successResultOf(drained)
         self.successResultOf(stopped)
+
+    def test_oneFails(self) -> None:
+        """A fault of one, even in being cut off, keeps no other from being told."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        one, two, three = (Guest(self.proxy) for _ in range(3))
+        one.shutDown = two.shutDown = two.abort = fail  # type: ignore[method-assign]
+        gone = self.proxy.shutDown()
+        self.assertEqual([each.asked for each in (one, two, three)], [["abort"], [], ["shutDown"]])
+        self.proxy.abortAll()
+        self.assertEqual(three.asked, ["shutDown", "abort"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
+        self.clock.advance(ABORT_TIMEOUT)
+        self.successResultOf(gone)
+
+    def test_lastServerFails(self) -> None:
+        """Its last client leaves all the same."""
+        server = self.register(Role.SERVER, "s")
+        client = self.register(Role.CLIENT, "c", "s")
+        self.proxy.drain()
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server.shutDown = fail  # type: ignore[method-assign]
+        client.leave()
+        self.assertEqual(server.asked, ["abort"])
+        self.flushLoggedErrors(ZeroDivisionError)
 
     def test_stubborn(self) -> None:
         """Who does not leave, however asked, keeps nobody waiting."""

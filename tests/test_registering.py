@@ -224,17 +224,23 @@ class AddressTests(SynchronousTestCase):
             ("8080", Address("127.0.0.1", 8080)),
             ("0.0.0.0:1", Address("0.0.0.0", 1)),
             ("[::]:0", Address("::", 0)),
+            ("[fe80::1%lo]:0", Address("fe80::1%lo", 0)),
+            ("localhost:0", Address("localhost", 0)),
         ):
             self.assertEqual(parseListen(text), address)
 
     def test_bad(self) -> None:
-        common = ("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1")
+        common = (
+            *("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1"),
+            *("h_x:1", "u@h:1", "a..b:1", "[h]:1", "[::1]x:1", "[::1]", "[]:1", "h\n:1", "h%:1"),
+        )
         for parse, texts in (
             (
                 parseService,
-                (*common, "80", "h:0", "unix:", "unix:a\0b", "h:" + "9" * 5000, "h:000080"),
+                (*common, "80", "h:0", "unix:", "unix:a\0b", "h:" + "9" * 5000, "h:000080")
+                + ("[fe80::1%lo]:80", "http://h:80"),
             ),
-            (parseListen, (*common, "x", "65536", "[]:1", "[a]b:1")),
+            (parseListen, (*common, "x", "65536", "[a]b:1")),
         ):
             for text in texts:
                 problem = self.assertRaises(ValueError, parse, text)

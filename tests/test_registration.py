@@ -214,19 +214,18 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(pong(request), {"timestamp": timestamp})
 
     def notification(self, message: bytes) -> dict[str, Any]:
-        """Return a notification but for its id, which is a number or text."""
+        """Return a notification, which is one line."""
         self.assertTrue(message.endswith(b"}\n"))
         self.assertEqual(message.count(b"\n"), 1)
-        parsed = json.loads(message)
-        self.assertIn(type(parsed.pop("id")), (int, str))
-        return dict(parsed)
+        return dict(json.loads(message))
 
     def test_clientConnected(self) -> None:
         """All of the client that the server is told; the uuid has braces."""
         client = ClientRegistration("Ünï\n\N{GRINNING FACE}", UUID(TEXT.upper()), UUID(OTHER_TEXT))
         self.assertEqual(
-            self.notification(clientConnected(client, "2001:db8::7", 65534)),
+            self.notification(clientConnected(3, client, "2001:db8::7", 65534)),
             {
+                "id": 3,
                 "notification": "TunnelProxy.ClientConnected",
                 "params": {
                     "clientName": "Ünï\n\N{GRINNING FACE}",
@@ -240,14 +239,15 @@ class AnswerTests(SynchronousTestCase):
     def test_noPeerAddress(self) -> None:
         """Without one it is empty, and not missing."""
         client = ClientRegistration("", UUID(TEXT), UUID(OTHER_TEXT))
-        params = self.notification(clientConnected(client, "", 1))["params"]
+        params = self.notification(clientConnected(1, client, "", 1))["params"]
         self.assertEqual((params["clientPeerAddress"], params["clientName"]), ("", ""))
 
     def test_clientDisconnected(self) -> None:
         """The address, and nothing else."""
         self.assertEqual(
-            self.notification(clientDisconnected(258)),
+            self.notification(clientDisconnected(7, 258)),
             {
+                "id": 7,
                 "notification": "TunnelProxy.ClientDisconnected",
                 "params": {"socketAddress": 258},
             },

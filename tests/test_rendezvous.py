@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.frames import Frames
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.rendezvous import IRendezvous, Meeting, PairingRefused, Rendezvous
+from nymearemoteproxy.rendezvous import IRendezvous, Look, Meeting, PairingRefused, Rendezvous
 from nymearemoteproxy.session import Identity
 from nymearemoteproxy.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.tunnel import ILeg, Tunnel
@@ -61,11 +61,17 @@ class FakeLeg:
         self.told.append("partnerLost")
 
 
-class RendezvousTests(SynchronousTestCase):
-    """Who meets whom."""
+class RendezvousCase(SynchronousTestCase):
+    """A meeting place."""
 
     def setUp(self) -> None:
         self.rendezvous = Rendezvous()
+
+    def join(
+        self, key: bytes, identity: Identity, look: Look = lambda: succeed(True)
+    ) -> Deferred[Meeting]:
+        """Join; unless told otherwise, whoever waits is there when it is looked."""
+        return self.rendezvous.join(key, identity, look)
 
     def assertCounts(self, waiting: int, tunnels: int) -> None:
         """So many wait, so many tunnels are up."""
@@ -77,10 +83,14 @@ class RendezvousTests(SynchronousTestCase):
         self.assertIs(refusal.outcome, outcome)
         self.assertEqual(str(refusal), outcome.label)
 
+
+class RendezvousTests(RendezvousCase):
+    """Who meets whom."""
+
     def tunnel(self, key: bytes = KEY) -> Tunnel:
         """Return a tunnel that is up, its legs attached."""
-        self.rendezvous.join(key, NOBODY)
-        tunnel = self.successResultOf(self.rendezvous.join(key, NOBODY)).tunnel
+        self.join(key, NOBODY)
+        tunnel = self.successResultOf(self.join(key, NOBODY)).tunnel
         tunnel.attach(FakeLeg())
         tunnel.attach(FakeLeg())
         return tunnel
@@ -91,10 +101,10 @@ class RendezvousTests(SynchronousTestCase):
 
     def test_meeting(self) -> None:
         """The first waits, the second does not; each learns of the other, and of one tunnel."""
-        first = self.rendezvous.join(KEY, ANNA)
+        first = self.join(KEY, ANNA)
         self.assertNoResult(first)
         self.assertCounts(1, 0)
-        second = self.successResultOf(self.rendezvous.join(KEY, BERT))
+        second = self.successResultOf(self.join(KEY, BERT))
         meeting = self.successResultOf(first)
         self.assertEqual((meeting.partner, second.partner), (BERT, ANNA))
         self.assertIs(meeting.tunnel, second.tunnel)
@@ -102,19 +112,19 @@ class RendezvousTests(SynchronousTestCase):
 
     def test_keysDiffer(self) -> None:
         """Who has another key waits elsewhere."""
-        first = self.rendezvous.join(KEY, ANNA)
-        other = self.rendezvous.join(OTHER_KEY, BERT)
+        first = self.join(KEY, ANNA)
+        other = self.join(OTHER_KEY, BERT)
         self.assertNoResult(first)
         self.assertNoResult(other)
         self.assertCounts(2, 0)
-        self.successResultOf(self.rendezvous.join(OTHER_KEY, NOBODY))
+        self.successResultOf(self.join(OTHER_KEY, NOBODY))
         self.assertNoResult(first)
         self.assertCounts(1, 1)
 
     def test_tunnelExists(self) -> None:
         """A third one is refused, and the tunnel is not disturbed."""
         tunnel = self.tunnel()
-        self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
+        self.assertRefused(self.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
         self.assertCounts(0, 1)
         for leg in tunnel._legs:
             self.assertEqual(len(leg.told), 3)  # type: ignore[attr-defined]
@@ -123,12 +133,12 @@ class RendezvousTests(SynchronousTestCase):
         """Once the tunnel is no longer up its key is free: the next one waits, as before."""
         tunnel = self.tunnel()
         tunnel.ended(tunnel._legs[0])
-        self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
+        self.assertRefused(self.join(KEY, ANNA), Outcome.TUNNEL_EXISTS)
         tunnel.lost(tunnel._legs[0])
         self.assertCounts(0, 0)
-        first = self.rendezvous.join(KEY, ANNA)
+        first = self.join(KEY, ANNA)
         self.assertNoResult(first)
-        second = self.successResultOf(self.rendezvous.join(KEY, BERT))
+        second = self.successResultOf(self.join(KEY, BERT))
         self.assertIsNot(second.tunnel, tunnel)
         tunnel.lost(tunnel._legs[1])
         self.assertCounts(0, 1)
@@ -140,46 +150,46 @@ class RendezvousTests(SynchronousTestCase):
             (ANNA.uuid, ANNA.uuid.strip("{}")),
             (ANNA.uuid.upper(), ANNA.uuid),
         ):
-            first = self.rendezvous.join(KEY, Identity("one", one))
-            second = self.rendezvous.join(KEY, Identity("two", two))
+            first = self.join(KEY, Identity("one", one))
+            second = self.join(KEY, Identity("two", two))
             self.assertRefused(first, Outcome.DUPLICATE_UUID)
             self.assertRefused(second, Outcome.DUPLICATE_UUID)
             self.assertCounts(0, 0)
 
     def test_sameName(self) -> None:
         """Names need not differ."""
-        self.rendezvous.join(KEY, Identity("Phone", ANNA.uuid))
-        self.successResultOf(self.rendezvous.join(KEY, Identity("Phone", BERT.uuid)))
+        self.join(KEY, Identity("Phone", ANNA.uuid))
+        self.successResultOf(self.join(KEY, Identity("Phone", BERT.uuid)))
 
     def test_firstApi(self) -> None:
         """Clients of the first API have no uuid, which is nobody's duplicate."""
         for one, two in ((NOBODY, NOBODY), (NOBODY, ANNA), (ANNA, NOBODY)):
-            rendezvous = Rendezvous()
-            first = rendezvous.join(KEY, one)
-            self.assertIs(self.successResultOf(rendezvous.join(KEY, two)).partner, one)
+            self.rendezvous = Rendezvous()
+            first = self.join(KEY, one)
+            self.assertIs(self.successResultOf(self.join(KEY, two)).partner, one)
             self.assertIs(self.successResultOf(first).partner, two)
 
     def test_firstApiMeetsOddUuid(self) -> None:
         """Whatever a client of API 0.3 calls its uuid, it is none of the first API's."""
-        self.rendezvous.join(KEY, NOBODY)
-        self.successResultOf(self.rendezvous.join(KEY, Identity("odd", "{}")))
+        self.join(KEY, NOBODY)
+        self.successResultOf(self.join(KEY, Identity("odd", "{}")))
 
     def test_cancelled(self) -> None:
         """Who gives up frees its place at once, and only its own."""
-        first = self.rendezvous.join(KEY, ANNA)
-        other = self.rendezvous.join(OTHER_KEY, ANNA)
+        first = self.join(KEY, ANNA)
+        other = self.join(OTHER_KEY, ANNA)
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.assertCounts(1, 0)
-        self.assertNoResult(self.rendezvous.join(KEY, BERT))
+        self.assertNoResult(self.join(KEY, BERT))
         self.assertNoResult(other)
         self.assertCounts(2, 0)
 
     def test_cancelledTooLate(self) -> None:
         """Once paired there is nothing to give up."""
-        first = self.rendezvous.join(KEY, ANNA)
-        second = self.rendezvous.join(KEY, BERT)
-        third = self.rendezvous.join(KEY, BERT)
+        first = self.join(KEY, ANNA)
+        second = self.join(KEY, BERT)
+        third = self.join(KEY, BERT)
         for joined in (first, second, third):
             joined.cancel()
         self.assertRefused(third, Outcome.TUNNEL_EXISTS)
@@ -188,19 +198,109 @@ class RendezvousTests(SynchronousTestCase):
     def test_thirdWhileTheFirstLearns(self) -> None:
         """In the very moment of pairing the tunnel is up already for everybody else."""
         refused: list[Deferred[Meeting]] = []
-        first = self.rendezvous.join(KEY, ANNA)
-        first.addCallback(lambda _: refused.append(self.rendezvous.join(KEY, ANNA)))
-        self.rendezvous.join(KEY, BERT)
+        first = self.join(KEY, ANNA)
+        first.addCallback(lambda _: refused.append(self.join(KEY, ANNA)))
+        self.join(KEY, BERT)
         self.assertRefused(refused[0], Outcome.TUNNEL_EXISTS)
 
     def test_rejoinWhenRefused(self) -> None:
         """Who is refused as a duplicate may come back at once, under its key."""
         again: list[Deferred[Meeting]] = []
-        first = self.rendezvous.join(KEY, ANNA)
-        first.addErrback(lambda _: again.append(self.rendezvous.join(KEY, ANNA)))
-        self.assertRefused(self.rendezvous.join(KEY, ANNA), Outcome.DUPLICATE_UUID)
+        first = self.join(KEY, ANNA)
+        first.addErrback(lambda _: again.append(self.join(KEY, ANNA)))
+        self.assertRefused(self.join(KEY, ANNA), Outcome.DUPLICATE_UUID)
         self.assertNoResult(again[0])
         self.assertCounts(1, 0)
+
+
+class ClashTests(RendezvousCase):
+    """The same uuid comes once more: it is looked whether the one who waits is still there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.looks: list[Deferred[bool]] = []
+        self.first = self.join(KEY, ANNA, self.look)
+        self.first.addErrback(lambda failure: failure.trap(CancelledError, PairingRefused))
+        self.second = self.join(KEY, ANNA, self.look)
+
+    def look(self) -> Deferred[bool]:
+        """It takes time to look."""
+        self.looks.append(Deferred())
+        return self.looks[-1]
+
+    def firstIsGone(self) -> None:
+        """What the wires do: the connection is closed, and its place given up."""
+        self.first.cancel()
+        self.looks[0].callback(False)
+
+    def test_wait(self) -> None:
+        """Until it is known nobody is refused, and it is looked once."""
+        self.assertNoResult(self.first)
+        self.assertNoResult(self.second)
+        self.assertEqual(len(self.looks), 1)
+        self.assertCounts(2, 0)
+
+    def test_bothAreThere(self) -> None:
+        """They are one client that would meet itself: both are refused."""
+        self.looks[0].callback(True)
+        self.assertRefused(self.second, Outcome.DUPLICATE_UUID)
+        self.assertCounts(0, 0)
+
+    def test_firstIsGone(self) -> None:
+        """The second has the place, and meets who comes next."""
+        self.firstIsGone()
+        self.assertNoResult(self.second)
+        third = self.successResultOf(self.join(KEY, BERT))
+        self.assertEqual(third.partner, ANNA)
+        self.assertIs(self.successResultOf(self.second).tunnel, third.tunnel)
+
+    def test_firstLeavesMeanwhile(self) -> None:
+        """It need not be known by looking."""
+        self.first.cancel()
+        self.assertCounts(1, 0)
+        self.successResultOf(self.join(KEY, BERT))
+        self.successResultOf(self.second)
+        self.looks[0].callback(False)
+        self.assertCounts(0, 1)
+
+    def test_secondLeavesMeanwhile(self) -> None:
+        """The first one waits on."""
+        self.second.cancel()
+        self.failureResultOf(self.second, CancelledError)
+        self.looks[0].callback(True)
+        self.assertCounts(1, 0)
+        self.assertEqual(self.successResultOf(self.join(KEY, BERT)).partner, ANNA)
+        self.assertEqual(self.successResultOf(self.first).partner, BERT)  # type: ignore[union-attr]
+
+    def test_partnerComesMeanwhile(self) -> None:
+        """It meets the one that is there, not the one that may be dead."""
+        third = self.join(KEY, BERT)
+        self.assertNoResult(third)
+        self.firstIsGone()
+        self.assertIs(self.successResultOf(third).tunnel, self.successResultOf(self.second).tunnel)
+
+    def test_partnerOfTwoWhoAreThere(self) -> None:
+        """It waits for somebody else."""
+        third = self.join(KEY, BERT)
+        self.looks[0].callback(True)
+        self.assertRefused(self.second, Outcome.DUPLICATE_UUID)
+        self.assertNoResult(third)
+        self.assertCounts(1, 0)
+
+    def test_comesThreeTimes(self) -> None:
+        """One after the other is looked at."""
+        third = self.join(KEY, ANNA, self.look)
+        self.firstIsGone()
+        self.assertEqual(len(self.looks), 2)
+        self.looks[1].callback(True)
+        self.assertRefused(self.second, Outcome.DUPLICATE_UUID)
+        self.assertRefused(third, Outcome.DUPLICATE_UUID)
+
+    def test_otherKeys(self) -> None:
+        """They are not concerned."""
+        self.join(OTHER_KEY, ANNA)
+        self.successResultOf(self.join(OTHER_KEY, BERT))
+        self.assertCounts(2, 1)
 
 
 class TunnelTests(SynchronousTestCase):

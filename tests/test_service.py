@@ -18,7 +18,7 @@ from nymearemoteproxy.announcing import CLIENT
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import ProxyService, StartError, makeService
-from nymearemoteproxy.transports import tuneTcp
+from nymearemoteproxy.transports import isGivenUp, tuneTcp
 from tests.memory import Guest
 
 
@@ -228,11 +228,16 @@ class DrainTests(ServiceCase):
 class TuneTests(SynchronousTestCase):
     """TCP's own keepalive on stream clients."""
 
-    def tuned(self, idle: float, timeout: float) -> dict[str, Any]:
+    def tuned(
+        self, idle: float, timeout: float, family: socket.AddressFamily = socket.AF_INET
+    ) -> dict[str, Any]:
         """Return what is set on a transport."""
         set_: dict[str, Any] = {}
+        ofSocket = family
 
         class Transport:
+            family = ofSocket
+
             @property
             def lowest(self) -> Any:
                 return self
@@ -260,3 +265,23 @@ class TuneTests(SynchronousTestCase):
 
     def test_off(self) -> None:
         self.assertEqual(self.tuned(0, 10), {(socket.IPPROTO_TCP, socket.TCP_NODELAY): 1})
+
+    def test_family(self) -> None:
+        """The socket's own family decides."""
+        self.assertEqual(self.tuned(30, 10, socket.AF_INET6), self.tuned(30, 10))
+        self.assertEqual(self.tuned(30, 10, socket.AF_UNIX), {})
+
+    def test_givenUp(self) -> None:
+        """Only TCP gives up; what a Unix socket has received can still be read."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            tcp = socket.create_connection(listening.getsockname()), listening.accept()[0]
+        for one, two in tcp, socket.socketpair():
+            self.addCleanup(one.close)
+            handle = SimpleNamespace(getHandle=lambda one=one: one)
+            transport = SimpleNamespace(lowest=handle)
+            self.assertFalse(isGivenUp(transport))
+            one.sendall(b"unread, so that closing resets the connection")
+            two.sendall(b"some")
+            two.close()
+            self.assertEqual(isGivenUp(transport), one.family == socket.AF_INET)
+        self.assertEqual(one.recv(4), b"some")

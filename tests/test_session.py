@@ -104,6 +104,23 @@ def tunneled(params: Mapping[str, Any]) -> Session:
     return session
 
 
+def reachable(thing: object) -> set[str]:
+    """Return every text that our objects hold, from this one on."""
+    texts, seen, todo = set(), set(), [thing]
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, str):
+            texts.add(thing)
+        elif isinstance(thing, Mapping):
+            todo += [*thing, *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            todo += thing
+        elif type(thing).__module__.startswith("nymearemoteproxy.") and id(thing) not in seen:
+            seen.add(id(thing))
+            todo += vars(thing).values()
+    return texts
+
+
 def registerServer(**changes: Any) -> bytes:
     """Return the bytes of one RegisterServer."""
     return request("TunnelProxy.RegisterServer", {**SERVER, **changes})
@@ -645,16 +662,23 @@ class WaitingTests(SynchronousTestCase):
         )
         self.assertIs(session.state, State.TUNNELED)
 
+    def test_forgetsTokenAndNonce(self) -> None:
+        """Once the key is made of them, nothing that belongs to the session holds them."""
+        for params in ({**FIRST_API, "nonce": NONCE}, {**API_0_3, "nonce": NONCE}):
+            session = authenticating(params)
+            self.assertIn(NONCE, reachable(session))
+            session.accepted(TOKEN, None)
+            self.assertEqual({TOKEN, NONCE} & reachable(session), set())
+
     def test_pairedApi03(self) -> None:
-        """The notification of API 0.3 names the partner and has an integer id."""
+        """The notification of API 0.3 names the partner and is the connection's first."""
         session = waiting(API_0_3)
         send, start = session.paired(PARTNER)
         assert isinstance(send, Send)
-        message = json.loads(send.data)
-        self.assertIs(type(message.pop("id")), int)
         self.assertEqual(
-            message,
+            json.loads(send.data),
             {
+                "id": 1,
                 "notification": "RemoteProxy.TunnelEstablished",
                 "params": {"name": PARTNER.name, "uuid": PARTNER.uuid},
             },
@@ -799,7 +823,7 @@ class RegistrationTests(SynchronousTestCase):
                 "params": {"tunnelProxyError": "TunnelProxyErrorNoError", "slipEnabled": True},
             },
         )
-        self.assertEqual(start, StartTunnel(needsGap=False, role=Role.SERVER))
+        self.assertEqual(start, StartTunnel(needsGap=True, role=Role.SERVER))
         self.assertIs(session.state, State.TUNNELED)
 
     def test_client(self) -> None:
@@ -967,6 +991,7 @@ class OutcomeTests(SynchronousTestCase):
                 "ALREADY_REGISTERED",
                 "FORBIDDEN_CALL",
                 "SERVER_NOT_ALLOWED",
+                "UUID_RESERVED",
                 "CLIENT_TOO_SLOW",
                 "SERVER_SILENT",
             ),

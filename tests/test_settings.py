@@ -268,17 +268,18 @@ class ValueTests(SettingsCase):
         """http and https, with a host; empty means none."""
         for text in ("", "http://a", "https://a.b:8443/c?d", "http://[::1]:80/"):
             self.assertValues("Authentication.server", **{text: text})
-        self.assertRejected(
-            "Authentication.server",
-            "ftp://a",
-            "a.b/c",
-            "https://",
-            "http:///path",
-            "http://a:port",
-            "http://a:99999",
-            "http://[",
-            "file:///etc/passwd",
-        )
+        for text in "ftp://a", "a.b/c", "https://", "http:///path", "http://a:99999", "file:///a":
+            said = self.assertFails(self.settings.set, "Authentication.server", text)
+            self.assertIn("[Authentication] server cannot be used: ", said)
+
+    def test_secretsOfAUrl(self) -> None:
+        """What is wrong with it is said without what it was."""
+        for text in "http://me:secret@a/", "http://a:secret", "https://me:s/secret@a", "secret":
+            for said in (
+                self.assertFails(self.settings.set, "Authentication.server", text),
+                self.assertFails(self.settings.override, f"Authentication.server={text}"),
+            ):
+                self.assertNotIn("secret", said)
 
     def test_networks(self) -> None:
         """With commas; none at all is a choice."""

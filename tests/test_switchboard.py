@@ -493,6 +493,17 @@ class RegistrationTests(SwitchboardCase):
             Outcome.SERVER_NOT_ALLOWED,
         )
 
+    def test_listedUuidIsNoClients(self) -> None:
+        """What is on it is for servers: a client could keep them out."""
+        server = self.world.server(1)
+        self.switchboard.allow(frozenset({uuid(1), uuid(2)}))
+        self.assertRefused(
+            lambda: self.world.client(server, 2),
+            TunnelProxyError.FORBIDDEN_CALL,
+            Outcome.UUID_RESERVED,
+        )
+        self.assertAlive(server, self.world.client(server, 3), self.world.server(2))
+
     def test_origin(self) -> None:
         """The server is told the host a client comes from."""
         server = self.world.server()

@@ -7,6 +7,7 @@ import socket
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -14,8 +15,13 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from nymearemoteproxy import options
-from nymearemoteproxy.adoption import Adopter
+from nymearemoteproxy import adoption, options
+from nymearemoteproxy.adoption import (
+    AdoptedEndpoint,
+    initialEnvironment,
+    passedSocket,
+    takeSocket,
+)
 from nymearemoteproxy.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier, isJournal
 from nymearemoteproxy.systemd import log as notifierLog
 
@@ -182,7 +188,7 @@ class Visited(Protocol):
         self.factory.connected.callback(self)  # type: ignore[union-attr]
 
 
-class AdopterTests(TestCase):
+class AdoptedEndpointTests(TestCase):
     """Sockets that others listen on, too."""
 
     def adopt(self, shared: socket.socket) -> Any:
@@ -193,7 +199,8 @@ class AdopterTests(TestCase):
         factory = Factory.forProtocol(Visited)
         factory.connected = self.connected  # type: ignore[attr-defined]
         factory.noisy = False
-        return Adopter(reactor).adoptStreamPort(shared.fileno(), shared.family, factory)
+        endpoint = AdoptedEndpoint(reactor, os.dup(shared.fileno()))
+        return self.successResultOf(endpoint.listen(factory))
 
     @inlineCallbacks
     def check(self, shared: socket.socket) -> Any:
@@ -239,6 +246,38 @@ class AdopterTests(TestCase):
         yield self.check(socket.create_server(("::1", 0), family=socket.AF_INET6))
 
     @inlineCallbacks
+    def test_addresses(self) -> Any:
+        """Clients' addresses are those of the socket's own family."""
+        for made, host in (
+            (socket.create_server(("127.0.0.1", 0)), "127.0.0.1"),
+            (socket.create_server(("::1", 0), family=socket.AF_INET6), "::1"),
+        ):
+            port = self.adopt(made)
+            with socket.socket(made.family) as client:
+                client.connect(made.getsockname())
+                visited = yield self.connected
+                peer = visited.transport.getPeer()
+                self.assertEqual((peer.host, peer.port), client.getsockname()[:2])
+                self.assertEqual(port.getHost().host, host)
+                visited.transport.abortConnection()
+            yield port.stopListening()
+
+    def test_somethingElse(self) -> None:
+        """One line says so."""
+        connected, other = socket.socketpair()
+        for made in (
+            *(connected, other, socket.socket(), socket.socket(type=socket.SOCK_DGRAM)),
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET),
+        ):
+            with made:
+                endpoint = AdoptedEndpoint(reactor, made.fileno())
+                error = self.failureResultOf(endpoint.listen(Factory()), OSError).value
+                self.assertIn("listening stream socket", str(error))
+        with open(self.mktemp(), "w") as file:
+            endpoint = AdoptedEndpoint(reactor, file.fileno())
+            self.failureResultOf(endpoint.listen(Factory()), OSError)
+
+    @inlineCallbacks
     def test_queue(self) -> Any:
         """It holds more than the 50 that Twisted wants."""
         directory = tempfile.mkdtemp(prefix="adopt-")
@@ -260,6 +299,67 @@ class AdopterTests(TestCase):
             for client in clients:
                 client.close()
             yield port.stopListening()
+
+
+class PassedSocketTests(SynchronousTestCase):
+    """Which sockets there are, as sd_listen_fds(3) says."""
+
+    def passed(self, **more: str) -> dict[str, str]:
+        """Return an environment with two sockets."""
+        return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "2", **more}
+
+    def test_index(self) -> None:
+        for names in ({}, {"LISTEN_FDNAMES": "one:two"}, {"LISTEN_FDNAMES": "one"}):
+            self.assertEqual(passedSocket(self.passed(**names), "0", None), 3)
+            self.assertEqual(passedSocket(self.passed(**names), "1", None), 4)
+
+    def test_name(self) -> None:
+        environment = self.passed(LISTEN_FDNAMES="one:two")
+        self.assertEqual(passedSocket(environment, None, "one"), 3)
+        self.assertEqual(passedSocket(environment, None, "two"), 4)
+
+    def test_sameName(self) -> None:
+        """As by default those of one unit have."""
+        environment = self.passed(LISTEN_FDNAMES="one:one")
+        error = self.assertRaises(ValueError, passedSocket, environment, None, "one")
+        self.assertIn('2 sockets named "one"; use index=', str(error))
+
+    def test_noSuch(self) -> None:
+        for environment, index, name in (
+            (self.passed(), "2", None),
+            (self.passed(), None, "one"),
+            (self.passed(LISTEN_FDNAMES="one:two"), None, "three"),
+            (self.passed(LISTEN_FDNAMES="one:two:three"), None, "three"),
+            (self.passed(LISTEN_PID="1"), "0", None),
+            (self.passed(LISTEN_FDS="two"), "0", None),
+            ({}, "0", None),
+        ):
+            self.assertRaises(LookupError, passedSocket, environment, index, name)
+
+    def test_mistakes(self) -> None:
+        for index, name in ((None, None), ("0", "one"), ("first", None), ("-1", None)):
+            self.assertRaises(ValueError, passedSocket, self.passed(), index, name)
+
+    def test_once(self) -> None:
+        """A socket has one listener, however it is called."""
+        self.patch(adoption, "_taken", set())
+        environment = self.passed(LISTEN_FDNAMES="one:two")
+        self.patch(adoption, "initialEnvironment", lambda: environment)
+        self.assertEqual(takeSocket("1", None), 4)
+        self.assertEqual(takeSocket("0", None), 3)
+        error = self.assertRaises(ValueError, takeSocket, None, "two")
+        self.assertEqual(str(error), "another listener has this socket")
+
+    def test_initialEnvironment(self) -> None:
+        """What has been taken out meanwhile is there."""
+        initial = initialEnvironment()
+        self.assertIn("PATH", initial)
+        self.patch(os, "environ", {})
+        self.assertEqual(initialEnvironment(), initial)
+
+    def test_noProc(self) -> None:
+        self.patch(Path, "read_bytes", Mock(side_effect=FileNotFoundError))
+        self.assertEqual(initialEnvironment(), dict(os.environ))
 
 
 class JournalTests(SynchronousTestCase):

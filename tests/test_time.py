@@ -13,11 +13,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.control import Arrival, ProxyFactory, Refused
+from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.ends import End, Origin
 from nymearemoteproxy.limits import Bounds, Gate
@@ -26,12 +25,13 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
 from nymearemoteproxy.registration import Registration, RegistrationRefused, TunnelProxyError
 from nymearemoteproxy.rendezvous import Meeting, Rendezvous
-from nymearemoteproxy.session import Identity, PairingKeys
+from nymearemoteproxy.session import Identity, PairingKeys, makeHello
 from nymearemoteproxy.stream import LINE_END_TIMEOUT, StreamControl
+from nymearemoteproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.tunnel import Tunnel
 from nymearemoteproxy.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
 from tests.memory import Pipe
-from tests.wires import maskedFrame, splitFrame
+from tests.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -99,13 +99,11 @@ class InMemory(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
-    def accept(
-        self, kind: str, secure: bool = False, behindProxy: bool = False, host: str = "127.0.0.1"
-    ) -> Pipe:
+    def accept(self, kind: str, secure: bool = False, host: str = "127.0.0.1") -> Pipe:
         """Let a client connect."""
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
-        factory = ProxyFactory(self.proxy, kind, secure, behindProxy, self.builders[kind])
+        factory = ProxyFactory(self.proxy, kind, secure, False, self.builders[kind])
         direct = DirectFactory(factory).buildProtocol(peer)
         pipe = Pipe(peer)
         pipe.protocol = direct
@@ -275,6 +273,27 @@ class DeadlineTests(InMemory):
         pipe.receive(UPGRADE)
         self.assertEqual(pipe.take(), b"")
         self.goneAfterAborting(pipe)
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def test_answerToABadRequestArrives(self) -> None:
+        """Sending ends, reading does not: what still comes would reset the connection."""
+        pipe = self.accept("WebSocket")
+        pipe.receive(UPGRADE.replace(b"Host: x", b"Host : x"))
+        answer = pipe.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 400 Bad Request\r\n"), answer)
+        self.assertTrue(pipe.halfClosed)
+        self.assertFalse(pipe.disconnecting)
+        pipe.receive(b"more" * 10_000)
+        pipe.lose(ConnectionDone())
+        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def test_whatAutobahnRefuses(self) -> None:
+        """It has the last word, though it is asked for nothing that it does not take today."""
+        pipe = self.accept("WebSocket")
+        pipe.protocol.factory.setProtocolOptions(versions=[8])
+        pipe.receive(UPGRADE)
+        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 400 "))
+        pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
     def test_dataAfterOurFarewell(self) -> None:
@@ -561,6 +580,109 @@ class GapTests(InMemory):
         self.assertTrue(one.halfClosed)
 
 
+class ServerGapTests(InMemory):
+    """A registered server on a stream gets nothing together with the answer to RegisterServer."""
+
+    SERVER = str(UUID(int=7))
+
+    def setUp(self) -> None:
+        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
+        super().setUp()
+        self.switchboard._clock = self.clock
+
+    def serve(self, kind: str, full: bool = False) -> Pipe:
+        """Register a server, whose line end comes with its request."""
+        pipe = self.open(kind)
+        pipe.full = full
+        self.call(pipe, "TunnelProxy.RegisterServer", serverName="core", serverUuid=self.SERVER)
+        if not full:
+            self.assertIn(b"slipEnabled", pipe.take())
+        return pipe
+
+    def visit(self) -> Pipe:
+        """Let a client register."""
+        pipe = self.open("TCP")
+        self.call(
+            pipe,
+            "TunnelProxy.RegisterClient",
+            clientName="app",
+            clientUuid=str(UUID(int=8)),
+            serverUuid=self.SERVER,
+        )
+        self.assertIn(b"NoError", pipe.take())
+        return pipe
+
+    def ping(self, pipe: Pipe) -> None:
+        """Let the server call."""
+        call = {"id": 1, "method": "TunnelProxy.Ping", "params": {"timestamp": 5}}
+        pipe.receive(slip(0, json.dumps(call).encode()))
+
+    def assertGap(self, server: Pipe, *expected: bytes) -> None:
+        """Nothing comes for a while, beginning now; then these, in this order, together."""
+        self.clock.advance(0.015)
+        self.assertEqual(server.take(), b"")
+        self.clock.advance(0.006)
+        sent = server.take()
+        places = [sent.find(each) for each in expected]
+        self.assertNotIn(-1, places)
+        self.assertEqual(places, sorted(places))
+
+    def test_clientInTheGap(self) -> None:
+        """It is announced behind the gap; what it sends comes then, too."""
+        server = self.serve("TCP")
+        client = self.visit()
+        client.receive(b"hello")
+        self.assertEqual(client.producerState, "paused")
+        self.assertGap(server, b"ClientConnected", b"hello")
+        self.assertEqual(client.producerState, "producing")
+
+    def test_callInTheGap(self) -> None:
+        """The answer waits."""
+        server = self.serve("TCP")
+        self.ping(server)
+        self.assertGap(server, b'"timestamp":5')
+
+    def test_responseInTheBuffer(self) -> None:
+        """The gap begins when the response has left."""
+        server = self.serve("TCP", full=True)
+        self.visit()
+        self.clock.advance(1)
+        server.drain()
+        self.assertIn(b"slipEnabled", server.take())
+        self.assertGap(server, b"ClientConnected")
+
+    def test_onceOnly(self) -> None:
+        """Behind the gap everything goes out at once."""
+        server = self.serve("TCP")
+        self.clock.advance(0.021)
+        self.visit()
+        self.assertIn(b"ClientConnected", server.take())
+
+    def test_notForWebSocket(self) -> None:
+        """A message arrives by itself there."""
+        server = self.serve("WebSocket")
+        self.visit()
+        self.assertIn(b"ClientConnected", server.take())
+
+    def test_stoppedInTheGap(self) -> None:
+        """What the server was to be told goes out before the goodbye."""
+        server = self.serve("TCP")
+        self.visit()
+        self.proxy.shutDown()
+        self.assertIn(b"ClientConnected", server.take())
+        self.assertTrue(server.halfClosed)
+
+    def test_lostInTheGap(self) -> None:
+        """Its client is told at once, and nothing is left behind."""
+        server = self.serve("TCP")
+        client = self.visit()
+        server.lose(ConnectionLost())
+        self.assertTrue(client.halfClosed)
+        client.lose(ConnectionDone())
+        self.clock.advance(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
 class LineEndTests(InMemory):
     """The line end of the last request is no payload."""
 
@@ -610,67 +732,6 @@ class LineEndTests(InMemory):
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.DATA_BEFORE_TUNNEL)
-
-
-class ReverseProxyTests(InMemory):
-    """Behind a PROXY header the client's real address counts."""
-
-    bounds = Bounds(connectionsPerAddress=1)
-
-    class Wrapper(ProtocolWrapper):
-        """Stands in for Twisted's wrapper: tells another peer than the transport's."""
-
-        peer: IAddress
-
-        def getPeer(self) -> IAddress:
-            return self.peer
-
-    def arrive(self, host: str, kind: str = "TCP") -> tuple[Pipe, Any]:
-        """Let a client connect through a reverse proxy on loopback."""
-        factory = DirectFactory(ProxyFactory(self.proxy, kind, False, True, self.builders[kind]))
-        local = IPv4Address("TCP", "127.0.0.1", 1)
-        wrapper = self.Wrapper(WrappingFactory(factory), factory.buildProtocol(local))
-        wrapper.peer = local
-        pipe = Pipe(local)
-        pipe.protocol = wrapper
-        wrapper.makeConnection(pipe)
-        wrapper.peer = IPv4Address("TCP", host, 4000)
-        return pipe, wrapper
-
-    def test_address(self) -> None:
-        pipe, wrapper = self.arrive("192.0.2.1")
-        self.assertIsInstance(wrapper.wrappedProtocol, Arrival)
-        pipe.receive(b'{"id":1,"method":"RemoteProxy.Hello"}')
-        self.assertIn(b'"success"', pipe.take())
-        pipe.lose(ConnectionDone())
-        self.assertEqual(self.events[-1]["peer"], "192.0.2.1:4000")
-
-    def test_limit(self) -> None:
-        first, _wrapper = self.arrive("192.0.2.1")
-        first.receive(b"{")
-        second, _wrapper = self.arrive("192.0.2.1")
-        second.receive(b"{")
-        self.assertTrue(second.lost)
-        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_FROM_ADDRESS], 1)
-        self.assertFalse(first.lost)
-
-    def test_silent(self) -> None:
-        pipe, _wrapper = self.arrive("192.0.2.1")
-        self.clock.advance(3)
-        self.assertTrue(pipe.lost)
-        self.assertOutcomes(Outcome.INACTIVE_TIMEOUT)
-
-    def test_leaves(self) -> None:
-        pipe, _wrapper = self.arrive("192.0.2.1")
-        pipe.lose(ConnectionDone())
-        self.assertOutcomes(Outcome.LEFT_EARLY)
-
-    def test_refusedAtOnce(self) -> None:
-        self.proxy.gate = Gate(self.clock, Bounds(connections=1))
-        self.accept("TCP")
-        pipe = self.accept("TCP", behindProxy=True)
-        self.assertIsInstance(pipe.protocol, Refused)
-        self.assertTrue(pipe.lost)
 
 
 class RefusalTests(InMemory):
@@ -760,12 +821,42 @@ class RegistrationTests(InMemory):
         self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
         self.assertTrue(pipe.halfClosed)
 
+    def change(self, *_terms: object) -> None:
+        """Nothing to change."""
+
+    def test_notReadWhenItsAnswersLeave(self) -> None:
+        """A client that takes its answers again is not read from for that."""
+        pipe = self.ask("TCP")
+        pipe.stall()
+        pipe.drain()
+        self.assertEqual(pipe.producerState, "paused")
+
     def test_leavesMeanwhile(self) -> None:
-        """The place is given up, whether it was found just now or not at all."""
+        """A place that is found too late is given up."""
         for kind in ("TCP", "WebSocket"):
             pipe = self.ask(kind)
             pipe.lose(ConnectionDone())
-            self.assertTrue(self.asked[-1].called)
+            released: list[bool] = []
+            tunnel = Tunnel(lambda released=released: released.append(True))  # type: ignore[misc]
+            far = Far()
+            tunnel.attach(far)
+            self.asked[-1].callback(tunnel)
+            self.assertEqual((released, far.outcome), ([True], Outcome.PARTNER_LEFT))
+
+    def test_refusedTooLate(self) -> None:
+        """Nobody is there to be told."""
+        pipe = self.ask("TCP")
+        pipe.lose(ConnectionDone())
+        error = TunnelProxyError.SERVER_NOT_FOUND
+        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.assertEqual(pipe.take(), b"")
+
+    def test_failsTooLate(self) -> None:
+        """A fault is in the log, although it harms nobody."""
+        pipe = self.ask("TCP")
+        pipe.lose(ConnectionDone())
+        self.asked[-1].errback(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_takesTooLong(self) -> None:
         pipe = self.ask("TCP")
@@ -781,6 +872,7 @@ class Far(End):
     def __init__(self) -> None:
         super().__init__(Clock(), Origin(0))
         self.received = b""
+        self.outcome: Outcome | None = None
 
     def sendBytes(self, data: bytes) -> None:
         self.received += data
@@ -792,7 +884,7 @@ class Far(End):
         """Nothing to resume."""
 
     def finish(self, outcome: Outcome) -> None:
-        """Nothing to finish."""
+        self.outcome = outcome
 
 
 class FaultTests(InMemory):

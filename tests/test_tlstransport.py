@@ -838,6 +838,7 @@ class CloseTests(TlsCase):
             session.deliver()
             self.assertEqual(session.client.received, b"our last words")
             self.assertTrue(session.client.closed)
+            self.assertTrue(session.lower.halfClosed, "clients wait for the end of the stream")
             self.assertOpen(session)
             session.receive(session.client.encrypt(b"client's last"))
             session.receive(session.client.encrypt(b"words"))
@@ -876,6 +877,17 @@ class CloseTests(TlsCase):
         session.lower.lose(ConnectionDone())
         self.assertLost(session, ConnectionLost)
 
+    def test_halfClose(self) -> None:
+        """To end only what we send is the same."""
+        for session in self.sessions():
+            session.protocol.transport.loseWriteConnection()
+            session.deliver()
+            self.assertTrue(session.client.closed)
+            self.assertTrue(session.lower.halfClosed)
+            session.receive(session.client.encrypt(b"client's last words"))
+            self.assertEqual(session.protocol.chunks, [b"client's last words"])
+            self.assertOpen(session)
+
     def test_serverTwice(self) -> None:
         """One goodbye is enough, and nothing is written behind it."""
         for session in self.sessions():
@@ -912,6 +924,30 @@ class CloseTests(TlsCase):
         self.assertEqual(session.protocol.chunks, [b"data"])
         self.assertClientClosed(session)
 
+    def test_manyKeyUpdatesAfterOurs(self) -> None:
+        """They want answers, which can come no more: nothing is sent, kept or taken amiss."""
+        session, forger = self.forged()
+        session.protocol.transport.loseConnection()
+        session.lower.take()
+        for _ in range(MAX_UNSENT_ANSWERS // len(KEY_UPDATE)):
+            session.receive(forger.keyUpdate())
+        session.receive(forger.seal(APPLICATION_DATA, b"data"))
+        self.assertEqual((session.lower.take(), session.lower.waiting), (b"", []))
+        self.assertEqual(session.protocol.chunks, [b"data"])
+        self.assertOpen(session)
+
+    def test_renegotiationAfterOurs(self) -> None:
+        """The same with a client of TLS 1.2 that asks for it."""
+        session, forger = self.forgedOld()
+        session.protocol.transport.loseConnection()
+        session.lower.take()
+        session.receive(
+            forger.seal(HANDSHAKE, CLIENT_HELLO), forger.seal(APPLICATION_DATA, b"data")
+        )
+        self.assertEqual((session.lower.take(), session.lower.waiting), (b"", []))
+        self.assertEqual(session.protocol.chunks, [b"data"])
+        self.assertOpen(session)
+
     def test_waits(self) -> None:
         """The goodbye does not overtake what the client has not taken yet."""
         for close in (
@@ -921,6 +957,7 @@ class CloseTests(TlsCase):
             for session in self.sessions():
                 session.stall()
                 close(session)
+                self.assertFalse(session.lower.aborted)
                 self.assertEqual(session.lower.take(), b"")
                 session.lower.drain()
                 session.deliver()
@@ -935,15 +972,25 @@ class CloseTests(TlsCase):
             session.protocol.transport.write(b"late")
             session.protocol.transport.loseConnection()
             self.assertEqual((session.lower.take(), session.lower.waiting), (b"", []))
+            self.assertFalse(session.lower.halfClosed)
             session.lower.lose(ConnectionAborted())
             self.assertLost(session, ConnectionAborted)
+
+    def test_abortAfterClosing(self) -> None:
+        """The client does not close, and we have waited long enough."""
+        for session in self.sessions():
+            session.protocol.transport.loseConnection()
+            session.protocol.transport.abortConnection()
+            self.assertTrue(session.lower.aborted)
+            session.receive(session.client.close())
+            self.assertFalse(session.lower.disconnecting)
 
     def test_abortInDataReceived(self) -> None:
         """Nothing else happens, even if more was in the same read."""
         for session in self.sessions():
             session.protocol.onData = session.protocol.abort
             session.receive(session.client.encrypt(b"data"), session.client.close())
-            self.assertFalse(session.lower.disconnecting)
+            self.assertFalse(session.lower.disconnecting or session.lower.halfClosed)
             session.lower.lose(ConnectionAborted())
             self.assertEqual(session.protocol.chunks, [b"data"])
             self.assertLost(session, ConnectionAborted)
@@ -1017,8 +1064,10 @@ class FaultTests(TlsCase):
         for session in self.sessions():
             session.protocol.transport.loseConnection()
             self.assertOpen(session)
+            session.lower.take()
             session.receive(*self.corrupt(session))
             self.assertEqual(session.protocol.chunks, [b"good"])
+            self.assertEqual((session.lower.take(), session.lower.waiting), (b"", []))
             self.assertFailed(session, "bad record mac")
 
     def test_writeInDataReceived(self) -> None:
@@ -1195,6 +1244,18 @@ class AnswerTests(TlsCase):
         session.lower.take()
         session.receive(forger.seal(APPLICATION_DATA, b"data"))
         self.assertEqual([record[0] for record in splitRecords(session.lower.take())], [ALERT])
+
+    def test_beforeTheGoodbye(self) -> None:
+        """What was kept back goes out before it, and nothing behind it."""
+        session, forger = self.forgedOld()
+        session.stall()
+        session.receive(forger.seal(HANDSHAKE, CLIENT_HELLO))
+        session.protocol.transport.loseConnection()
+        session.lower.drain()
+        kinds = [record[0] for record in splitRecords(session.lower.take())]
+        self.assertEqual(kinds, [APPLICATION_DATA, ALERT, ALERT])
+        self.assertTrue(session.lower.halfClosed)
+        self.assertOpen(session)
 
     def test_tooMany(self) -> None:
         """A client that wants answers and does not take them is cut off; nothing is delivered."""

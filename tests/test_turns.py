@@ -448,6 +448,7 @@ class RegisteredTests(Turnwise):
         uuid = "{00000000-0000-0000-0000-00000000000%d}"
         server.receive(call("TunnelProxy.RegisterServer", serverName="s", serverUuid=uuid % 1))
         server.clear()
+        self.clock.advance(TIMING.notificationGap)
         register = call(
             "TunnelProxy.RegisterClient",
             clientName="c",

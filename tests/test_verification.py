@@ -73,6 +73,17 @@ class VerificationTests(TestCase):
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return self.connect("127.0.0.1", [address])
 
+    def test_rightAddressOfIPv6(self) -> Deferred[None]:
+        address = x509.IPAddress(ipaddress.ip_address("::1"))
+        return self.connect("::1", [address])
+
+    def test_rightNameWithTheDotOfTheRoot(self) -> Deferred[None]:
+        return self.connect("localhost.", [x509.DNSName("localhost")])
+
+    def test_wrongAddressOfIPv6(self) -> Deferred[SSL.Error]:
+        address = x509.IPAddress(ipaddress.ip_address("::2"))
+        return self.assertFailure(self.connect("::1", [address]), SSL.Error)
+
     def test_wrongName(self) -> Deferred[SSL.Error]:
         connected = self.connect("localhost", [x509.DNSName("example.org")])
         return self.assertFailure(connected, SSL.Error)

@@ -713,13 +713,16 @@ class WebSocketMixin:
     def test_originAndExtensionsDecideNothing(self) -> Inline:
         """Local web views have odd origins, and an extension is declined, not refused."""
         odd = [b"Origin: null", b"ORIGIN: file://", b"Origin: qrc://"]
-        for header in [*odd, b"Sec-WebSocket-Extensions: permessage-deflate; foo=1"]:
-            answer = yield self._exchange(
-                b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n" + header + b"\r\n"
-                b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-                b"Sec-WebSocket-Version: 13\r\n\r\n" + maskedFrame(8, b"")
-            )
-            self.assertTrue(answer.startswith(b"HTTP/1.1 101 "), answer)
+        extension = b"Sec-WebSocket-Extensions: permessage-deflate; foo=1"
+        for version in b"13", b"8":
+            for header in [*odd, b"Sec-WebSocket-" + odd[2], extension]:
+                answer = yield self._exchange(
+                    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n" + header + b"\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+                    b"Sec-WebSocket-Version: " + version + b"\r\n\r\n" + maskedFrame(8, b"")
+                )
+                self.assertTrue(answer.startswith(b"HTTP/1.1 101 "), answer)
+                self.assertIn(b"ICX+Yqv66kxgM0FcWaLWlFLwTAI=", answer)
 
     @inlineCallbacks
     def test_lastTypeCountsForATunnel(self) -> Inline:

@@ -262,7 +262,7 @@ class Registered:
     """A server that is registered with the tunnel proxy: packets at the end of a wire.
 
     Takes care that nothing comes from a client before it is announced, nor after it is said to be
-    gone, and that no address is given to two clients at once.
+    gone, that no address is given to two clients at once, and that notifications count from 1.
 
     :ivar messages: those of the proxy that were not taken yet.
     :ivar streams: what came from each address and was not taken yet.
@@ -276,6 +276,7 @@ class Registered:
         self.here: set[int] = set()
         self._packet = b""  # what has arrived of the one that is not whole yet
         self._line = b""  # the same of the proxy's message
+        self._notices = 0
 
     def send(self, address: int, data: bytes) -> None:
         """Send one packet."""
@@ -333,6 +334,8 @@ class Registered:
         self.messages.append(message)
         kind = message.get("notification")
         if kind is not None:
+            self._notices += 1
+            assert message["id"] == self._notices, f"notification {self._notices}: {message}"
             address = message["params"]["socketAddress"]
             assert 0 < address < 0xFFFF, address
             if kind == "TunnelProxy.ClientConnected":

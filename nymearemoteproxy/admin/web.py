@@ -21,7 +21,6 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
-from nymearemoteproxy.control import Refused
 from nymearemoteproxy.limits import LOOPBACK, MOST_ADMIN_CONNECTIONS, sourceOf
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.transports import tuneTcp
@@ -42,6 +41,10 @@ MOST_BODY = 1 << 10
 
 MOST_FIELDS = 16
 """Fields in a query; the page sends five."""
+
+HOSTS = {b"HTTP/1.1": (1,), b"HTTP/1.0": (0, 1)}
+"""How many Host headers a request may have (RFC 9112 section 3.2): who may ask depends on it.
+Twisted looks at none, and 22.4 takes any version and repeats it in the status line."""
 
 ARRIVE = 60.0
 """Seconds for a request to arrive whole, from the connection or the last response on. It is an
@@ -187,12 +190,22 @@ class Channel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         if self.length is None or self.length > MOST_BODY:
-            self.transport.write(
-                b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            )
-            self.loseConnection()
-            return
-        super().allHeadersReceived()
+            self._refuse(b"413 Content Too Large")
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        hosts = len(self.requests[-1].requestHeaders.getRawHeaders(b"Host", ()))
+        if hosts in HOSTS.get(self._version, ()):
+            super().allContentReceived()
+        else:
+            self._refuse(b"400 Bad Request")
+
+    def _refuse(self, status: bytes) -> None:
+        self.transport.write(
+            b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        self.loseConnection()
 
 
 @implementer(IPushProducer)
@@ -238,8 +251,7 @@ class Connection:
     def makeConnection(self, transport: Any) -> None:
         """The client is there."""
         self._transport = transport
-        if getattr(transport.getPeer(), "host", None) is not None:
-            tuneTcp(transport, 0, 0)
+        tuneTcp(transport, 0, 0)
         self._factory.entered(self, self._source)
         self.limit(ARRIVE)
         self._channel.makeConnection(self)
@@ -335,9 +347,9 @@ class WebFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         source = sourceOf(getattr(addr, "host", None), LOOPBACK)
         if len(self._open) >= MOST_ADMIN_CONNECTIONS:
-            return Refused()  # not None, which HAProxyWrappingFactory would wrap
+            return None
         if source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
-            return Refused()
+            return None
         return Connection(self, source)
 
     def entered(self, connection: Connection, source: str | None) -> None:

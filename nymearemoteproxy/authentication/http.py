@@ -29,6 +29,7 @@ from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import BackendError, IAuthenticator, Verdict
+from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.authentication.verification import VerifiedHttps
 from nymearemoteproxy.jsonrpc import MessageError, decodeObject
 
@@ -54,7 +55,7 @@ class HttpAuthenticator:
     """Posts the token and reads the verdict.
 
     :param client: reuses connections.
-    :param url: where to; http or https.
+    :param url: where to; one that `readUrl` takes.
     :param connections: the most requests at once; further ones wait for their turn.
     :param form: send RFC 7662's form instead of nymea's JSON.
     :param credentials: client id and secret for HTTP basic authentication.
@@ -72,7 +73,7 @@ class HttpAuthenticator:
     ) -> None:
         self._client = client
         self._freshClient = freshClient or client
-        self._url = url
+        self._url = readUrl(url)
         self._turns = DeferredSemaphore(connections)
         self._form = form
         self._credentials = credentials

@@ -60,4 +60,7 @@ class VerifiedHttps:
         self._context = options.getContext()
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        return _NameCheck(self._context, hostname.decode("ascii").strip("[]"))
+        # A URL may have the dot of the root behind a name. No certificate has it, and the handshake
+        # must not (RFC 6066 section 3).
+        host = hostname.decode("ascii").strip("[]").removesuffix(".")
+        return _NameCheck(self._context, host)

@@ -5,7 +5,9 @@ Pure rules: it must not know Twisted or sockets.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from nymearemoteproxy.client.control import oneLine
@@ -14,6 +16,14 @@ from nymearemoteproxy.client.control import oneLine
 DEFAULT_LISTEN_HOST = "127.0.0.1"
 
 _HIGHEST_PORT = 65535
+
+# RFC 3986 section 2, and only what is in ASCII; what else there is has to be percent-encoded.
+_URL = re.compile(r"[!#-;=?-\[\]_a-z~]*", re.IGNORECASE)
+
+# RFC 1123 section 2.1. Hyphens in the third and fourth place are for encoded international names
+# (RFC 5891 section 4.2.3.1). Twisted connects to no name that is not like this.
+_LABEL = re.compile(r"(?!-)(?!(?!xn)..--)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
+_LONGEST_NAME = 253
 
 
 @dataclass(frozen=True)
@@ -45,25 +55,29 @@ class ProxyUrl:
             if not path or "\0" in path:
                 raise ValueError("the URL names no socket: unix:PATH")
             return cls("unix", oneLine(url), path=path)
-        if not (url.isascii() and url.isprintable()) or " " in url:
-            raise ValueError("the URL has characters that no URL has")
+        if not _URL.fullmatch(url):
+            raise ValueError(
+                "the URL has characters that no URL has; an international name is written xn--..., "
+                "others %XX"
+            )
         try:
             parts = urlsplit(url)
-            port = parts.port
-        except ValueError as problem:
-            raise ValueError(f"the URL is broken: {problem}") from None
+        except ValueError:
+            raise ValueError("the URL has brackets, but no IPv6 address in them") from None
         if parts.scheme not in ("ws", "wss", "tcp", "tls"):
             raise ValueError("the URL must start with ws://, wss://, tcp://, tls:// or unix:")
-        if not parts.hostname or not port:
-            raise ValueError(f"the URL needs a host and a port: {parts.scheme}://HOST:PORT")
-        if parts.username is not None or parts.fragment:
+        if "@" in parts.netloc or "#" in url:
             raise ValueError("the URL has a user name or a fragment, which mean nothing here")
+        try:
+            address = _parseRemote(parts.netloc)
+        except ValueError as problem:
+            raise ValueError(f"the URL is not {parts.scheme}://HOST:PORT: {problem}") from None
         resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if parts.scheme in ("tcp", "tls") and resource != "/":
             raise ValueError(f"a {parts.scheme}:// URL has no path")
-        host = parts.hostname
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return cls(parts.scheme, where, host=host, port=port, resource=resource)
+        host = address.host.lower()
+        where = Address(host, address.port).where
+        return cls(parts.scheme, where, host=host, port=address.port, resource=resource)
 
 
 @dataclass(frozen=True)
@@ -93,10 +107,7 @@ def parseService(text: str) -> Address:
         if not path or "\0" in path:
             raise ValueError("unix: needs the PATH of a socket")
         return Address(path=path)
-    address = _parse(text)
-    if not address.port:
-        raise ValueError("the port must be from 1 to 65535")
-    return address
+    return _parseRemote(text)
 
 
 def parseListen(text: str) -> Address:
@@ -108,14 +119,39 @@ def parseListen(text: str) -> Address:
     return _parse(text if ":" in text else f"{DEFAULT_LISTEN_HOST}:{text}")
 
 
+def _parseRemote(text: str) -> Address:
+    """Read where to connect to."""
+    address = _parse(text)
+    if not address.port:
+        raise ValueError("the port must be from 1 to 65535")
+    if "%" in address.host:
+        raise ValueError("an address with a zone (%...) cannot be connected to")
+    return address
+
+
+def _isAddress(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _isName(host: str) -> bool:
+    name = host.removesuffix(".")
+    return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, name.split(".")))
+
+
 def _parse(text: str) -> Address:
     host, _, digits = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
+    if not host or text.endswith("]"):
+        raise ValueError("the host or the port is missing: HOST:PORT")
+    if host.startswith("[") and host.endswith("]") and _isAddress(host[1:-1]):
         host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("an IPv6 address stands in brackets: [ADDRESS]:PORT")
-    if not host or not (host.isascii() and host.isprintable()) or set(host) & set(" []/"):
-        raise ValueError("it is written HOST:PORT")
+    elif ":" in host or "[" in host:
+        raise ValueError("an IPv6 address, and nothing else, stands in brackets: [ADDRESS]:PORT")
+    elif not _isName(host):
+        raise ValueError("no host has such a name; there are letters, digits, - and . in one")
     isNumber = digits.isascii() and digits.isdigit() and len(digits) <= len(str(_HIGHEST_PORT))
     if not isNumber or int(digits) > _HIGHEST_PORT:
         raise ValueError("the port must be a number up to 65535")

@@ -92,7 +92,7 @@ class ServerCheck:
 
     def __init__(self, options: TlsOptions, host: str) -> None:
         self._options = options
-        self._host = host
+        self._host = host.removesuffix(".")  # the dot of the root, which no certificate has
         self._isAddress = isIPAddress(host) or isIPv6Address(host)
         self._chainError: str | None = None
 

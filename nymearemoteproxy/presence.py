@@ -1,0 +1,79 @@
+"""Whether one client is still there, asked at the moment when it matters.
+
+That is when another connection claims to be the same client: after a change of networks the old one
+may be dead, and TCP does not know yet. Knows nothing of framing, nor of who waits for whom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface
+
+from nymearemoteproxy.records import Record
+
+ANSWER_TIMEOUT = 3.0
+"""Seconds in which a client has to show that it is there: a phone whose radio sleeps takes two, and
+who waits for the answer is waited for by a partner of its own."""
+
+_INTERVAL = 0.05
+"""Seconds between two looks for the answer, which most clients give within a round trip."""
+
+
+class IPresent(Interface):
+    """A client that has a place: it waits for its partner, or is registered."""
+
+    def ask() -> Callable[[], bool]:
+        """Have the client show that it is there; what is returned tells whether it has."""
+
+    def pingTimedOut() -> None:
+        """It did not show it in time: close."""
+
+
+class Presence:
+    """Asks clients whether they are there, each once at a time."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._asking: dict[Record, list[Deferred[bool]]] = {}
+
+    def look(self, record: Record) -> Deferred[bool]:
+        """Find out whether a client, an `IPresent`, is there; one that is not is closed.
+
+        :returns: a Deferred that fires with True when the client has shown it, and with False when
+            its connection is gone, and every place that it had.
+        """
+        known: Deferred[bool] = Deferred()
+        if record.client is None:
+            known.callback(False)
+        elif record in self._asking:
+            self._asking[record].append(known)
+        else:
+            self._asking[record] = [known]
+            until = self._clock.seconds() + ANSWER_TIMEOUT
+            self._wait(record, record.client.ask(), until)
+        return known
+
+    def gone(self, record: Record) -> None:
+        """Its connection is closed."""
+        if self._asking:
+            self._tell(record, False)
+
+    def _wait(self, record: Record, hasAnswered: Callable[[], bool], until: float) -> None:
+        self._clock.callLater(_INTERVAL, self._check, record, hasAnswered, until)
+
+    def _check(self, record: Record, hasAnswered: Callable[[], bool], until: float) -> None:
+        if record not in self._asking:
+            return  # it is gone
+        if hasAnswered():
+            self._tell(record, True)
+        elif self._clock.seconds() < until:
+            self._wait(record, hasAnswered, until)
+        else:
+            record.client.pingTimedOut()  # `gone` follows
+
+    def _tell(self, record: Record, isThere: bool) -> None:
+        for known in self._asking.pop(record, ()):
+            known.callback(isThere)

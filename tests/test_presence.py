@@ -1,0 +1,235 @@
+"""Who comes again while its old connection is still there, or seems to be; in memory."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.task import Clock, deferLater
+from twisted.trial.unittest import TestCase
+
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.presence import ANSWER_TIMEOUT
+from nymearemoteproxy.session import makeHello
+from nymearemoteproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.transports import askTcp, tuneTcp
+from tests.memory import Pipe
+from tests.test_time import TIMING, InMemory
+from tests.wires import maskedFrame, reactor
+
+PING = b"\x89\x00"
+PONG = maskedFrame(10, b"")
+
+
+class ClashCase(InMemory):
+    """Two connections claim to be the same client."""
+
+    def setUp(self) -> None:
+        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
+        super().setUp()
+        self.switchboard._clock = self.clock
+        self.proxy.timing = replace(TIMING, inactive=8)
+
+    def answer(self, kind: str, pipe: Pipe) -> None:
+        """Let the client's side answer what it was asked."""
+        if kind == "WebSocket":
+            pipe.receive(PONG)
+        else:
+            pipe.lastAck = 0
+        self.clock.advance(0.06)
+
+    def assertAsked(self, kind: str, pipe: Pipe) -> None:
+        """A WebSocket client is asked by a ping; of a stream client nobody sees it here."""
+        self.assertEqual(pipe.take(), PING if kind == "WebSocket" else b"")
+        self.assertFalse(pipe.lost)
+
+
+class PartnerTests(ClashCase):
+    """Clients that wait for their partner."""
+
+    def wait(self, kind: str) -> Pipe:
+        """Let the client come, always as the same one."""
+        pipe = self.open(kind)
+        self.authenticate(pipe, uuid="1", name="one")
+        self.assertIn(b"NoError", pipe.take())
+        return pipe
+
+    def test_dead(self) -> None:
+        """Only the old connection goes; the new one meets the partner."""
+        for kind in ("WebSocket", "TCP"):
+            old, new = self.wait(kind), self.wait(kind)
+            self.assertAsked(kind, old)
+            self.clock.advance(ANSWER_TIMEOUT - 0.1)
+            self.assertFalse(old.lost)
+            self.clock.pump([0.06] * 3)
+            self.assertTrue(old.lost)
+            self.assertEqual(self.proxy.outcomes.pop(Outcome.PING_TIMEOUT), 1)
+            partner = self.open("TCP")
+            self.authenticate(partner, uuid="2", name="two")
+            self.assertIn(b"TunnelEstablished", new.take())
+            new.lose(ConnectionError())
+
+    def test_alive(self) -> None:
+        """Both are refused, as soon as it is known."""
+        for kind in ("WebSocket", "TCP"):
+            old, new = self.wait(kind), self.wait(kind)
+            self.assertAsked(kind, old)
+            self.answer(kind, old)
+            for pipe in (old, new):
+                pipe.lose(ConnectionError())
+            self.assertEqual(self.proxy.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_unix(self) -> None:
+        """There the end of a connection is known at once: it is alive."""
+        old, new = self.accept("unix"), self.accept("unix")
+        for pipe in (old, new):
+            self.authenticate(pipe, uuid="1", name="one")
+        self.clock.advance(0.06)
+        for pipe in (old, new):
+            pipe.lose(ConnectionError())
+        self.assertEqual(self.proxy.outcomes[Outcome.DUPLICATE_UUID], 2)
+
+    def test_leavesMeanwhile(self) -> None:
+        """Nothing is left of it."""
+        old, new = self.wait("TCP"), self.wait("TCP")
+        old.lose(ConnectionError())
+        new.lose(ConnectionError())
+        self.clock.advance(0.06)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.rendezvous.waiting, 0)
+
+
+class RegistrationTests(ClashCase):
+    """Servers and clients of the tunnel proxy."""
+
+    SERVER, CLIENT = str(UUID(int=7)), str(UUID(int=8))
+
+    def serve(self, kind: str) -> Pipe:
+        """Let the server come."""
+        pipe = self.open(kind)
+        self.call(pipe, "TunnelProxy.RegisterServer", serverName="s", serverUuid=self.SERVER)
+        return pipe
+
+    def visit(self, kind: str) -> Pipe:
+        """Let the client come."""
+        pipe = self.open(kind)
+        uuids = {"clientUuid": self.CLIENT, "serverUuid": self.SERVER}
+        self.call(pipe, "TunnelProxy.RegisterClient", clientName="c", **uuids)
+        return pipe
+
+    def test_deadServer(self) -> None:
+        """The new connection is registered, after the old one has gone with its clients."""
+        for kind in ("WebSocket", "TCP"):
+            old = self.serve(kind)
+            client = self.visit("TCP")
+            self.clock.advance(1)
+            old.take()
+            new = self.serve(kind)
+            self.assertAsked(kind, old)
+            self.assertEqual(new.take(), b"")
+            self.clock.pump([0.06] * 55)
+            self.assertTrue(old.lost)
+            self.assertIn(b"TunnelProxyErrorNoError", new.take())
+            self.assertTrue(client.halfClosed)
+            client.lose(ConnectionError())
+            new.lose(ConnectionError())
+
+    def test_aliveServer(self) -> None:
+        """The older one stays, and is looked after as before."""
+        for kind in ("WebSocket", "TCP"):
+            old = self.serve(kind)
+            self.clock.advance(1)
+            old.take()
+            new = self.serve(kind)
+            self.assertAsked(kind, old)
+            self.answer(kind, old)
+            self.assertIn(b"AlreadyRegistered", new.take())
+            self.assertFalse(old.lost)
+            new.lose(ConnectionError())
+            old.lose(ConnectionError())
+
+    def test_manyAtOnce(self) -> None:
+        """One answer is enough for all who want to be the same server; the server is asked once."""
+        old = self.serve("WebSocket")
+        self.clock.advance(1)
+        old.take()
+        new = [self.serve("TCP") for _ in range(3)]
+        self.assertAsked("WebSocket", old)
+        self.answer("WebSocket", old)
+        for pipe in new:
+            self.assertIn(b"AlreadyRegistered", pipe.take())
+
+    def test_firstOfManyRegisters(self) -> None:
+        """When the old one is dead, one of them has its place."""
+        self.serve("WebSocket")
+        new = [self.serve("TCP") for _ in range(3)]
+        self.clock.pump([0.06] * 60)
+        answers = [pipe.take() for pipe in new]
+        self.assertEqual([b"NoError" in each for each in answers], [True, False, False])
+
+    def test_deadClient(self) -> None:
+        """The server sees the old one go, and then the new one come."""
+        server = self.serve("WebSocket")
+        old = self.visit("TCP")
+        server.take()
+        new = self.visit("TCP")
+        self.clock.pump([0.06] * 60)
+        self.assertTrue(old.lost)
+        self.assertIn(b"NoError", new.take())
+        told = server.take()
+        gone, come = told.find(b"ClientDisconnected"), told.find(b"ClientConnected")
+        self.assertTrue(0 <= gone < come, told)
+
+    def test_aliveClient(self) -> None:
+        """The new one is refused."""
+        self.serve("WebSocket")
+        old = self.visit("WebSocket")
+        new = self.visit("WebSocket")
+        self.answer("WebSocket", old)
+        self.assertIn(b"AlreadyRegistered", new.take())
+        self.assertFalse(old.lost)
+
+    def test_notReadFrom(self) -> None:
+        """A client whose server is slow cannot be heard: TCP tells whether it is there."""
+        server = self.serve("WebSocket")
+        old = self.visit("WebSocket")
+        server.stall()
+        old.receive(maskedFrame(2, b"payload"))
+        self.assertEqual(old.producerState, "paused")
+        old.take()
+        old.lastAck = 0
+        new = self.visit("WebSocket")
+        self.assertEqual(old.take(), b"")
+        self.clock.advance(0.06)
+        self.assertIn(b"AlreadyRegistered", new.take())
+
+    def test_goneInTheSameTurn(self) -> None:
+        """Whoever comes when the connection has just been closed is let in."""
+        self.serve("TCP").lose(ConnectionError())
+        self.assertIn(b"NoError", self.serve("WebSocket").take())
+
+
+class AskTcpTests(TestCase):
+    """A real connection."""
+
+    @inlineCallbacks
+    def test_alive(self) -> Any:
+        """The other end's system answers; afterwards the probes are as rare as before."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            ours, _address = server.accept()
+        self.addCleanup(client.close)
+        self.addCleanup(ours.close)
+        transport: Any = SimpleNamespace(lowest=SimpleNamespace(getHandle=lambda: ours))
+        tuneTcp(transport, TIMING.ping, TIMING.pingAnswer)
+        hasAnswered = askTcp(transport, reactor, TIMING.ping, TIMING.pingAnswer)
+        self.assertFalse(hasAnswered())
+        while not hasAnswered():  # trial's time limit is long enough
+            yield deferLater(reactor, 0.05)
+        idle = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        self.assertEqual(idle, TIMING.ping)
