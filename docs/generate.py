@@ -53,7 +53,7 @@ from nymearemoteproxy.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
+from nymearemoteproxy.settings import RETIRED, SETTINGS, Number, Setting  # noqa: E402
 
 NOTICE = "Made by docs/generate.py; do not edit."
 
@@ -199,6 +199,11 @@ def wrapped(text: str, indent: str = "   ") -> str:
 # Settings
 
 
+def _range(setting: Setting) -> str:
+    ends = setting.parse
+    return f" ({ends.lowest} to {ends.highest})" if isinstance(ends, Number) else ""
+
+
 def settings() -> str:
     """The reference of all settings, by section."""
 
@@ -212,7 +217,7 @@ def settings() -> str:
                     continue
                 yield f".. setting:: {setting.name}"
                 yield ""
-                yield f"   | Write: {setting.kind}"
+                yield f"   | Write: {setting.kind}{_range(setting)}"
                 yield f"   | Default: {describeDefault(setting)}"
                 if setting.atStart:
                     yield "   | A change takes effect with the next start."

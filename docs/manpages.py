@@ -119,9 +119,10 @@ SERVER = Command(
                 ("0", "It was stopped."),
                 (
                     "1",
-                    "A mistake in the options, in the configuration or in a file they name, or a "
-                    "place that cannot be listened on. One line on standard error says which.",
+                    "A file that cannot be read or used, or a place that cannot be listened on. "
+                    "One line on standard error says which.",
                 ),
+                ("2", "A mistake in the options or in the configuration. One line says which."),
             ),
         ),
         Section(

@@ -6,22 +6,25 @@ Owns when something is written, and to which files. Knows nothing of what is in 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import EndedTunnel, Interval
 from nymearemoteproxy.lifetime import Lifetime
 from nymearemoteproxy.linefile import LineFile
 from nymearemoteproxy.logs import ProxyLogger, logsDirectory
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.proxy import IObserver, Proxy
 from nymearemoteproxy.pulse import SHORTEST, Pulse, Reading
-from nymearemoteproxy.records import Record
+from nymearemoteproxy.records import Load, Record
 from nymearemoteproxy.settings import Settings, SettingsError
 from nymearemoteproxy.tls import stateDirectory
 
@@ -33,30 +36,60 @@ STATISTICS_TEXT = "nymea-remoteproxy-statistics.log"
 
 TOTALS = "totals.json"
 
+TUNNELS_A_TURN = 50
+"""Tunnels that are written about in one turn of the reactor: below a millisecond."""
+
 TunnelFormat = Callable[[EndedTunnel, Privacy], str | None]
 IntervalFormat = Callable[[Interval], str]
 
 
 @implementer(IObserver)
 class TunnelLog:
-    """Writes a line about every tunnel that ended.
+    """Writes a line about every tunnel that ended, soon.
 
     :param format: returns the line; None to leave it out.
     """
 
-    def __init__(self, proxy: Proxy, file: LineFile, format: TunnelFormat) -> None:
+    def __init__(
+        self, proxy: Proxy, calendar: Calendar, file: LineFile, format: TunnelFormat
+    ) -> None:
         self._proxy = proxy
+        self._calendar = calendar
         self._file = file
         self._format = format
+        self._ended: deque[EndedTunnel] = deque()
+        self._isWriting = False
 
     def authenticated(self, seconds: float) -> None:
         """Of no interest here."""
 
     def tunnelEnded(self, first: Record, second: Record | None) -> None:
-        tunnel = EndedTunnel.of(self._proxy.clock.seconds(), first, second)
-        line = self._format(tunnel, self._proxy.privacy)
-        if line is not None:
-            self._file.write(line)
+        now = self._proxy.clock.seconds()
+        self._ended.append(EndedTunnel.of(now, first, second, self._calendar.epoch))
+        if not self._isWriting:
+            self._isWriting = True
+            self._proxy.turns.run(self._writing())
+
+    def _writing(self) -> Generator[None, None, None]:
+        # Thousands end at once when the network is cut somewhere.
+        while self._ended:
+            self._write(TUNNELS_A_TURN)
+            yield
+        self._isWriting = False
+
+    def _write(self, most: int) -> None:
+        for _ in range(min(len(self._ended), most)):
+            tunnel = self._ended.popleft()
+            try:
+                line = self._format(tunnel, self._proxy.privacy)
+                if line is not None:
+                    self._file.write(line)
+            except Exception:
+                log.failure("the end of a tunnel cannot be written down")
+
+    def stop(self) -> None:
+        """Write those that wait."""
+        self._write(len(self._ended))
 
 
 class StatisticsLog:
@@ -65,14 +98,17 @@ class StatisticsLog:
     :param interval: seconds.
     """
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy, interval: float) -> None:
+    def __init__(
+        self, clock: IReactorTime, proxy: Proxy, calendar: Calendar, interval: float
+    ) -> None:
         self._clock = clock
+        self._calendar = calendar
         self._proxy = proxy
-        self._interval = interval
         self._outputs: list[tuple[LineFile, IntervalFormat]] = []
         self._delay = 0.0
-        self._loop = LoopingCall(self._write)
-        self._loop.clock = clock
+        self._ends = Periodic(
+            clock, interval, self._end, "statistics are not written", onTheGrid=True
+        )
 
     def add(self, file: LineFile, format: IntervalFormat) -> None:
         """Write to this file, too."""
@@ -81,36 +117,39 @@ class StatisticsLog:
     def start(self, pulse: Pulse) -> None:
         """The first interval begins."""
         pulse.listeners.append(self._noteDelay)
-        self._remember()
-        self._loop.start(self._interval, now=False).addErrback(
-            lambda failure: log.failure("statistics are no longer written", failure)
-        )
+        self._began = self._clock.seconds()
+        self._before = self._proxy.load()  # nobody is here yet
+        self._outcomes = self._proxy.outcomes.copy()
+        self._ends.start()
 
     def stop(self) -> None:
         """End the last interval."""
-        if self._loop.running:
-            self._loop.stop()
-            self._write()
-
-    def _remember(self) -> None:
-        self._began = self._clock.seconds()
-        self._before = self._proxy.load()
-        self._outcomes = self._proxy.outcomes.copy()
+        if self._ends.running:
+            self._ends.stop()
+            self._write(self._clock.seconds(), self._proxy.load(), self._proxy.outcomes)
 
     def _noteDelay(self, reading: Reading) -> None:
         self._delay = max(self._delay, reading.delay)
 
-    def _write(self) -> None:
-        before, outcomes, began = self._before, self._outcomes, self._began
-        self._remember()
+    def _end(self) -> Deferred[None]:
+        now, outcomes = self._clock.seconds(), self._proxy.outcomes.copy()
+
+        def counted(load: Load) -> None:
+            if self._ends.running:
+                self._write(now, load, outcomes)
+
+        return self._proxy.count().addCallback(counted)
+
+    def _write(self, now: float, load: Load, outcomes: Counter[Outcome]) -> None:
         interval = Interval(
-            time=self._began,
-            seconds=max(SHORTEST, self._began - began),  # the clock may be set back
-            before=before,
-            load=self._before,
-            outcomes=self._outcomes - outcomes,
+            time=now + self._calendar.epoch,
+            seconds=max(SHORTEST, now - self._began),
+            before=self._before,
+            load=load,
+            outcomes=outcomes - self._outcomes,
             delay=self._delay,
         )
+        self._began, self._before, self._outcomes = now, load, outcomes
         self._delay = 0.0
         for file, format in self._outputs:
             file.write(format(interval))
@@ -123,11 +162,15 @@ class Accounting:
     :raises SettingsError: a file that the settings name cannot be written.
     """
 
-    def __init__(self, clock: IReactorTime, settings: Settings, proxy: Proxy) -> None:
+    def __init__(
+        self, clock: IReactorTime, settings: Settings, proxy: Proxy, calendar: Calendar
+    ) -> None:
         self._clock = clock
+        self._calendar = calendar
         self._settings = settings
         self._proxy = proxy
         self._files: list[LineFile] = []
+        self._tunnels: list[TunnelLog] = []
         self._statistics: StatisticsLog | None = None
         self._lifetime: Lifetime | None = None
         if path := settings["Accounting.tunnelLog"]:
@@ -151,12 +194,17 @@ class Accounting:
     @inlineCallbacks
     def stop(self) -> Any:
         """All connections are closed: write what is left to write."""
+        steps: list[Callable[[], object]] = [each.stop for each in self._tunnels]
         if self._statistics is not None:
-            self._statistics.stop()
-        for file in self._files:
-            file.close()
+            steps.append(self._statistics.stop)
+        steps += [file.close for file in self._files]
         if self._lifetime is not None:
-            yield self._lifetime.stop()
+            steps.append(self._lifetime.stop)
+        for step in steps:
+            try:
+                yield step()
+            except Exception:
+                log.failure("not everything could be written at the end")
 
     def reopen(self) -> None:
         """The files were renamed: go on with new ones."""
@@ -196,13 +244,16 @@ class Accounting:
         self._logStatistics(statistics, Interval.asText)
 
     def _logTunnels(self, file: LineFile, format: TunnelFormat) -> None:
-        self._proxy.observers.append(TunnelLog(self._proxy, file, format))
+        tunnels = TunnelLog(self._proxy, self._calendar, file, format)
+        self._tunnels.append(tunnels)
+        self._proxy.observers.append(tunnels)
 
     def _logStatistics(self, file: LineFile, format: IntervalFormat) -> None:
         if self._statistics is None:
             self._statistics = StatisticsLog(
                 self._clock,
                 self._proxy,
+                self._calendar,
                 self._settings.seconds("Accounting.statisticsInterval"),
             )
         self._statistics.add(file, format)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from twisted.logger import globalLogBeginner
 
-from nymearemoteproxy.logs import observer
+from nymearemoteproxy.clocks import useMonotonicClock
+from nymearemoteproxy.logs import FORMATS, LogStream
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import makeService
 
@@ -19,12 +20,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     from twisted.internet import reactor
 
+    useMonotonicClock(reactor)
     options = Options()
     options.parseOptions(sys.argv[1:] if arguments is None else arguments)
     configuration = options.configuration
     observers = []
-    if configuration.logFile is None:
-        observers.append(observer(sys.stderr, configuration.settings["ProxyServer.logFormat"]))
+    if configuration.logFile is None and sys.stderr is not None:
+        stream = LogStream(
+            sys.stderr.fileno(), FORMATS[configuration.settings["ProxyServer.logFormat"]]
+        )
+        stream.start()
+        observers.append(stream)
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     service = makeService(options, reactor)
     service.privilegedStartService()

@@ -39,7 +39,8 @@ class Backlog:
     :param patience: seconds in which one that is behind too far has to take something.
     :ivar total: bytes that wait for slow clients, or for the rest of a server's packet.
     :ivar behind: the clients they wait for.
-    :ivar late: the clients that are behind too far, so that their servers have to wait.
+    :ivar late: the clients that are behind too far, so that their servers have to wait; who has
+        waited longest goes on first.
     """
 
     __slots__ = (
@@ -56,7 +57,7 @@ class Backlog:
     def __init__(self, each: int, most: int, patience: float) -> None:
         self.total = 0
         self.behind: set[ClientEnd] = set()
-        self.late: set[ClientEnd] = set()
+        self.late: dict[ClientEnd, None] = {}
         self.patience = patience
         self._each = each
         self._most = most
@@ -183,7 +184,7 @@ class ClientEnd(End):
         if self._isOver:
             return
         if self not in self._backlog.late and self._backlog.isTooMuch(self._queued):
-            self._backlog.late.add(self)
+            self._backlog.late[self] = None
             self._server.holdUp(self)
             self._watch()
         elif self._timer is None:
@@ -226,7 +227,7 @@ class ClientEnd(End):
     def reconsider(self) -> None:
         """It is behind too far: look whether it still is."""
         if self._backlog.isEnoughLess(self._queued):
-            self._backlog.late.remove(self)
+            del self._backlog.late[self]
             self._server.goOn(self)
 
     def _watch(self) -> None:
@@ -252,7 +253,7 @@ class ClientEnd(End):
             return
         self._isOver = True
         self._outcome = outcome
-        self._backlog.late.discard(self)
+        self._backlog.late.pop(self, None)
         self._server.dismiss(self, self._isAnnounced)
         if not self._queue:
             self._conclude()

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
 from twisted.internet.endpoints import quoteStringArgument
 
-from nymearemoteproxy.authentication.tokens import readTokens
-from nymearemoteproxy.limits import RESERVED_FILES, Bounds, raiseFileLimit
+from nymearemoteproxy.authentication.tokens import parseTokens
+from nymearemoteproxy.descriptions import problemOf
+from nymearemoteproxy.files import Files, Read, readFile
+from nymearemoteproxy.limits import QUESTIONS, RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
-from nymearemoteproxy.lists import readList, readUsers
+from nymearemoteproxy.lists import parseList, parseSecret, parseUsers
 from nymearemoteproxy.logs import logsDirectory
+from nymearemoteproxy.openfiles import raiseFileLimit
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.registration import parseUuids
-from nymearemoteproxy.settings import Settings, SettingsError, isText
+from nymearemoteproxy.settings import FileError, Settings, SettingsError, isText
 from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import (
     CertificateError,
@@ -50,10 +53,10 @@ def _readable(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SettingsError(f"cannot read the {what} {path}: {error.strerror}") from None
+        raise FileError(f"cannot read the {what} {path}: {error.strerror}") from None
     except ValueError as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error
-        raise SettingsError(f"cannot use the {what} {path}: {reason}") from None
+        raise FileError(f"cannot use the {what} {path}: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -63,24 +66,24 @@ class TokenSource:
     tokens: Sequence[str] = field(default=(), repr=False)
     file: str = ""
 
-    def read(self) -> list[str]:
+    def read(self, read: Read = readFile) -> list[str]:
         """Return all tokens.
 
-        :raises SettingsError: the file cannot be read.
+        :raises FileError: the file cannot be read.
         """
         if not self.file:
             return list(self.tokens)
         with _readable("token file", self.file):
-            return [*self.tokens, *readTokens(self.file)]
+            return [*self.tokens, *parseTokens(read(self.file))]
 
 
-def readServerUuids(path: str) -> frozenset[UUID]:
+def readServerUuids(path: str, read: Read) -> frozenset[UUID]:
     """Return the uuids of the servers that may register.
 
-    :raises SettingsError: the file cannot be read, or something in it is no uuid.
+    :raises FileError: the file cannot be read, or something in it is no uuid.
     """
     with _readable("list of server uuids", path):
-        return parseUuids(readList(path))
+        return parseUuids(parseList(read(path)))
 
 
 MISTAKES = (SettingsError, ListenerError, CertificateError)
@@ -93,12 +96,14 @@ class Reading:
     """Reads the parts that are in files.
 
     :param previous: what to keep where a file is broken; None at the start, when nothing may be.
+    :param read: reads a file; by default each only once, and waits for none but at the start.
     :ivar problems: why what stays as it was, one line each.
     """
 
-    def __init__(self, previous: Configuration | None = None) -> None:
+    def __init__(self, previous: Configuration | None = None, read: Read | None = None) -> None:
         self.previous = previous
         self.problems: list[str] = []
+        self.read = read or Files(mayWait=previous is None).read
 
     def part(
         self, what: str, read: Callable[[], Part], keep: Callable[[Configuration], Part]
@@ -180,7 +185,7 @@ def configure(
     listeners = _listeners(settings, webSockets, streams, terms is not None)
     adminUsers = reading.part(
         "the users of the admin pages stay as they were",
-        lambda: _adminUsers(settings),
+        lambda: _adminUsers(settings, reading.read),
         lambda previous: previous.adminUsers,
     )
     admin = _admin(settings, adminUsers is not None)
@@ -198,7 +203,7 @@ def configure(
         )
     allowed = reading.part(
         "the server uuids stay as they were",
-        lambda: readServerUuids(uuidFile) if uuidFile else None,
+        lambda: readServerUuids(uuidFile, reading.read) if uuidFile else None,
         lambda previous: previous.allowedServers,
     )
     if allowed is not None and not allowed:
@@ -236,7 +241,7 @@ def configure(
         allowedServers=allowed,
         credentials=reading.part(
             "the client secret stays as it was",
-            lambda: _credentials(settings),
+            lambda: _credentials(settings, reading.read),
             lambda previous: _keepCredentials(previous, settings),
         ),
         admin=admin,
@@ -275,6 +280,12 @@ def _listeners(
         if description not in descriptions or ":0:" in description:
             descriptions.append(description)
 
+    if _isOfFirstServer(settings):
+        port = settings["TcpServer.port"]
+        settings.warnings.append(
+            f"[TcpServer] is listened on, at port {port}: the C++ server 0.1, whose file this seems"
+            " to be, never did so; remove the section if no client is to come there"
+        )
     further = tunnelProxy and settings.isGiven("WebSocketServerTunnelProxy.port")
     isMainGiven = settings.hasSection("WebSocketServer")
     webSockets, streams = list(webSockets), list(streams)
@@ -287,32 +298,49 @@ def _listeners(
             add(streams, tcp(f"TcpServer{suffix}"))
         if path := settings[f"UnixSocketServer{suffix}.unixSocketFileName"]:
             add(streams, "unix:" + quoteStringArgument(path).replace("=", "\\="))
-    return [parseListener(description, True) for description in webSockets] + [
-        parseListener(description, False) for description in streams
+    return [_listener("--websocket", description, True) for description in webSockets] + [
+        _listener("--stream", description, False) for description in streams
     ]
 
 
-def _adminUsers(settings: Settings) -> Mapping[str, str] | None:
+def _listener(option: str, description: str, webSocket: bool) -> Listener:
+    if problem := problemOf(description):
+        raise ListenerError(f"{option}: {problem}")
+    return parseListener(description, webSocket)
+
+
+def _isOfFirstServer(settings: Settings) -> bool:
+    """Tell whether the file is one of the C++ server 0.1: with [AWS], as its authentication was,
+    and without any section that came with the streams, which only later ones really served."""
+    later = ("UnixSocketServer", *_TUNNEL_PROXY_SECTIONS)
+    return (
+        settings.hasSection("AWS")
+        and settings.isGiven("TcpServer.port")
+        and not any(settings.hasSection(section) for section in later)
+    )
+
+
+def _adminUsers(settings: Settings, read: Read) -> Mapping[str, str] | None:
     path = settings["Admin.passwordFile"]
     if not path:
         return None
     with _readable("password file", path):
-        return readUsers(path)
+        return parseUsers(read(path))
 
 
 def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
     description = settings["Admin.endpoint"]
     if not description:
         return None
+    listener = _listener("--admin", description, False)
     if "unix:" in description and ":mode=" not in description:
         # By default Twisted lets every user of the machine in, to drain the server, too.
-        description += ":mode=660"
-    listener = parseListener(description, False)
+        listener = parseListener(f"{description}:mode=660", False)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(
-                f'--admin: "{description}" is neither a loopback address nor a Unix socket, so it '
-                "needs [Admin] passwordFile"
+                f'--admin: "{description}" is neither a loopback address, such as '
+                "tcp:8080:interface=127.0.0.1, nor a Unix socket, so it needs [Admin] passwordFile"
             )
         if not listener.secure:
             settings.warnings.append(
@@ -342,6 +370,9 @@ def _terms(settings: Settings) -> Terms | None:
     )
 
 
+_INI_BEGIN = re.compile(rb"(\xef\xbb\xbf)?(\s|[#;][^\n]*\n)*+\[[A-Za-z ]+\]\s")
+"""Comments and a section header, with which no PEM file begins."""
+
 Certificates = dict[CertificateFiles | None, ssl.SSLContext]
 
 
@@ -358,7 +389,7 @@ def _certificates(
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
         context = reading.part(
             itStays,
-            lambda: loadCertificate(files),
+            lambda: loadCertificate(files, reading.read),
             lambda previous: previous.certificates.get(key),
         )
         if context is not None:  # there may have been none that no listener needs
@@ -368,6 +399,7 @@ def _certificates(
         if files is not None:
             load(files, files)
     if settings["SSL.certificate"] and needed:
+        _refuseIni(settings["SSL.certificate"], reading.read)
         # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
         load(
             None,
@@ -378,17 +410,30 @@ def _certificates(
             ),
         )
     elif settings["SSL.certificateKey"] and needed:
-        raise SettingsError("a certificate key is given, but no certificate")
+        raise SettingsError(
+            "a certificate key is given, but no certificate; name that with --certificate or "
+            "[SSL] certificate"
+        )
     elif None in wanted:
         certificates[None], madePrint = reading.part(
             itStays,
-            _loadSelfSigned,
+            lambda: _loadSelfSigned(reading.read),
             lambda previous: (previous.certificates[None], previous.fingerprint),
         )
     return certificates, madePrint
 
 
-def _loadSelfSigned() -> tuple[ssl.SSLContext, str | None]:
+def _refuseIni(path: str, read: Read) -> None:
+    """Tell who gives the configuration as the C++ server took it, with -c."""
+    with contextlib.suppress(OSError):  # the loading tells of it
+        if _INI_BEGIN.match(read(path)):
+            raise SettingsError(
+                f"{path} is an INI file and no certificate: give it with -C or --configuration; "
+                "-c, which was the C++ server's configuration, is --certificate here"
+            )
+
+
+def _loadSelfSigned(read: Read) -> tuple[ssl.SSLContext, str | None]:
     try:
         directory = stateDirectory()
     except RuntimeError:  # the user has no home, as in a container
@@ -397,7 +442,13 @@ def _loadSelfSigned() -> tuple[ssl.SSLContext, str | None]:
             "or set STATE_DIRECTORY"
         ) from None
     files = selfSigned(directory)
-    return loadCertificate(files), fingerprint(files)
+    try:
+        return loadCertificate(files, read), fingerprint(files, read)
+    except CertificateError as error:
+        raise CertificateError(
+            f"{error}; this server once made that file itself: remove it, and a new one is made, "
+            "whose fingerprint clients have to be told, or give a certificate with --certificate"
+        ) from None
 
 
 def _tokens(
@@ -412,7 +463,10 @@ def _tokens(
     file = settings["Authentication.tokenFile"]
     for token in tokens:
         if not token or not isText(token):
-            raise SettingsError("--token: the token is empty or not UTF-8")
+            raise SettingsError(
+                "--token: the token is empty, or not UTF-8; give one as in --token SECRET, or a "
+                "file of them with --token-file"
+            )
     if acceptAnyToken and (tokens or file or settings["Authentication.server"]):
         raise SettingsError(
             "--accept-any-token lets everybody in, so it cannot go together with tokens or an "
@@ -422,7 +476,7 @@ def _tokens(
         source = TokenSource(tokens, file)
         accepted = reading.part(
             "the tokens stay as they were",
-            source.read,
+            lambda: source.read(reading.read),
             lambda previous: previous.acceptedTokens or [],
         )
         return source, accepted, None
@@ -448,19 +502,18 @@ def _tokens(
     return TokenSource([generated]), [generated], generated
 
 
-def _credentials(settings: Settings) -> tuple[str, str] | None:
+def _credentials(settings: Settings, read: Read) -> tuple[str, str] | None:
     path = settings["Authentication.clientSecretFile"]
     user = settings["Authentication.clientId"]
     if bool(path) != bool(user):
-        raise SettingsError("[Authentication] clientId and clientSecretFile go together")
+        given, missing = "clientId", "clientSecretFile"
+        if path:
+            given, missing = missing, given
+        raise SettingsError(f"[Authentication] {given} needs {missing}, too: they go together")
     if not path:
         return None
-    try:
-        return user, Path(path).read_text(encoding="utf-8").partition("\n")[0].strip()
-    except OSError as error:
-        raise SettingsError(f"cannot read the client secret {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"the client secret {path} is not UTF-8") from None
+    with _readable("client secret", path):
+        return user, parseSecret(read(path))
 
 
 def _keepCredentials(previous: Configuration, settings: Settings) -> tuple[str, str] | None:
@@ -489,7 +542,8 @@ def _timing(settings: Settings) -> Timing:
 
 def _bounds(settings: Settings) -> Bounds:
     connections = settings["Limits.maxConnections"]
-    possible = max(1, raiseFileLimit() - RESERVED_FILES)
+    questions = settings["Authentication.connections"]
+    possible = max(1, raiseFileLimit() - RESERVED_FILES - max(0, questions - QUESTIONS))
     if connections is None:
         connections = possible
     elif connections > possible:

@@ -64,7 +64,7 @@ class Phase:
     """
 
     transport: Any
-    state = CONNECTING
+    stage = CONNECTING
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         self.proxy = proxy
@@ -186,7 +186,7 @@ class Control(Phase, Protocol):
         self._tunnel: Tunnel | None = None
 
     @property
-    def state(self) -> str:  # type: ignore[override]
+    def stage(self) -> str:  # type: ignore[override]
         """Where the session stands."""
         state = self.session.state
         return CLOSING if state is State.CLOSED else state.value
@@ -268,9 +268,7 @@ class Control(Phase, Protocol):
 
     def resumeProducing(self) -> None:
         self._blocked = False
-        if self.session.state is not State.REGISTERING:
-            self.transport.resumeProducing()
-        self._look(b"")
+        self._goOn()
 
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` deals with it."""
@@ -300,8 +298,13 @@ class Control(Phase, Protocol):
 
     def _takeTurn(self) -> None:
         if not self._blocked:
+            self._goOn()
+
+    def _goOn(self) -> None:
+        """Read again, unless what comes is for the far end, and look at what is left."""
+        if self.session.state is not State.REGISTERING:
             self.transport.resumeProducing()
-            self._look(b"")
+        self._look(b"")
 
     def _pump(self) -> bool:
         """Pass on what has arrived, as far as the session and the client's reading allow.

@@ -45,8 +45,8 @@ _VISIBLE = string.punctuation.replace("%", "")
 class EndedTunnel:
     """A tunnel whose connections are closed.
 
-    :ivar time: when the last one was, in seconds since 1970.
-    :ivar began: when it began.
+    :ivar time: when the last one was, in Unix time.
+    :ivar began: when it began, likewise.
     :ivar sides: the connections, in the order in which they came; one with the tunnel proxy.
     """
 
@@ -55,11 +55,17 @@ class EndedTunnel:
     sides: Sequence[Record]
 
     @classmethod
-    def of(cls, time: float, first: Record, second: Record | None) -> EndedTunnel:
-        """Return the tunnel that an `IObserver` is told of."""
+    def of(
+        cls, ended: float, first: Record, second: Record | None, epoch: float = 0.0
+    ) -> EndedTunnel:
+        """Return the tunnel that an `IObserver` is told of.
+
+        :param ended: the moment.
+        :param epoch: what to add to a moment for its Unix time.
+        """
         assert first.joined is not None
         sides = [first] if second is None else sorted((first, second), key=_number)
-        return cls(time, first.joined, sides)
+        return cls(ended + epoch, first.joined + epoch, sides)
 
     def asJson(self, privacy: Privacy) -> str:
         """Return an object in one line."""
@@ -96,7 +102,7 @@ class EndedTunnel:
 class Interval:
     """What happened between two moments.
 
-    :ivar time: the later one, in seconds since 1970.
+    :ivar time: the later one, in Unix time.
     :ivar seconds: how long it was; more than 0.
     :ivar before: what went on at its beginning.
     :ivar load: what goes on at its end.

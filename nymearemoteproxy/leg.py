@@ -106,7 +106,7 @@ class Leg:
         record.client = self
 
     @property
-    def state(self) -> str:
+    def stage(self) -> str:
         """Whether the tunnel is up or is being closed."""
         return CLOSING if self.finished else State.TUNNELED.value
 

@@ -16,11 +16,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 
+from nymearemoteproxy.files import readFile
 from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Totals
 
@@ -70,8 +72,7 @@ class TotalsFile:
         :raises OSError: it is there, and cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
-                return _parse(file.read(MAX_SIZE + 1))
+            return _parse(readFile(self.path, mayWait=False))
         except FileNotFoundError:
             return None
         except Damaged as problem:
@@ -107,7 +108,9 @@ class TotalsFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         # A file of its own, since the other one is replaced each time.
-        descriptor = os.open(f"{self.path}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        # O_NONBLOCK: a pipe of that name would wait for its reader.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
+        descriptor = os.open(f"{self.path}.lock", flags, 0o600)
         try:
             try:
                 # Never wait: whoever has it may have been stopped.
@@ -120,7 +123,7 @@ class TotalsFile:
 
     def _replace(self, counts: Mapping[str, Any], durably: bool) -> None:
         new = f"{self.path}.new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, MODE)
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(json.dumps(counts) + "\n")
             if durably:
@@ -140,27 +143,25 @@ class Lifetime:
         self._proxy = proxy
         self._file = TotalsFile(path)
         self._warned = False
-        self._loop = LoopingCall(self.save)
-        self._loop.clock = clock
+        self._saves = Periodic(
+            clock, INTERVAL, self._countAndSave, "the lifetime totals are not kept", onTheGrid=True
+        )
         try:
             kept = self._file.read() or {}
         except OSError as error:
             kept = {}
             self._warn("read", error)
         proxy.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
-        self._saved = self._count()
+        self._saved = asdict(proxy.totals)  # nobody is here yet
 
     def start(self) -> None:
         """Save now and then."""
-        self._loop.start(INTERVAL, now=False).addErrback(
-            lambda failure: log.failure("the lifetime totals are no longer kept", failure)
-        )
+        self._saves.start()
 
     @inlineCallbacks
     def stop(self) -> Any:
         """Save for the last time."""
-        if self._loop.running:
-            self._loop.stop()
+        self._saves.stop()
         for _ in range(LAST_TRIES):
             if self.save(durably=True):
                 return
@@ -172,7 +173,17 @@ class Lifetime:
         :param durably: wait until the disk has it. Otherwise nobody does, since all tunnels would
             have to wait, and a file system that loses a renamed file in a power failure is rare.
         """
-        counts = self._count()
+        return self._save(self._proxy.load().totals, durably)
+
+    def _countAndSave(self) -> Deferred[object]:
+        return self._proxy.countTotals().addCallback(self._saveUnlessStopped)
+
+    def _saveUnlessStopped(self, totals: Totals) -> None:
+        if self._saves.running:
+            self._save(totals, durably=False)
+
+    def _save(self, totals: Totals, durably: bool) -> bool:
+        counts = asdict(totals)
         if counts == self._saved:
             return True
         try:
@@ -184,9 +195,6 @@ class Lifetime:
             return True
         self._saved = counts
         return True
-
-    def _count(self) -> dict[str, int]:
-        return asdict(self._proxy.load().totals)
 
     def _warn(self, verb: str, error: OSError) -> None:
         if not self._warned:

@@ -6,7 +6,6 @@ Owns the counting and the decision to let a new connection in. Knows nothing of 
 from __future__ import annotations
 
 import ipaddress
-import resource
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,28 +30,15 @@ MOST_MONITORS = 32
 MOST_ADMIN_CONNECTIONS = 32
 """Connections to the admin endpoint. A browser opens six, Prometheus one."""
 
+QUESTIONS = 16
+"""How many questions the authentication server is asked at once, unless the settings say more."""
+
 RESERVED_FILES = 64 + MOST_MONITORS + MOST_ADMIN_CONNECTIONS
 """Open files kept for all but clients: also logs, listeners, the authentication server, the
 reactor."""
 
-MAX_RAISED_FILES = 1 << 20
-"""Far more connections than one process can serve; some systems allow a billion files."""
-
 MAX_TRACKED_ADDRESSES = 65_536
 """How many addresses' attempts are remembered, about 10 MiB; the longest silent goes first."""
-
-
-def raiseFileLimit() -> int:
-    """Raise this process's limit of open files as far as it may be; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_RAISED_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_RAISED_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return min(soft, MAX_RAISED_FILES) if soft > 0 else MAX_RAISED_FILES
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (OSError, ValueError):
-        return soft  # the kernel's own limit may be lower than what it calls the hard one
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -100,6 +86,33 @@ class Ticket:
     def __init__(self, source: str | None) -> None:
         self.source = source
         self.authenticated = False
+
+
+class Bucket:
+    """A token bucket: what may be done so often, whoever does it.
+
+    :param rate: times a second.
+    :param size: how often at once; also how often before the rate matters.
+    """
+
+    def __init__(self, clock: IReactorTime, rate: float, size: float) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._size = size
+        self._level = size
+        self._time = clock.seconds()
+
+    def isEmpty(self) -> bool:
+        """Tell whether it may not be done now."""
+        now = self._clock.seconds()
+        filled = max(0.0, now - self._time) * self._rate
+        self._level = min(self._size, self._level + filled)
+        self._time = now
+        return self._level < 1
+
+    def take(self) -> None:
+        """It is done."""
+        self._level -= 1
 
 
 class Gate:

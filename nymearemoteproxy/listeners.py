@@ -25,6 +25,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.adoption import AdoptedEndpoint, takeSocket
+from nymearemoteproxy.descriptions import whyNot
+from nymearemoteproxy.dualstack import DualStack
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.tls import CertificateFiles
 
@@ -98,7 +100,7 @@ class Listener:
         try:
             if self.isShared:
                 return _systemdEndpoint(reactor, self.plain)
-            return serverFromString(reactor, self.plain)
+            return serverFromString(DualStack(reactor), self.plain)
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__
@@ -227,9 +229,7 @@ def listen(
         if isinstance(results[0], Failure):
             results[0].raiseException()
     except (CannotListenError, OSError, OverflowError) as error:
-        cause = getattr(error, "socketError", error)
-        reason = getattr(cause, "strerror", None) or str(cause)
         place = place.removesuffix(f":backlog={BACKLOG}")
-        raise ListenerError(f"cannot listen on {place}: {reason}") from None
+        raise ListenerError(f"cannot listen on {place}: {whyNot(error)}") from None
     port: IListeningPort = results[0]
     return port

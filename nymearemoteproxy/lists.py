@@ -1,36 +1,66 @@
-"""Files with one entry per line, such as tokens.
+"""Files of text: lists with one entry per line, such as tokens, and files with one secret.
 
-Owns what is an entry. Knows nothing of what entries mean.
+Owns what a line, an entry and a secret are, for the server and for its client. Knows nothing of
+what they mean, or of where the bytes come from.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 
+def _lines(content: bytes) -> list[str]:
+    """Return the lines without the blanks around them.
 
-def readList(path: str) -> list[str]:
-    """Return the entries; empty lines and lines that begin with # do not count.
+    A line ends at a line feed, which a carriage return may precede, and nowhere else: all other
+    characters, those that Unicode has for line ends too, may be part of a token.
 
-    :raises OSError: the file cannot be read.
     :raises UnicodeDecodeError: it is not UTF-8.
     """
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = content.decode("utf-8-sig").split("\n")  # some editors put a mark at the beginning
+    return [line.removesuffix("\r").strip(" \t") for line in lines]
 
 
-def readUsers(path: str) -> dict[str, str]:
+def _entries(content: bytes) -> list[tuple[int, str]]:
+    """Return the entries, each with the number of its line."""
+    return [
+        (number, line)
+        for number, line in enumerate(_lines(content), 1)
+        if line and not line.startswith("#")
+    ]
+
+
+def parseList(content: bytes) -> list[str]:
+    """Return the entries; empty lines and lines that begin with # do not count.
+
+    :raises UnicodeDecodeError: it is not UTF-8.
+    """
+    return [entry for _number, entry in _entries(content)]
+
+
+def parseSecret(content: bytes) -> str:
+    """Return the first line that is not empty; it may begin with any character.
+
+    :raises ValueError: it is not UTF-8, or all lines are empty.
+    """
+    for line in _lines(content):
+        if line:
+            return line
+    raise ValueError("it is empty")
+
+
+def parseUsers(content: bytes) -> dict[str, str]:
     """Return the passwords by user, from lines ``user:password``.
 
-    :raises OSError: the file cannot be read.
-    :raises ValueError: it is not UTF-8, names nobody, or has a line of another kind; the text is
-        one line that does not repeat it.
+    :raises ValueError: it is not UTF-8, names nobody, names somebody twice, or has a line of
+        another kind; the text is one line that does not repeat it.
     """
-    users = {}
-    for number, entry in enumerate(readList(path), 1):
+    users: dict[str, str] = {}
+    for number, entry in _entries(content):
         user, colon, password = entry.partition(":")
         if not (user and colon and password):
-            raise ValueError(f"entry {number} is not user:password")
+            raise ValueError(f"line {number} is not user:password")
+        if user in users:
+            raise ValueError(f"line {number} gives somebody a second password")
         users[user] = password
     if not users:
-        raise ValueError("it names nobody")
+        raise ValueError("it names nobody; write one user:password per line")
     return users

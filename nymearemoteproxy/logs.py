@@ -8,18 +8,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
-from typing import IO, Any
+import select
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     Logger,
     LogLevel,
+    LogPublisher,
     eventAsText,
     formatEvent,
     formatTime,
 )
+from zope.interface import implementer
+
+from nymearemoteproxy.spool import PAUSE, Spool
+
+LogEvent = dict[str, Any]
+Format = Callable[[LogEvent], str | None]
 
 LOGS_DIRECTORY = "/var/log"
 
@@ -76,42 +87,178 @@ def logsDirectory() -> str:
     return os.environ.get("LOGS_DIRECTORY", "").partition(":")[0] or LOGS_DIRECTORY
 
 
-def _private(path: str, flags: int) -> int:
-    """Open a file that not every user of the machine may read: addresses are in it."""
-    return os.open(path, flags, 0o640)
+FORMATS: dict[str, Format] = {"text": asText, "json": asJson}
 
 
-class LogFile:
+def _lossOf(count: int, reason: str) -> LogEvent:
+    """Return the event that stands for lines that are missing."""
+    return {
+        "log_time": time.time(),
+        "log_level": LogLevel.warn,
+        "log_namespace": __name__,
+        "log_format": "{count} lines of the log are lost here: {reason}",
+        "count": count,
+        "reason": reason,
+    }
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+MODE = 0o640
+"""Less what the umask takes: not every user of the machine may read addresses."""
+
+NEWLINE = b"\n"
+
+
+class _Descriptor:
+    """Writes lines to a file descriptor.
+
+    :param explain: returns the line that stands for so many missing ones.
+    """
+
+    def __init__(self, descriptor: int, explain: Callable[[int, str], bytes]) -> None:
+        self.explain = explain
+        self._descriptor = descriptor
+        self._data = b""
+        self._done = 0
+
+    def write(self, lines: Sequence[bytes]) -> Sequence[str]:
+        self._forgetWholeLines()
+        self._data += b"".join(lines)
+        while self._done < len(self._data):
+            try:
+                self._done += os.write(self._descriptor, self._data[self._done :])
+            except BlockingIOError:  # another program has made the terminal so, for all of us
+                if not self._waitForRoom():
+                    raise
+        return ()
+
+    def _forgetWholeLines(self) -> None:
+        begun = self._data.rfind(NEWLINE, 0, self._done) + 1
+        self._data = self._data[begun:]
+        self._done -= begun
+
+    def _waitForRoom(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(PAUSE * 1000))
+
+    def replace(self, descriptor: int) -> None:
+        """Write there from now on, the line that was begun too."""
+        old, self._descriptor = self._descriptor, descriptor
+        self._forgetWholeLines()
+        self._done = 0
+        with contextlib.suppress(OSError):  # it may hold what no disk had room for
+            os.close(old)
+
+
+@implementer(ILogObserver)
+class LogStream:
+    """Writes the log to a file descriptor that may block: that holds up nobody.
+
+    :param format: returns the text of an event; one of `FORMATS`.
+    """
+
+    def __init__(self, descriptor: int, format: Format) -> None:
+        self._format = format
+        self._output = _Descriptor(descriptor, self._explain)
+        self._spool = Spool(self._output)
+        self.start = self._spool.start
+        self.finish = self._spool.finish
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        text = self._format(event)
+        if text:
+            data = _encode(text)
+            self._spool.put(data, len(data))
+
+    def _explain(self, count: int, reason: str) -> bytes:
+        return _encode(self._format(_lossOf(count, reason)) or "")
+
+
+class LogFile(LogStream):
     """A file that is appended to, and can be opened anew after it was renamed.
 
     :raises OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, format: Format) -> None:
+        super().__init__(_open(path), format)
         self._path = path
-        self._file = open(path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115 - kept open
 
-    def write(self, text: str) -> None:
-        """Append."""
-        self._file.write(text)
+    def reopen(self, failed: Callable[[OSError], object]) -> None:
+        """Append to the file that has the path now, as soon as it can be opened.
 
-    def flush(self) -> None:
-        """Have what was appended in the file."""
-        self._file.flush()
-
-    def reopen(self) -> None:
-        """Append to the file that has the path now.
-
-        :raises OSError: it cannot be opened; the old one stays in use.
+        :param failed: is called, in any thread, when it cannot be; the old one stays in use.
         """
-        old, self._file = self._file, open(self._path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115
-        with contextlib.suppress(OSError):  # it may hold what no disk had room for
-            old.close()
+        self._spool.errand(partial(self._reopen, failed))
+
+    def _reopen(self, failed: Callable[[OSError], object]) -> None:
+        try:
+            self._output.replace(_open(self._path))
+        except OSError as error:
+            failed(error)
 
 
-FORMATS: dict[str, Callable[[dict[str, Any]], str | None]] = {"text": asText, "json": asJson}
+def _open(path: str) -> int:
+    # A pipe without a reader is an error; with one it may block us, as we can wait.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+    descriptor = os.open(path, flags, MODE)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
-def observer(file: IO[str] | LogFile, format: str) -> ILogObserver:
-    """Return an observer that writes to `file` in one of `FORMATS`."""
-    return FileLogObserver(file, FORMATS[format])  # type: ignore[arg-type]
+class _Observer:
+    """Has another observer write events."""
+
+    def __init__(self, observer: ILogObserver) -> None:
+        self._observer = observer
+
+    def write(self, events: Sequence[LogEvent]) -> Sequence[str]:
+        reasons = []
+        for event in events:
+            try:
+                self._observer(event)
+            except Exception as error:
+                reasons.append(getattr(error, "strerror", None) or str(error))
+        return reasons
+
+    explain = staticmethod(_lossOf)
+
+
+@implementer(ILogObserver)
+class Aside:
+    """Passes events to an observer that may block, in a thread of its own.
+
+    :param observer: formats the events, so what they hold should not change.
+    """
+
+    def __init__(self, observer: ILogObserver) -> None:
+        self._spool = Spool(_Observer(observer))
+        self.start = self._spool.start
+        self.finish = self._spool.finish
+
+    def __call__(self, event: LogEvent) -> None:
+        self._spool.put(event, 0)
+
+
+def keepAside(publisher: LogPublisher) -> None:
+    """Let none of a publisher's observers hold up who logs: those of twistd write by themselves.
+
+    Twisted has no public way to take the place of an observer that twistd has made.
+    """
+    for observer in tuple(publisher._observers):
+        if not isinstance(observer, LogStream | Aside):
+            publisher.removeObserver(observer)
+            aside = _aside(observer)
+            aside.start()
+            publisher.addObserver(aside)
+
+
+def _aside(observer: ILogObserver) -> LogStream | Aside:
+    if isinstance(observer, FileLogObserver) and observer._outFile is sys.__stdout__:
+        # Whoever is stuck in a stream of Python's holds its lock, which the process needs to end.
+        return LogStream(sys.__stdout__.fileno(), observer.formatEvent)
+    return Aside(observer)

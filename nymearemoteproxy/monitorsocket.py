@@ -1,18 +1,18 @@
 """The monitor socket: tells programs on this machine what goes on, once a second or when asked.
 
 Owns the content and the framing that the monitors of the C++ server expect. Knows nothing of how
-connections are served. A thousand connections make a line of 300 KB, so it is made in pieces, and
-the reactor has its turn between them.
+connections are served. A thousand connections make a line of 300 KB, so it is made and sent in
+pieces, and the reactor has its turn between them.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -20,19 +20,20 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Cooperator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, decodeObject
 from nymearemoteproxy.limits import MOST_MONITORS
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse, Reading
-from nymearemoteproxy.records import MOST_TEXT, TRANSPORTS, Record
+from nymearemoteproxy.records import MOST_TEXT, TRANSPORTS, Record, slices
 from nymearemoteproxy.session import Role
+from nymearemoteproxy.tally import Tally
 
 log = ProxyLogger()
 
@@ -52,53 +53,68 @@ Part = tuple[bytes, int]
 
 
 class Snapshot:
-    """What goes on at a moment, in the words of the monitor's protocol.
+    """What goes on, in the words of the monitor's protocol.
 
-    Who is there is of that moment; what each has sent is of the turn in which it is described.
+    Who is there is of the moment when it is made; what each has sent is of the turn in which it is
+    described.
 
-    :param epoch: what to add to the reactor's clock for seconds since 1970.
+    :param epoch: what to add to a moment for its Unix time.
     """
 
     def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
         self._proxy = proxy
-        self._load = proxy.load()
+        self._survey = proxy.survey()
         self._latest = latest
         self._epoch = epoch
         self._printAll = printAll
-        # At this moment; they are described over several turns, and may be gone by then.
-        self._tunnels: list[dict[str, Any]] = []
         self._clients: list[Record] = []
+        self._tunnels: dict[tuple[int, int], float] = {}  # the numbers of both ends: since when
         self._servers: list[Record] = []
         self._guests: dict[str, list[Record]] = {}
-        for record in proxy.records:
-            if record.role is Role.SERVER:
-                self._servers.append(record)
-            elif record.role is Role.CLIENT:
-                self._guests.setdefault(record.serverUuid, []).append(record)
-            else:
-                self._clients.append(record)
-                self._addTunnel(record)
+        self._transports: Counter[str] = Counter()  # of servers and guests
 
-    def _addTunnel(self, record: Record) -> None:
-        """Note a tunnel with one of its two ends, or with the one that is left."""
-        partner = record.partner
-        if partner is None or (partner.client is not None and partner.number < record.number):
+    def work(self) -> Generator[None, None, list[bytes]]:
+        """Make the line, in pieces that each describe about `ITEMS_A_TURN` items.
+
+        To be done in turns of the reactor.
+        """
+        for records in self._survey:
+            for record in records:
+                self._note(record)
+            yield
+        shown = []
+        for servers in slices(self._servers):
+            shown += [each for each in servers if self._printAll or each.uuid in self._guests]
+            yield
+        pieces: list[bytes] = []
+        for piece in self._pieces(shown):
+            pieces.append(piece)
+            yield
+        return pieces
+
+    def _note(self, record: Record) -> None:
+        if record.role is Role.SERVER:
+            self._servers.append(record)
+        elif record.role is Role.CLIENT:
+            self._guests.setdefault(record.serverUuid, []).append(record)
+        else:
+            self._clients.append(record)
+            self._noteTunnel(record)
             return
-        assert record.joined is not None
-        first, second = sorted((record.number, partner.number))
-        self._tunnels.append(
-            {
-                "clientOne": str(first),
-                "clientTwo": str(second),
-                "timestamp": self._time(record.joined),
-            }
-        )
+        self._transports[record.transport] += 1
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the line, in pieces that each describe about `ITEMS_A_TURN` items."""
+    def _noteTunnel(self, record: Record) -> None:
+        """Note a tunnel with both of its ends, or with the one that is left."""
+        partner = record.partner
+        if partner is not None:
+            assert record.joined is not None
+            first, second = sorted((record.number, partner.number))
+            self._tunnels[first, second] = record.joined
+
+    def _pieces(self, servers: list[Record]) -> Iterator[bytes]:
         parts: list[bytes] = []
         items = 0
-        for part, described in self._parts():
+        for part, described in self._parts(servers):
             parts.append(part)
             items += described
             if items >= ITEMS_A_TURN:
@@ -106,8 +122,8 @@ class Snapshot:
                 parts, items = [], 0
         yield b"".join(parts)
 
-    def _parts(self) -> Iterator[Part]:
-        hello, load, latest = self._proxy.hello, self._load, self._latest
+    def _parts(self, servers: list[Record]) -> Iterator[Part]:
+        hello, load, latest = self._proxy.hello, self._survey.load, self._latest
         totals = load.totals
         head = {
             "serverName": hello["name"],
@@ -116,7 +132,7 @@ class Snapshot:
         }
         statistic = {
             "clientCount": len(self._clients),
-            "tunnelCount": load.tunnels,
+            "tunnelCount": len(self._tunnels),
             "troughput": round(latest.throughput),
             "total": {
                 "totalClientCount": totals.connections,
@@ -126,18 +142,15 @@ class Snapshot:
         }
         yield _open(head) + b',"proxyStatistic":' + _open(statistic), 0
         yield from _list("clients", self._clients, self._describeClient)
-        yield from _list("tunnels", self._tunnels, dict)
-        registered = [*self._servers, *(each for some in self._guests.values() for each in some)]
-        transports = Counter(each.transport for each in registered)
+        yield from _list("tunnels", list(self._tunnels.items()), self._describeTunnel)
         statistic = {
-            "totalClientCount": len(registered),
+            "totalClientCount": self._transports.total(),
             "serverConnectionsCount": load.servers,
             "clientConnectionsCount": load.clients,
-            "transports": {name: transports[name] for name in TRANSPORTS},
+            "transports": {name: self._transports[name] for name in TRANSPORTS},
             "troughput": round(latest.tunnelProxyThroughput),
         }
         yield b'},"tunnelProxyStatistic":' + _open(statistic) + b',"tunnelConnections":[', 0
-        servers = [each for each in self._servers if self._printAll or each.uuid in self._guests]
         for position, server in enumerate(servers):
             yield (b"," if position else b"") + _open(self._describeServer(server)), 1
             guests = self._guests.get(server.uuid, [])
@@ -165,6 +178,14 @@ class Snapshot:
             "tunnelConnected": record.joined is not None,
             "userName": (record.subject or "")[:MOST_TEXT],
             "uuid": record.uuid[:MOST_TEXT],
+        }
+
+    def _describeTunnel(self, tunnel: tuple[tuple[int, int], float]) -> dict[str, Any]:
+        (first, second), joined = tunnel
+        return {
+            "clientOne": str(first),
+            "clientTwo": str(second),
+            "timestamp": self._time(joined),
         }
 
     def _describeServer(self, record: Record) -> dict[str, Any]:
@@ -213,6 +234,8 @@ class Monitor(Protocol):
         self._factory = factory
         self._splitter = ObjectSplitter(REQUEST_LIMIT)
         self._isBlocked = False
+        self._untold: Iterator[bytes] | None = None  # the rest of a line
+        self._asked: Deferred[list[bytes]] | None = None
         self._isAnswering = False
         self._isLost = False
         self._hasAskedAll = False
@@ -221,7 +244,7 @@ class Monitor(Protocol):
     @property
     def wantsNews(self) -> bool:
         """True when it is to be told now what goes on."""
-        return self.listensOnly and not self._isBlocked
+        return self.listensOnly and not self._isBlocked and self._untold is None
 
     def connectionMade(self) -> None:
         self._factory.monitors.add(self)
@@ -234,7 +257,7 @@ class Monitor(Protocol):
 
     def _answer(self) -> None:
         """Answer the next request, if the last one is done with."""
-        if self._isAnswering or self._isBlocked or self._isLost:
+        if self._isAnswering or self._isBlocked or self._isLost or self._untold is not None:
             return
         try:
             message = self._splitter.take()
@@ -246,25 +269,46 @@ class Monitor(Protocol):
                 return
             printAll = _readRequest(message)
         except MessageError as error:
-            self.tell(_encode({"error": error.text}) + b"\n")
+            self.tell([_encode({"error": error.text}) + b"\n"])
             self.transport.loseConnection()
             return
         self._isAnswering = True
         self.transport.pauseProducing()
-        self._factory.describe(printAll, self._answered)
+        self._asked = self._factory.describe(printAll)
+        self._asked.addCallbacks(self._answered, self._failed)
 
-    def _answered(self, line: bytes) -> None:
+    def _answered(self, line: list[bytes]) -> None:
+        self._asked = None
         self.tell(line)
         self._factory.clock.callLater(ANSWER_INTERVAL, self._answerNext)
+
+    def _failed(self, failure: Failure) -> None:
+        self._asked = None
+        if not self._isLost:  # or it is why this has failed
+            log.failure("a monitor cannot be told what goes on", failure)
+            self.transport.loseConnection()
 
     def _answerNext(self) -> None:
         self._isAnswering = False
         self._answer()
 
-    def tell(self, line: bytes) -> None:
-        """Send a line."""
-        if not self._isLost:
-            self.transport.write(line)
+    def tell(self, line: Iterable[bytes]) -> None:
+        """Send a line, as far as it is taken now, and the rest as soon as it is.
+
+        :param line: in pieces.
+        """
+        self._untold = iter(line)
+        self._tellMore()
+
+    def _tellMore(self) -> None:
+        if self._untold is None:
+            return
+        while not (self._isBlocked or self._isLost):
+            piece = next(self._untold, None)
+            if piece is None:
+                self._untold = None
+                return
+            self.transport.write(piece)
 
     def readConnectionLost(self) -> None:
         """It asks no more, but reads what it asked for, or all if it asked for nothing."""
@@ -277,6 +321,8 @@ class Monitor(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isLost = True
+        if self._asked is not None:
+            self._asked.cancel()
         self._factory.monitors.discard(self)
 
     def pauseProducing(self) -> None:
@@ -285,6 +331,7 @@ class Monitor(Protocol):
 
     def resumeProducing(self) -> None:
         self._isBlocked = False
+        self._tellMore()
         self._answer()
 
     def stopProducing(self) -> None:
@@ -308,41 +355,35 @@ def _readRequest(message: bytes) -> bool:
 class MonitorFactory(Factory):
     """Serves the monitors, and tells those that only listen once a second.
 
-    :param now: seconds since 1970.
     :ivar monitors: those that are connected.
     """
 
     noisy = False
 
-    def __init__(
-        self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, calendar: Calendar) -> None:
         self.clock = clock
         self.monitors: set[Monitor] = set()
         self._proxy = proxy
         self._pulse = pulse
-        self._now = now
-        self._cooperator = Cooperator(
-            terminationPredicateFactory=lambda: lambda: True,
-            scheduler=partial(clock.callLater, 0.0),
-        )
+        self._calendar = calendar
         self._isTelling = False
+        self._refusals = Tally(
+            clock,
+            "a monitor is refused, there are {most} already",
+            "{count} more monitors refused in the last {interval:.0f} s",
+        )
         pulse.listeners.append(self._beat)
 
     def buildProtocol(self, addr: IAddress | None) -> Monitor | None:
-        if len(self.monitors) >= MOST_MONITORS:
-            log.warn("a monitor is refused, there are {count} already", count=MOST_MONITORS)
-            return None
-        return Monitor(self)
+        if len(self.monitors) < MOST_MONITORS:
+            return Monitor(self)
+        self._refusals.add(most=MOST_MONITORS)
+        return None
 
-    def describe(self, printAll: bool, done: Callable[[bytes], object]) -> None:
-        """Make a line about this moment, and call `done` with it."""
-        epoch = self._now() - self.clock.seconds()
-        snapshot = Snapshot(self._proxy, self._pulse.latest, epoch, printAll)
-        pieces: list[bytes] = []
-        task = self._cooperator.cooperate(_collect(snapshot.pieces(), pieces))
-        made = task.whenDone().addCallback(lambda _pieces: done(b"".join(pieces)))
-        made.addErrback(self._failed)
+    def describe(self, printAll: bool) -> Deferred[list[bytes]]:
+        """Make a line about this moment; return its pieces."""
+        snapshot = Snapshot(self._proxy, self._pulse.latest, self._calendar.epoch, printAll)
+        return self._proxy.turns.run(snapshot.work())
 
     def _failed(self, failure: Failure) -> None:
         self._isTelling = False
@@ -356,16 +397,10 @@ class MonitorFactory(Factory):
     def _beat(self, _reading: Reading) -> None:
         if not self._isTelling and any(monitor.wantsNews for monitor in self.monitors):
             self._isTelling = True
-            self.describe(False, self._tell)
+            self.describe(False).addCallback(self._tell).addErrback(self._failed)
 
-    def _tell(self, line: bytes) -> None:
+    def _tell(self, line: list[bytes]) -> None:
         self._isTelling = False
         for monitor in tuple(self.monitors):
             if monitor.wantsNews:
                 monitor.tell(line)
-
-
-def _collect(pieces: Iterable[bytes], collected: list[bytes]) -> Iterator[None]:
-    for piece in pieces:
-        collected.append(piece)
-        yield None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.presence import Presence
 from nymearemoteproxy.privacy import Privacy
-from nymearemoteproxy.records import IClient, Load, Record, Totals
+from nymearemoteproxy.records import Load, Record, Survey, Totals, slices
 from nymearemoteproxy.registration import ClientRegistration, Registration
 from nymearemoteproxy.rendezvous import IRendezvous
 from nymearemoteproxy.session import (
@@ -44,6 +44,10 @@ log = ProxyLogger()
 
 ABORT_TIMEOUT = 1.0
 """Seconds for connections to be closed that were aborted, which takes a turn of the reactor."""
+
+GOODBYES_A_TURN = 50
+"""Connections that are told to leave in one turn of the reactor; each takes some fifty
+microseconds."""
 
 REFUSALS_INTERVAL = 10.0
 """Seconds between log lines about refused connections, so that a flood does not fill the disk."""
@@ -98,27 +102,6 @@ def describePlace(scheme: str, address: Any, path: str = "") -> str:
     return f"{scheme}://{text}{path}"
 
 
-def _shutDown(client: IClient) -> None:
-    client.shutDown()
-
-
-def _abort(client: IClient) -> None:
-    client.abort()
-
-
-def _each(records: Collection[Record], ask: Callable[[IClient], object]) -> None:
-    """Ask something of every connection; one that fails is cut off, and keeps nobody from it."""
-    for record in records:
-        if record.client is None:
-            continue  # it has left with another one
-        try:
-            ask(record.client)
-        except Exception:
-            log.failure("connection {number}: internal error", number=record.number)
-            if ask is not _abort:
-                _each([record], _abort)
-
-
 class Proxy:
     """Everything that the connections of one server share.
 
@@ -130,6 +113,7 @@ class Proxy:
     :ivar outcomes: how often each happened in this process's life.
     :ivar totals: without what open connections have carried so far; `load` adds that.
     :ivar observers: are told what happens.
+    :ivar turns: has the turn of long work that nobody's bytes wait for.
     """
 
     def __init__(
@@ -168,9 +152,10 @@ class Proxy:
         self._records: dict[int, Record] = {}
         self._number = 0
         self._waitingForAllGone: list[Deferred[None]] = []
-        # While draining: the servers of the tunnel proxy that have clients, and how many.
+        # The servers of the tunnel proxy, and how many clients each has.
         self._hosts: dict[str, Record] = {}
         self._guests: Counter[str] = Counter()
+        self._isDraining = False
         self._refusals: Counter[Outcome] = Counter()
         # What connections that are closed have sent and were sent, by transport.
         self._received: Counter[str] = Counter()
@@ -184,14 +169,50 @@ class Proxy:
     def setPrivacy(self, privacy: Privacy) -> None:
         """Write addresses like this from now on, also those of clients that are connected."""
         self.privacy = privacy
-        for record in self.records:
-            record.peer = privacy.write(record.host, record.address)
+        self.turns.begin(self._rewriting())
+
+    def _rewriting(self) -> Generator[None, None, None]:
+        for records in slices(list(self.records)):
+            for record in records:
+                record.peer = self.privacy.write(record.host, record.address)
+            yield
+
+    def survey(self) -> Survey:
+        """Return a walk over all connections, which counts them."""
+        load = Load(replace(self.totals), received=self._received.copy(), sent=self._sent.copy())
+        return Survey(load, self.records)
 
     def load(self) -> Load:
-        """Return what goes on now; takes about a microsecond for each connection."""
-        load = Load(replace(self.totals), received=self._received.copy(), sent=self._sent.copy())
-        load.add(self.records)
-        return load
+        """Return what goes on now; takes about a microsecond for each connection, all at once."""
+        survey = self.survey()
+        for _records in survey:
+            pass
+        return survey.load
+
+    def count(self) -> Deferred[Load]:
+        """Return what goes on, counted over as many turns of the reactor as it takes."""
+        return self.turns.run(self.counting())
+
+    def counting(self) -> Generator[None, None, Load]:
+        """Do that as a part of other work; see `Turns.run`."""
+        survey = self.survey()
+        for _records in survey:
+            yield
+        return survey.load
+
+    def countTotals(self) -> Deferred[Totals]:
+        """Return the totals with what open connections have carried, likewise.
+
+        That is a tenth of the work of counting everything.
+        """
+        return self.turns.run(self._countingTotals())
+
+    def _countingTotals(self) -> Generator[None, None, Totals]:
+        totals = replace(self.totals)
+        for records in slices(list(self.records)):
+            totals.carriedSoFar(records)
+            yield
+        return totals
 
     def newSession(self) -> Session:
         """Return the session of a new connection."""
@@ -246,6 +267,10 @@ class Proxy:
         """
         record.joined = self.clock.seconds()
         record.partner = partner
+        if record.role is Role.SERVER:
+            self._hosts[record.uuid] = record
+        elif record.role is Role.CLIENT:
+            self._guests[record.serverUuid] += 1
         if partner is None or partner.partner is record:
             self.totals.joined(record.role)
 
@@ -272,8 +297,8 @@ class Proxy:
             sent=record.sent,
         )
         self._count(record)
-        if record.role is Role.CLIENT and record.serverUuid in self._hosts:
-            self._guestLeft(record.serverUuid)
+        if record.joined is not None:
+            self._leftTunnel(record)
         if not self._records:
             self._fireAllGone()
 
@@ -299,7 +324,7 @@ class Proxy:
 
     def shutDown(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
-        return self._dismiss(list(self._records.values()))
+        return self._dismiss(lambda _record: True)
 
     def drain(self) -> Deferred[None]:
         """Say goodbye to every client but those that have a tunnel, now or when it has ended.
@@ -308,35 +333,58 @@ class Proxy:
 
         :returns: a Deferred that fires when all of them are gone.
         """
-        records = list(self._records.values())
-        self._guests.update(each.serverUuid for each in records if each.role is Role.CLIENT)
-        self._hosts = {
-            each.uuid: each
-            for each in records
-            if each.role is Role.SERVER and each.uuid in self._guests
-        }
-        return self._dismiss(
-            [
-                each
-                for each in records
-                if each.role is None or (each.role is Role.SERVER and each.uuid not in self._hosts)
-            ]
-        )
+        self._isDraining = True
+        return self._dismiss(self._isIdle)
 
-    def _guestLeft(self, serverUuid: str) -> None:
+    def _isIdle(self, record: Record) -> bool:
+        """Tell whether nobody would miss a connection."""
+        if record.role is Role.SERVER:
+            return not self._guests[record.uuid]
+        return record.role is None
+
+    def _leftTunnel(self, record: Record) -> None:
         """While draining: dismiss the server with its last client."""
-        self._guests[serverUuid] -= 1
-        if not self._guests[serverUuid]:
-            _each([self._hosts.pop(serverUuid)], _shutDown)
+        if record.role is Role.SERVER:
+            if self._hosts.get(record.uuid) is record:
+                del self._hosts[record.uuid]
+        elif record.role is Role.CLIENT:
+            uuid = record.serverUuid
+            self._guests[uuid] -= 1
+            if self._guests[uuid]:
+                return
+            del self._guests[uuid]
+            if self._isDraining and uuid in self._hosts:
+                self._sayGoodbye(self._hosts[uuid])
 
-    def _dismiss(self, records: Collection[Record]) -> Deferred[None]:
+    def _dismiss(self, isMeant: Callable[[Record], bool]) -> Deferred[None]:
         """Say goodbye to some; the Deferred fires when nobody is left at all."""
         gone: Deferred[None] = Deferred()
         self._waitingForAllGone.append(gone)
-        _each(records, _shutDown)
+        self.turns.begin(self._dismissing(isMeant))
+        return gone
+
+    def _dismissing(self, isMeant: Callable[[Record], bool]) -> Generator[None, None, None]:
+        for number, record in enumerate(list(self.records), 1):
+            # It may have left with another one, or have got a tunnel meanwhile.
+            if record.client is not None and isMeant(record):
+                self._sayGoodbye(record)
+            if not number % GOODBYES_A_TURN:
+                yield
         if not self._records:
             self._fireAllGone()
-        return gone
+
+    def _sayGoodbye(self, record: Record) -> None:
+        try:
+            record.client.shutDown()
+        except Exception:
+            log.failure("connection {number} cannot be told goodbye", number=record.number)
+            self._cutOff(record)
+
+    def _cutOff(self, record: Record) -> None:
+        try:
+            record.client.abort()
+        except Exception:
+            log.failure("connection {number} cannot be cut off", number=record.number)
 
     def _fireAllGone(self) -> None:
         waiting, self._waitingForAllGone = self._waitingForAllGone, []
@@ -345,7 +393,9 @@ class Proxy:
 
     def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
-        _each(list(self._records.values()), _abort)
+        for record in list(self._records.values()):
+            if record.client is not None:  # it may have left with another one
+                self._cutOff(record)
         if self._waitingForAllGone:
             # Whatever a fault may have left behind, the process must end.
             self.clock.callLater(ABORT_TIMEOUT, self._fireAllGone)

@@ -1,7 +1,7 @@
 """Once a second: what goes on, and how fast.
 
 Owns the one timer of all that watches the server, so that the connections are counted once for all
-of them. Knows nothing of who watches, or why.
+of them, and without holding up anybody. Knows nothing of who watches, or why.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.records import Load
 
@@ -28,7 +30,7 @@ SHORTEST = 0.001
 class Reading:
     """One beat of the pulse.
 
-    :ivar time: by the reactor's clock.
+    :ivar time: the moment when it began to be taken.
     :ivar throughput: bytes per second that clients of token tunnels sent since the last beat.
     :ivar tunnelProxyThroughput: the same for servers and clients of the tunnel proxy.
     :ivar delay: seconds by which the beat came late, since the reactor was busy.
@@ -52,38 +54,35 @@ class Pulse:
         self.listeners: list[Callable[[Reading], object]] = []
         self._clock = clock
         self._proxy = proxy
-        self._due = 0.0
-        self._timer: IDelayedCall | None = None
+        self._beats = Periodic(clock, INTERVAL, self._beat, "the connections are not counted")
         self.latest = Reading(clock.seconds(), proxy.load(), 0.0, 0.0, 0.0)
 
     def start(self) -> None:
         """Begin, if there is anybody who listens."""
         if self.listeners:
-            self._schedule()
+            self._beats.start()
 
     def stop(self) -> None:
         """Take no more readings."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._beats.stop()
 
-    def _schedule(self) -> None:
-        self._due = self._clock.seconds() + INTERVAL
-        self._timer = self._clock.callLater(INTERVAL, self._beat)
+    def _beat(self) -> Deferred[None]:
+        return self._proxy.count().addCallback(self._read, self._clock.seconds(), self._beats.delay)
 
-    def _beat(self) -> None:
-        now, load, last = self._clock.seconds(), self._proxy.load(), self.latest
+    def _read(self, load: Load, time: float, delay: float) -> None:
+        if not self._beats.running:
+            return  # it was stopped meanwhile
+        last = self.latest
         totals, before = load.totals, last.load.totals
-        elapsed = max(now - last.time, SHORTEST)
+        elapsed = max(time - last.time, SHORTEST)
         self.latest = reading = Reading(
-            time=now,
+            time=time,
             load=load,
             throughput=max(0, totals.traffic - before.traffic) / elapsed,
             tunnelProxyThroughput=max(0, totals.tunnelProxyTraffic - before.tunnelProxyTraffic)
             / elapsed,
-            delay=max(0.0, now - self._due),
+            delay=delay,
         )
-        self._schedule()
         for listener in self.listeners:
             try:
                 listener(reading)

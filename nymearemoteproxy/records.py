@@ -7,9 +7,9 @@ nothing of framing, of transports, or of how a connection is served.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from zope.interface import Attribute, Interface
 
@@ -17,10 +17,16 @@ from nymearemoteproxy.limits import Ticket
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.session import Role
 
+T = TypeVar("T")
+
 WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
 TRANSPORTS = (WEBSOCKET, TCP, UNIX)
+
+RECORDS_A_TURN = 500
+"""Connections that are looked at in one turn of the reactor: well below a millisecond for counting,
+about one for all that is done with them besides."""
 
 MOST_TEXT = 200
 """Characters of a name, uuid or account that those who watch are told; clients may send
@@ -34,7 +40,8 @@ CLOSING = "closing"
 class IClient(Interface):
     """A connection, whatever protocol object stands for it at the moment."""
 
-    state = Attribute("Where it stands: `CONNECTING`, the value of a `State`, or `CLOSING`.")
+    # Not `state`: that is Autobahn's, in the phase that is a protocol of its own.
+    stage = Attribute("Where it stands: `CONNECTING`, the value of a `State`, or `CLOSING`.")
 
     def shutDown() -> None:
         """The server is being stopped: say so and close."""
@@ -134,7 +141,8 @@ class Totals:
 
     :ivar connections: all that were accepted.
     :ivar tunnels: pairs of clients that were joined by a token.
-    :ivar traffic: of all connections but those of the tunnel proxy.
+    :ivar traffic: of all connections but those of the tunnel proxy; of one that has no tunnel yet,
+        when it is over.
     :ivar servers: registrations of servers with the tunnel proxy.
     :ivar clients: connections of clients to such servers.
     :ivar tunnelProxyTraffic: of both.
@@ -157,11 +165,27 @@ class Totals:
             self.tunnels += 1
 
     def carried(self, record: Record) -> None:
-        """A connection is over, or counted as if it were."""
+        """A connection is over."""
         if record.isRegistered:
             self.tunnelProxyTraffic += record.received
         else:
             self.traffic += record.received
+
+    def carriedSoFar(self, records: Iterable[Record]) -> None:
+        """Count connections as if they were over, but for those that have no tunnel yet.
+
+        Whether theirs is the tunnel proxy's is not known, and what was counted must not be less
+        the next time.
+        """
+        tunnels = tunnelProxy = 0
+        for record in records:
+            role = record.role
+            if role is Role.PARTNER:
+                tunnels += record.received
+            elif role is not None:
+                tunnelProxy += record.received
+        self.traffic += tunnels
+        self.tunnelProxyTraffic += tunnelProxy
 
 
 @dataclass
@@ -184,23 +208,61 @@ class Load:
     clients: int = 0
     received: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
+    # The other ends of tunnels that are counted already.
+    _counted: set[int] = field(default_factory=set, init=False, repr=False, compare=False)
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Count connections that are open."""
-        partners = alone = 0
+    def add(self, records: Sequence[Record]) -> None:
+        """Count connections that were open at that moment; some may be closed by now."""
+        connections: Counter[tuple[str, str]] = Counter()
         for record in records:
             transport = record.transport
-            self.connections[transport, record.client.state] += 1
             self.received[transport] += record.received
             self.sent[transport] += record.sent
-            self.totals.carried(record)
-            if record.role is Role.SERVER:
+            if record.client is None:
+                continue
+            connections[transport, record.client.stage] += 1
+            role = record.role
+            if role is Role.SERVER:
                 self.servers += 1
-            elif record.role is Role.CLIENT:
+            elif role is Role.CLIENT:
                 self.clients += 1
             elif record.partner is not None:
-                if record.partner.client is not None:
-                    partners += 1
-                else:
-                    alone += 1  # its partner is gone already
-        self.tunnels += partners // 2 + alone
+                self._addTunnel(record.number, record.partner.number)
+        self.connections += connections
+        self.totals.carriedSoFar(records)
+
+    def _addTunnel(self, one: int, other: int) -> None:
+        """Count a tunnel with the first of its ends, be the other one there or not."""
+        if one in self._counted:
+            self._counted.remove(one)
+        else:
+            self.tunnels += 1
+            self._counted.add(other)
+
+
+class Survey:
+    """A walk over the connections that are open now, which may take many turns of the reactor.
+
+    Each is met once, also when it is closed meanwhile; those that come meanwhile are not. What a
+    closed one has carried is in the totals of this moment or met on the way, never both. So the
+    totals of a survey are never less than those of another that was over before it began.
+
+    :param load: of this moment, without the open connections.
+    :ivar load: with those that have been met so far.
+    """
+
+    def __init__(self, load: Load, records: Iterable[Record]) -> None:
+        self.load = load
+        self._records = list(records)  # a fifth of a millisecond for 50,000
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        """Yield them in slices of `RECORDS_A_TURN`, without those that are closed."""
+        for records in slices(self._records):
+            self.load.add(records)
+            yield [record for record in records if record.client is not None]
+
+
+def slices(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield all items, `RECORDS_A_TURN` at a time."""
+    for start in range(0, len(items), RECORDS_A_TURN):
+        yield items[start : start + RECORDS_A_TURN]

@@ -105,7 +105,7 @@ class ServerEnd(End):
         self._turns = turns
         self._backlog = backlog
         self.unfinished = 0
-        self._clients: dict[int, ClientEnd] = {}
+        self._clients: dict[int, ClientEnd] = {}  # in the order of their turns
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
         self._heard = 0.0  # when it sent something, by the clock
@@ -118,7 +118,7 @@ class ServerEnd(End):
         # Towards the server
         self._blocked = False
         self._waiting = 0
-        self._paused: set[ClientEnd] = set()
+        self._paused: dict[ClientEnd, None] = {}  # whose turn it is goes on first
         # From the server
         self._holding: set[End] = set()
 
@@ -164,7 +164,7 @@ class ServerEnd(End):
         if self._isOver:
             return
         if client in self._paused:
-            self._paused.remove(client)
+            del self._paused[client]
             client.resume()
         self.goOn(client)
         del self._clients[client.address]
@@ -196,14 +196,21 @@ class ServerEnd(End):
             self._waiting += len(packet)
 
     def _pause(self, client: ClientEnd) -> None:
-        """Read nothing more from a client, and from none if that does not help."""
-        clients = [client]
-        if self.isStalled and len(self._paused) < len(self._clients):
-            clients = list(self._clients.values())
-        for each in clients:
-            if each not in self._paused:
-                self._paused.add(each)
-                each.pause()
+        """Read nothing more from a client, and from none if that does not help.
+
+        All go on at the same time, and the first ones may fill again what the server has taken. So
+        those who have sent come behind those who could not.
+        """
+        self._clients[client.address] = self._clients.pop(client.address)
+        paused = self._paused
+        if self.isStalled and len(paused) < len(self._clients):
+            self._paused = dict.fromkeys(self._clients.values())
+            for each in self._paused:
+                if each not in paused:
+                    each.pause()
+        elif client not in paused:
+            paused[client] = None
+            client.pause()
 
     def pauseReading(self) -> None:
         self._blocked = True
@@ -211,7 +218,7 @@ class ServerEnd(End):
     def resumeReading(self) -> None:
         self._blocked = False
         self._waiting = 0
-        paused, self._paused = self._paused, set()
+        paused, self._paused = self._paused, {}
         for client in paused:
             client.resume()
         self._work()

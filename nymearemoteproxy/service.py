@@ -5,6 +5,7 @@ Owns the life of the server process. Everything in it is made elsewhere.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -27,12 +28,13 @@ from nymearemoteproxy.accounting import Accounting
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.announcing import showToken, url
 from nymearemoteproxy.assembly import Authenticators, change, makeProxy
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.introduction import IntroductionFactory
 from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
-from nymearemoteproxy.logs import LogFile, ProxyLogger, observer, setVerbose
+from nymearemoteproxy.logs import FORMATS, LogFile, ProxyLogger, setVerbose
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
@@ -49,6 +51,10 @@ log = ProxyLogger()
 GC_THRESHOLD = 10_000
 """Objects made, less those freed, between two runs of the garbage collector. With Python's 700 it
 is busy for a seventh of the time in which connections are set up, and it finds next to nothing."""
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+"""Those that are handled."""
 
 
 class StartError(Exception):
@@ -73,12 +79,19 @@ class ProxyService(Service):
         self._logFile = logFile
         self._authenticators = Authenticators(reactor)
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
+        calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy)
+        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy, calendar)
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
-            reactor, self._configuration, self.proxy, self.pulse, self._condition, self.drain
+            reactor,
+            self._configuration,
+            self.proxy,
+            self.pulse,
+            calendar,
+            self._condition,
+            self.drain,
         )
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
@@ -108,6 +121,7 @@ class ProxyService(Service):
             self._watchers.stop()
             for port in self.ports:
                 close(port)
+            self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
             raise SystemExit(f"{Options.program}: {error}") from None
@@ -136,6 +150,8 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
+        if self._logFile is not None:
+            self._logFile.start()
         self._accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
@@ -177,6 +193,7 @@ class ProxyService(Service):
         self._onSignal(signal.SIGINT, self.stop)
         self._onSignal(signal.SIGHUP, self.reload)
         self._onSignal(signal.SIGUSR2, self.drain)
+        atexit.register(_ignoreSignals)
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -219,7 +236,8 @@ class ProxyService(Service):
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
         self._watchers.change(self._configuration)
-        problems += self._reopenLog()
+        if self._logFile is not None:
+            self._logFile.reopen(self._cannotReopenLog)
         self._accounting.reopen()
         for problem in problems:
             log.error("{problem}", problem=problem)
@@ -234,14 +252,10 @@ class ProxyService(Service):
             certificates=len(self._configuration.certificates),
         )
 
-    def _reopenLog(self) -> list[str]:
-        if self._logFile is None:
-            return []
-        try:
-            self._logFile.reopen()
-        except OSError as error:
-            return [f"the log goes on in the old file: {error.filename}: {error.strerror}"]
-        return []
+    def _cannotReopenLog(self, error: OSError) -> None:
+        """Say so; called in any thread."""
+        problem = f"the log goes on in the old file: {error.filename}: {error.strerror}"
+        self._reactor.callFromThread(log.error, "{problem}", problem=problem)
 
     # The end
 
@@ -306,6 +320,12 @@ class ProxyService(Service):
             yield close(port)
 
 
+def _ignoreSignals() -> None:
+    """Let no second signal kill the process while Python takes it apart, as handlers go first."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def startLogging(configuration: Configuration) -> LogFile | None:
     """Log to the configured file, besides wherever the log goes already; return that file.
 
@@ -315,15 +335,15 @@ def startLogging(configuration: Configuration) -> LogFile | None:
     Factory.noisy = False  # one line for every question to an authentication server
     if configuration.logFile is None:
         return None
+    format = FORMATS[configuration.settings["ProxyServer.logFormat"]]
     try:
-        file = LogFile(configuration.logFile)
+        file = LogFile(configuration.logFile, format)
     except OSError as error:
         raise SystemExit(
             f"{Options.program}: cannot write the log file {configuration.logFile}: "
             f"{error.strerror}"
         ) from None
-    format = configuration.settings["ProxyServer.logFormat"]
-    globalLogPublisher.addObserver(observer(file, format))
+    globalLogPublisher.addObserver(file)
     return file
 
 

@@ -8,17 +8,24 @@ from __future__ import annotations
 import configparser
 import difflib
 import ipaddress
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nymearemoteproxy.authentication.url import readUrl
-from nymearemoteproxy.limits import LOOPBACK, Network
+from nymearemoteproxy.files import Read, readFile
+from nymearemoteproxy.limits import LOOPBACK, QUESTIONS, Network
 from nymearemoteproxy.privacy import Privacy
 
 
 class SettingsError(Exception):
     """A setting cannot be used; the text is one line for the operator."""
+
+
+class FileError(SettingsError):
+    """A file that a setting or an option names cannot be used, whatever they say."""
 
 
 def isText(text: str) -> bool:
@@ -37,17 +44,24 @@ def _flag(text: str) -> bool:
     return values[text.lower()]
 
 
-def _number(lowest: int, highest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ValueError("use a whole number") from None
-        if not lowest <= value <= highest:
-            raise ValueError(f"use a number from {lowest} to {highest}")
-        return value
+@dataclass(frozen=True)
+class Number:
+    """Reads a whole number within two ends, both of which work where it is used."""
 
-    return parse
+    lowest: int
+    highest: int
+    example: int
+    unit: str = ""
+
+    def __call__(self, text: str) -> int:
+        isNumber = _NUMBER.fullmatch(text) is not None  # int() takes 1_000 and other digits, too
+        if not isNumber or not self.lowest <= int(text) <= self.highest:
+            unit = f"of {self.unit} " if self.unit else ""
+            raise ValueError(
+                f"use a whole number {unit}from {self.lowest} to {self.highest}, "
+                f"such as {self.example}"
+            )
+        return int(text)
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -69,9 +83,9 @@ def _mode(text: str) -> int:
     try:
         value = int(text, 8)
     except ValueError:
-        raise ValueError("use an octal number such as 0660") from None
+        value = -1
     if not 0 <= value <= 0o777:
-        raise ValueError("use an octal number from 0 to 0777")
+        raise ValueError("use an octal number from 0 to 0777, such as 0660")
     return value
 
 
@@ -83,15 +97,76 @@ def _privacy(text: str) -> Privacy:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tuple(ipaddress.ip_network(part) for part in parts)
+    except ValueError as error:
+        raise ValueError(f"{error}; use networks with commas, such as 10.0.0.0/8, ::1") from None
 
+
+def _name(text: str) -> str:
+    if len(text) > MAX_NAME:
+        raise ValueError(f"use at most {MAX_NAME} characters")
+    return text
+
+
+def _user(text: str) -> str:
+    if ":" in text:  # RFC 7617, section 2: a colon ends it
+        raise ValueError("a user name for HTTP basic authentication has no colon")
+    return text
+
+
+def _host(text: str) -> str:
+    """Read an address to listen on; of a name, the system knows the address."""
+    try:
+        if text:
+            ipaddress.ip_address(text)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(text):
+            raise ValueError(
+                "use an address of this machine without brackets and port, such as 127.0.0.1 or "
+                "::1, or 0.0.0.0 or :: for all of them"
+            ) from None
+    return text
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_HOST_NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.-]+")
+
+MAX_SHOWN = 80
+"""Characters of a wrong value that are repeated to whoever wrote it."""
+
+MAX_NAME = 255
+"""Characters. The name is in every answer to Hello, which strangers may ask for."""
 
 DAY = 24 * 3600 * 1000
-_milliseconds = _number(1, DAY)
-_millisecondsOrOff = _number(0, DAY)
-_port = _number(0, 65535)
-_limit = _number(0, 1 << 31)
-_size = _number(1 << 16, 1 << 31)
+"""Milliseconds; whoever has not come by then does not come any more. The reactor takes more, and so
+does TCP_KEEPINTVL, which is a third of pingTimeout: 32,767 s."""
+
+MAX_KEEPALIVE = 32_767_000
+"""Milliseconds; Linux refuses more for TCP_KEEPIDLE (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
+
+MAX_GAP = 10_000
+"""Milliseconds; in every tunnel of such a client everything stands still for so long."""
+
+MAX_COUNT = 1 << 31
+"""Counts are only compared; nothing that is counted becomes as many."""
+
+MAX_MESSAGE = 1 << 20
+"""Bytes; a message before the tunnel is held for each stranger until it is whole, and then read in
+one turn of the reactor, which takes half a second if as much as this is nothing but numbers."""
+
+MIN_SIZE, MAX_SIZE = 1 << 16, 1 << 31
+"""Bytes; what one read of a socket brings has to fit, and so has all of it into memory."""
+
+MAX_QUESTIONS = 1000
+"""Each is an open file, and a connection that the authentication server has to serve."""
+
+_milliseconds = Number(1, DAY, 8000, "milliseconds")
+_millisecondsOrOff = Number(0, DAY, 8000, "milliseconds")
+_port = Number(0, 65535, 2212)
+_limit = Number(0, MAX_COUNT, 1000)
+_size = Number(MIN_SIZE, MAX_SIZE, 16 << 20, "bytes")
 
 
 @dataclass(frozen=True)
@@ -136,7 +211,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "name",
         "text",
-        _text,
+        _name,
         "nymea-remoteproxy",
         "The name that clients are told in the answer to Hello.",
     ),
@@ -198,7 +273,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "notificationGap",
         "milliseconds, 0 = none",
-        _millisecondsOrOff,
+        Number(0, MAX_GAP, 20, "milliseconds"),
         20,
         "How long a stream client of API 0.3 gets nothing behind the notification that its tunnel "
         "is up: clients in the field lose what arrives together with it.",
@@ -207,10 +282,10 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "pingInterval",
         "milliseconds, 0 = never",
-        _millisecondsOrOff,
+        Number(0, MAX_KEEPALIVE, 30000, "milliseconds"),
         30000,
         "How often WebSocket clients that wait or have a tunnel are pinged; for TCP, the "
-        "silence after which TCP keepalive probes begin.",
+        "silence after which TCP keepalive probes begin. Linux takes no more for TCP.",
         atStart=True,
     ),
     _timeout(
@@ -299,7 +374,7 @@ SETTINGS: tuple[Setting, ...] = (
         "WebSocketServer",
         "host",
         "address",
-        _text,
+        _host,
         None,
         "Address of the main WebSocket listener. Default: every interface when there is a "
         "certificate, otherwise 127.0.0.1.",
@@ -318,7 +393,7 @@ SETTINGS: tuple[Setting, ...] = (
         "TcpServer",
         "host",
         "address",
-        _text,
+        _host,
         "127.0.0.1",
         "Address of a TCP or TLS stream listener.",
         atStart=True,
@@ -359,21 +434,21 @@ SETTINGS: tuple[Setting, ...] = (
         "Authentication",
         "clientId",
         "text",
-        _text,
+        _user,
         "",
         "User name for the authentication server (HTTP basic authentication).",
     ),
     _path(
         "Authentication",
         "clientSecretFile",
-        "File whose first line is the password for the authentication server.",
+        "File whose first line that is not empty is the password for the authentication server.",
     ),
     Setting(
         "Authentication",
         "connections",
         "number",
-        _number(1, 1000),
-        16,
+        Number(1, MAX_QUESTIONS, QUESTIONS),
+        QUESTIONS,
         "How many questions the authentication server is asked at once; further ones wait.",
     ),
     _path(
@@ -424,7 +499,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Accounting",
         "statisticsInterval",
         "milliseconds",
-        _number(1000, DAY),
+        Number(1000, DAY, 60000, "milliseconds"),
         60000,
         "How often statistics are written.",
         atStart=True,
@@ -447,7 +522,7 @@ SETTINGS: tuple[Setting, ...] = (
         "WebSocketServerTunnelProxy",
         "host",
         "address",
-        _text,
+        _host,
         None,
         "Address of a WebSocket listener that takes the place of the main one, unless that one is "
         "set too. Default: as for the main one.",
@@ -466,7 +541,7 @@ SETTINGS: tuple[Setting, ...] = (
         "TcpServerTunnelProxy",
         "host",
         "address",
-        _text,
+        _host,
         "127.0.0.1",
         "Address of a further TCP or TLS stream listener.",
         atStart=True,
@@ -595,9 +670,10 @@ SETTINGS: tuple[Setting, ...] = (
         "Limits",
         "maxControlMessageSize",
         "bytes, 0 = no limit",
-        _limit,
+        Number(0, MAX_MESSAGE, 10240, "bytes"),
         10240,
-        "The size of one message before the tunnel.",
+        "The size of one message before the tunnel. Each is read in one go, so that a large one "
+        "holds up everybody.",
     ),
     Setting(
         "Limits",
@@ -662,13 +738,20 @@ class Settings:
         setting = _BY_NAME.get(name)
         if setting is None:
             raise SettingsError(_unknown(section, key))
-        if "\0" in text or not isText(text):
+        text = text.strip()
+        if "\n" in text:
+            raise SettingsError(
+                f"{_label(section, key)} goes on in an indented line; begin every setting at the "
+                "beginning of its line"
+            )
+        if not isText(text) or any(unicodedata.category(each) == "Cc" for each in text):
             raise SettingsError(f"{_label(section, key)} has characters that no setting has")
         self._sections.add(section)
         try:
-            self._values[name] = setting.parse(text.strip())
+            self._values[name] = setting.parse(text)
         except ValueError as error:
-            value = "used" if setting.hidden else repr(text.strip())
+            shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+            value = "used" if setting.hidden else repr(shown)
             raise SettingsError(f"{_label(section, key)} cannot be {value}: {error}") from None
 
     def keepAtStart(self, previous: Settings) -> list[str]:
@@ -695,28 +778,32 @@ class Settings:
         """
         name, equals, value = assignment.partition("=")
         if not equals or "." not in name:
-            raise SettingsError(f"--set {assignment}: write SECTION.KEY=VALUE")
+            raise SettingsError(
+                f"--set {assignment}: write SECTION.KEY=VALUE, such as "
+                "ProxyServer.aloneTimeout=8000"
+            )
         self.set(name.strip(), value)
 
-    def load(self, path: str) -> None:
+    def load(self, path: str, read: Read = readFile) -> None:
         """Set what the INI file says.
 
-        :raises SettingsError: it cannot be read, or says something that cannot be set.
+        :raises FileError: it cannot be read.
+        :raises SettingsError: it says something that cannot be set.
         """
         parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#", ";"))
         parser.optionxform = str  # type: ignore[assignment, method-assign]
         try:
-            with open(path, encoding="utf-8-sig") as file:
-                parser.read_file(file)
+            parser.read_string(read(path).decode("utf-8-sig"))
         except OSError as error:
-            raise SettingsError(
+            raise FileError(
                 f"cannot read the configuration file {path}: {error.strerror}"
             ) from None
         except UnicodeDecodeError:
-            raise SettingsError(f"the configuration file {path} is not UTF-8") from None
+            raise FileError(f"the configuration file {path} is not UTF-8") from None
         except configparser.Error as error:
-            reason = " ".join(str(error).split())
-            raise SettingsError(f"the configuration file {path} is broken: {reason}") from None
+            raise SettingsError(
+                f"the configuration file {path} is broken: {_whyBroken(error)}"
+            ) from None
         for key in parser.defaults():
             raise SettingsError(f"{path}: {_unknown('DEFAULT', key)}")
         for section in parser.sections():
@@ -733,6 +820,20 @@ class Settings:
                     raise SettingsError(f"{path}: {error}") from None
 
 
+def _whyBroken(error: configparser.Error) -> str:
+    """Say what is wrong with an INI file, but not what stands there: by mistake it may be a file
+    of tokens."""
+    match error:
+        case configparser.MissingSectionHeaderError():
+            return f"there is no section header, such as [ProxyServer], before line {error.lineno}"
+        case configparser.DuplicateSectionError():
+            return f"section [{error.section}] in line {error.lineno} already exists"
+        case configparser.DuplicateOptionError():
+            return f"{_label(error.section, error.option)} in line {error.lineno} already exists"
+    assert isinstance(error, configparser.ParsingError), error
+    return f"line {error.errors[0][0]} is no section header, no KEY = VALUE and no comment"
+
+
 def _label(section: str, key: str) -> str:
     return f"[{section}] {key}".rstrip()
 
@@ -740,8 +841,21 @@ def _label(section: str, key: str) -> str:
 def _unknown(section: str, key: str) -> str:
     """Say that there is no such section or key, and which one may have been meant."""
     if section not in _SECTIONS:
-        near = difflib.get_close_matches(section, _SECTIONS, 1, 0)
-        return f"there is no section [{section}]; the nearest known one is [{near[0]}]"
+        return f"there is no section [{section}]" + _nearest(
+            section, _SECTIONS, "; the nearest known one is [{}]", "; there are {}"
+        )
+    label = _label(section, key)
+    for other in SETTINGS:
+        if other.key == key:
+            return f"there is no setting {label}; {key} is in [{other.section}]"
     keys = [setting.key for setting in SETTINGS if setting.section == section]
-    near = difflib.get_close_matches(key, keys, 1, 0)
-    return f"there is no setting {_label(section, key)}; the nearest known one is {near[0]}"
+    return f"there is no setting {label}" + _nearest(
+        key, keys, "; the nearest known one is {}", f"; [{section}] has {{}}"
+    )
+
+
+def _nearest(name: str, known: Sequence[str], near: str, far: str) -> str:
+    """Name the known name that is near, else all of them; case makes no difference."""
+    byFolded = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), byFolded, 1)
+    return near.format(byFolded[found[0]]) if found else far.format(", ".join(known))

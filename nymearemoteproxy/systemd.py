@@ -10,9 +10,10 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.periodic import Periodic
 
 log = ProxyLogger()
 
@@ -52,22 +53,22 @@ class Notifier:
         status: Callable[[], str],
         monotonic: Callable[[], float],
     ) -> None:
-        self._clock = clock
         self._status = status
         self._monotonic = monotonic
         self._address = environment.get("NOTIFY_SOCKET", "")
         timeout = _watchdogTimeout(environment)
-        self._interval = timeout / BEATS_PER_TIMEOUT or STATUS_INTERVAL
         self._beatText = ("WATCHDOG=1",) if timeout else ()
         self._isHeard = True
         self._isReadyUntold = False
-        self._timer: IDelayedCall | None = None
+        interval = timeout / BEATS_PER_TIMEOUT or STATUS_INTERVAL
+        self._beats = Periodic(clock, interval, self._beat, "systemd is not told anything")
 
     def ready(self) -> None:
         """The service runs, and takes clients."""
         self._isReadyUntold = not self._send("READY=1", f"STATUS={self._status()}")
-        if self._address and self._timer is None:
+        if self._address and not self._beats.running:
             self._beat()
+            self._beats.start()
 
     def reloading(self) -> None:
         """The service reads its configuration anew; `ready` when it has."""
@@ -83,15 +84,12 @@ class Notifier:
 
     def stopped(self) -> None:
         """Nothing more will be said."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._beats.stop()
 
     def _beat(self) -> None:
         late = ("READY=1",) if self._isReadyUntold else ()
         if self._send(*late, *self._beatText, f"STATUS={self._status()}"):
             self._isReadyUntold = False
-        self._timer = self._clock.callLater(self._interval, self._beat)
 
     def _send(self, *lines: str) -> bool:
         """Say it; tell whether it was heard."""

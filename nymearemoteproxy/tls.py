@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from OpenSSL import crypto
 
+from nymearemoteproxy.files import Read, readFile
+
 FORWARD_SECRET = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Cipher suites of TLS 1.2 with forward secrecy and authenticated encryption; all of TLS 1.3's
 are such."""
@@ -37,6 +39,7 @@ SELF_SIGNED_DAYS = 3650
 """A made certificate is pinned by its fingerprint, so that renewing it would only break pins."""
 
 _PEM_END = b"-----END CERTIFICATE-----"
+_KEY_BEGIN = b"PRIVATE KEY-----"
 
 
 class CertificateError(Exception):
@@ -57,21 +60,46 @@ class CertificateFiles:
     chain: str = ""
 
 
-def _read(path: str, what: str) -> bytes:
+def _read(path: str, what: str, read: Read) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read(path)
     except OSError as error:
         raise CertificateError(f"cannot read the {what} {path}: {error.strerror}") from None
 
 
-def _certificates(path: str, what: str) -> list[crypto.X509]:
-    blocks = [block + _PEM_END for block in _read(path, what).split(_PEM_END)[:-1]]
+def _certificates(path: str, what: str, read: Read) -> list[crypto.X509]:
+    blocks = [block + _PEM_END for block in _read(path, what, read).split(_PEM_END)[:-1]]
     if not blocks:
-        raise CertificateError(f"the {what} {path} holds no PEM certificate")
+        raise CertificateError(
+            f"the {what} {path} holds no PEM certificate, which begins with "
+            "-----BEGIN CERTIFICATE-----"
+        )
     try:
         return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
     except (crypto.Error, ValueError):
         raise CertificateError(f"the {what} {path} is damaged") from None
+
+
+def _key(files: CertificateFiles, read: Read) -> tuple[bytes, crypto.PKey]:
+    """Return the private key as it is in its file, and read."""
+    path = files.key or files.certificate
+    content = _read(path, "certificate key", read)
+    if _KEY_BEGIN not in content:
+        if not files.key:
+            raise CertificateError(
+                f"the certificate {path} comes without its private key; say where that is with "
+                "--certificate-key or [SSL] certificateKey, or put it into the same file"
+            )
+        raise CertificateError(
+            f"the certificate key {path} is damaged or something else: it holds no PEM private "
+            "key, whose first line ends with PRIVATE KEY-----"
+        )
+    try:
+        return content, crypto.load_privatekey(crypto.FILETYPE_PEM, content, _noPassphrase)
+    except (crypto.Error, ValueError, TypeError):
+        raise CertificateError(
+            f"the certificate key {path} is damaged, or encrypted with a passphrase"
+        ) from None
 
 
 def _noPassphrase(*_details: object) -> bytes:
@@ -79,45 +107,36 @@ def _noPassphrase(*_details: object) -> bytes:
     raise ValueError("the key is encrypted")
 
 
-def loadCertificate(files: CertificateFiles) -> ssl.SSLContext:
+def loadCertificate(files: CertificateFiles, read: Read = readFile) -> ssl.SSLContext:
     """Load a certificate and its key, ready to serve.
 
     :raises CertificateError: a file is missing or damaged, the key does not belong to the
         certificate, or the certificate has expired.
     """
-    own, *chain = _certificates(files.certificate, "certificate")
+    own, *chain = _certificates(files.certificate, "certificate", read)
     if files.chain:
-        chain += _certificates(files.chain, "certificate chain")
-    keyPath = files.key or files.certificate
-    try:
-        key = crypto.load_privatekey(
-            crypto.FILETYPE_PEM, _read(keyPath, "certificate key"), _noPassphrase
-        )
-    except (crypto.Error, ValueError, TypeError):
-        raise CertificateError(
-            f"the certificate key {keyPath} is damaged, encrypted or no PEM private key"
-        ) from None
+        chain += _certificates(files.chain, "certificate chain", read)
+    keyContent, key = _key(files, read)
     if _publicKey(own.to_cryptography()) != _publicKey(key.to_cryptography_key()):
         raise CertificateError(
-            f"the key {keyPath} does not belong to the certificate {files.certificate}"
+            f"the key {files.key or files.certificate} does not belong to the certificate "
+            f"{files.certificate}"
         )
     if own.has_expired():
         raise CertificateError(f"the certificate {files.certificate} has expired")
     context = _makeContext()
+    bundle = b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in (own, *chain))
     try:
-        if files.chain:
-            with _bundle(own, *chain) as bundle:
-                context.load_cert_chain(bundle.name, keyPath)
-        else:
-            context.load_cert_chain(files.certificate, keyPath)
+        with _inMemory(bundle) as certificatePath, _inMemory(keyContent) as keyPath:
+            context.load_cert_chain(certificatePath, keyPath)
     except ssl.SSLError as error:
         raise CertificateError(
             f"OpenSSL does not accept the certificate {files.certificate}: {error.reason}"
         ) from None
     except OSError as error:
         raise CertificateError(
-            f"cannot put the certificate {files.certificate} and its chain together in a "
-            f"temporary file: {error.strerror}"
+            f"cannot hand the certificate {files.certificate} to OpenSSL through /proc: "
+            f"{error.strerror}"
         ) from None
     return context
 
@@ -132,13 +151,16 @@ def _makeContext() -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def _bundle(*certificates: crypto.X509) -> Iterator[Any]:
-    """Make a file of certificates, since OpenSSL takes a chain only from the certificate's file."""
-    with tempfile.NamedTemporaryFile() as file:
-        for certificate in certificates:
-            file.write(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))
+def _inMemory(content: bytes) -> Iterator[str]:
+    """Give something that was read a path, since `ssl` has OpenSSL read files (Linux).
+
+    OpenSSL is not given the path that it was read from: what was checked is what is served, and a
+    pipe can be read only once.
+    """
+    with open(os.memfd_create("certificate"), "wb") as file:
+        file.write(content)
         file.flush()
-        yield file
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _publicKey(holder: Any) -> bytes:
@@ -149,9 +171,10 @@ def _publicKey(holder: Any) -> bytes:
     return encoded
 
 
-def fingerprint(files: CertificateFiles) -> str:
+def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
-    return _certificates(files.certificate, "certificate")[0].digest("sha256").decode("ascii")
+    own = _certificates(files.certificate, "certificate", read)[0]
+    return own.digest("sha256").decode("ascii")
 
 
 def stateDirectory() -> Path:

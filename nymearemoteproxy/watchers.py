@@ -5,7 +5,6 @@ Owns where they listen, and how long. Knows nothing of what they tell.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from nymearemoteproxy.admin.condition import Condition
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.listeners import Listener, close, listen
@@ -36,6 +36,7 @@ def makeAdmin(
     configuration: Configuration,
     proxy: Proxy,
     pulse: Pulse,
+    calendar: Calendar,
     condition: Callable[[], Condition],
     drain: Callable[[], object],
 ) -> Admin | None:
@@ -54,6 +55,7 @@ def makeAdmin(
         name=configuration.settings["ProxyServer.name"],
         proxy=proxy,
         pulse=pulse,
+        calendar=calendar,
         condition=condition,
         drain=drain,
     )
@@ -72,6 +74,7 @@ class Watchers:
         configuration: Configuration,
         proxy: Proxy,
         pulse: Pulse,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         drain: Callable[[], object],
     ) -> None:
@@ -83,8 +86,8 @@ class Watchers:
         self._mode = settings["ProxyServer.monitorSocketMode"]
         self._monitors: MonitorFactory | None = None
         if self._path:
-            self._monitors = MonitorFactory(reactor, proxy, pulse, time.time)
-        self._admin = makeAdmin(reactor, configuration, proxy, pulse, condition, drain)
+            self._monitors = MonitorFactory(reactor, proxy, pulse, calendar)
+        self._admin = makeAdmin(reactor, configuration, proxy, pulse, calendar, condition, drain)
 
     def listen(self, secured: Callable[[Listener, IProtocolFactory], IProtocolFactory]) -> None:
         """Let them come.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.web import Answer, Question
 from nymearemoteproxy.authentication.tokens import AnyToken
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import configure
 from nymearemoteproxy.limits import Bounds, Gate, Ticket
 from nymearemoteproxy.proxy import Proxy, Timing
@@ -26,8 +28,8 @@ NOW = 1_700_000_000.0
 class Client:
     """Stands for a connection's protocol."""
 
-    def __init__(self, state: str) -> None:
-        self.state = state
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
 
 
 def makeProxy(clock: Any) -> Proxy:
@@ -97,6 +99,7 @@ class AdminInMemory:
     """An admin endpoint that is asked without HTTP.
 
     :ivar condition: may be set.
+    :ivar epoch: Unix time at the clock's 0.
     :ivar drains: how often it was asked to drain.
     """
 
@@ -113,6 +116,7 @@ class AdminInMemory:
         self.proxy = proxy or makeProxy(self.clock)
         self.pulse = Pulse(self.clock, self.proxy)
         self.condition = Condition.READY
+        self.epoch = 0.0
         self.drains = 0
         given = Settings()
         given.set("Admin.endpoint", endpoint)
@@ -124,6 +128,7 @@ class AdminInMemory:
             self.configuration,
             self.proxy,
             self.pulse,
+            Calendar(self.clock, lambda: self.clock.seconds() + self.epoch),
             condition=lambda: self.condition,
             drain=self.drain,
         )
@@ -144,4 +149,13 @@ class AdminInMemory:
         """Return an answer; in a header's name an underscore stands for a hyphen."""
         given = {"host": "localhost"}
         given.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.admin.answer(Question(method, path, query or {}, given, host))
+        return self.answer(Question(method, path, query or {}, given, host))
+
+    def answer(self, question: Question) -> Answer:
+        """Return an answer, however many turns of the reactor it takes."""
+        answers: list[Any] = []
+        maybeDeferred(self.admin.answer, question).addBoth(answers.append)
+        self.clock.advance(0)
+        (answer,) = answers
+        assert isinstance(answer, Answer)
+        return answer

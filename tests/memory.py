@@ -6,7 +6,7 @@ import socket
 import sys
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.task import Clock
@@ -35,10 +35,10 @@ class Pipe(StringTransport):
     """
 
     protocol: Any
-    family = socket.AF_INET
 
     def __init__(self, peer: IAddress) -> None:
         super().__init__(peerAddress=peer)
+        self.family = socket.AF_UNIX if isinstance(peer, UNIXAddress) else socket.AF_INET
         self.full = False
         self.lastAck = 1_000_000
         self.halfClosed = False
@@ -158,7 +158,7 @@ class Guest:
         self._proxy = proxy
 
     @property
-    def state(self) -> str:
+    def stage(self) -> str:
         """What an `IClient` has."""
         return "unauthenticated" if self.record.role is None else "tunneled"
 

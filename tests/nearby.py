@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,11 +11,14 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+_times = itertools.count()
+
 
 class Line(StringTransport):
     """A transport whose owner says when it is lost and when it is full.
 
     :ivar full: nothing more is taken: who writes is paused with every write, as Twisted does.
+    :ivar resumed: who was resumed earlier has a lower one.
     """
 
     def __init__(self, protocol: Any, host: IAddress | None = None) -> None:
@@ -23,6 +27,11 @@ class Line(StringTransport):
         self.full = False
         self.isLost = False
         self.aborted = False
+        self.resumed = next(_times)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self.resumed = next(_times)
 
     def write(self, data: bytes) -> None:
         super().write(data)

@@ -17,11 +17,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import logs
-from nymearemoteproxy.accounting import Accounting
+from nymearemoteproxy import accounting, logs, turns
+from nymearemoteproxy.accounting import Accounting, TunnelLog
 from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.limits import Ticket
+from nymearemoteproxy.linefile import LineFile
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.pulse import Pulse
@@ -327,7 +329,8 @@ class AccountingCase(InMemory):
         settings = Settings()
         for name, value in given.items():
             settings.set(name.replace("_", "."), value)
-        return Accounting(self.clock, settings, self.proxy)
+        calendar = Calendar(self.clock, self.clock.seconds)
+        return Accounting(self.clock, settings, self.proxy, calendar)
 
     def start(self, **given: str) -> Accounting:
         """Make and start it; it stops with the test."""
@@ -475,6 +478,59 @@ class TunnelProxyLogTests(AccountingCase):
         self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
 
 
+class ManyTunnelsTests(AccountingCase):
+    """They end all at once."""
+
+    def end(self, count: int) -> None:
+        """Let many tunnels end in one turn of the reactor."""
+        for _ in range(count):
+            one, two = self.join("TCP", "TCP")
+            one.lose(ConnectionDone())
+            two.lose(ConnectionDone())
+
+    def test_slices(self) -> None:
+        """A slice of them is written down in one turn, all in the end, in their order."""
+        self.patch(turns, "TURN", 0)  # one piece in a turn
+        self.patch(accounting, "TUNNELS_A_TURN", 3)
+        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        written: list[int] = []
+        format = EndedTunnel.asJson
+        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+
+        def look(tunnel: EndedTunnel, privacy: Privacy) -> str:
+            written.append(tunnel.sides[0].number)
+            return format(tunnel, privacy)
+
+        log._format = look
+        for number in range(8):
+            log.tunnelEnded(record(number), record(number + 100))
+        counts = []
+        while log._isWriting:
+            call = self.clock.calls.pop(0)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+            counts.append(len(written))
+        self.assertEqual(sorted(set(counts)), [3, 6, 8])
+        self.assertEqual(written, list(range(8)))
+
+    def test_stop(self) -> None:
+        """What is not written yet is written at the end."""
+        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.end(120)
+        self.stop(accounting)
+        self.assertEqual(len(self.entries("tunnels")), 120)
+
+    def test_fault(self) -> None:
+        """One that cannot be described keeps no other from being written down."""
+        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.end(2)
+        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        log._ended[0].sides[0].role = None
+        self.clock.advance(0)
+        self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)
+        self.assertEqual(len(self.entries("tunnels")), 1)
+
+
 class StatisticsLogTests(AccountingCase):
     """Intervals."""
 
@@ -551,6 +607,27 @@ class StatisticsLogTests(AccountingCase):
         self.clock.pump([1] * 5)
         self.clock.pump([1] * 10)
         self.assertEqual([entry["delay"] for entry in self.entries("statistics")], [0.5, 0])
+
+    def test_connecting(self) -> None:
+        """A WebSocket client that says nothing is counted like others."""
+        self.startEvery(1000)
+        self.accept("WebSocket")
+        self.open("WebSocket")
+        self.clock.advance(1)
+        (entry,) = self.entries("statistics")
+        self.assertEqual(
+            entry["connections"], {"WebSocket": {"connecting": 1, "unauthenticated": 1}}
+        )
+
+    def test_failureIsNotTheLast(self) -> None:
+        """What goes wrong once need not go wrong again."""
+        self.startEvery(1000)
+        broken = self.patch(LineFile, "write", lambda _file, _line: 1 // 0)
+        self.clock.pump([1, 1])
+        broken.restore()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.times()), 1)
 
     def test_clockSetBack(self) -> None:
         accounting = self.startEvery(10_000)

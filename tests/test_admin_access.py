@@ -116,6 +116,27 @@ class PasswordTests(SynchronousTestCase):
         self.guess(10, "")
         self.assertEqual(self.status(basic("anna", "s3cret"), ""), 429)
 
+    def test_guessingSideBySide(self) -> None:
+        """Many addresses do not make many guesses; who is known by his password does not wait."""
+        right = basic("anna", "s3cret")
+        self.assertEqual(self.status(right, "192.0.2.1"), 200)
+        for number in range(access.MOST_GUESSES):
+            self.guess(1, f"127.0.{number}.1")
+        self.assertEqual(self.status(basic("anna", "x"), "127.1.0.1"), 429)
+        self.assertEqual(self.status(right, "127.1.0.2"), 429)
+        self.assertEqual(self.status(right, "192.0.2.1"), 200)
+        self.clock.advance(1 / access.GUESSES_PER_SECOND)
+        self.guess(1, "127.1.0.1")
+        self.assertEqual(self.status(basic("anna", "x"), "127.1.0.1"), 429)
+        self.clock.advance(1 / access.GUESSES_PER_SECOND)
+        self.assertEqual(self.status(right, "127.1.0.2"), 200)
+
+    def test_theKnownAreFew(self) -> None:
+        self.patch(access, "MOST_KNOWN", 3)
+        for last in range(5):
+            self.status(basic("anna", "s3cret"), f"192.0.2.{last}")
+        self.assertEqual(list(self.access._known), ["192.0.2.2", "192.0.2.3", "192.0.2.4"])
+
     def test_askingWithoutAPasswordIsNoGuess(self) -> None:
         """Browsers always begin like that."""
         for _time in range(30):

@@ -26,6 +26,7 @@ from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
 from nymearemoteproxy.session import Role, State
+from nymearemoteproxy.spool import Spool
 from nymearemoteproxy.tls import CertificateFiles, loadCertificate
 
 from .admin import NOW, add, addTunnel, makeProxy
@@ -51,7 +52,7 @@ class MetricsTests(SynchronousTestCase):
         return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
 
     def scrape(self) -> str:
-        return self.metrics.render("")[0].decode()
+        return self.metrics.render("", self.proxy.load())[0].decode()
 
     def values(self) -> Values:
         """Return every sample, without the prefix."""
@@ -86,12 +87,14 @@ class MetricsTests(SynchronousTestCase):
 
     def test_contentTypes(self) -> None:
         """Prometheus asks for OpenMetrics, people for neither."""
-        body, contentType = self.metrics.render("")
+        body, contentType = self.metrics.render("", self.proxy.load())
         self.assertTrue(contentType.startswith("text/plain; version="))
-        body, contentType = self.metrics.render("application/openmetrics-text; version=1.0.0")
+        body, contentType = self.metrics.render(
+            "application/openmetrics-text; version=1.0.0", self.proxy.load()
+        )
         self.assertTrue(contentType.startswith("application/openmetrics-text; version="))
         for nonsense in ("application/openmetrics-text; version=abc", "\xff;;version="):
-            self.assertTrue(self.metrics.render(nonsense)[0])
+            self.assertTrue(self.metrics.render(nonsense, self.proxy.load())[0])
         names = {family.name for family in parseOpenMetrics(body.decode())}
         self.assertIn(PREFIX + "outcomes", names)
 
@@ -132,6 +135,11 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("received_bytes_total", transport=WEBSOCKET), 100)
         self.assertEqual(self.value("sent_bytes_total", transport=TCP), 14)
         self.assertEqual(self.value("connections", transport=WEBSOCKET, state="waiting"), 1)
+
+    def test_lostLines(self) -> None:
+        """Of the log, whatever it is written to."""
+        self.patch(Spool, "lostEver", 7)
+        self.assertEqual(self.value("log_lines_lost_total"), 7)
 
     def test_lifetime(self) -> None:
         """Counters begin at 0 with the process, whatever was before; gauges tell of all."""
@@ -329,6 +337,23 @@ class ExpiryTests(SynchronousTestCase):
 
         old: Any = Old(self.certificate)
         self.assertEqual(expiryOf(old), expiryOf(self.certificate))
+
+    def test_oneInAPiece(self) -> None:
+        """A handshake takes its time, and there may be many certificates."""
+        used = {None: self.context, CertificateFiles("/x.pem"): self.context}
+        expiry = Expiry(self.clock, used, "own")
+        self.assertEqual(len(list(expiry.refresh())), 2)
+        self.assertEqual(len(list(expiry.refresh())), 0)
+        self.assertEqual(len(expiry()), 2)
+
+    def test_replacedMeanwhile(self) -> None:
+        """What was found out of the old ones is not taken for an answer about the new."""
+        expiry = Expiry(self.clock, {None: self.context}, "own")
+        pieces = expiry.refresh()
+        next(pieces)
+        expiry.replace({CertificateFiles("/x.pem"): self.context}, "own")
+        self.assertEqual(list(pieces), [])
+        self.assertEqual(list(expiry()), ["/x.pem"])
 
     def test_cached(self) -> None:
         asked: dict[Any, Any] = {None: self.context}

@@ -151,7 +151,7 @@ class PathTests(SynchronousTestCase):
             answer = self.made.ask(path, "POST", host="127.0.0.1", x_requested_with="x")
             self.assertNotEqual(answer.status, 421)
             headers = {"host": "x", "x_requested_with": "x"}
-            answer = self.made.admin.answer(_question(path, "POST", headers, host="evil.example"))
+            answer = self.made.answer(_question(path, "POST", headers, host="evil.example"))
             self.assertEqual((answer.status, answer.body[:11]), (421, b"misdirected"))
         self.made.clock.advance(0)
         self.assertEqual(self.made.drains, 1)
@@ -286,7 +286,7 @@ class LifeTests(SynchronousTestCase):
     def test_unixSocketHasAnyName(self) -> None:
         made = AdminInMemory("unix:/run/x")
         question = _question("/metrics", "GET", {}, "whatever")
-        self.assertEqual(made.admin.answer(question).status, 200)
+        self.assertEqual(made.answer(question).status, 200)
 
 
 # The real server

@@ -9,17 +9,21 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import records, turns
 from nymearemoteproxy.admin import history, status
 from nymearemoteproxy.admin.history import COLUMNS, GROUPS, INTERVAL, History, groupOf
+from nymearemoteproxy.admin.web import Answer, Question
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.pulse import Reading
 from nymearemoteproxy.records import UNIX, Load, Totals
 from nymearemoteproxy.session import Role
 
 from .admin import NOW, AdminInMemory, add, addTunnel, remove
+from .memory import oneTurn
 
 
 class HistoryTests(SynchronousTestCase):
@@ -137,6 +141,30 @@ class StatusTests(SynchronousTestCase):
         answer = self.made.ask(path, query=query)
         self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
         return json.loads(answer.body)
+
+    def test_dateIsSet(self) -> None:
+        """Times are by the date of now; the beginning is another one then, so pages ask anew."""
+        self.made.epoch = 1_000.0
+        before = self.get("/api/status")
+        self.clock.advance(60)
+        self.made.epoch = -2_600.04
+        after = self.get("/api/status")
+        self.assertEqual(after["time"], NOW + 60 - 2_600)
+        self.assertEqual(after["time"] - after["started"], 60)
+        self.assertNotEqual(after["started"], before["started"])
+
+    def test_pointsOfADate(self) -> None:
+        """A page that asks for what is newer than what it has is not told anything twice."""
+        self.made.epoch = 1_699_000_000.123
+        history = self.made.admin._history
+        for second in range(20):
+            load = Load(Totals())
+            history.add(Reading(NOW + second * 1.03, load, 0, 0, 0))
+        points = self.get("/api/history")["points"]
+        self.assertGreater(len(points), 2)
+        for number, (moment, *_) in enumerate(points):
+            newer = self.get("/api/history", since=str(moment))["points"]
+            self.assertEqual(newer, points[number + 1 :])
 
     def test_overview(self) -> None:
         addTunnel(self.proxy)
@@ -341,6 +369,92 @@ class StatusTests(SynchronousTestCase):
                 self.get(path, filter="client")
             spent.append(time.process_time() - begin)
         self.assertLess(min(spent), 0.1)
+
+
+class TurnsTests(SynchronousTestCase):
+    """However many connections there are, nobody is held up by those who ask for them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(turns, "TURN", 0)  # one piece in a turn
+
+    def turns(self, path: str, **query: str) -> int:
+        """Return how many turns of the reactor an answer takes."""
+        answers: list[Answer] = []
+        made = self.made.admin.answer(Question("GET", path, query, {"host": "localhost"}))
+        assert isinstance(made, Deferred)
+        made.addCallback(answers.append)
+        clock, turns = self.made.clock, 0
+        while not answers:
+            oneTurn(clock)
+            turns += 1
+        self.assertEqual(answers[0].status, 200)
+        return turns
+
+    def test_pieces(self) -> None:
+        """One for so many connections."""
+        self.patch(records, "RECORDS_A_TURN", 10)
+        self.patch(status, "RECORDS_A_TURN", 10)
+        paths = ("/metrics", "/api/status", "/api/tunnels", "/api/servers")
+        self.made = AdminInMemory()
+        few = [self.turns(path, filter="a") for path in paths]
+        for number in range(100):
+            addTunnel(self.made.proxy, "a", "b")
+            add(self.made.proxy, role=Role.SERVER, uuid=str(number), name="a")
+            add(self.made.proxy, role=Role.CLIENT, serverUuid=str(number))
+        self.made.clock.advance(5)
+        many = [self.turns(path, filter="a") for path in paths]
+        for before, after in zip(few, many, strict=True):
+            self.assertGreater(after, before + 39)
+
+    def test_oneServerWithAll(self) -> None:
+        """Of all its clients the busiest are shown, and no more are kept."""
+        self.patch(records, "RECORDS_A_TURN", 10)
+        self.patch(status, "RECORDS_A_TURN", 10)
+        self.made = AdminInMemory()
+        add(self.made.proxy, role=Role.SERVER, uuid="u", name="core")
+        for number in range(200):
+            add(self.made.proxy, role=Role.CLIENT, serverUuid="u", received=number)
+        self.made.clock.advance(5)
+        self.assertGreater(self.turns("/api/servers"), 60)
+        (row,) = json.loads(self.made.ask("/api/servers").body)["rows"]
+        self.assertEqual((row["clients"], row["traffic"]), (200, sum(range(200))))
+        shown = [end["received"] for end in row["ends"][1:]]
+        self.assertEqual(shown, list(range(199, 199 - status.MOST_CLIENTS, -1)))
+
+    def test_history(self) -> None:
+        """An hour is many numbers, too."""
+        self.made = AdminInMemory()
+        few = self.turns("/api/history")
+        for _ in range(3600):
+            self.made.clock.rightNow += 1
+            self.made.admin._history.add(
+                Reading(self.made.clock.rightNow, Load(Totals()), 1e6, 1e6, 0)
+            )
+        self.assertGreater(self.turns("/api/history"), few + 70)
+
+    def test_goneMeanwhile(self) -> None:
+        """A tunnel that ends while the list is made is in it once, or not at all."""
+        self.patch(records, "RECORDS_A_TURN", 1)
+        for leaves in range(8):
+            self.made = AdminInMemory()
+            first = addTunnel(self.made.proxy)
+            addTunnel(self.made.proxy)
+            answers: list[Any] = []
+            question = Question("GET", "/api/tunnels", {}, {"host": "localhost"})
+            made = self.made.admin.answer(question)
+            assert isinstance(made, Deferred)
+            made.addCallback(answers.append)
+            clock = self.made.clock
+            for turn in range(50):
+                if turn == leaves:
+                    remove(self.made.proxy, first)
+                if clock.calls:
+                    call = clock.calls.pop(0)
+                    call.called = 1
+                    call.func(*call.args, **call.kw)
+            seen = json.loads(answers[0].body)
+            self.assertEqual((seen["all"], len(seen["rows"])), (2, 2))
 
 
 class ClockTests(SynchronousTestCase):

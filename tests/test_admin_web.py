@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from nymearemoteproxy import tally
 from nymearemoteproxy.admin import web
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
 from nymearemoteproxy.direct import DirectTransport
 from nymearemoteproxy.limits import MOST_ADMIN_CONNECTIONS
+from nymearemoteproxy.turns import Turns
 
 from .memory import Pipe
 
@@ -51,12 +56,13 @@ class WebTests(SynchronousTestCase):
         self.result: Any = text(200, "ok")
         self.factory = WebFactory(self.clock, self.answer)
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, question: Question) -> Answer | Deferred[Answer]:
         self.asked.append(question)
         if isinstance(self.result, Exception):
             raise self.result
-        assert isinstance(self.result, Answer)
-        return self.result
+        result = Deferred() if self.result is Deferred else self.result
+        assert isinstance(result, Answer | Deferred)
+        return result
 
     def connect(self, peer: IAddress | None = None) -> Pipe:
         """Return the transport of a new connection."""
@@ -201,19 +207,152 @@ class WebTests(SynchronousTestCase):
         self.assertTrue(pipe.disconnecting)
         self.assertEqual(self.asked, [])
 
-    def test_connections(self) -> None:
-        """There is an end to them, for one address and for all; loopback has all of them."""
-        pipes = [self.connect() for _ in range(web.MOST_FROM_ADDRESS)]
-        self.assertIsNone(self.factory.buildProtocol(address()))
-        pipes.pop().lose(ConnectionDone())
-        pipes += [self.connect()]
-        local = IPv4Address("TCP", "127.0.0.1", 1)
-        pipes += [self.connect(local) for _ in range(MOST_ADMIN_CONNECTIONS - len(pipes))]
-        self.assertIsNone(self.factory.buildProtocol(local))
+    def fill(self) -> list[Pipe]:
+        """Take all places, from different addresses."""
+        return [self.connect(address(last)) for last in range(1, MOST_ADMIN_CONNECTIONS + 1)]
+
+    def test_idleOnesMakeRoom(self) -> None:
+        """When all places are taken, the one that waits longest goes."""
+        pipes = self.fill()
+        pipes[0].receive(GET)
+        self.clock.advance(1)
+        for last in (100, 101):
+            self.connect(address(last)).receive(GET)
+        self.assertEqual([pipe.lost for pipe in pipes[:4]], [False, True, True, False])
+        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
+
+    def test_slowOnesMakeRoom(self) -> None:
+        """Bytes alone are no step: neither of a request nor of a response that is not taken."""
+        pipes = self.fill()
         for pipe in pipes:
-            pipe.lose(ConnectionDone())
-        self.connect(address())
-        self.connect(local)
+            pipe.full = True
+            pipe.receive(GET)
+        self.clock.advance(1)
+        pipes[0].receive(b"G")
+        self.assertEqual(len(self.asked), len(pipes))
+        self.connect(address(100))
+        self.assertEqual([pipe.lost for pipe in pipes[:3]], [True, False, False])
+
+    def test_workInHandStays(self) -> None:
+        """Those that wait for us are closed last."""
+        self.result = Deferred
+        busy = [self.connect(address(last)) for last in range(1, MOST_ADMIN_CONNECTIONS)]
+        for pipe in busy:
+            pipe.receive(GET)
+        idle = self.connect(address(99))
+        self.connect(address(100)).receive(GET)
+        self.assertEqual((idle.lost, busy[0].lost), (True, False))
+        self.connect(address(101))
+        self.assertEqual([pipe.lost for pipe in busy[:2]], [True, False])
+
+    def test_fromOneAddress(self) -> None:
+        """It has to do with half of them; its own make room. The same for loopback."""
+        for number, host in enumerate(("127.0.0.1", "192.0.2.1", "::1", "2001:db8::1")):
+            others = [self.connect(address(99)) for _ in range(5)]
+            here: IAddress = IPv4Address("TCP", host, number)
+            pipes = [self.connect(here) for _ in range(web.MOST_FROM_ADDRESS + 1)]
+            self.assertEqual(
+                [pipe.lost for pipe in pipes], [True] + [False] * web.MOST_FROM_ADDRESS, host
+            )
+            self.assertFalse(any(pipe.lost for pipe in others))
+            for pipe in pipes[1:] + others:
+                pipe.lose(ConnectionDone())
+        self.assertEqual((self.factory._open, self.factory._sources), ({}, {}))
+
+    def test_unixSocket(self) -> None:
+        """It has no addresses, so only the limit of all applies."""
+        pipes = [self.connect(UNIXAddress("x")) for _ in range(MOST_ADMIN_CONNECTIONS + 1)]
+        self.assertEqual([pipe.lost for pipe in pipes], [True] + [False] * MOST_ADMIN_CONNECTIONS)
+
+    def test_aCrowdIsLoggedSeldom(self) -> None:
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for _ in range(500):
+            self.connect()
+        self.clock.advance(tally.INTERVAL)
+        self.assertEqual(len(events), 2)
+        self.assertEqual(events[0]["source"], "192.0.2.1")
+        self.assertEqual(events[1]["count"], 500 - web.MOST_FROM_ADDRESS - 1)
+
+    def test_handshakes(self) -> None:
+        """They are costly: so many a second, from one address and from all."""
+        factory = WebFactory(self.clock, self.answer, secure=True)
+
+        def taken(addresses: Iterable[IAddress]) -> int:
+            return sum(factory.buildProtocol(one) is not None for one in addresses)
+
+        self.assertEqual(taken([address()] * 100), web.HANDSHAKES_FROM_ADDRESS)
+        others = [address(last) for last in range(2, 200)]
+        self.assertEqual(taken(others), web.HANDSHAKES - web.HANDSHAKES_FROM_ADDRESS)
+        self.assertEqual(taken([UNIXAddress("x")]), 0)
+        self.clock.advance(0.1)
+        self.assertEqual(taken(others), web.HANDSHAKES // 10)
+
+    def test_withoutTls(self) -> None:
+        """A connection that costs nothing is not refused."""
+        for _ in range(10 * web.HANDSHAKES):
+            self.assertIsNotNone(self.factory.buildProtocol(address()))
+
+    # Answers that take a while
+
+    def test_later(self) -> None:
+        """The client waits, and the time that it has for anything does not count."""
+        answer = self.result = Deferred()
+        pipe = self.connect()
+        pipe.receive(GET * 2)
+        self.clock.advance(web.ARRIVE + 1)
+        self.assertEqual((pipe.take(), len(self.asked)), (b"", 1))
+        self.result = text(200, "second")
+        answer.callback(text(200, "first"))
+        self.clock.advance(0)
+        said = pipe.take()
+        self.assertLess(said.index(b"first"), said.index(b"second"))
+
+    def test_neverAnswered(self) -> None:
+        """Whatever is wrong with us, a connection is not kept for ever."""
+        self.result = Deferred()
+        pipe = self.connect()
+        pipe.receive(GET)
+        self.clock.advance(web.ANSWER)
+        self.assertTrue(pipe.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobodyWaitsForIt(self) -> None:
+        """Who leaves gives the work up."""
+        cancelled: list[object] = []
+        self.result = Deferred(cancelled.append)
+        pipe = self.connect()
+        pipe.receive(GET)
+        pipe.lose(ConnectionDone())
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stopped(self) -> None:
+        """Work that was given up in the middle is no fault."""
+        turns = Turns(self.clock)
+        self.result = turns.run(iter([None, None]))  # type: ignore[arg-type]
+        pipe = self.connect()
+        super(TurningPipe, pipe).receive(GET)  # type: ignore[misc]
+        pipe.lose(ConnectionDone())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_faultLater(self) -> None:
+        answer = self.result = Deferred()
+        pipe = self.connect()
+        pipe.receive(GET)
+        answer.errback(KeyError("s3cret"))
+        self.assertIn(b" 500 ", pipe.take())
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    def test_answerThatCannotBeSent(self) -> None:
+        """It is logged, and the connection does not wait for it."""
+        self.result = Answer(999, b"")
+        pipe = self.connect()
+        pipe.receive(GET)
+        self.assertTrue(pipe.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_closeAll(self) -> None:
         """In an orderly way; whoever does not take his response is cut off soon."""

@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -37,10 +38,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.client import cli
 from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
 from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
+from nymearemoteproxy.client.farend import SILENCE
 from nymearemoteproxy.client.joining import Joining
+from nymearemoteproxy.client.reasons import meantScheme
 from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
 from nymearemoteproxy.client.transports import TunnelTransport
 
@@ -495,6 +499,56 @@ class UrlTests(SynchronousTestCase):
         ):
             with self.assertRaises(ValueError):
                 TlsOptions(**arguments)  # type: ignore[arg-type]
+
+
+class MeantSchemeTests(SynchronousTestCase):
+    """The URL of every kind, at a port of every kind, by what the server says there."""
+
+    def assertMeant(self, scheme: str, said: bytes, isTls: bool, words: str) -> None:
+        meant = meantScheme(scheme, said, isTls)
+        self.assertEqual(meant, f"; is it {words}?" if words else "", (scheme, said, isTls))
+
+    def test_http(self) -> None:
+        """It speaks HTTP, perhaps WebSocket."""
+        said = b"HTTP/1.1"
+        for scheme, words in (("tcp", "ws://"), ("ws", "")):
+            self.assertMeant(scheme, said, False, words)
+        for scheme, words in (("tls", "wss://"), ("wss", "")):
+            self.assertMeant(scheme, said, True, words)
+
+    def test_json(self) -> None:
+        """It takes streams."""
+        for scheme, words in (("ws", "tcp://"), ("tcp", "")):
+            self.assertMeant(scheme, b'{"id":-1', False, words)
+        for scheme, words in (("wss", "tls://"), ("tls", "")):
+            self.assertMeant(scheme, b'{"id":-1', True, words)
+
+    def test_tls(self) -> None:
+        for scheme, words in (("ws", "wss:// or tls://"), ("tcp", "tls:// or wss://")):
+            self.assertMeant(scheme, b"\x15\x03\x03\x00\x02\x02", False, words)
+
+    def test_noTls(self) -> None:
+        for scheme, words in (("wss", "ws:// or tcp://"), ("tls", "tcp:// or ws://")):
+            for said in (b"", b"HTTP/1.1"):
+                self.assertMeant(scheme, said, False, words)
+
+    def test_nothing(self) -> None:
+        for scheme, words in (("ws", "wss:// or tls://"), ("tcp", "tls://, wss:// or ws://")):
+            self.assertMeant(scheme, b"", False, words)
+        for scheme, words in (("tls", "wss://"), ("wss", "")):
+            self.assertMeant(scheme, b"", True, words)
+
+    def test_unix(self) -> None:
+        for said in (b"", b"HTTP/1.1"):
+            self.assertEqual(
+                meantScheme("unix", said, False),
+                "; is it a socket for WebSocket? unix: is for streams",
+            )
+        self.assertEqual(meantScheme("unix", b"SSH-2.0-", False), "")
+
+    def test_anythingElse(self) -> None:
+        for scheme, isTls in (("ws", False), ("wss", True), ("tcp", False), ("tls", True)):
+            self.assertMeant(scheme, b"SSH-2.0-", isTls, "")
 
 
 class TransportTests(SynchronousTestCase):
@@ -976,7 +1030,9 @@ class TlsMixin(EndpointMixin):
     async def test_systemAuthorities(self) -> None:
         told = await self.failing(tls=TlsOptions())
         self.assertEqual(
-            told, "TLS verification failed: the certificate is self-signed and not trusted"
+            told,
+            "TLS verification failed: the certificate is self-signed and not trusted; for a "
+            "certificate of the proxy's own give its --fingerprint, or its authority as --ca",
         )
         self.assertEqual(self.fake.requests, [])
 
@@ -1012,6 +1068,19 @@ class TlsMixin(EndpointMixin):
         self.assertIn("has expired", await self.failing())
 
     @awaited
+    async def test_notYetValid(self) -> None:
+        """That passes: a clock that is not right yet."""
+        self.use(Certificate(days=100))
+        problem = await self.assertFailure(self.endpoint().connect(recording()), TunnelError)
+        self.assertEqual(
+            (str(problem), problem.isTransient),
+            (
+                "TLS verification failed: the certificate is not valid yet; is the clock right?",
+                True,
+            ),
+        )
+
+    @awaited
     async def test_fingerprint(self) -> None:
         self.use(Certificate([], days=-1))
         digits = self.certificate.fingerprint.upper()
@@ -1020,7 +1089,8 @@ class TlsMixin(EndpointMixin):
             await self.joins(tls=TlsOptions(fingerprint=fingerprint))
         self.fake.requests.clear()
         told = await self.failing(tls=TlsOptions(fingerprint=Certificate().fingerprint))
-        self.assertIn(f"the server's fingerprint is {digits.lower()}", told)
+        # As the server spells it.
+        self.assertIn(f"the server's fingerprint is {colons}, not that of --fingerprint", told)
         self.assertEqual(self.fake.requests, [])
 
     @awaited
@@ -1048,6 +1118,14 @@ class TlsTests(TlsMixin, TestCase):
 
 class SecureWebSocketTests(TlsMixin, TestCase):
     scheme = "wss"
+
+
+class FilesTests(SynchronousTestCase):
+    def test_filesLeft(self) -> None:
+        """A process that may have only a few files still does its work for somebody."""
+        for limit, left in ((1024, 960), (20, 2)):
+            self.patch(cli, "raiseFileLimit", lambda limit=limit: limit)
+            self.assertEqual(cli._filesLeft(), left)
 
 
 class CommandTests(TestCase):
@@ -1277,9 +1355,106 @@ class CommandTests(TestCase):
         self.assertEqual(status, 1)
         self.assertIn("cannot write to standard output", told)
 
+    async def waiting(self, fake: Fake, shell: str) -> None:
+        """Check what is said after the tunnel was up, when the partner leaves by itself."""
+        out, told, status = await self.run_("--url", fake.url, shell=shell)
+        self.assertEqual(status, 0)
+        self.assertEqual(
+            told.splitlines()[2:],
+            [
+                "nymea-remoteproxy-client: end of standard input; waiting for the partner to leave",
+                "nymea-remoteproxy-client: partner left",
+            ],
+        )
+
+    @awaited
+    async def test_nothingToSend(self) -> None:
+        """It is said at once that there is nothing to do but wait."""
+        fake = Fake(self, "tcp")
+        join = fake.script
+        fake.script = lambda peer: (join(peer), reactor.callLater(1, peer.close))
+        await self.waiting(fake, '"$@" </dev/null')
+
+    @awaited
+    async def test_partnerStaysAfterTheEnd(self) -> None:
+        """It is said when it has not left soon."""
+        fake = Fake(self, "tcp")
+        fake.closedByHalf = lambda peer: reactor.callLater(SILENCE + 1, peer.close)
+        await self.waiting(fake, 'echo question | "$@"')
+
+    async def joined(self, **streams: Any) -> subprocess.Popen[bytes]:
+        """Start the command in a process group of its own, and wait for its tunnel."""
+        fake = Fake(self, "tcp")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nymearemoteproxy.client.cli", "--url", fake.url],
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            process_group=0,
+            # A shell that runs the tests in the background has it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGQUIT, signal.SIG_DFL),
+            **streams,
+        )
+        assert process.stderr is not None
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        while b"tunnel established" not in await deferToThread(process.stderr.readline):
+            self.assertIsNone(process.poll())
+        return process
+
+    @awaited
+    async def test_terminal(self) -> None:
+        """It stays as it is for the shell, and Ctrl-D ends us at once."""
+        near, terminal = os.openpty()
+        self.addCleanup(os.close, near)
+        self.addCleanup(os.close, terminal)
+        process = await self.joined(stdin=terminal, stdout=terminal)
+        os.write(near, b"echo\n")
+        shown = b""
+        while shown != b"echo\r\n" * 2:  # typed and received
+            shown += await deferToThread(os.read, near, 99)
+        self.assertTrue(os.get_blocking(terminal))
+        os.write(near, b"\x04")
+        self.assertEqual(await deferToThread(process.wait, 5), 0)
+
+    def sharedPipes(self) -> tuple[dict[str, int], int, int]:
+        """Return both ends of pipes: the command's, and ours to write and to read."""
+        theirInput, ours = os.pipe()
+        answers, theirOutput = os.pipe()
+        for fd in (theirInput, ours, answers, theirOutput):
+            self.addCleanup(os.close, fd)
+        return {"stdin": theirInput, "stdout": theirOutput}, ours, answers
+
+    @awaited
+    async def test_stopped(self) -> None:
+        """Who has the pipes meanwhile finds them as they were; then it goes on."""
+        pipes, ours, answers = self.sharedPipes()
+        process = await self.joined(**pipes)
+        for _ in range(2):
+            os.write(ours, b"question")
+            self.assertEqual(await deferToThread(os.read, answers, 99), b"question")
+            self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [False, False])
+            process.send_signal(signal.SIGTSTP)
+            _, status = await deferToThread(os.waitpid, process.pid, os.WUNTRACED)
+            self.assertTrue(os.WIFSTOPPED(status))
+            self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [True, True])
+            process.send_signal(signal.SIGCONT)
+
+    @awaited
+    async def test_quit(self) -> None:
+        """Others find the pipes as they were."""
+        pipes, ours, answers = self.sharedPipes()
+        process = await self.joined(**pipes)
+        os.write(ours, b"x")
+        await deferToThread(os.read, answers, 1)
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        process.send_signal(signal.SIGQUIT)
+        self.assertEqual(await deferToThread(process.wait, 5), -signal.SIGQUIT)
+        self.assertEqual([os.get_blocking(fd) for fd in pipes.values()], [True, True])
+
     @awaited
     async def test_interrupted(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             fake = Fake(self, "tcp")
             waiting: Deferred[None] = Deferred()
             fake.script = lambda peer, waiting=waiting: (  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """Owns the checks of the client's ends of the tunnel proxy over real connections.
 
-The proxy is a fake that knows nothing of the server's code.
+The proxy is a fake that knows nothing of the server's code, but where it says otherwise.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -31,8 +32,10 @@ from nymearemoteproxy.client.heartbeat import INTERVAL
 from nymearemoteproxy.client.publishing import Publisher
 from nymearemoteproxy.client.reasons import SILENT
 from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.slip import PROXY, PacketReader, encode
+from tests.endtoend import Server
 from tests.test_client import (
     ACCEPTED,
     ROOT,
@@ -208,7 +211,7 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            HostnameEndpoint(reactor, "127.0.0.1", port),
+            Service(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
             SERVER,
             said.append,
             lambda: 0.0,
@@ -226,7 +229,7 @@ class EndsMixin(ProxyMixin):
             self.clientEndpoint(), reactor, reports, lambda: Backoff(lambda: 0.0)
         )
         failures: list[Failure] = []
-        return self.listen(Forwarder(reactor, retrying, reports, failures.append))
+        return self.listen(Forwarder(reactor, retrying, reports, failures.append, 100))
 
     async def ask(self, port: int, data: bytes) -> None:
         """Let the service behind a forwarded port hash ``data``."""
@@ -489,7 +492,7 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_closeCodes(self) -> None:
-        for code, isTransient in ((1001, True), (1013, True), (1008, False), (1002, False)):
+        for code, isTransient in ((1001, True), (1013, True), (1008, True), (1002, False)):
             self.proxy.script = lambda peer, code=code: peer.close(code, "some reason")  # type: ignore[misc]
             problem = await self.failing(self.serverEndpoint())
             told = f"the server closed the connection: some reason ({code})"
@@ -497,7 +500,10 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_httpStatus(self) -> None:
-        for status, isTransient in (("502", True), ("429", True), ("404", False), ("200", False)):
+        for status, isTransient in (
+            *((status, True) for status in ("408", "425", "429", "500", "502", "503", "504")),
+            *((status, False) for status in ("200", "302", "400", "401", "403", "404", "426")),
+        ):
             reply = f"HTTP/1.1 {status} Some words\r\nContent-Length: 0\r\n\r\n".encode()
 
             class Http(Protocol):
@@ -851,11 +857,63 @@ class CommandTests(ProxyMixin, TestCase):
         self.assertIn("the tunnel was lost", client.told[-1])
 
     @awaited
+    async def test_noTunnelProxy(self) -> None:
+        """All find out at once, also who only listens so far."""
+        response = line({"id": 1, "status": "error", "error": "Unknown namespace."})
+        self.proxy.script = lambda peer: peer.send(response)
+        for process in (self.server(Hasher), self.client(), self.client("--listen", "0")):
+            self.assertEqual(await process.status, 1)
+            self.assertIn("the tunnel proxy is not switched on there", process.told[-1])
+
+    @awaited
+    async def test_listensWhileTheProxyIsAway(self) -> None:
+        port = self.proxy.port
+        await self.proxy.stop()
+        client = self.client("--listen", "0")
+        listening = await client.line("listening on 127.0.0.1:")
+        asking = Deferred.fromCoroutine(self.ask(listening, b"early"))
+        await client.line("connection refused; next attempt in ")
+        self.proxy = self.makeProxy(port)
+        await self.publish()
+        await asking
+
+    @awaited
+    async def test_serviceIsDown(self) -> None:
+        """The server says where, and the client that it was no success."""
+        listening = reactor.listenTCP(0, recording(), interface="127.0.0.1")
+        unused = listening.getHost().port
+        await listening.stopListening()
+        server = Process(
+            self, "--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{unused}"
+        )
+        await server.line("registered")
+        client = self.client()
+        self.assertEqual(await client.status, 1)
+        self.assertEqual(
+            client.told[-1],
+            "nymea-remoteproxy-client: the service closed the connection without a word; does it "
+            "run?",
+        )
+        await server.line(
+            f"cannot connect to the service at 127.0.0.1:{unused}: connection refused"
+        )
+
+    @awaited
+    async def test_silentService(self) -> None:
+        """Who has said all and leaves need not have an answer."""
+        server = self.server(Recorder)
+        await server.line("registered")
+        client = self.client()
+        await client.line("tunnel established")
+        client.transport.write(b"x")
+        client.transport.closeStdin()
+        self.assertEqual(await client.status, 0)
+
+    @awaited
     async def test_permanentMistakes(self) -> None:
         for response, words in (
             (answer("ForbiddenCall", slipEnabled=False), "does not allow the uuid"),
             (answer("InvalidUuid", slipEnabled=False), "does not accept the uuid"),
-            (line({"id": 1, "status": "error", "error": "Unknown namespace."}), "switched on"),
         ):
             self.proxy.script = lambda peer, response=response: peer.send(response)  # type: ignore[misc]
             server, client = self.server(Hasher), self.client()
@@ -913,3 +971,39 @@ class CommandTests(ProxyMixin, TestCase):
             status = await process.status
             self.assertEqual((status, len(process.told), process.out), (1, 1, b""), process.told)
             self.assertNotIn("no token", process.told[0])
+
+
+class WrongSchemeTests(TestCase):
+    """Every kind of URL at every kind of port of the real server."""
+
+    timeout = 60
+
+    @awaited
+    async def test_everyCombination(self) -> None:
+        """It is asked whether the right one is meant."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        where = "interface=127.0.0.1"
+        arguments = ["--accept-any-token", "--set", "ProxyServer.webSocketHandshakeTimeout=500"]
+        for kind in ("--websocket", "--stream"):
+            arguments += [kind, f"tcp:0:{where}", kind, f"ssl:0:{where}"]
+        server = await deferToThread(Server, arguments, listeners=4, stateHome=directory.name)
+        self.addCleanup(deferToThread, server.stop)
+        urls = {url.partition(":")[0]: url for url in server.urls}
+
+        async def attempt(scheme: str, url: str) -> None:
+            tls = TlsOptions(insecure=True) if scheme in ("wss", "tls") else None
+            url = scheme + url[url.index(":") :]
+            connecting = TunnelEndpoint(reactor, url, TOKEN, tls=tls).connect(recording())
+            problem = await self.assertFailure(connecting, TunnelError)
+            _, _, meant = str(problem).partition("; is it ")
+            told[scheme, right] = meant
+
+        told: dict[tuple[str, str], str] = {}
+        for right, url in urls.items():
+            await gatherResults(
+                [Deferred.fromCoroutine(attempt(scheme, url)) for scheme in urls if scheme != right]
+            )
+        self.assertEqual(len(told), 12)
+        for (scheme, right), meant in told.items():
+            self.assertIn(f"{right}://", meant, scheme)

@@ -26,6 +26,7 @@ from .endtoend import (
     inThread,
     join,
     secret,
+    until,
 )
 
 Row = tuple[Sequence[str], str]
@@ -37,9 +38,14 @@ LOG_PREFIX = re.compile(r"^\S+ \[stderr#error\] ")
 
 
 class MistakeTests(EndToEnd):
-    """Every mistake of the operator's: exit status 1 or 2, one line of reason, no traceback."""
+    """Every mistake of the operator's: exit status 1 or 2, one line of reason, no traceback.
 
-    def assertMistakes(self, *rows: Row, **environment: str) -> None:
+    2 is for what is wrong on the command line or in the INI file, 1 for everything else.
+    """
+
+    def assertMistakes(
+        self, *rows: Row, statuses: Sequence[int] = (1, 2), **environment: str
+    ) -> None:
         """Hold each row; the first one also in fresh processes, of both commands."""
         problems = []
 
@@ -47,7 +53,7 @@ class MistakeTests(EndToEnd):
             lines = [LOG_PREFIX.sub("", line) for line in text.splitlines() if line]
             reasons = [line for line in lines if not LOG_LINE.match(line)]
             right = (
-                status in (1, 2)
+                status in statuses
                 and len(reasons) == 1
                 and reasons[0].startswith("nymea-remoteproxy: ")
                 and re.search(row[1], reasons[0]) is not None
@@ -84,6 +90,12 @@ class MistakeTests(EndToEnd):
             (["--server", "http://"], "server.*https?://"),
             (["-s", "http://127.0.0.1:99999/"], "server"),
             (["-s", "http://[::1/"], "server"),
+            (["--tokens-file", "x"], "nearest one is --token-file"),
+            (["-m"], "--accept-any-token"),
+            (["--admin", "8080"], "is it tcp:8080:interface=127.0.0.1"),
+            (["--stream", "tcp:abc"], "'abc' is no number from 0 to 65535"),
+            (["--host", ""], "--host needs a value"),
+            statuses=[2],
         )
 
     @inThread
@@ -109,7 +121,7 @@ class MistakeTests(EndToEnd):
                 + ["--set", "Authentication.pairing=subject"],
                 "subject.*authentication server",
             ),
-            (["--set", "Authentication.clientId=me"], "clientId and clientSecretFile"),
+            (["--set", "Authentication.clientId=me"], "clientId needs clientSecretFile"),
             (["--set", "Authentication.connections=0"], "connections"),
             (["--set", "TunnelProxy.enabled=perhaps"], "enabled.*true or false"),
             (["--set", "TunnelProxy.serverTimeout=-1"], "serverTimeout.*from 0"),
@@ -117,6 +129,8 @@ class MistakeTests(EndToEnd):
             (["--set", "TunnelProxy.serverUuids=x"], "nearest.* serverUuidFile"),
             (["--set", "WebsocketServerTunnelProxy.port=1"], r"\[WebSocketServerTunnelProxy\]"),
             (["--set", "TcpServerTunnelProxy.port=65536"], "port.*65535"),
+            (["--set", "Foo.bar=1"], r"no section \[Foo\]; there are ProxyServer, "),
+            statuses=[2],
         )
 
     @inThread
@@ -159,8 +173,14 @@ class MistakeTests(EndToEnd):
         file = self.file("no directory")
         damaged = self.temporary()
         (damaged / "certificate.pem").write_text("damaged")
-        self.assertMistakes((["-p", "0"], "self-signed.*Not a directory"), XDG_STATE_HOME=file)
-        self.assertMistakes((["-p", "0"], "certificate"), STATE_DIRECTORY=str(damaged))
+        self.assertMistakes(
+            (["-p", "0"], "self-signed.*Not a directory"), statuses=[1], XDG_STATE_HOME=file
+        )
+        self.assertMistakes(
+            (["-p", "0"], "certificate.*remove it, and a new one is made"),
+            statuses=[1],
+            STATE_DIRECTORY=str(damaged),
+        )
 
     @inThread
     def testListeners(self) -> None:
@@ -239,6 +259,7 @@ class MistakeTests(EndToEnd):
                 + ["--set", f"ProxyServer.logFile={directory}/none/log"],
                 f"{directory}/none/log.*No such file",
             ),
+            statuses=[1],
         )
 
     @inThread
@@ -255,17 +276,19 @@ class MistakeTests(EndToEnd):
             ini("[Limit]\nmaxConnections=1\n", r"\[Limit\].*nearest.*\[Limits\]"),
             ini("[ProxyServer]\nnmae=x\n", "nmae.*nearest.* name"),
             ini("[ProxyServer]\nalonetimeout=1\n", "alonetimeout.*nearest.* aloneTimeout"),
-            ini("[Nothing like it]\n", r"\[Nothing like it\].*nearest"),
+            ini("[Nothing like it]\n", r"\[Nothing like it\]; there are ProxyServer, "),
             ini("[DEFAULT]\nname=x\n", "DEFAULT"),
             ini("[ProxyServer]\nname=x\nname=y\n", "name.*already exists"),
             ini("[ProxyServer]\nname=x\n[ProxyServer]\n", "ProxyServer.*already exists"),
             ini("name=x\n", "no section header"),
-            ini("[ProxyServer]\nwhat is this\n", "what is this"),
+            ini("[ProxyServer]\nwhat is this\n", "line 2 is no "),
             ini("[ProxyServer\nname=x\n", "section header"),
             ini("[ProxyServer]\naloneTimeout=soon\n", "aloneTimeout.*'soon'"),
-            ini("[ProxyServer]\nname\n", "name"),
+            ini("[ProxyServer]\nname\n", "line 2 is no "),
             ini(b"[ProxyServer]\nname=\xff\n", "UTF-8"),
             ini(b"\x00" * 100, "broken|section header"),
+            ini(f"{MARK}\n{MARK}\n", "broken"),  # a file of tokens
+            (["-c", self.file("[ProxyServer]\n", "old.conf")], "old.conf is an INI file.* -C "),
         )
 
 
@@ -436,6 +459,7 @@ class ProperUseTests(EndToEnd):
             )
             self.addCleanup(server.stop)
             shown = server.waitFor(r"The token of this run is (\S+)")[1]
+            until(lambda path=path: "listening on " in path.read_text(), "nothing is said of it")  # type: ignore[misc]
             match = re.search(r"listening on (\S+)", path.read_text())
             assert match
             client = join(match[1], shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import ipaddress
 import os
@@ -17,7 +18,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import __version__, configuration, listeners
+from nymearemoteproxy import __version__, configuration, files, listeners
 from nymearemoteproxy.configuration import Configuration, configure
 from nymearemoteproxy.limits import LOOPBACK, RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import (
@@ -27,7 +28,7 @@ from nymearemoteproxy.listeners import (
     parseListener,
     tcpDescription,
 )
-from nymearemoteproxy.options import Options
+from nymearemoteproxy.options import FAILED, WRONG_USAGE, Options
 from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.service import ProxyService
 from nymearemoteproxy.settings import Settings, SettingsError
@@ -66,14 +67,18 @@ class ConfigurationCase(SynchronousTestCase):
         options.parseOptions([*arguments, *(() if file is None else ("-C", self.write(file)))])
         return options.configuration
 
-    def assertMistake(self, *arguments: str, file: str | None = None) -> str:
-        """The operator is told in one line, with exit status 1; return it."""
-        mistake = self.assertRaises(SystemExit, self.configured, *arguments, file=file)
-        text = mistake.code
-        assert isinstance(text, str), text  # Python prints it and exits with status 1
+    def assertMistake(
+        self, *arguments: str, file: str | None = None, status: int = WRONG_USAGE
+    ) -> str:
+        """The operator is told in one line on standard error, with this exit status; return it."""
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            mistake = self.assertRaises(SystemExit, self.configured, *arguments, file=file)
+        text = shown.getvalue()
+        self.assertEqual(mistake.code, status, text)
         self.assertTrue(text.startswith("nymea-remoteproxy: "), text)
-        self.assertNotIn("\n", text)
-        return text
+        self.assertEqual((text.count("\n"), text[-1]), (1, "\n"))
+        return text.rstrip("\n")
 
     def descriptions(self, configured: Configuration) -> list[tuple[str, bool, bool]]:
         """Return where it listens: description for Twisted, WebSocket, secure."""
@@ -335,8 +340,9 @@ class PrecedenceTests(ConfigurationCase):
             (("--token-file", tokens), "Authentication.tokenFile", tokens),
         ):
             section, _, key = name.partition(".")
+            other = "127.0.0.3" if key == "host" else "http://other"
             configured = self.configured(
-                *arguments, "--set", f"{name}=http://set", file=f"[{section}]\n{key}=http://file\n"
+                *arguments, "--set", f"{name}={other}", file=f"[{section}]\n{key}={other}\n"
             )
             self.assertEqual(configured.settings[name], value)
 
@@ -445,6 +451,13 @@ class FileTests(ConfigurationCase):
         self.assertIn(str(FILES - RESERVED_FILES), warning)
         self.assertEqual(self.bounds(maxConnections=str(FILES - RESERVED_FILES))[1], [])
 
+    def test_questionsAreFiles(self) -> None:
+        """More of them than usual at once leave fewer for clients; fewer change nothing."""
+        for questions, taken in ((1, 0), (16, 0), (17, 1), (1000, 984)):
+            option = f"--set=Authentication.connections={questions}"
+            connections = self.configured(option).bounds.connections
+            self.assertEqual(connections, FILES - RESERVED_FILES - taken)
+
     def test_tinyFileLimit(self) -> None:
         """However few files there may be, no limit becomes none by accident."""
         self.patch(configuration, "raiseFileLimit", lambda: 10)
@@ -452,9 +465,47 @@ class FileTests(ConfigurationCase):
 
     def test_credentials(self) -> None:
         """The first line of the file is the password."""
-        path = self.write(" s:cret €\nsecond line\n")
+        path = self.write("\ufeff\r\n s:cret €\r\nsecond line\n")
         file = f"[Authentication]\nserver=http://a\nclientId=me\nclientSecretFile={path}\n"
         self.assertEqual(self.configured(file=file).credentials, ("me", "s:cret €"))
+
+    def test_filesAreReadOnce(self) -> None:
+        """So that each may be a pipe, though more than one part is made of it."""
+        certificate, key = issue("test", None)
+        reads: list[str] = []
+        real = files.readFile
+
+        def readFile(path: str, mayWait: bool = True) -> bytes:
+            reads.append(path)
+            return real(path, mayWait)
+
+        self.patch(files, "readFile", readFile)
+        both = self.write(pem(certificate, key))
+        tokens, users, secret, uuids = (
+            self.write(each)
+            for each in ("t\n", "me:x\n", "x", "00000000-0000-4000-8000-000000000001")
+        )
+        ini = self.write(
+            f"[SSL]\ncertificate={both}\ncertificateKey={both}\n"
+            f"[Authentication]\ntokenFile={tokens}\nclientId=me\nclientSecretFile={secret}\n"
+            f"server=http://a\n[Admin]\nendpoint=tcp:1:interface=127.0.0.1\n"
+            f"passwordFile={users}\n[TunnelProxy]\nserverUuidFile={uuids}\n"
+        )
+        options = Options()
+        options.parseOptions(["-C", ini, "--tunnelproxy", "--stream", f"ssl:1:privateKey={both}"])
+        expected = sorted([both, tokens, users, secret, uuids, ini])
+        self.assertEqual(sorted(reads), expected)
+        reads.clear()
+        self.assertEqual(options.reread()[1], [])
+        self.assertEqual(sorted(reads), expected)
+        reads.clear()
+        Path(ini).write_text("broken")
+        self.assertEqual(len(options.reread()[1]), 1)
+        self.assertEqual(sorted(reads), expected)
+        reads.clear()
+        Path(ini).write_text(f"[SSL]\ncertificate={both}\n[Admin]\npasswordFile={users}\n")
+        self.assertEqual(len(options.reread()[1]), 1)
+        self.assertEqual(sorted(reads), expected)
 
     def test_pairingBySubject(self) -> None:
         """Only an authentication server can name accounts, so nothing else may let in."""
@@ -510,9 +561,7 @@ class FileTests(ConfigurationCase):
 
         self.patch(os, "environ", {})
         self.patch(Path, "home", home)
-        options = Options()
-        problem = self.assertRaises(SystemExit, options.parseOptions, ["--token=t"])
-        self.assertIn("set STATE_DIRECTORY", str(problem))
+        self.assertIn("set STATE_DIRECTORY", self.assertMistake("--token=t", status=FAILED))
 
     def test_logFile(self) -> None:
         """Where systemd says, if the file says nothing."""
@@ -520,6 +569,26 @@ class FileTests(ConfigurationCase):
             self.patch(os, "environ", environment)
             configured = self.configured("--token=t", "--set=ProxyServer.writeLogs=yes", "-p0")
             self.assertEqual(configured.logFile, f"{directory}/nymea-remoteproxy.log")
+
+    def test_firstCppServer(self) -> None:
+        """Version 0.1 read [TcpServer] and never listened there, so who has its file is told."""
+        streams = CPP_SERVER.index("[UnixSocketServer]")
+        first = CPP_SERVER[:streams].replace("enabled=true\n", "enabled=false\n")
+        arguments = ("--server", "https://a.example/")
+
+        def warnings(file: str) -> list[str]:
+            told = self.configured(*arguments, file=file).warnings
+            return [warning for warning in told if "[TcpServer]" in warning]
+
+        (warning,) = warnings(first)
+        self.assertIn("at port 1213: the C++ server 0.1", warning)
+        for file in (
+            first.partition("[AWS]")[0] + first[first.index("[SSL]") :],
+            first.partition("[TcpServer]")[0],
+            f"{first}[UnixSocketServer]\n",
+            f"{first}[TcpServerTunnelProxy]\n",
+        ):
+            self.assertEqual(warnings(file), [])
 
     def test_cppServerWithoutTls(self) -> None:
         """The C++ server does not look at the certificate when TLS is off, so it may be missing."""
@@ -531,8 +600,9 @@ class FileTests(ConfigurationCase):
         """Nobody would see a generated token there."""
         options = Options()
         options.parent = {"nodaemon": False}
-        mistake = self.assertRaises(SystemExit, options.parseOptions, [])
-        self.assertIn("nobody would see", str(mistake.code))
+        with contextlib.redirect_stderr(io.StringIO()):
+            mistake = self.assertRaises(SystemExit, options.parseOptions, [])
+        self.assertIn("nobody would see", str(mistake))
         for arguments in (["--token", "x"], ["--server", "http://a"], ["--accept-any-token"]):
             options = Options()
             options.parent = {"nodaemon": False}
@@ -691,7 +761,8 @@ class TunnelProxyTests(ConfigurationCase):
         assert allowed is not None
         self.assertEqual({str(uuid) for uuid in allowed}, {one, two.lower()})
         null = self.write("00000000-0000-0000-0000-000000000000\n")
-        text = self.assertMistake("--tunnelproxy", f"--set=TunnelProxy.serverUuidFile={null}")
+        option = f"--set=TunnelProxy.serverUuidFile={null}"
+        text = self.assertMistake("--tunnelproxy", option, status=FAILED)
         self.assertIn("no uuid", text)
         self.assertIn(null, text)
 
@@ -756,7 +827,6 @@ class AcceptAnyTokenTests(ConfigurationCase):
             "tls:tcp:1",
             "systemd:domain=INET:index=0",
             "haproxy:tcp:1:interface=127.0.0.1",
-            "fd:3",
         ):
             for option in ("--websocket", "--stream"):
                 text = self.assertMistake("--accept-any-token", option, description)
@@ -792,7 +862,7 @@ class MistakeTests(ConfigurationCase):
             (("positional",), "arguments"),
             (("-p", "https"), "https"),
             (("-p", "65536"), "65536"),
-            (("-s", "ftp://a"), "ftp://a"),
+            (("-s", "ftp://a"), "http:// or https://"),
             (("--set", "x"), "SECTION.KEY=VALUE"),
             (("--set", "ProxyServer.nam=x"), "name"),
             (("--set", "Proxyserver.name=x"), "[ProxyServer]"),
@@ -800,6 +870,72 @@ class MistakeTests(ConfigurationCase):
             (("--tunnelproxy=1",), "tunnelproxy"),
         ):
             self.assertIn(word, self.assertMistake(*arguments))
+
+    def test_whatIsMeant(self) -> None:
+        """What was given, what is expected, and an option that may have been meant."""
+        for arguments, said in (
+            (("--tokens-file", "x"), "no option --tokens-file; the nearest one is --token-file"),
+            (("--nonsense",), "there is no option --nonsense; --help shows all"),
+            (("-x",), "there is no option -x; --help shows all"),
+            (("-t",), "there is no option -t; --help shows all"),
+            (("--admin", "unix:"), '--admin: "unix:" cannot be listened on: it needs the path'),
+            (("--tok", "x"), "--tok may mean --token or --token-file"),
+            (("--port",), "--port needs a value"),
+            (("-p",), "-p needs a value"),
+            (("--verbose=1",), "--verbose takes no value"),
+            (("-m",), "there is no option -m: the C++ server let everybody in with it; here --acc"),
+            (("--mock-authenticator",), "here it is --accept-any-token"),
+            (("-p", "http"), "--port: [WebSocketServer] port cannot be 'http': use a whole number"),
+            (("--admin", "8080"), "is it tcp:8080:interface=127.0.0.1?"),
+            (("--stream", "tcp:abc"), "--stream: \"tcp:abc\" cannot be listened on: port 'abc'"),
+            (("--set", "Admin.endpoint=8080"), '--admin: "8080" is no endpoint description'),
+            (("--set", "x"), "--set x: write SECTION.KEY=VALUE, such as "),
+        ):
+            self.assertIn(said, self.assertMistake(*arguments))
+
+    def test_emptyValue(self) -> None:
+        """A variable that is not set must not open what its value would have closed."""
+        for option in "-l", "-s", "-p", "--host", "-c", "-k", "-C", "--admin", "--token-file":
+            self.assertIn("needs a value", self.assertMistake(option, ""))
+
+    def test_certificateAsConfiguration(self) -> None:
+        """The C++ server's -c was its configuration; who writes so is told."""
+        for content in (CPP_SERVER, f"\ufeff\r\n; old\n# [not this]\n\n{CPP_SERVER}"):
+            path = self.write(content)
+            text = self.assertMistake("-c", path)
+            self.assertIn(f"{path} is an INI file and no certificate: give it with -C", text)
+
+    def test_longFilesAsCertificate(self) -> None:
+        """It takes no time to see that they are no INI files."""
+        for content in " " * 100_000, "#\n" * 100_000, " ;\n" * 100_000 + "[":
+            self.assertIn("no PEM", self.assertMistake("-c", self.write(content), status=FAILED))
+
+    def test_certificateWithoutKey(self) -> None:
+        """It is told as such, for the option and for the setting."""
+        path = self.write(pem(*issue("test", None)).partition(b"-----BEGIN PRIVATE")[0])
+        for arguments, file in ((("-c", path), None), ((), f"[SSL]\ncertificate={path}\n")):
+            text = self.assertMistake(*arguments, file=file, status=FAILED)
+            self.assertIn(f"the certificate {path} comes without its private key", text)
+
+    def test_damagedSelfSigned(self) -> None:
+        """Nobody has to know that the server made it, and makes another."""
+        self.configured()
+        (made,) = self.state.iterdir()
+        for content in b"", b"nonsense", made.read_bytes()[:-200]:
+            made.write_bytes(content)
+            text = self.assertMistake(status=FAILED)
+            self.assertIn(f"{made}", text)
+            self.assertIn("remove it, and a new one is made", text)
+
+    def test_standardErrorIsClosed(self) -> None:
+        """Then nobody is told."""
+        for stderr in (None, open("/dev/full", "w")):  # noqa: SIM115 - closed below
+            self.patch(sys, "stderr", stderr)
+            ended = self.assertRaises(SystemExit, self.configured, "--nonsense")
+            self.assertEqual(ended.code, WRONG_USAGE)
+            if stderr is not None:
+                with contextlib.suppress(OSError):
+                    stderr.close()
 
     def test_files(self) -> None:
         """Files that are missing or hold something else."""
@@ -822,7 +958,7 @@ class MistakeTests(ConfigurationCase):
             (("-c", certificate, "-k", missing), missing, "No such file"),
             (("--stream", f"ssl:1:privateKey={missing}"), missing, "No such file"),
         ):
-            text = self.assertMistake(*arguments)
+            text = self.assertMistake(*arguments, status=FAILED)
             self.assertIn(path, text)
             self.assertIn(word, text)
 
@@ -834,7 +970,7 @@ class MistakeTests(ConfigurationCase):
     def test_stateDirectory(self) -> None:
         """No place for our own certificate."""
         self.state.write_bytes(b"")
-        self.assertIn("--certificate", self.assertMistake())
+        self.assertIn("--certificate", self.assertMistake(status=FAILED))
 
     def test_keyWithoutCertificate(self) -> None:
         """It would not be used."""
@@ -845,10 +981,12 @@ class MistakeTests(ConfigurationCase):
         path = self.write("secret\n")
         missing = os.path.abspath(self.mktemp())
         user, file = "Authentication.clientId", "Authentication.clientSecretFile"
-        self.assertIn("clientSecretFile", self.assertMistake("--set", f"{user}=me"))
-        self.assertIn("clientId", self.assertMistake("--set", f"{file}={path}"))
+        self.assertIn("needs clientSecretFile, too", self.assertMistake("--set", f"{user}=me"))
+        self.assertIn("needs clientId, too", self.assertMistake("--set", f"{file}={path}"))
         for wrong, word in ((missing, "No such file"), (self.write(b"\xff"), "UTF-8")):
-            text = self.assertMistake("--set", f"{user}=me", "--set", f"{file}={wrong}")
+            text = self.assertMistake(
+                "--set", f"{user}=me", "--set", f"{file}={wrong}", status=FAILED
+            )
             self.assertIn(wrong, text)
             self.assertIn(word, text)
 
@@ -893,12 +1031,13 @@ class MistakeTests(ConfigurationCase):
         ):
             options = Options()
             try:
-                options.parseOptions(["--token", "x", "--websocket", description])
+                with contextlib.redirect_stderr(io.StringIO()):
+                    options.parseOptions(["--token", "x", "--websocket", description])
                 service = ProxyService(globalReactor, options)
                 service.privilegedStartService()
             except SystemExit as mistake:
-                assert isinstance(mistake.code, str)
-                self.assertNotIn("\n", mistake.code)
+                self.assertTrue(str(mistake).startswith("nymea-remoteproxy: "), mistake)
+                self.assertNotIn("\n", str(mistake))
             else:
                 self.fail(f"it listens on {description!r}")
 
@@ -922,16 +1061,15 @@ class MistakeTests(ConfigurationCase):
     )
     def test_anyArguments(self, arguments: list[str]) -> None:
         """Whatever is written, it is a configuration or a SystemExit."""
-        output = io.StringIO()
-        stdout, sys.stdout = sys.stdout, output
-        try:
-            options = Options()
-            options.parseOptions(arguments)
-            self.assertTrue(options.configuration.listeners)
-        except SystemExit as ended:
-            self.assertNotIn("\n", str(ended.code))
-        finally:
-            sys.stdout = stdout
+        said = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+            try:
+                options = Options()
+                options.parseOptions(arguments)
+                self.assertTrue(options.configuration.listeners)
+            except SystemExit as ended:
+                self.assertIn(ended.code, (0, FAILED, WRONG_USAGE))
+                self.assertEqual(said.getvalue().count("\n"), 0 if ended.code == 0 else 1)
 
 
 class TcpDescriptionTests(SynchronousTestCase):
@@ -952,9 +1090,9 @@ class TcpDescriptionTests(SynchronousTestCase):
             self.assertEqual(self.interface(host), host)
 
     def test_everyInterface(self) -> None:
-        """With IPv6 where there is any."""
+        """With IPv6 where there is any; test_dualstack tells what :: is."""
         self.patch(listeners, "_hasIPv6", lambda: True)
-        self.assertEqual(self.interface(""), "::")
+        self.assertEqual(tcpDescription("", 7), tcpDescription("::", 7))
         self.patch(listeners, "_hasIPv6", lambda: False)
         self.assertEqual(self.interface(""), "0.0.0.0")
 
@@ -1136,6 +1274,24 @@ class RereadTests(ConfigurationCase):
                 self.assertEqual(getattr(after, name), getattr(before, name))
             self.assertEqual(after.fingerprint, before.fingerprint)
             self.assertEqual(set(after.certificates), set(before.certificates))
+
+    def test_pipes(self) -> None:
+        """What was a pipe at the start, or is one now, stays as it was: nobody waits for it."""
+        reading, writing = os.pipe()
+        os.write(writing, b"[ProxyServer]\nname=piped\n")
+        os.close(writing)
+        self.addCleanup(os.close, reading)
+        tokens = Path(self.write("t"))
+        options = Options()
+        options.parseOptions(["-C", f"/dev/fd/{reading}", "--token-file", str(tokens)])
+        tokens.unlink()
+        os.mkfifo(tokens)
+        after, problems = options.reread()
+        self.assertEqual(after.settings["ProxyServer.name"], "piped")
+        self.assertEqual(after.acceptedTokens, ["t"])
+        self.assertEqual(len(problems), 2)
+        for problem in problems:
+            self.assertIn("it is no regular file, and nobody is to wait for it", problem)
 
     def test_commandLineFirst(self) -> None:
         """What it says is not overridden by a file that is read anew."""

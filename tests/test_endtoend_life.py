@@ -428,7 +428,7 @@ class BrokenFileTests(LifeCase):
     def testSettings(self) -> None:
         """Missing, no INI file, unknown, wrong, not going together: but files are read anew."""
         self.tokens.write_text(self.new)
-        self.writeSettings("new", "nonsense = 1")
+        self.writeSettings("new", "aloneTimout = 1")
         unknown = self.ini.read_bytes()
         self.writeSettings("new", "aloneTimeout = soon")
         wrong = self.ini.read_bytes()
@@ -440,7 +440,7 @@ class BrokenFileTests(LifeCase):
             (None, "server.ini: No such file"),
             (good + b"\n]nonsense", "server.ini is broken: "),
             (b"\xff", "server.ini is not UTF-8"),
-            (unknown, "there is no setting .* nonsense; the nearest known one is "),
+            (unknown, "there is no setting .* aloneTimout; the nearest known one is aloneTimeout"),
             (wrong, "aloneTimeout cannot be 'soon': use a whole number"),
             (noNetwork, "exemptNetworks cannot be "),
             (good.replace(b"certificate =", b"certificateChain ="), "but no certificate"),

@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.control import TunnelError
 from nymearemoteproxy.client.farend import SILENCE, FarEnd
-from nymearemoteproxy.client.forwarding import MAX_CONNECTIONS, Forwarder
+from nymearemoteproxy.client.forwarding import Forwarder
 from nymearemoteproxy.client.retrying import Reports
 from tests.nearby import Endpoint, Line
+
+MOST_CONNECTIONS = 20
 
 
 class ForwarderTests(SynchronousTestCase):
@@ -26,6 +28,7 @@ class ForwarderTests(SynchronousTestCase):
             self.tunnels,  # type: ignore[arg-type]
             Reports(self.said.append),
             self.failures.append,
+            MOST_CONNECTIONS,
         )
 
     def accept(self) -> Line:
@@ -169,15 +172,39 @@ class ForwarderTests(SynchronousTestCase):
         self.tunnels.fail(ValueError("a fault"))
         self.assertEqual(len(self.failures), 1)
 
+    def test_faultWhenItHasWorked(self) -> None:
+        self.pair()
+        self.accept()
+        self.tunnels.fail(ValueError("a fault"))
+        self.assertEqual(self.said, ["a connection is given up: a fault"])
+        self.assertEqual(self.failures, [])
+
     def test_tooMany(self) -> None:
-        pairs = [self.pair() for _ in range(MAX_CONNECTIONS)]
+        pairs = [self.pair() for _ in range(MOST_CONNECTIONS)]
         self.assertIsNone(self.forwarder.buildProtocol(None))
-        self.assertIn("the most", self.said[0])
+        self.assertIn("20 connections are open, which is the most that the limit", self.said[0])
         near, far = pairs[0]
         near.lose()
         self.assertIsNone(self.forwarder.buildProtocol(None))
         far.lose()
         self.assertIsNotNone(self.forwarder.buildProtocol(None))
+
+    def test_tooManyIsSaidOnce(self) -> None:
+        """As long as they are about the most, whatever else is said; and when they are again."""
+        pairs = [self.pair() for _ in range(MOST_CONNECTIONS)]
+        for _ in range(3):
+            self.assertIsNone(self.forwarder.buildProtocol(None))
+            for line in pairs.pop():
+                line.lose()
+            pairs.append(self.pair())
+            self.forwarder.reports.over()
+        self.assertEqual(len(self.said), 1)
+        for near, far in pairs[: MOST_CONNECTIONS // 2]:
+            near.lose()
+            far.lose()
+        while self.forwarder.buildProtocol(None) is not None:
+            pass
+        self.assertEqual(len(self.said), 2)
 
     def test_abstract(self) -> None:
         end = FarEnd(self.clock)

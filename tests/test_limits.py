@@ -14,13 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import limits
 from nymearemoteproxy.limits import (
     LOOPBACK,
-    MAX_RAISED_FILES,
     Bounds,
+    Bucket,
     Gate,
     Ticket,
-    raiseFileLimit,
     sourceOf,
 )
+from nymearemoteproxy.openfiles import MAX_RAISED_FILES, raiseFileLimit
 from nymearemoteproxy.outcomes import Outcome
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
@@ -407,3 +407,27 @@ class FileLimitTests(SynchronousTestCase):
         self.patch(resource, "getrlimit", lambda which: (1024, resource.RLIM_INFINITY))
         self.patch(resource, "setrlimit", refuse)
         self.assertEqual(raiseFileLimit(), 1024)
+
+
+class BucketTests(SynchronousTestCase):
+    """What may be done so often."""
+
+    def test_levels(self) -> None:
+        """All at once, then as fast as it fills; it never holds more than its size."""
+        clock = Clock()
+        bucket = Bucket(clock, 2, 3)
+
+        def times() -> int:
+            count = 0
+            while not bucket.isEmpty():
+                bucket.take()
+                count += 1
+            return count
+
+        self.assertEqual(times(), 3)
+        clock.advance(1)
+        self.assertEqual(times(), 2)
+        clock.advance(1000)
+        self.assertEqual(times(), 3)
+        clock.rightNow -= 500
+        self.assertEqual(times(), 0)

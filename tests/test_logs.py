@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
+import errno
 import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import (
+    FileLogObserver,
     FilteringLogObserver,
     LogLevel,
     LogPublisher,
+    formatEvent,
     globalLogPublisher,
 )
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import spool
 from nymearemoteproxy.logs import (
     FORMATS,
+    Aside,
     LogFile,
+    LogStream,
     ProxyLogger,
     asJson,
     asText,
-    observer,
+    keepAside,
     setVerbose,
 )
+from nymearemoteproxy.spool import Spool
 
 NAMESPACE = "nymearemoteproxy.test"
+
+PATIENCE = 30.0
+"""Seconds for a thread to do what it does at once."""
 
 
 def event(**values: Any) -> dict[str, Any]:
@@ -141,16 +155,119 @@ class JsonTests(SynchronousTestCase):
         self.assertNotEqual(read["time"], "z")
 
 
-class ObserverTests(SynchronousTestCase):
+class StreamTests(SynchronousTestCase):
     """Where it goes."""
 
+    def setUp(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.addCleanup(os.close, self.reader)
+        self.addCleanup(os.close, self.writer)
+
+    def read(self) -> str:
+        """Return what was written."""
+        return os.read(self.reader, 1 << 20).decode()
+
+    def fill(self) -> int:
+        """Write into the pipe what it takes; return how much that is."""
+        os.set_blocking(self.writer, False)
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                count += os.write(self.writer, bytes(1 << 12))
+        return count
+
     def test_formats(self) -> None:
-        """Both formats reach the file."""
+        """Both formats reach the file, and nothing does for an event without text."""
         self.assertEqual(set(FORMATS), {"text", "json"})
-        for name, format in FORMATS.items():
-            file = io.StringIO()
-            LogPublisher(observer(file, name))(event())
-            self.assertEqual(file.getvalue(), format(event()))
+        for format in FORMATS.values():
+            stream = LogStream(self.writer, format)
+            LogPublisher(stream)(event(log_format=""))
+            LogPublisher(stream)(event())
+            self.assertEqual(self.read(), format(event()))
+
+    def test_encoding(self) -> None:
+        """It is UTF-8; what is no character does not stop it."""
+        LogStream(self.writer, asText)(event(what="☔\udc80"))
+        self.assertIn("☔\\udc80 happened", self.read())
+
+    def test_nonBlocking(self) -> None:
+        """Another program has made the terminal so: what it does not take yet is not lost."""
+        filled = self.fill()
+        stream = LogStream(self.writer, asText)
+        stream(event(what="rain"))
+        os.read(self.reader, filled)
+        stream(event(what="snow"))
+        self.assertEqual([line.split()[2] for line in self.read().splitlines()], ["rain", "snow"])
+
+    def test_loss(self) -> None:
+        """Both formats tell it in the words of a line of the log."""
+        self.patch(spool, "MOST_LINES", 2)
+        for format in FORMATS.values():
+            filled = self.fill()
+            stream = LogStream(self.writer, format)
+            for what in ("rain", "snow", "hail", "fog"):
+                stream(event(what=what))
+            os.read(self.reader, filled)
+            stream._spool.errand(lambda: None)
+            self.assertIn("2 lines of the log are lost here: they were not taken", self.read())
+
+
+class AsideTests(SynchronousTestCase):
+    """The observers that twistd has made."""
+
+    def setUp(self) -> None:
+        self.patch(spool.atexit, "register", lambda _: None)
+
+    def kept(self, observer: Any) -> Any:
+        """Return what takes the place of an observer."""
+        publisher = LogPublisher(observer)
+        keepAside(publisher)
+        (aside,) = publisher._observers
+        publisher(event())
+        aside.finish(PATIENCE)
+        return aside
+
+    def test_thread(self) -> None:
+        """They are called, but not in the thread of who logs."""
+        seen: list[Any] = []
+        self.kept(lambda event: seen.append((event["what"], threading.current_thread().name)))
+        self.assertEqual(seen, [("rain", "log")])
+
+    def test_stdout(self) -> None:
+        """What is stuck in it would keep the process from ending, so it is left alone."""
+        with open(self.mktemp(), "w+") as file:
+            self.patch(sys, "__stdout__", file)
+            observer = FileLogObserver(file, asText)
+            self.patch(observer, "_outFile", file)
+            self.assertIsInstance(self.kept(observer), LogStream)
+            self.assertIn("rain happened", Path(file.name).read_text())
+
+    def test_ours(self) -> None:
+        """Ours need no other thread."""
+        for observer in (LogStream(1, asText), Aside(lambda event: None)):
+            publisher = LogPublisher(observer)
+            keepAside(publisher)
+            self.assertEqual(publisher._observers, [observer])
+
+    def test_raises(self) -> None:
+        """What one could not write is counted, and told the next time, with the reason."""
+        for reason in ValueError("no room"), OSError(errno.ENOSPC, "no room"):
+            self.patch(Spool, "lostEver", 0)
+            reasons: list[Exception] = [reason]
+            seen: list[Any] = []
+
+            def observe(event: Any, reasons: Any = reasons, seen: Any = seen) -> None:
+                if reasons:
+                    raise reasons.pop()
+                seen.append(formatEvent(event))
+
+            aside = Aside(observe)
+            aside(event())
+            self.assertEqual(Spool.lostEver, 1)
+            aside(event())
+            self.assertEqual(
+                seen, ["1 lines of the log are lost here: no room", "rain happened 3 times"]
+            )
 
 
 class ThresholdTests(SynchronousTestCase):
@@ -203,13 +320,26 @@ class LogFileTests(SynchronousTestCase):
         directory.mkdir()
         self.path, self.old = directory / "log", directory / "log.1"
         self.path.write_text("before\n")
-        self.file = LogFile(str(self.path))
-        self.addCleanup(lambda: self.file._file.close())
-        self.observer = observer(self.file, "text")
+        self.problems: list[OSError] = []
+        self.file = self.open(self.path)
+
+    def open(self, path: Path) -> LogFile:
+        """Return a log file."""
+        file = LogFile(str(path), asText)
+        self.addCleanup(lambda: os.close(file._output._descriptor))
+        return file
 
     def log(self, what: str) -> None:
         """Log an event."""
-        self.observer(event(what=what))
+        self.file(event(what=what))
+
+    def reopen(self) -> None:
+        """Open the file anew."""
+        self.file.reopen(self.problems.append)
+
+    def logged(self, path: Path) -> list[str]:
+        """Return what was logged to a file."""
+        return [line.split()[2] for line in path.read_text().splitlines() if line != "before"]
 
     def test_appends(self) -> None:
         """What is there stays, and what is logged is there at once."""
@@ -221,7 +351,7 @@ class LogFileTests(SynchronousTestCase):
     def test_isPrivate(self) -> None:
         """Not everybody on the machine may read addresses."""
         self.path.rename(self.old)
-        self.file.reopen()
+        self.reopen()
         self.assertEqual(self.path.stat().st_mode & 0o027, 0)
 
     def test_reopens(self) -> None:
@@ -230,33 +360,86 @@ class LogFileTests(SynchronousTestCase):
         self.path.rename(self.old)
         self.log("snow")
         self.assertFalse(self.path.exists())
-        self.file.reopen()
+        self.reopen()
         self.log("hail")
-        self.file.reopen()
+        self.reopen()
         self.log("fog")
-        self.assertEqual(len(self.old.read_text().splitlines()), 3)
-        self.assertEqual([line.split()[2] for line in self.path.open()], ["hail", "fog"])
+        self.assertEqual(self.logged(self.old), ["rain", "snow"])
+        self.assertEqual(self.logged(self.path), ["hail", "fog"])
+        self.assertEqual(self.problems, [])
 
     def test_cannotReopen(self) -> None:
         """The old one goes on."""
         self.path.rename(self.old)
         self.path.mkdir()
-        self.assertRaises(OSError, self.file.reopen)
+        self.reopen()
+        (problem,) = self.problems
+        self.assertEqual(problem.filename, str(self.path))
         self.log("rain")
-        self.assertIn("rain happened", self.old.read_text())
+        self.assertEqual(self.logged(self.old), ["rain"])
 
     def test_cannotOpen(self) -> None:
         """Whoever starts the server learns it."""
-        self.assertRaises(OSError, LogFile, str(self.path / "below"))
+        self.assertRaises(OSError, LogFile, str(self.path / "below"), asText)
+
+    def test_pipeWithoutReader(self) -> None:
+        """It does not wait until somebody reads it."""
+        self.path.unlink()
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, LogFile, str(self.path), asText)
+        self.reopen()
+        self.log("rain")
+        self.assertEqual(len(self.problems), 1)
+
+    def test_pipe(self) -> None:
+        """It may block, for there is a thread that can wait."""
+        os.mkfifo(self.old)
+        reader = os.open(self.old, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.file = self.open(self.old)
+        self.assertTrue(os.get_blocking(self.file._output._descriptor))
+        self.log("rain")
+        self.assertIn(b"rain happened", os.read(reader, 1000))
 
     def test_diskIsFull(self) -> None:
-        """What could not be written is lost, and the new file is used nevertheless."""
-        full = LogFile("/dev/full")
-        full.write("lost")
-        self.assertRaises(OSError, full.flush)
-        full._path = str(self.path)
-        full.reopen()
-        full.write("found")
-        full.flush()
-        full._file.close()
-        self.assertEqual(self.path.read_text(), "before\nfound")
+        """What could not be written is written to the new file."""
+        self.old.symlink_to("/dev/full")
+        self.file = self.open(self.old)
+        self.log("rain")
+        self.old.unlink()
+        self.reopen()
+        self.log("snow")
+        self.assertEqual(self.logged(self.old), ["rain", "snow"])
+
+    def test_cutLine(self) -> None:
+        """A line that the full disk cut goes on where it was cut, or as a whole in a new file."""
+        for isRotated in (False, True):
+            self.path.write_text("")
+            with self.roomFor(40):
+                self.log("rain")
+                self.log("snow")
+            self.assertEqual(len(self.path.read_text()), 40)
+            if isRotated:
+                self.path.rename(self.old)
+                self.reopen()
+            self.log("hail")
+            self.assertEqual(self.logged(self.path), ["rain", "snow", "hail"])
+
+    @contextlib.contextmanager
+    def roomFor(self, count: int) -> Iterator[None]:
+        """Have the disk full after so many bytes."""
+        real = os.write
+
+        def write(file: int, data: bytes) -> int:
+            nonlocal count
+            if not count:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written = real(file, data[:count])
+            count -= written
+            return written
+
+        os.write = write
+        try:
+            yield
+        finally:
+            os.write = real

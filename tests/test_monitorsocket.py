@@ -9,8 +9,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 
-from nymearemoteproxy import __version__
+from nymearemoteproxy import __version__, tally, turns
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
@@ -42,10 +44,14 @@ class Watched(InMemory):
 
     def setUp(self) -> None:
         super().setUp()
+        self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
         self.pulse = Pulse(self.clock, self.proxy)
         self.factory = MonitorFactory(
-            self.clock, self.proxy, self.pulse, lambda: EPOCH + self.clock.seconds()
+            self.clock,
+            self.proxy,
+            self.pulse,
+            Calendar(self.clock, lambda: EPOCH + self.clock.seconds()),
         )
         self.pulse.start()
         self.addCleanup(self.pulse.stop)
@@ -360,7 +366,7 @@ class TunnelProxyContentTests(Watched):
         while not line.value():
             self.turn()
             turns += 1
-        self.assertLess(turns, 6)
+        self.assertLess(turns, 8)
         (told,) = self.take(line)
         self.assertEqual(len(told["tunnelProxyStatistic"]["tunnelConnections"]), ITEMS_A_TURN)
 
@@ -443,7 +449,13 @@ class ListeningTests(Watched):
     def test_noNewsForNobody(self) -> None:
         """Without anybody who listens no line is made."""
         made: list[object] = []
-        self.patch(self.factory, "describe", lambda *details: made.append(details))
+        describe = self.factory.describe
+
+        def look(printAll: bool) -> Deferred[list[bytes]]:
+            made.append(printAll)
+            return describe(printAll)
+
+        self.patch(self.factory, "describe", look)
         self.second()
         self.assertEqual(made, [])
         self.watch()
@@ -572,6 +584,44 @@ class AskingTests(Watched):
         self.assertEqual(line.take(), b"")
         self.assertEqual(self.factory.monitors, set())
 
+    def test_slowReader(self) -> None:
+        """What is not taken stays in pieces, which the transport never has many of."""
+        for _number in range(10 * ITEMS_A_TURN):
+            self.accept("TCP")
+        line = self.watch()
+        line.full = True
+        line.protocol.dataReceived(2 * REFRESH)
+        self.settle()
+        pieces = 0
+        while b"}\n" not in line.value():
+            pieces += 1
+            line.producer.resumeProducing()
+        self.assertGreaterEqual(pieces, 10)
+        self.clock.advance(ANSWER_INTERVAL)
+        line.drain()
+        first, second = self.take(line)
+        self.assertEqual(first["proxyStatistic"]["clients"], second["proxyStatistic"]["clients"])
+
+    def test_leavesMeanwhile(self) -> None:
+        """Then nothing more is made."""
+        for _number in range(10 * ITEMS_A_TURN):
+            self.accept("TCP")
+        line = self.watch()
+        line.protocol.dataReceived(REFRESH)
+        self.turn()
+        line.lose()
+        due = [each for each in self.clock.calls if each.getTime() <= self.clock.seconds()]
+        self.assertEqual(due, [])
+
+    def test_fault(self) -> None:
+        """An answer that cannot be made is logged, and nobody waits for it for ever."""
+        line = self.watch()
+        self.patch(self.proxy, "hello", {})
+        line.protocol.dataReceived(REFRESH)
+        self.settle()
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+        self.assertTrue(line.disconnecting)
+
     def test_turns(self) -> None:
         """A long line is made in several turns of the reactor."""
         for _number in range(10 * ITEMS_A_TURN):
@@ -599,6 +649,20 @@ class BoundTests(Watched):
         self.assertEqual(event["log_level"].name, "warn")
         lines[0].lose()
         self.watch()
+
+    def test_refusals(self) -> None:
+        """However many there are, the log has two lines about them in a while."""
+        lines = [self.watch() for _number in range(MOST_MONITORS)]
+        for _number in range(100):
+            self.assertIsNone(self.factory.buildProtocol(UNIXAddress(None)))
+        self.clock.advance(tally.INTERVAL)
+        told = [each for each in self.events if "refused" in each["log_format"]]
+        self.assertEqual([each.get("count", 1) for each in told], [1, 99])
+        self.assertIsNone(self.factory.buildProtocol(UNIXAddress(None)))
+        self.clock.advance(tally.INTERVAL)
+        told = [each for each in self.events if "refused" in each["log_format"]]
+        self.assertEqual(len(told), 3)
+        self.assertEqual(len(lines), MOST_MONITORS)
 
     def test_closeAll(self) -> None:
         lines = [self.watch(), self.watch()]

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from nymearemoteproxy import proxy
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.limits import Bounds, Gate
@@ -300,6 +301,38 @@ class DrainTests(ProxyCase):
         """Then there is nothing to be done later."""
         self.proxy.abortAll()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_inTurns(self) -> None:
+        """Many are told over several turns, and those who get a tunnel meanwhile stay."""
+        self.patch(proxy, "GOODBYES_A_TURN", 1)
+        waiting = [Guest(self.proxy) for _ in range(4)]
+        idle, found = (self.register(Role.SERVER, uuid) for uuid in ("idle", "found"))
+        gone = self.proxy.drain()
+        self.assertEqual([each.asked for each in waiting], [["shutDown"], [], [], []])
+        one, two = waiting[2:]
+        one.record.role = two.record.role = Role.PARTNER
+        self.proxy.joined(one.record, two.record)
+        self.proxy.joined(two.record, one.record)
+        client = self.register(Role.CLIENT, "c", "found")
+        self.clock.advance(0)
+        self.assertEqual(
+            [each.asked for each in (*waiting, idle, found)],
+            [["shutDown"], ["shutDown"], [], [], ["shutDown"], []],
+        )
+        client.leave()
+        self.assertEqual(found.asked, ["shutDown"])
+        for guest in (*waiting, idle, found):
+            self.assertNoResult(gone)
+            guest.leave()
+        self.successResultOf(gone)
+
+    def test_raises(self) -> None:
+        """Whoever cannot be told keeps nobody else from being told."""
+        one, two = Guest(self.proxy), Guest(self.proxy)
+        one.shutDown = None  # type: ignore[assignment]
+        self.proxy.shutDown()
+        self.assertEqual(two.asked, ["shutDown"])
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     @PROPERTY
     @given(st.data())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +22,10 @@ class FakeProxy:
     def load(self) -> Load:
         """What `Proxy` does."""
         return Load(replace(self.totals))
+
+    def count(self) -> Deferred[Load]:
+        """Likewise."""
+        return succeed(self.load())
 
 
 class PulseTests(SynchronousTestCase):
@@ -69,7 +74,7 @@ class PulseTests(SynchronousTestCase):
         self.assertEqual(self.beat().delay, 0.0)
 
     def test_neverNegative(self) -> None:
-        """What a connection sent before it registered counts for the tunnel proxy afterwards."""
+        """Whatever the counts do."""
         self.proxy.totals = Totals(traffic=500)
         self.pulse.start()
         self.beat()
@@ -105,3 +110,14 @@ class PulseTests(SynchronousTestCase):
         self.beat()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.pulse.stop()
+
+    def test_stopWhileCounting(self) -> None:
+        """What is counted is told nobody."""
+        counting: Deferred[Load] = Deferred()
+        self.patch(self.proxy, "count", lambda: counting)
+        self.pulse.start()
+        self.clock.advance(INTERVAL)
+        self.pulse.stop()
+        counting.callback(Load(Totals()))
+        self.assertEqual(self.readings, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])

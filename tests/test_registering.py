@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -15,7 +16,7 @@ from nymearemoteproxy.client.control import (
     Partner,
     TunnelError,
 )
-from nymearemoteproxy.client.registering import ClientRegistration, ServerRegistration
+from nymearemoteproxy.client.registering import ClientRegistration, Probe, ServerRegistration
 
 CLIENT = "{00000000-0000-0000-0000-00000000000c}"
 SERVER = "{00000000-0000-0000-0000-00000000000d}"
@@ -91,6 +92,22 @@ class RegistrationTests(SynchronousTestCase):
             for problem in self.failing(line({"id": 1, "status": "error", "error": words})):
                 self.assertEqual(str(problem), "the tunnel proxy is not switched on there")
                 self.assertFalse(problem.isTransient)
+
+    def test_probe(self) -> None:
+        """Nobody has the null uuid; any answer but an error shows that there is a tunnel proxy."""
+        probe = Probe("me", CLIENT)
+        (null,) = {json.loads(probe.request)["params"]["serverUuid"]} - {CLIENT}
+        self.assertEqual(UUID(null), UUID(int=0))
+        for error in ("InvalidUuid", "ServerNotFound", "ForbiddenCall", "NoError"):
+            probe = Probe("me", CLIENT)
+            probe.receive(answer(f"TunnelProxyError{error}"))
+            self.assertIsNotNone(probe.partner)
+        for words, isTransient in (("Unknown namespace.", False), ("Some other", False)):
+            probe = Probe("me", CLIENT)
+            data = line({"id": 1, "status": "error", "error": words})
+            problem = self.assertRaises(TunnelError, probe.receive, data)
+            self.assertEqual(problem.isTransient, isTransient)
+        self.assertRaises(TunnelError, Probe("me", CLIENT).receive, answer(None))
 
     def test_errors(self) -> None:
         """An error about our request is for good, one about the proxy's own state is not."""
@@ -233,6 +250,7 @@ class AddressTests(SynchronousTestCase):
         common = (
             *("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1"),
             *("h_x:1", "u@h:1", "a..b:1", "[h]:1", "[::1]x:1", "[::1]", "[]:1", "h\n:1", "h%:1"),
+            *("[fe80::1%\x1b]:1", "[fe80::1%ü]:1"),
         )
         for parse, texts in (
             (

@@ -58,15 +58,17 @@ class RetryingTests(SynchronousTestCase):
         self.said: list[str] = []
         self.factory = Factory.forProtocol(Protocol)
 
-    def connect(self, patience: float | None = PATIENCE) -> Any:
-        retrying = RetryingEndpoint(
+    def retrying(self, patience: float | None = PATIENCE) -> RetryingEndpoint:
+        return RetryingEndpoint(
             self.endpoint,  # type: ignore[arg-type]
             self.clock,
             Reports(self.said.append),
             lambda: Backoff(lambda: 0.5),
             patience,
         )
-        return retrying.connect(self.factory)
+
+    def connect(self, patience: float | None = PATIENCE) -> Any:
+        return self.retrying(patience).connect(self.factory)
 
     def attempts(self) -> int:
         return len(self.endpoint.attempts)
@@ -105,6 +107,31 @@ class RetryingTests(SynchronousTestCase):
         self.clock.advance(1)
         self.endpoint.fail(TunnelError("never"))
         self.assertEqual(str(self.failureResultOf(connecting, TunnelError).value), "never")
+
+    def test_permanentOnceItHasWorked(self) -> None:
+        """Whatever goes wrong then may pass, even what nobody thought of; one line for each."""
+        retrying = self.retrying(None)
+        retrying.connect(self.factory)
+        self.endpoint.succeed()
+        connecting = retrying.connect(self.factory)
+        for problem in (TunnelError("never"), TunnelError("never"), ValueError("a\nfault")):
+            self.endpoint.fail(problem)
+            self.clock.advance(60)
+        self.endpoint.succeed()
+        self.successResultOf(connecting)
+        self.assertEqual(
+            self.said,
+            ["never; next attempt in 1 s", "ValueError('a\\nfault'); next attempt in 4 s"],
+        )
+
+    def test_raises(self) -> None:
+        """An endpoint that raises, as when no thread can be started, is one that fails."""
+
+        def connect(_: object) -> Any:
+            raise RuntimeError("can't start new thread")
+
+        self.endpoint.connect = connect  # type: ignore[method-assign]
+        self.failureResultOf(self.connect(), RuntimeError)
 
     def test_patienceWouldEndBeforeTheNextAttempt(self) -> None:
         connecting = self.connect()

@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.announcing import CLIENT
@@ -87,13 +88,24 @@ class ServiceTests(ServiceCase):
 
     def test_secondListenerFails(self) -> None:
         """Then the first one is closed again."""
-        made = self.make("--token", "t", "--stream", "nonsense:1")
+        made = self.make("--token", "t", "--stream", "systemd:domain=INET:index=7")
         closed: list[Any] = []
         made.ports.append(
             SimpleNamespace(stopListening=lambda: closed.append(None))  # type: ignore[arg-type]
         )
         self.assertRaises(SystemExit, made.privilegedStartService)
         self.assertEqual(closed, [None])
+
+    def test_warningsOfWhatFails(self) -> None:
+        """They are told before the start fails, since they may be about what fails."""
+        events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        made = self.make(
+            "--token", "t", "--stream", "systemd:domain=INET:index=7", "--set", "AWS.region=x"
+        )
+        self.assertRaises(SystemExit, made.privilegedStartService)
+        self.assertTrue(any("[AWS] is ignored" in str(event.get("reason")) for event in events))
 
     def test_commandToCopy(self) -> None:
         """It is the client beside this Python, since that works in any terminal."""
@@ -112,9 +124,9 @@ class ServiceTests(ServiceCase):
         """twistd tells who started it, and removes its pid file, for ordinary exceptions only."""
         options = Options()
         options.parent = {"nodaemon": False}
-        options.parseOptions(["--websocket", "nonsense", "--token", "t"])
+        options.parseOptions(["--websocket", "systemd:domain=INET:index=7", "--token", "t"])
         made = makeService(options, self.reactor)
-        self.assertIn("nonsense", str(self.assertRaises(StartError, made.privilegedStartService)))
+        self.assertIn("systemd", str(self.assertRaises(StartError, made.privilegedStartService)))
 
     def test_tunnelProxyInTheBackground(self) -> None:
         """It starts without tokens, and shows none."""
@@ -264,7 +276,14 @@ class TuneTests(SynchronousTestCase):
         )
 
     def test_off(self) -> None:
-        self.assertEqual(self.tuned(0, 10), {(socket.IPPROTO_TCP, socket.TCP_NODELAY): 1})
+        """Probes are switched off, also where they were on for a moment."""
+        self.assertEqual(
+            self.tuned(0, 10),
+            {
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY): 1,
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE): 0,
+            },
+        )
 
     def test_family(self) -> None:
         """The socket's own family decides."""

@@ -29,13 +29,14 @@ from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.retrying import Reports
 from nymearemoteproxy.client.serving import (
     LONE_STALL,
-    MAX_CLIENTS,
     MAX_PACKET_SIZE,
     MAX_PAYLOAD,
     MAX_QUEUE,
     MAX_QUEUES,
+    MAX_UNTAKEN,
     STALL,
     STUCK,
+    Service,
     Serving,
 )
 from nymearemoteproxy.slip import PROXY, PacketReader, encode
@@ -85,6 +86,10 @@ class Sent:
                 self.largest = max(self.largest, len(payload))
 
 
+MOST_CLIENTS = 1000
+WHERE = "127.0.0.1:22"
+
+
 class ServingMixin:
     """A connection to the proxy, and services to be connected to."""
 
@@ -94,7 +99,12 @@ class ServingMixin:
         self.said: list[str] = []
         self.lost: list[str] = []
         reports = Reports(self.said.append)
-        self.serving = Serving(self.clock, self.services, reports, self.lost.append)  # type: ignore[arg-type]
+        self.serving = Serving(
+            self.clock,
+            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            reports,
+            self.lost.append,
+        )
         self.proxy = Line(self.serving)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
 
@@ -150,13 +160,29 @@ class ServingTests(ServingMixin, SynchronousTestCase):
 
     def test_tooManyClients(self) -> None:
         """Strangers do not decide how many connections the service gets."""
-        for address in range(1, MAX_CLIENTS + 1):
+        for address in range(1, MOST_CLIENTS + 1):
             self.receive(connected(address))
         self.proxy.clear()
-        self.receive(connected(MAX_CLIENTS + 1))
-        self.assertEqual(self.sent().calls, [("DisconnectClient", MAX_CLIENTS + 1)])
-        self.assertEqual(self.said, [f"{MAX_CLIENTS} clients are connected, which is the most"])
-        self.assertEqual(len(self.services.attempts), MAX_CLIENTS)
+        self.receive(connected(MOST_CLIENTS + 1))
+        self.assertEqual(self.sent().calls, [("DisconnectClient", MOST_CLIENTS + 1)])
+        (told,) = self.said
+        self.assertIn("1000 clients are connected, which is the most that the limit of open", told)
+        self.assertEqual(len(self.services.attempts), MOST_CLIENTS)
+
+    def test_tooManyIsSaidOnce(self) -> None:
+        """As long as they are about the most, whatever else is said; and when they are again."""
+        services = [self.client(address) for address in range(1, MOST_CLIENTS + 1)]
+        for address in range(1, 4):
+            self.receive(connected(MOST_CLIENTS + 1))
+            services[address - 1].lose()
+            services[address - 1] = self.client(address)
+        self.assertEqual(len(self.said), 1)
+        for service in services[: MOST_CLIENTS // 2]:
+            service.lose()
+        for address in range(1, MOST_CLIENTS + 2):
+            if address not in self.serving._clients:
+                self.receive(connected(address))
+        self.assertEqual(len(self.said), 2)
 
     def test_unknownAddresses(self) -> None:
         self.receive(encode(5, b"nobody"), disconnected(6), encode(0xFFFF, b"nobody"), b"\xc0\xc0")
@@ -169,7 +195,9 @@ class ServingTests(ServingMixin, SynchronousTestCase):
             self.assertEqual(self.sent().calls, [("DisconnectClient", address)])
         # Late, since the proxy has not read our call yet.
         self.receive(encode(1, b"more"), disconnected(1))
-        self.assertEqual(self.said, ["cannot connect to the service: connection refused"])
+        self.assertEqual(
+            self.said, [f"cannot connect to the service at {WHERE}: connection refused"]
+        )
 
     def test_serviceCloses(self) -> None:
         service = self.client()
@@ -230,15 +258,18 @@ class ServingTests(ServingMixin, SynchronousTestCase):
         self.assertEqual(self.sent().calls, [])
 
     def test_proxyIsSlow(self) -> None:
-        """Then nothing is read from any service."""
+        """Then each connection of the service is read from once more."""
         first, second = self.client(1), self.client(2)
         self.proxy.full = True
         first.protocol.dataReceived(b"x")
-        self.assertEqual((first.isPaused, second.isPaused), (True, True))
+        self.assertEqual((first.isPaused, second.isPaused), (True, False))
         third = self.client(3)
+        self.assertFalse(third.isPaused)
+        third.protocol.dataReceived(b"x")
         self.assertTrue(third.isPaused)
-        # Writing goes on: what has been read already, and calls. None of it pauses again.
+        # Calls are written, too.
         second.protocol.dataReceived(b"x")
+        self.assertTrue(second.isPaused)
         second.lose()
         self.clock.advance(STUCK - 1)
         self.receive(b"\xc0")
@@ -369,6 +400,71 @@ class ServingTests(ServingMixin, SynchronousTestCase):
             self.assertEqual(answers[address], hashlib.sha256(question).digest())
 
 
+class SharingTests(ServingMixin, SynchronousTestCase):
+    """A proxy that takes less than the connections of the service have to send."""
+
+    def setUp(self) -> None:
+        self.begin()
+
+    def downloads(self, count: int) -> dict[int, Line]:
+        return {address: self.client(address) for address in range(1, count + 1)}
+
+    def share(self, downloads: dict[int, Line], rounds: int) -> list[int]:
+        """Let each have more to send than is taken; return how many pieces each could send.
+
+        As a poller does it, who is read from again comes behind those who are waiting already.
+        """
+        for _ in range(rounds):
+            self.proxy.full = True
+            for line in sorted(downloads.values(), key=lambda line: line.resumed):
+                if not line.isPaused:
+                    line.protocol.dataReceived(bytes(PIECE))
+            self.proxy.drain()
+        data = self.sent().data
+        return [len(data.get(address, b"")) // PIECE for address in downloads]
+
+    def test_twoDownloads(self) -> None:
+        """Whatever the order in which they are read from, none gets on alone."""
+        self.assertEqual(self.share(self.downloads(2), 10), [10, 10])
+
+    def test_lateComer(self) -> None:
+        downloads = self.downloads(3)
+        self.share(downloads, 3)
+        downloads[4] = self.client(4)
+        self.assertEqual(self.share(downloads, 1), [1, 1, 1, 1])
+
+    def test_severalAtOnce(self) -> None:
+        """More than may wait: those who could send nothing are the next."""
+        atOnce = MAX_UNTAKEN // PIECE + 1
+        pieces = self.share(self.downloads(3 * atOnce), 6)
+        self.assertEqual(set(pieces), {2})
+
+    def fill(self) -> dict[int, Line]:
+        """Let more wait for the proxy than may; one more connection has sent nothing."""
+        downloads = self.downloads(MAX_UNTAKEN // PIECE + 2)
+        self.proxy.full = True
+        for line in list(downloads.values())[:-1]:
+            line.protocol.dataReceived(bytes(PIECE))
+        return downloads
+
+    def test_bounded(self) -> None:
+        """Then nothing is read from any."""
+        downloads = self.fill()
+        late = self.client(1000)
+        self.assertTrue(all(line.isPaused for line in [*downloads.values(), late]))
+        self.proxy.drain()
+        self.assertFalse(any(line.isPaused for line in [*downloads.values(), late]))
+
+    def test_leavesMeanwhile(self) -> None:
+        """On either side; the others go on."""
+        downloads = self.fill()
+        downloads[1].lose()
+        self.receive(disconnected(2))
+        self.assertFalse(downloads[2].isPaused)
+        self.proxy.drain()
+        self.assertFalse(any(line.isPaused for line in list(downloads.values())[1:]))
+
+
 class SlowServiceTests(ServingMixin, SynchronousTestCase):
     """One service connection that does not take what its client sends."""
 
@@ -422,7 +518,7 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.assertTrue(self.slow.aborted)
         self.assertEqual(self.sent().calls, [("DisconnectClient", 1)])
         self.assertEqual((self.proxy.isPaused, other.isLost), (False, False))
-        self.assertEqual(self.said, ["the service does not read what a client sends"])
+        self.assertEqual(self.said, [f"the service at {WHERE} does not read what a client sends"])
 
     def test_slowButAlive(self) -> None:
         """Whoever takes something now and then may hold up the others."""
@@ -500,7 +596,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            self.services,  # type: ignore[arg-type]
+            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,
@@ -544,12 +640,30 @@ class PublisherTests(SynchronousTestCase):
         self.assertIn("next attempt in 1 s", self.said[-1])
 
     def test_permanentMistakes(self) -> None:
-        self.proxies.succeed().lose()
-        self.clock.advance(1)
+        """What cannot pass by itself ends it, when it has never worked."""
         self.proxies.fail(TunnelError("not allowed"))
         problem = self.failureResultOf(self.result, TunnelError).value
         self.assertEqual(str(problem), "not allowed")
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_permanentMistakesOnceItHasWorked(self) -> None:
+        """Then it is somebody else's mistake: a captive portal, a proxy that is set up anew."""
+        self.proxies.succeed().lose()
+        for delay in (1, 2, 4, 8, 16, 32, 60, 60, 60):
+            self.clock.advance(delay)
+            self.proxies.fail(TunnelError("not switched on"))
+        self.clock.advance(60)
+        self.proxies.succeed()
+        self.assertNoResult(self.result)
+        self.assertEqual(
+            self.said,
+            [
+                f"registered as server {UUID}",
+                "connection lost: the proxy closed it; next attempt in 1 s",
+                "not switched on; next attempt in 2 s",
+                f"registered as server {UUID}",
+            ],
+        )
 
     def test_cancelled(self) -> None:
         """Whatever it is doing."""

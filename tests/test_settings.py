@@ -208,6 +208,61 @@ class ValueTests(SettingsCase):
         for key in ("notificationGap", "pingInterval", "shutdownTimeout"):
             self.assertValues(f"ProxyServer.{key}", **{"0": 0})
             self.assertRejected(f"ProxyServer.{key}", "-1", "86400001")
+        self.assertValues("ProxyServer.notificationGap", **{"10000": 10000})
+        self.assertRejected("ProxyServer.notificationGap", "10001")
+
+    def test_numbers(self) -> None:
+        """What is written is told back, what is expected and an example, with its unit."""
+        for name, text, expected in (
+            ("ProxyServer.aloneTimeout", "8s", "a whole number of milliseconds from 1 to 86400000"),
+            ("TunnelProxy.clientBacklog", "16M", "of bytes from 65536 to 2147483648, such as 16"),
+            ("TcpServer.port", "http", "a whole number from 0 to 65535, such as 2212"),
+        ):
+            said = self.assertFails(self.settings.set, name, text)
+            self.assertIn(f"cannot be {text!r}: use ", said)
+            self.assertIn(expected, said)
+        for text in "1_000", "\uff11", "0x10", "9" * 5000:
+            said = self.assertFails(self.settings.set, "ProxyServer.aloneTimeout", text)
+            self.assertLess(len(said), 250)
+        self.assertValues("ProxyServer.aloneTimeout", **{"+5": 5, "007": 7})
+
+    def test_pingInterval(self) -> None:
+        """As much as Linux takes for TCP_KEEPIDLE."""
+        self.assertValues("ProxyServer.pingInterval", **{"32767000": 32767000})
+        self.assertRejected("ProxyServer.pingInterval", "32767001")
+
+    def test_messageSize(self) -> None:
+        """A message is read in one turn of the reactor."""
+        self.assertValues("Limits.maxControlMessageSize", **{"0": 0, "1048576": 1 << 20})
+        self.assertRejected("Limits.maxControlMessageSize", "-1", "1048577")
+
+    def test_name(self) -> None:
+        """It goes to strangers with every answer to Hello."""
+        self.assertValues("ProxyServer.name", **{"": "", "ä" * 255: "ä" * 255})
+        said = self.assertFails(self.settings.set, "ProxyServer.name", "x" * 256)
+        self.assertIn("at most 255 characters", said)
+
+    def test_userName(self) -> None:
+        """HTTP would take what is behind a colon for the password."""
+        self.assertValues("Authentication.clientId", **{"": "", "m e": "m e"})
+        self.assertRejected("Authentication.clientId", "me:secret")
+
+    def test_hosts(self) -> None:
+        """Addresses, and names that the system may know."""
+        for host in "", "127.0.0.1", "::", "fe80::1%eth0", "localhost", "my-host.example.org":
+            self.assertValues("WebSocketServer.host", **{host: host})
+        self.assertRejected(
+            "TcpServer.host",
+            *("999.1.1.1", "1.2.3", "[::1]", "127.0.0.1:80", "localhost:80", "a b", "http://a"),
+        )
+
+    def test_controlCharacters(self) -> None:
+        """No setting has any; a line that is indented by mistake is told as such."""
+        for text in "a\0b", "a\x1b[31mb", "a\tb", "a\x85b", "a\rb":
+            said = self.assertFails(self.settings.set, "ProxyServer.name", text)
+            self.assertIn("[ProxyServer] name has characters", said)
+        said = self.assertFails(self.load, "[SSL]\ncertificate=/a\n  certificateKey=/b\n")
+        self.assertIn("[SSL] certificate goes on in an indented line", said)
 
     def test_seconds(self) -> None:
         """Milliseconds for people, seconds for the reactor."""
@@ -323,10 +378,28 @@ class UnknownTests(SettingsCase):
         self.assertTrue(said.endswith(" maxConnections"), said)
 
     def test_nothingAlike(self) -> None:
-        """Something is always nearest."""
-        self.assertIn("nearest", self.assertFails(self.settings.set, "\0.x", "1"))
-        self.assertIn("nearest", self.assertFails(self.settings.set, "SSL.\0", "1"))
-        self.assertIn("nearest", self.assertFails(self.settings.set, "", "1"))
+        """When nothing is near, all that there is is told instead."""
+        for name, known in (
+            ("Foo.bar", "; there are ProxyServer, SSL, "),
+            ("\0.x", "; there are ProxyServer, SSL, "),
+            ("", "; there are ProxyServer, SSL, "),
+            ("SSL.bla", "; [SSL] has enabled, certificate, certificateKey, certificateChain"),
+        ):
+            said = self.assertFails(self.settings.set, name, "1")
+            self.assertIn(known, said)
+            self.assertNotIn("nearest", said)
+
+    def test_case(self) -> None:
+        """What differs in nothing but case is near, however short it is."""
+        said = self.assertFails(self.settings.set, "ssl.enabled", "1")
+        self.assertTrue(said.endswith("the nearest known one is [SSL]"), said)
+        said = self.assertFails(self.settings.set, "WebSocketServer.PORT", "1")
+        self.assertTrue(said.endswith("the nearest known one is port"), said)
+
+    def test_otherSection(self) -> None:
+        """A key that another section has is said to be there."""
+        said = self.assertFails(self.settings.set, "Limits.aloneTimeout", "1")
+        self.assertTrue(said.endswith("; aloneTimeout is in [ProxyServer]"), said)
 
     def test_defaultSection(self) -> None:
         """The parser's own section for defaults is none of ours."""
@@ -469,6 +542,25 @@ class FileTests(SettingsCase):
             "[SSL]\n[SSL]\n",
         ):
             self.assertIn("is broken", self.assertFails(self.load, content))
+
+    def test_whereItIsBroken(self) -> None:
+        """The line is told, and nothing that stands there: the file may be one of tokens."""
+        for content, said in (
+            ("s3cr3t\n", "no section header, such as [ProxyServer], before line 1"),
+            ("# a\n\ns3cr3t=\n", "before line 3"),
+            ("[SSL]\ns3cr3t\n", "line 2 is no section header"),
+            ("[SSL]\nenabled=1\n[SSL]\n", "section [SSL] in line 3 already exists"),
+            ("[SSL]\nenabled=1\nenabled=1\n", "[SSL] enabled in line 3 already exists"),
+        ):
+            text = self.assertFails(self.load, content)
+            self.assertIn(said, text)
+            self.assertNotIn("s3cr3t", text)
+
+    def test_lineEnds(self) -> None:
+        """A line ends at a line feed, with or without a carriage return, and nowhere else."""
+        self.load("[SSL]\r\n\r\nenabled=no\r\n[ProxyServer]\r\nname=a\u2028b\r\n")
+        self.assertEqual(self.settings["SSL.enabled"], False)
+        self.assertEqual(self.settings["ProxyServer.name"], "a\u2028b")
 
     def test_notUtf8(self) -> None:
         """It is told so."""

@@ -9,7 +9,9 @@ import gc
 import itertools
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -76,6 +78,9 @@ def uuid(number: int) -> UUID:
     return UUID(int=number + 1)
 
 
+_times = itertools.count()
+
+
 @implementer(ILeg)
 class FakeLeg:
     """A leg as the tunnel sees it, and its client, who reads as much as there is room for.
@@ -87,9 +92,11 @@ class FakeLeg:
     :ivar sent: what was written to it and not looked at yet.
     :ivar outcome: what it was told at the end.
     :ivar late: what was written to it behind that.
+    :ivar resumed: who was read from again earlier has a lower one.
     """
 
     def __init__(self) -> None:
+        self.resumed = next(_times)
         self.room: int | None = None
         self.sent: list[bytes] = []
         self.late: list[bytes] = []
@@ -132,6 +139,7 @@ class FakeLeg:
 
     def resumeReading(self) -> None:
         self.reading = True
+        self.resumed = next(_times)
 
     def finish(self, outcome: Outcome) -> None:
         if self.outcome is None and not self.isGone:
@@ -1808,6 +1816,20 @@ class TotalBacklogTests(SwitchboardCase):
         self.assertAlive(self.clients[2])
         self.assertReading(True, True, True)
 
+    def test_goOnInOrder(self) -> None:
+        """Of those who were held to the total the server goes on first that has waited longest."""
+        self.servers += [self.world.server(number) for number in range(10, 20)]
+        self.clients += [self.world.client(server) for server in self.servers[3:]]
+        order = [7, 3, 11, 5, 2, 9, 1, 8, 12, 4, 10, 6]
+        for place in (0, *order):
+            self.stall(place)
+        self.send(0, 3 * MIB // 2)
+        for place in order:
+            self.send(place, 1)
+        self.assertEqual(self.world.late, 13)
+        self.clients[0].drain()
+        self.assertEqual(sorted(order, key=lambda place: self.servers[place].resumed), order)
+
     def test_leavesWhenOthersCatchUp(self) -> None:
         """Who is leaving has its minute for the rest, and no more, whatever the others do."""
         self.behindForTheTotal()
@@ -2076,6 +2098,20 @@ class SlowServerTests(SwitchboardCase):
         waits = sum(len(data) for data in self.server.sent)
         self.assertLess(waits, SERVER_BACKLOG + 200_000)
         self.assertFalse(any(client.reading for client in clients))
+
+    def test_turns(self) -> None:
+        """When more clients send than may wait, those who could not are the first to go on."""
+        clients = [self.world.client(self.server) for _ in range(96)]
+        self.server.take()
+        self.server.room = 0
+        for _ in range(12):
+            # As a poller does it, who is read from again comes behind those who wait already.
+            for client in sorted(clients, key=attrgetter("resumed")):
+                if client.reading:
+                    client.receive(bytes(65_536))
+            self.server.drain(0)
+        pieces = Counter(address for address, _ in packets(self.server.take()))
+        self.assertEqual({pieces[client.address] for client in clients}, {2})
 
     def test_floodOfClients(self) -> None:
         """Nor is the bound passed by clients that come and go and send nothing."""

@@ -8,7 +8,6 @@ import hashlib
 import os
 import ssl
 import stat
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import files as files_
+from nymearemoteproxy.files import Files
 from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
@@ -151,6 +152,37 @@ class LoadTests(TlsCase):
         ):
             self.assertServes(CertificateFiles(self.write(*parts)), own)
 
+    def test_readOnce(self) -> None:
+        """From what read them, which is asked for nothing twice, and not from the files."""
+        own, root = Identity("own"), Identity("root")
+        contents = {"a": own.pem, "b": own.keyPem, "c": root.pem, "d": own.keyPem + own.pem}
+        for names, shown in (("ab", [own]), ("abc", [own, root]), ("d", [own])):
+            left = dict(contents)
+            cached = Files(mayWait=True)
+            self.patch(files_, "readFile", lambda path, _mayWait, left=left: left.pop(path))
+            client = shake(loadCertificate(CertificateFiles(*names), cached.read), clientContext())
+            self.assertEqual(
+                [each.to_cryptography() for each in client.get_peer_cert_chain()],
+                [identity.certificate for identity in shown],
+            )
+
+    def test_noDescriptorIsLeft(self) -> None:
+        """What is handed to OpenSSL is closed again, also when OpenSSL refuses it."""
+        own = Identity("own")
+        files = CertificateFiles(self.write(own.pem, own.keyPem))
+        before = os.listdir("/proc/self/fd")
+        loadCertificate(files)
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+        def fails(*_details: object) -> None:
+            error = ssl.SSLError(1, "no")
+            error.reason = "no"
+            raise error
+
+        self.patch(ssl.SSLContext, "load_cert_chain", fails)
+        self.assertFails(files, "OpenSSL does not accept")
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
     def test_chain(self) -> None:
         """The chain behind the certificate, in a file of its own, or in both."""
         root = Identity("root")
@@ -266,8 +298,18 @@ class MistakeTests(TlsCase):
             self.assertFails(CertificateFiles(self.certificate, path), path, "certificate key")
 
     def test_keyMissing(self) -> None:
-        """No key is named, and the certificate's file holds none."""
-        self.assertFails(CertificateFiles(self.certificate), self.certificate, "key")
+        """No key is named, and the certificate's file holds none: that is said, and what to do."""
+        self.assertFails(
+            CertificateFiles(self.certificate),
+            f"the certificate {self.certificate} comes without its private key",
+            "--certificate-key or [SSL] certificateKey",
+        )
+
+    def test_noKey(self) -> None:
+        """What is named as the key is something else, such as the certificate."""
+        self.assertFails(
+            CertificateFiles(self.certificate, self.certificate), "it holds no PEM private key"
+        )
 
     def test_encryptedKey(self) -> None:
         """Nobody is asked for a passphrase."""
@@ -300,12 +342,15 @@ class MistakeTests(TlsCase):
         path = self.write(old.pem, old.keyPem)
         self.assertFails(CertificateFiles(path), path, "expired")
 
-    def test_noTemporaryFile(self) -> None:
-        """A chain of its own has to be put behind the certificate somewhere."""
-        own = Identity("own")
-        paths = self.write(own.pem), self.write(own.keyPem), self.write(own.pem)
-        self.patch(tempfile, "tempdir", "/dev/null")
-        self.assertFails(CertificateFiles(*paths), paths[0], "temporary file")
+    def test_noProc(self) -> None:
+        """OpenSSL is given what was read through /proc, which may be missing."""
+
+        def fails(*details: object) -> None:
+            raise FileNotFoundError(2, "No such file or directory")
+
+        self.patch(ssl.SSLContext, "load_cert_chain", fails)
+        files = CertificateFiles(self.certificate, self.key)
+        self.assertFails(files, self.certificate, "/proc", "No such file or directory")
 
     def test_weakKey(self) -> None:
         """A key that OpenSSL does not accept is not blamed for belonging to another."""

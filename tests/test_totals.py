@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,6 +47,9 @@ class FakeProxy:
         counted = Totals(**vars(self.totals))
         counted.traffic += self.carried
         return Load(counted)
+
+    def countTotals(self) -> Deferred[Totals]:
+        return succeed(self.load().totals)
 
 
 class Case(SynchronousTestCase):
@@ -372,6 +375,37 @@ class DamageTests(Case):
         proxy.totals.traffic -= 50
         self.clock.advance(INTERVAL)
         self.assertEqual(self.kept(), {**NONE, "tunnels": 3})
+
+
+class PipeTests(Case):
+    """Pipes in place of the files: nobody waits for what will not come."""
+
+    timeout = 10
+
+    def pipe(self, suffix: str) -> None:
+        """Make one in place of a file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(f"{self.path}{suffix}")
+
+    def test_totals(self) -> None:
+        """It is told once, and left as it is."""
+        self.pipe("")
+        proxy, _ = self.start()
+        proxy.totals.connections = 1
+        self.clock.pump([INTERVAL] * 3)
+        self.assertTrue(stat.S_ISFIFO(self.path.stat().st_mode))
+        (text,) = self.texts()
+        self.assertIn(f"cannot read the lifetime totals in {self.path}: it is no regular", text)
+
+    def test_others(self) -> None:
+        """The lock and the file that takes the other's place."""
+        for suffix in ".lock", ".new":
+            self.pipe(suffix)
+            proxy, _ = self.start()
+            proxy.totals.connections = 1
+            self.clock.pump([INTERVAL] * 3)
+            self.assertIn(f"cannot write the lifetime totals in {self.path}", self.texts()[-1])
+            os.unlink(f"{self.path}{suffix}")
 
 
 class TroubleTests(Case):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -110,6 +111,72 @@ class LineTests(SynchronousTestCase):
         oneTurn(self.clock)
         self.assertEqual(self.done, ["a"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LongWorkTests(SynchronousTestCase):
+    """Work in pieces, one a turn."""
+
+    def setUp(self) -> None:
+        self.patch(turns, "TURN", 0)
+        self.clock = Clock()
+        self.turns = Turns(self.clock)
+        self.done: list[str] = []
+
+    def work(self, name: str, pieces: int) -> Generator[None, None, str]:
+        for _ in range(pieces):
+            self.done.append(name)
+            yield
+        return name
+
+    def test_result(self) -> None:
+        done = self.turns.run(self.work("a", 3))
+        self.assertEqual(self.done, [])
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(done), "a")
+        self.assertEqual(self.done, ["a", "a", "a"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_onePieceATurn(self) -> None:
+        """However much work there is; each gets its share."""
+        self.turns.run(self.work("a", 2))
+        self.turns.run(self.work("b", 2))
+        for count in range(5):
+            self.assertEqual(len(self.done), count if count < 5 else 4)
+            oneTurn(self.clock)
+        self.assertEqual(self.done, ["a", "b", "a", "b"])
+
+    def test_begin(self) -> None:
+        """The first piece is done at once, and all of it if there is no other."""
+        begun = self.turns.begin(self.work("a", 2))
+        self.assertEqual(self.done, ["a"])
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(begun), "a")
+        self.assertEqual(self.done, ["a", "a"])
+        self.assertEqual(self.successResultOf(self.turns.begin(self.work("b", 0))), "b")
+
+    def test_failure(self) -> None:
+        """It is that work's own, the other goes on."""
+
+        def failing() -> Generator[None, None, None]:
+            yield
+            raise ValueError
+
+        failed: Deferred[None] = self.turns.run(failing())
+        other = self.turns.run(self.work("b", 3))
+        self.clock.advance(0)
+        self.failureResultOf(failed, ValueError)
+        self.assertEqual(self.successResultOf(other), "b")
+
+    def test_cancel(self) -> None:
+        """Nothing more of it is done."""
+        cancelled = self.turns.run(self.work("a", 3))
+        other = self.turns.run(self.work("b", 1))
+        oneTurn(self.clock)
+        cancelled.cancel()
+        self.failureResultOf(cancelled, CancelledError)
+        self.clock.advance(0)
+        self.successResultOf(other)
+        self.assertEqual(self.done, ["a", "b"])
 
 
 class Turnwise(InMemory):
@@ -454,6 +521,7 @@ class RegisteredTests(Turnwise):
         server, client = self.open("TCP"), self.open("WebSocket")
         uuid = "{00000000-0000-0000-0000-00000000000%d}"
         server.receive(call("TunnelProxy.RegisterServer", serverName="s", serverUuid=uuid % 1))
+        self.clock.advance(TIMING.notificationGap)
         server.clear()
         self.clock.advance(TIMING.notificationGap)
         register = call(

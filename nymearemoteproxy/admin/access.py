@@ -11,14 +11,15 @@ import hmac
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.admin.web import Answer, Question, text
-from nymearemoteproxy.limits import sourceOf
-from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.limits import Bucket, sourceOf
+from nymearemoteproxy.tally import Tally
 
-log = ProxyLogger()
+T = TypeVar("T")
 
 REALM = "nymea-remoteproxy"
 
@@ -30,6 +31,16 @@ FORGIVEN_AFTER = 6.0
 
 MOST_ADDRESSES = 4096
 """How many addresses' failures are remembered, about 1 MiB; the longest silent goes first."""
+
+MOST_GUESSES = 100
+"""Wrong passwords from all addresses together, before most of them have to wait. A host may have
+many addresses: on loopback 127.0.0.0/8, with IPv6 whole networks."""
+
+GUESSES_PER_SECOND = 1.0
+"""From then on: as many as six addresses may try."""
+
+MOST_KNOWN = 256
+"""How many addresses are remembered that gave a right password: they need not wait for others."""
 
 OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site (Fetch Metadata): our own page, or the person at the browser."""
@@ -54,6 +65,14 @@ class Access:
         self._loopback = loopback
         # source: (when, failures then), in the order of the last failure
         self._failures: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._guesses = Bucket(clock, GUESSES_PER_SECOND, MOST_GUESSES)
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._guessing = Tally(
+            clock,
+            "admin endpoint: too many wrong passwords from {source}, none is looked at for a while",
+            "admin endpoint: too many wrong passwords, {count} more times in the last "
+            "{interval:.0f} s",
+        )
 
     def replace(self, users: Mapping[str, str] | None) -> None:
         """From now on these are the users."""
@@ -81,21 +100,31 @@ class Access:
         now = self._clock.seconds()
         when, failures = self._failures.get(source, (now, 0.0))
         failures = max(0.0, failures - max(0.0, now - when) / FORGIVEN_AFTER)
-        if failures > MOST_FAILURES - 1:
+        if failures > MOST_FAILURES - 1 or self._mustWaitForOthers(source):
             return text(429, "too many wrong passwords", Retry_After=f"{FORGIVEN_AFTER:.0f}")
         if _matches(given, users):
             self._failures.pop(source, None)
+            _remember(self._known, source, None, MOST_KNOWN)
             return None
-        self._failures[source] = (now, failures + 1)
+        self._guesses.take()
+        _remember(self._failures, source, (now, failures + 1), MOST_ADDRESSES)
         if failures + 1 > MOST_FAILURES - 1:
-            log.warn(
-                "admin endpoint: too many wrong passwords from {source}, it has to wait",
-                source=source or "the Unix socket",
-            )
-        self._failures.move_to_end(source)
-        if len(self._failures) > MOST_ADDRESSES:
-            self._failures.popitem(last=False)
+            self._guessing.add(source=source or "the Unix socket")
         return _askForPassword()
+
+    def _mustWaitForOthers(self, source: str) -> bool:
+        if source in self._known or not self._guesses.isEmpty():
+            return False
+        self._guessing.add(source="many addresses")
+        return True
+
+
+def _remember(entries: OrderedDict[str, T], source: str, entry: T, most: int) -> None:
+    """Keep an entry; the one that was kept longest makes room for it."""
+    entries[source] = entry
+    entries.move_to_end(source)
+    if len(entries) > most:
+        entries.popitem(last=False)
 
 
 def _askForPassword() -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 
 from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
@@ -74,16 +74,24 @@ class Expiry:
 
     def __call__(self) -> Mapping[str, float]:
         """Return when each expires, in Unix time, by the path of its file."""
-        now = self._clock.seconds()
-        if self._asked is None or not 0 <= now - self._asked < FRESH:
-            self._asked = now
-            self._answer = {}
-            for files, context in self._certificates.items():
-                certificate = servedCertificate(context)
-                if certificate is not None:
-                    name = self._own if files is None else files.certificate
-                    self._answer[name] = expiryOf(certificate)
+        for _certificate in self.refresh():
+            pass
         return self._answer
+
+    def refresh(self) -> Generator[None, None, None]:
+        """Find out anew, unless that was done just now; to be done in turns of the reactor."""
+        now = self._clock.seconds()
+        if self._asked is not None and 0 <= now - self._asked < FRESH:
+            return
+        certificates, answer = self._certificates, {}
+        for files, context in certificates.items():
+            certificate = servedCertificate(context)
+            if certificate is not None:
+                name = self._own if files is None else files.certificate
+                answer[name] = expiryOf(certificate)
+            yield
+        if certificates is self._certificates:  # they are still in use
+            self._asked, self._answer = now, answer
 
 
 def expiryOf(certificate: x509.Certificate) -> float:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+
+from nymearemoteproxy.periodic import Periodic
 
 PERIOD = 0.05
 """Seconds between samples. A stall of 100 ms, which people notice, delays one of them by at least
@@ -22,22 +24,17 @@ class DelaySampler:
     """
 
     def __init__(self, clock: IReactorTime, report: Callable[[float], object]) -> None:
-        self._clock = clock
         self._report = report
-        self._due = 0.0
-        self._timer: IDelayedCall | None = None
+        self._samples = Periodic(clock, PERIOD, self._sample, "the event loop is not measured")
         self.worst = 0.0
 
     def start(self) -> None:
         """Begin."""
-        self._due = self._clock.seconds() + PERIOD
-        self._timer = self._clock.callLater(PERIOD, self._sample)
+        self._samples.start()
 
     def stop(self) -> None:
         """Measure no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._samples.stop()
 
     def takeWorst(self) -> float:
         """Return the longest delay since the last call."""
@@ -45,7 +42,6 @@ class DelaySampler:
         return worst
 
     def _sample(self) -> None:
-        delay = max(0.0, self._clock.seconds() - self._due)
+        delay = self._samples.delay
         self.worst = max(self.worst, delay)
         self._report(delay)
-        self.start()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass, fields
-from typing import Any
+from typing import NamedTuple
 
 from nymearemoteproxy import pulse
 from nymearemoteproxy.outcomes import Outcome
@@ -19,6 +18,9 @@ INTERVAL = 5.0
 
 POINTS = 720
 """An hour; about 300 KiB."""
+
+DECIMALS = 1
+"""Of a point's time: so many that it stays itself as a Unix time and back."""
 
 GROUPS: Mapping[str, frozenset[Outcome]] = {
     "orderly": frozenset(
@@ -66,11 +68,10 @@ def groupOf(outcome: Outcome) -> str:
 _GROUP_OF = {outcome: groupOf(outcome) for outcome in Outcome}
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """What was in one interval.
 
-    :ivar time: its end, by the reactor's clock.
+    :ivar time: the moment of its end.
     :ivar throughput: bytes per second from clients of token tunnels, on average.
     :ivar tunnelProxyThroughput: the same for the tunnel proxy.
     :ivar delay: the longest delay of the event loop, in seconds.
@@ -91,7 +92,7 @@ class Point:
     refused: int
 
 
-COLUMNS = tuple(each.name for each in fields(Point))
+COLUMNS = Point._fields
 
 
 class History:
@@ -136,7 +137,7 @@ class History:
             groups[_GROUP_OF[outcome]] += number
         self._points.append(
             Point(
-                time=round(readings[-1].time, 1),
+                time=round(readings[-1].time, DECIMALS),
                 connections=load.connections.total(),
                 tunnels=load.tunnels,
                 servers=load.servers,
@@ -160,12 +161,12 @@ class History:
         if len(self._ended) > POINTS:
             self.lastHour.subtract(self._ended.popleft())
 
-    def since(self, time: float) -> list[tuple[Any, ...]]:
-        """Return the points after a time, the oldest first, each as `COLUMNS` says."""
-        newer: list[tuple[Any, ...]] = []
+    def since(self, time: float) -> list[Point]:
+        """Return the points after a moment, the oldest first."""
+        newer: list[Point] = []
         for point in reversed(self._points):
             if point.time <= time:
                 break
-            newer.append(astuple(point))
+            newer.append(point)
         newer.reverse()
         return newer

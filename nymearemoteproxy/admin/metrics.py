@@ -25,8 +25,9 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import IObserver, Proxy
-from nymearemoteproxy.records import CLOSING, CONNECTING, TRANSPORTS, Record
+from nymearemoteproxy.records import CLOSING, CONNECTING, TRANSPORTS, Load, Record
 from nymearemoteproxy.session import State
+from nymearemoteproxy.spool import Spool
 
 PREFIX = "nymea_remoteproxy_"
 
@@ -114,6 +115,11 @@ DECLARATIONS = (
         "How late the event loop came to what was due, sampled 20 times a second.",
     ),
     Declaration(
+        "log_lines_lost_total",
+        "counter",
+        "Lines that the log did not take in time, or could not be written.",
+    ),
+    Declaration(
         "certificate_expiry_timestamp_seconds",
         "gauge",
         "When the certificate in use expires, in Unix time.",
@@ -176,6 +182,7 @@ class Metrics(Collector):
         self._condition = condition
         self._certificates = certificates
         self._before = replace(proxy.totals)
+        self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._authentication = self._histogram("authentication_seconds", AUTHENTICATION_BUCKETS)
@@ -187,7 +194,7 @@ class Metrics(Collector):
             PREFIX + name, _DECLARED[name].help, buckets=buckets, registry=self._registry
         )
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    def render(self, accept: str, load: Load) -> tuple[bytes, str]:
         """Return the metrics, and their content type.
 
         :param accept: the HTTP header of that name: OpenMetrics is another possibility.
@@ -196,6 +203,7 @@ class Metrics(Collector):
             encode, contentType = choose_encoder(accept)
         except Exception:  # newer releases stumble over versions that are no numbers
             encode, contentType = choose_encoder("")
+        self._load = load
         return encode(self._registry), contentType
 
     # What happens
@@ -235,13 +243,14 @@ class Metrics(Collector):
         yield InfoMetricFamily(PREFIX + build.name.removesuffix("_info"), build.help, version)
         yield _gauge("ready", condition is Condition.READY)
         yield _gauge("draining", condition is Condition.DRAINING)
+        yield _counter("log_lines_lost_total", Spool.lostEver)
         expiry = _gauge("certificate_expiry_timestamp_seconds")
         for name, when in self._certificates().items():
             expiry.add_metric([name], when)
         yield expiry
 
     def _aboutLoad(self) -> Iterator[Metric]:
-        load = self._proxy.load()
+        load = self._load
         connections = _gauge("connections")
         for transport in TRANSPORTS:
             for state in STATES:

@@ -5,13 +5,13 @@ Owns the paths and the headers that every answer has. What is behind them is mad
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import files
 from ssl import SSLContext
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.admin.access import CONFIRMATION, Access, isCrossSite
@@ -20,8 +20,9 @@ from nymearemoteproxy.admin.condition import Condition
 from nymearemoteproxy.admin.delay import DelaySampler
 from nymearemoteproxy.admin.history import History
 from nymearemoteproxy.admin.metrics import Metrics
-from nymearemoteproxy.admin.status import Status
+from nymearemoteproxy.admin.status import Row, Status, Work, encode
 from nymearemoteproxy.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.proxy import Proxy, describePlace
@@ -96,6 +97,7 @@ class Admin:
         name: str,
         proxy: Proxy,
         pulse: Pulse,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         drain: Callable[[], object],
     ) -> None:
@@ -109,12 +111,12 @@ class Admin:
         self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
         self._history = History(proxy.outcomes, self._delay.takeWorst)
-        self._status = Status(reactor, proxy, pulse, self._history, condition, name)
+        self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
         isUnix = listener.plain.startswith("unix:")
         self._access = Access(reactor, users, listener.isLocal and not isUnix)
         self._pages = readPages()
         self._measures = False
-        self.factory = WebFactory(reactor, self.answer)
+        self.factory = WebFactory(reactor, self.answer, listener.secure)
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
@@ -151,12 +153,17 @@ class Admin:
 
     # Answers
 
-    def answer(self, question: Question) -> Answer:
-        """Return the answer to a question."""
-        answer = self._answer(question)
-        return replace(answer, headers={**SECURITY_HEADERS, **answer.headers})
+    def answer(self, question: Question) -> Answer | Deferred[Answer]:
+        """Return the answer to a question, at once if that is no work.
 
-    def _answer(self, question: Question) -> Answer:
+        The Deferred can be cancelled.
+        """
+        answer = self._answer(question)
+        if isinstance(answer, Answer):
+            return _secured(answer)
+        return self._proxy.turns.run(answer).addCallback(_secured)
+
+    def _answer(self, question: Question) -> Answer | Work[Answer]:
         path = question.path
         if path not in OPEN:
             refusal = self._access.refusal(question)
@@ -175,8 +182,7 @@ class Admin:
                 condition = self._condition()
                 return text(200 if condition is Condition.READY else 503, condition.value)
             case "/metrics":
-                body, contentType = self._metrics.render(question.headers.get("accept", ""))
-                return Answer(200, body, contentType)
+                return self._scrape(question.headers.get("accept", ""))
             case "/api/status":
                 return _json(self._status.overview())
             case "/api/history":
@@ -186,6 +192,13 @@ class Admin:
             case "/api/servers":
                 return _json(self._status.servers(question.query))
         return NOT_FOUND
+
+    def _scrape(self, accept: str) -> Work[Answer]:
+        yield from self._expiry.refresh()
+        load = yield from self._proxy.counting()
+        yield
+        body, contentType = self._metrics.render(accept, load)
+        return Answer(200, body, contentType)
 
     def _askedToDrain(self, question: Question) -> Answer:
         if question.method != "POST":
@@ -197,10 +210,14 @@ class Admin:
         return text(202, "draining")
 
 
-def _json(value: Any) -> Answer:
-    # ASCII, so that whatever a name holds, also half a character, can be encoded.
-    body = json.dumps(value, separators=(",", ":"))
-    return Answer(200, body.encode("ascii"), "application/json")
+def _secured(answer: Answer) -> Answer:
+    return replace(answer, headers={**SECURITY_HEADERS, **answer.headers})
+
+
+def _json(making: Work[Row]) -> Work[Answer]:
+    members = yield from making
+    body = yield from encode(members)
+    return Answer(200, body, "application/json")
 
 
 def _time(text: str) -> float:

@@ -1,26 +1,29 @@
 """What the status page is told: the state of the server, and lists of what is connected.
 
 Owns the form of the JSON, and bounds for its size. Knows nothing of HTTP. Names and addresses are
-given as they are: the page shows them as text. No token, no nonce: records hold none.
+given as they are: the page shows them as text. No token, no nonce: records hold none. Whatever
+takes longer with more connections is made in pieces, each for a turn of the reactor.
 """
 
 from __future__ import annotations
 
+import json
 import resource
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.admin.condition import Condition
-from nymearemoteproxy.admin.history import COLUMNS, INTERVAL, History, groupOf
+from nymearemoteproxy.admin.history import COLUMNS, DECIMALS, INTERVAL, History, groupOf
+from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.proxy import Proxy
 from nymearemoteproxy.pulse import Pulse
-from nymearemoteproxy.records import MOST_TEXT, Record
+from nymearemoteproxy.records import MOST_TEXT, RECORDS_A_TURN, Record, slices
 from nymearemoteproxy.session import Role
 
 MOST_ROWS = 200
@@ -38,7 +41,15 @@ FRESH = 1.0
 SHORTEST = 0.5
 """Seconds; a rate over less says nothing."""
 
+ROWS_A_TURN = 10
+"""Rows that are described, or encoded, in one turn of the reactor. With clients below a server and
+long names one takes a fifth of a millisecond."""
+
+T = TypeVar("T")
+Work = Generator[None, None, T]
 Row = dict[str, Any]
+Rates = Mapping[int, float]
+Query = Mapping[str, str]
 
 
 def _cut(text: str) -> str:
@@ -57,6 +68,7 @@ class Status:
         proxy: Proxy,
         pulse: Pulse,
         history: History,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         name: str,
     ) -> None:
@@ -64,25 +76,29 @@ class Status:
         self._proxy = proxy
         self._pulse = pulse
         self._history = history
+        self._calendar = calendar
         self._condition = condition
         self.name = name
         self._started = clock.seconds()
-        self._rates = Rates(clock, proxy)
+        self._rates = Speedometer(clock, proxy)
 
-    def overview(self) -> Row:
+    # All of these are to be done in turns of the reactor.
+
+    def overview(self) -> Work[Row]:
         """Return the state of the server."""
-        now, reading, load = self._clock.seconds(), self._pulse.latest, self._proxy.load()
+        load = yield from self._proxy.counting()
+        now, reading = self._clock.seconds(), self._pulse.latest
         connections: dict[str, dict[str, int]] = defaultdict(dict)
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
-        outcomes = self._proxy.outcomes
+        outcomes, epoch = self._proxy.outcomes, self._epoch
         lastHour = self._history.lastHour
         return {
             "name": self.name,
             "version": __version__,
             "condition": self._condition().value,
-            "time": now,
-            "started": self._started,
+            "time": now + epoch,
+            "started": self._started + epoch,
             "connections": connections,
             "tunnels": load.tunnels,
             "servers": load.servers,
@@ -112,75 +128,113 @@ class Status:
             "process": _process(),
         }
 
-    def history(self, since: float) -> Row:
-        """Return the points after a time."""
+    def history(self, since: float) -> Work[Row]:
+        """Return the points after a time.
+
+        :param since: in Unix time, by what the date was then; when it is set, all that was told
+            before is of another time, so pages ask for everything anew.
+        """
+        yield
+        epoch = self._epoch
+        points = self._history.since(round(since - epoch, DECIMALS))
         return {
             "interval": INTERVAL,
             "columns": COLUMNS,
-            "started": self._started,
-            "points": self._history.since(since),
+            "started": self._started + epoch,
+            "points": [(round(time + epoch, DECIMALS), *rest) for time, *rest in points],
         }
 
-    def tunnels(self, query: Mapping[str, str]) -> Row:
-        """Return token tunnels: those that match, in the order asked for, up to a number."""
-        pairs = [
-            (record, record.partner)
-            for record in self._proxy.records
-            if record.role is Role.PARTNER and record.joined is not None and not _isSecond(record)
-        ]
-        return self._list(pairs, query, self._tunnel)
+    @property
+    def _epoch(self) -> float:
+        return round(self._calendar.epoch, DECIMALS)
 
-    def servers(self, query: Mapping[str, str]) -> Row:
+    def tunnels(self, query: Query) -> Work[Row]:
+        """Return token tunnels: those that match, in the order asked for, up to a number."""
+        rates = yield from self._rates.take()
+        wanted = _wanted(query)
+        seen: set[int] = set()  # the other ends of tunnels that are listed
+
+        def found() -> Iterator[list[Group]]:
+            for records in slices(list(self._proxy.records)):
+                groups = []
+                for record in records:
+                    if not _isInTunnel(record) or record.number in seen:
+                        continue
+                    group = Group(record, rates, wanted)
+                    if record.partner is not None:
+                        seen.add(record.partner.number)
+                        group.add(record.partner, rates, wanted)
+                    groups.append(group)
+                yield groups
+
+        return (yield from self._list(found(), query, self._tunnel, rates))
+
+    def servers(self, query: Query) -> Work[Row]:
         """Return registered servers with their clients, likewise."""
+        rates = yield from self._rates.take()
+        wanted = _wanted(query)
+        servers: list[Group] = []
         clients: dict[str, list[Record]] = defaultdict(list)
-        servers = []
-        for record in self._proxy.records:
-            if record.role is Role.CLIENT:
-                clients[record.serverUuid].append(record)
-            elif record.role is Role.SERVER:
-                servers.append(record)
-        groups = [(server, *clients[server.uuid]) for server in servers]
-        return self._list(groups, query, self._server)
+        for records in slices(list(self._proxy.records)):
+            for record in records:
+                if record.client is None:
+                    continue
+                if record.role is Role.CLIENT:
+                    clients[record.serverUuid].append(record)
+                elif record.role is Role.SERVER:
+                    servers.append(Group(record, rates, wanted))
+            yield
+
+        def gather() -> Iterator[None]:
+            for server in servers:
+                for client in clients.pop(server.first.uuid, ()):
+                    server.add(client, rates, wanted)
+                    yield
+                yield
+
+        for step, _ in enumerate(gather()):
+            if not step % RECORDS_A_TURN:
+                yield
+        return (yield from self._list(slices(servers), query, self._server, rates))
 
     def _list(
         self,
-        groups: Sequence[tuple[Record | None, ...]],
-        query: Mapping[str, str],
-        describe: Callable[[Sequence[Record], Mapping[int, float]], Row],
-    ) -> Row:
-        rates, now = self._rates.take(), self._clock.seconds()
-        wanted = query.get("filter", "")[:MOST_TEXT].casefold()
-        present = [[record for record in group if record is not None] for group in groups]
-        found = [group for group in present if not wanted or _matches(group, wanted)]
-        found.sort(
-            key=_order(query.get("sort", ""), rates, now), reverse=query.get("order") != "up"
-        )
+        found: Iterable[Sequence[Group]],
+        query: Query,
+        describe: Callable[[Group, Rates], Row],
+        rates: Rates,
+    ) -> Work[Row]:
+        key, falling = _order(query.get("sort", ""), self._clock.seconds()), _isFalling(query)
         rows = min(_number(query.get("rows"), ROWS), MOST_ROWS)
+        count = matching = 0
+        best: list[Group] = []
+        for groups in found:
+            count += len(groups)
+            matches = [group for group in groups if group.matches]
+            matching += len(matches)
+            best = sorted(best + matches, key=key, reverse=falling)[:rows]
+            yield
+        described = []
+        for group in best:
+            described.append(describe(group, rates))
+            if not len(described) % ROWS_A_TURN:
+                yield
+        return {"all": count, "matching": matching, "rows": described}
+
+    def _tunnel(self, group: Group, rates: Rates) -> Row:
         return {
-            "all": len(groups),
-            "matching": len(found),
-            "rows": [describe(group, rates) for group in found[:rows]],
+            "number": group.first.number,
+            "duration": self._since(group.first.joined),
+            "rate": round(group.rate),
+            "traffic": group.traffic,
+            "ends": [self._end(record, rates) for record in (group.first, *group.others)],
         }
 
-    def _tunnel(self, group: Sequence[Record], rates: Mapping[int, float]) -> Row:
-        joined = group[0].joined
-        return {
-            "number": group[0].number,
-            "duration": self._since(joined),
-            "rate": round(sum(rates.get(record.number, 0.0) for record in group)),
-            "traffic": sum(record.received for record in group),
-            "ends": [self._end(record, rates) for record in group],
-        }
+    def _server(self, group: Group, rates: Rates) -> Row:
+        group.choose(rates)
+        return {**self._tunnel(group, rates), "clients": group.size - 1}
 
-    def _server(self, group: Sequence[Record], rates: Mapping[int, float]) -> Row:
-        clients = sorted(group[1:], key=lambda client: rates.get(client.number, 0.0), reverse=True)
-        return {
-            **self._tunnel(group, rates),
-            "ends": [self._end(record, rates) for record in (group[0], *clients[:MOST_CLIENTS])],
-            "clients": len(clients),
-        }
-
-    def _end(self, record: Record, rates: Mapping[int, float]) -> Row:
+    def _end(self, record: Record, rates: Rates) -> Row:
         return {
             "number": record.number,
             "name": _cut(record.name),
@@ -198,7 +252,7 @@ class Status:
         return 0.0 if joined is None else round(max(0.0, self._clock.seconds() - joined), 1)
 
 
-class Rates:
+class Speedometer:
     """How fast each connection sends, over the time since somebody asked before.
 
     Nothing is measured while nobody looks.
@@ -207,51 +261,118 @@ class Rates:
     def __init__(self, clock: IReactorTime, proxy: Proxy) -> None:
         self._clock = clock
         self._proxy = proxy
+        self._begun: float | None = None
         self._time = 0.0
         self._received: dict[int, int] = {}
-        self._rates: dict[int, float] = {}
+        self._rates: Rates = {}
 
-    def take(self) -> Mapping[int, float]:
+    def take(self) -> Work[Rates]:
         """Return bytes per second by the number of the connection."""
         now = self._clock.seconds()
-        if 0 <= now - self._time < FRESH:
-            return self._rates
-        before, then = self._received, self._time
-        self._received, self._rates, self._time = {}, {}, now
-        for record in self._proxy.records:
-            number, received = record.number, record.received
-            known = before.get(number)
-            since = record.started if known is None else then
-            self._received[number] = received
-            self._rates[number] = (received - (known or 0)) / max(SHORTEST, now - since)
+        if self._begun is None or not 0 <= now - self._begun < FRESH:
+            self._begun = now
+            yield from self._measure(now)
         return self._rates
 
+    def _measure(self, now: float) -> Work[None]:
+        before, then = self._received, self._time
+        measured: dict[int, int] = {}
+        rates: dict[int, float] = {}
+        for records in slices(list(self._proxy.records)):
+            for record in records:
+                number, received = record.number, record.received
+                known = before.get(number)
+                since = record.started if known is None else then
+                measured[number] = received
+                rates[number] = (received - (known or 0)) / max(SHORTEST, now - since)
+            yield
+        self._received, self._rates, self._time = measured, rates, now
 
-def _isSecond(record: Record) -> bool:
-    """Tell whether the tunnel is shown under its partner, who is there and came before."""
-    partner = record.partner
-    return partner is not None and partner.client is not None and partner.number < record.number
+
+class Group:
+    """A tunnel, or a server with its clients.
+
+    :param wanted: what the list is filtered by.
+    :ivar others: of a server, the busiest clients and some more.
+    :ivar size: how many connections there are.
+    """
+
+    __slots__ = ("first", "others", "size", "rate", "traffic", "matches")
+
+    def __init__(self, first: Record, rates: Rates, wanted: str) -> None:
+        self.first = first
+        self.others: list[Record] = []
+        self.size = 1
+        self.rate = rates.get(first.number, 0.0)
+        self.traffic = first.received
+        self.matches = not wanted or _matches(first, wanted)
+
+    def add(self, record: Record, rates: Rates, wanted: str) -> None:
+        """It is one of them, too."""
+        self.size += 1
+        self.rate += rates.get(record.number, 0.0)
+        self.traffic += record.received
+        self.matches = self.matches or _matches(record, wanted)
+        self.others.append(record)
+        if len(self.others) > 2 * MOST_CLIENTS:
+            self.choose(rates)
+
+    def choose(self, rates: Rates) -> None:
+        """Keep only as many others as are shown, the busiest first."""
+        self.others.sort(key=lambda one: rates.get(one.number, 0.0), reverse=True)
+        del self.others[MOST_CLIENTS:]
 
 
-def _matches(group: Iterable[Record], wanted: str) -> bool:
-    return any(
-        wanted in text.casefold()
-        for record in group
-        for text in (record.name, record.uuid, record.address, record.subject or "")
-    )
+def _isInTunnel(record: Record) -> bool:
+    isPartner = record.role is Role.PARTNER and record.joined is not None
+    return isPartner and record.client is not None
 
 
-def _order(sort: str, rates: Mapping[int, float], now: float) -> Callable[[Sequence[Record]], Any]:
+def _wanted(query: Query) -> str:
+    return query.get("filter", "")[:MOST_TEXT].casefold()
+
+
+def _matches(record: Record, wanted: str) -> bool:
+    texts = (record.name, record.uuid, record.address, record.subject or "")
+    return any(wanted in text.casefold() for text in texts)
+
+
+def _order(sort: str, now: float) -> Callable[[Group], Any]:
     """Return the key that sorts as asked for; by rate when it is no key we know."""
     if sort == "duration":
-        return lambda group: now - (group[0].joined or now)
+        return lambda group: now - (group.first.joined or now)
     if sort == "traffic":
-        return lambda group: sum(record.received for record in group)
+        return lambda group: group.traffic
     if sort == "name":
-        return lambda group: group[0].name.casefold()
+        return lambda group: group.first.name.casefold()
     if sort == "clients":
-        return len
-    return lambda group: sum(rates.get(record.number, 0.0) for record in group)
+        return lambda group: group.size
+    return lambda group: group.rate
+
+
+def _isFalling(query: Query) -> bool:
+    return query.get("order") != "up"
+
+
+def encode(members: Row) -> Work[bytes]:
+    """Return an object as JSON, made in pieces where it has long lists."""
+    parts = []
+    for name, value in members.items():
+        if isinstance(value, list):
+            items = []
+            for start in range(0, len(value), ROWS_A_TURN):
+                items.append(_dump(value[start : start + ROWS_A_TURN])[1:-1])
+                yield
+            text = f"[{','.join(items)}]"
+        else:
+            text = _dump(value)
+        parts.append(f"{_dump(name)}:{text}")
+    # ASCII, so that whatever a name holds, also half a character, can be encoded.
+    return f"{{{','.join(parts)}}}".encode("ascii")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _number(text: str | None, default: int) -> int:

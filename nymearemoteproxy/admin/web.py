@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
@@ -21,15 +22,24 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
-from nymearemoteproxy.limits import LOOPBACK, MOST_ADMIN_CONNECTIONS, sourceOf
+from nymearemoteproxy.limits import MOST_ADMIN_CONNECTIONS, Bounds, Bucket, Gate, sourceOf
 from nymearemoteproxy.logs import ProxyLogger
+from nymearemoteproxy.outcomes import Outcome
+from nymearemoteproxy.tally import Tally
 from nymearemoteproxy.transports import tuneTcp
 
 log = ProxyLogger()
 
 MOST_FROM_ADDRESS = MOST_ADMIN_CONNECTIONS // 2
-"""At a time, so that one host cannot keep the others out. Loopback is exempt: a reverse proxy may
-be there."""
+"""At a time, so that one host cannot keep the others out; also from loopback, where any user of the
+machine may be. Whoever comes beyond that takes the place of another connection."""
+
+HANDSHAKES = 50
+"""TLS handshakes a second. One takes two milliseconds, so that these take a tenth of a processor; a
+browser needs six at once, Prometheus one for each scrape."""
+
+HANDSHAKES_FROM_ADDRESS = 20
+"""The same from one address, so that one host cannot keep the others out."""
 
 MOST_HEAD = 8 << 10
 """Bytes of a request's head; browsers send about one KiB."""
@@ -49,6 +59,9 @@ Twisted looks at none, and 22.4 takes any version and repeats it in the status l
 ARRIVE = 60.0
 """Seconds for a request to arrive whole, from the connection or the last response on. It is an
 absolute limit, and longer than browsers and Prometheus (15 s in most set-ups) pause between two."""
+
+ANSWER = 120.0
+"""Seconds for us to answer: with the most connections, and everybody asking, a list takes some."""
 
 TAKE = 20.0
 """Seconds for a client to take the response."""
@@ -100,6 +113,7 @@ class Request(TwistedRequest):
     once and reads none makes one response wait and not many."""
 
     channel: Any
+    _asked: Deferred[Any] | None = None
     _waits = False
     _isLost = False
 
@@ -115,8 +129,19 @@ class Request(TwistedRequest):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         self.method, self.uri, self.clientproto = command, path, version
         connection: Connection = self.channel.transport
-        connection.limit(TAKE)
-        answer = connection.ask(self._question())
+        connection.isAsked()
+        self._asked = connection.ask(self._question())
+        self._asked.addCallback(self._respond).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("the admin endpoint cannot respond", failure)
+        self.channel.transport.abortConnection()
+
+    def _respond(self, answer: Answer) -> None:
+        if self._isLost:
+            return
+        connection: Connection = self.channel.transport
+        connection.waits(TAKE)
         self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
         headers = {
             "Content-Type": answer.contentType,
@@ -155,11 +180,13 @@ class Request(TwistedRequest):
     def connectionLost(self, reason: Failure) -> None:
         """Nobody takes the response any more."""
         self._isLost = True
+        if self._asked is not None:
+            self._asked.cancel()
         super().connectionLost(reason)
 
     def _finish(self) -> None:
         self.unregisterProducer()
-        self.channel.transport.limit(ARRIVE)
+        self.channel.transport.waits(ARRIVE)
         self.finish()
 
     # What the channel tells
@@ -214,17 +241,20 @@ class Connection:
     and limits the time of everything.
 
     :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
+    :ivar source: what the limits count it as; None on a Unix socket.
+    :ivar isWaiting: the next step is the client's.
     """
 
     def __init__(self, factory: WebFactory, source: str | None) -> None:
         self.disconnecting = False
+        self.source = source
+        self.isWaiting = True
         self._factory = factory
-        self._source = source
         self._channel = Channel()
         self._timer: IDelayedCall | None = None
         self._transport: Any = None
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question) -> Deferred[Answer]:
         """Return the answer."""
         return self._factory.ask(question)
 
@@ -232,8 +262,18 @@ class Connection:
         """Do something in the next turn of the reactor."""
         self._factory.clock.callLater(0, act)
 
-    def limit(self, seconds: float) -> None:
-        """From now on there is so much time for the next step."""
+    def isAsked(self) -> None:
+        """From now on the client waits for us."""
+        self.isWaiting = False
+        self._limit(ANSWER)
+
+    def waits(self, seconds: float) -> None:
+        """From now on we wait for the client, no longer than that."""
+        self.isWaiting = True
+        self._factory.advanced(self)
+        self._limit(seconds)
+
+    def _limit(self, seconds: float) -> None:
         self._cancel()
         self._timer = self._factory.clock.callLater(seconds, self._expired)
 
@@ -252,8 +292,8 @@ class Connection:
         """The client is there."""
         self._transport = transport
         tuneTcp(transport, 0, 0)
-        self._factory.entered(self, self._source)
-        self.limit(ARRIVE)
+        self._factory.entered(self)
+        self.waits(ARRIVE)
         self._channel.makeConnection(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -269,7 +309,7 @@ class Connection:
         """The connection is closed."""
         self.disconnecting = True
         self._cancel()
-        self._factory.left(self, self._source)
+        self._factory.left(self)
         self._channel.connectionLost(reason)
 
     # The transport of the channel
@@ -285,7 +325,7 @@ class Connection:
     def loseConnection(self) -> None:
         """Send what waits and close, soon."""
         if not self.disconnecting:
-            self.limit(CLOSE)
+            self.waits(CLOSE)
             self.disconnecting = True
             self._transport.loseConnection()
 
@@ -328,53 +368,112 @@ class Connection:
 class WebFactory(Factory):
     """Answers questions.
 
+    When all places are taken, the connection that has waited longest for its client makes room for
+    a new one: so neither those that are idle nor those that send slowly keep others out.
+
     :param clock: for the time limits.
-    :param answer: knows every answer; what it raises is logged, and answered with status 500.
+    :param answer: knows every answer, at once or later; what it raises is logged, and answered with
+        status 500.
+    :param secure: every connection costs a TLS handshake.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, answer: Callable[[Question], Answer]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        answer: Callable[[Question], Answer | Deferred[Answer]],
+        secure: bool = False,
+    ) -> None:
         self.clock = clock
         self._answer = answer
-        self._open: set[Connection] = set()
+        self._secure = secure
+        self._open: dict[Connection, None] = {}  # in the order of their last steps
         self._sources: Counter[str] = Counter()
+        bounds = Bounds(attemptsPerSecondPerAddress=HANDSHAKES_FROM_ADDRESS, exempt=())
+        self._gate = Gate(clock, bounds)
+        self._handshakes = Bucket(clock, HANDSHAKES, HANDSHAKES)
+        self._crowd = Tally(
+            clock,
+            "admin endpoint: too many connections from {source}, idle ones are closed",
+            "admin endpoint: {count} more connections closed for others in the last "
+            "{interval:.0f} s",
+        )
+        self._flood = Tally(
+            clock,
+            "admin endpoint: too many TLS handshakes a second, a connection from {source} is "
+            "refused",
+            "admin endpoint: {count} more TLS connections refused in the last {interval:.0f} s",
+        )
 
     def logPrefix(self) -> str:
         """In the log."""
         return "admin"
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        source = sourceOf(getattr(addr, "host", None), LOOPBACK)
+        host = getattr(addr, "host", None)
+        source = sourceOf(host, ())
+        if self._secure and not self._mayShakeHands(host):
+            self._flood.add(source=source or "the Unix socket")
+            return None
         if len(self._open) >= MOST_ADMIN_CONNECTIONS:
-            return None
-        if source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
-            return None
+            self._makeRoom(list(self._open), "all addresses")
+        elif source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
+            self._makeRoom([each for each in self._open if each.source == source], source)
         return Connection(self, source)
 
-    def entered(self, connection: Connection, source: str | None) -> None:
-        """A connection is open."""
-        self._open.add(connection)
-        if source is not None:
-            self._sources[source] += 1
+    def _mayShakeHands(self, host: str | None) -> bool:
+        ticket = self._gate.enter(host)
+        if isinstance(ticket, Outcome):
+            return False
+        self._gate.leave(ticket)
+        if self._handshakes.isEmpty():
+            return False
+        self._handshakes.take()
+        return True
 
-    def left(self, connection: Connection, source: str | None) -> None:
-        """A connection is closed."""
-        self._open.discard(connection)
+    def _makeRoom(self, connections: list[Connection], source: str) -> None:
+        """Close the one that waits longest for its client, or that we work on longest."""
+        self._crowd.add(source=source)
+        longest = next((each for each in connections if each.isWaiting), connections[0])
+        self.left(longest)
+        longest.abortConnection()
+
+    def entered(self, connection: Connection) -> None:
+        """A connection is open."""
+        self._open[connection] = None
+        if connection.source is not None:
+            self._sources[connection.source] += 1
+
+    def advanced(self, connection: Connection) -> None:
+        """A connection has done a step."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    def left(self, connection: Connection) -> None:
+        """A connection is closed, or soon will be."""
+        if connection not in self._open:
+            return
+        del self._open[connection]
+        source = connection.source
         if source is not None:
             self._sources[source] -= 1
             if not self._sources[source]:
                 del self._sources[source]
 
-    def ask(self, question: Question) -> Answer:
+    def ask(self, question: Question) -> Deferred[Answer]:
         """Return the answer, whatever happens."""
-        try:
-            return self._answer(question)
-        except Exception:
-            log.failure("the admin endpoint failed")
-            return text(500, "internal error; the log says more")
+        asked: Deferred[Answer] = maybeDeferred(self._answer, question)  # type: ignore[call-overload]
+        return asked.addErrback(_failed)
 
     def closeAll(self) -> None:
         """Close every connection, when the client has taken what waits for it."""
         for connection in list(self._open):
             connection.loseConnection()
+
+
+def _failed(failure: Failure) -> Answer:
+    if not failure.check(CancelledError):  # somebody waits for the answer
+        log.failure("the admin endpoint failed", failure)
+    return text(500, "internal error; the log says more")

@@ -13,18 +13,17 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import IAuthenticator, Verdict
-from nymearemoteproxy.lists import readList
+from nymearemoteproxy.lists import parseList
 
 
-def readTokens(path: str) -> list[str]:
-    """Read a token file.
+def parseTokens(content: bytes) -> list[str]:
+    """Return the tokens that a token file holds.
 
-    :raises OSError: the file cannot be read.
     :raises ValueError: it is not UTF-8, or holds no token.
     """
-    tokens = readList(path)
+    tokens = parseList(content)
     if not tokens:
-        raise ValueError("it holds no token")
+        raise ValueError("it holds no token; write one per line")
     return tokens
 
 

@@ -134,7 +134,7 @@ def _isAddress(host: str) -> bool:
         ip_address(host)
     except ValueError:
         return False
-    return True
+    return host.isascii() and host.isprintable()  # which a zone need not be
 
 
 def _isName(host: str) -> bool:

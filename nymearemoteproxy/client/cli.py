@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
@@ -29,7 +29,7 @@ from twisted.python.failure import Failure
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client.addresses import Address, parseListen, parseService
 from nymearemoteproxy.client.control import TunnelError, oneLine
-from nymearemoteproxy.client.copying import STDIN, STDOUT, Relay
+from nymearemoteproxy.client.copying import Relay, SharedFiles
 from nymearemoteproxy.client.endpoint import (
     DEFAULT_NAME,
     ClientEndpoint,
@@ -45,10 +45,18 @@ from nymearemoteproxy.client.retrying import (
     Reports,
     RetryingEndpoint,
 )
+from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
+from nymearemoteproxy.files import readFile
+from nymearemoteproxy.lists import parseList, parseSecret
+from nymearemoteproxy.openfiles import raiseFileLimit
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
+
+# Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked up,
+# second attempts at the other address of a name.
+RESERVED_FILES = 64
 
 # An option, and the one it makes no sense without.
 _NEEDED = (("serve", "forward"), ("forward", "serve"), ("listen", "server-uuid"))
@@ -70,8 +78,9 @@ class Options(usage.Options):
     longdesc = (
         "With a token: joins a tunnel of a nymea-remoteproxy, then copies standard input to the "
         "partner and what the partner sends to standard output. The token is taken from --token, "
-        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. At "
-        "the end of standard input it leaves as soon as the partner has been silent for a second; "
+        f"--token-file or the variable {TOKEN_VARIABLE}; other users can read the command line. "
+        "Ctrl-D at a terminal leaves at once. At the end of other input it leaves as soon as the "
+        "partner has been silent for a second; "
         "without any input it waits until the partner leaves. Exit status 0: there was a tunnel. "
         "1: there was none, or it broke. "
         "With --serve and --forward: makes a local service reachable through the proxy's tunnel "
@@ -170,7 +179,7 @@ class Options(usage.Options):
         if self["token-file"] is not None:
             self["token"] = self._tokenOfFile()
         elif self["token"] is None:
-            self["token"] = os.environ.get(TOKEN_VARIABLE)
+            self["token"] = _tokenOfVariable()
         if not self["token"]:
             raise usage.UsageError(
                 f"no token: give --token-file, {TOKEN_VARIABLE} or --token; "
@@ -179,11 +188,10 @@ class Options(usage.Options):
 
     def _tokenOfFile(self) -> str:
         try:
-            text = _read("token-file", self["token-file"]).decode("utf-8")
+            tokens = parseList(_read("token-file", self["token-file"]))
         except UnicodeDecodeError:
             raise usage.UsageError("--token-file: not UTF-8") from None
-        lines = (line.strip() for line in text.splitlines())
-        return next((line for line in lines if line and not line.startswith("#")), "")
+        return tokens[0] if tokens else ""
 
 
 class Session:
@@ -240,18 +248,21 @@ class Session:
         self.reactor.callFromThread(self.stop, 128 + number)
 
     def _join(self, endpoint: IStreamClientEndpoint) -> None:
-        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self)))
+        isService = self._options["server-uuid"] is not None
+        joined = endpoint.connect(Factory.forProtocol(lambda: Relay(self, isService)))
         joined.addErrback(self._failed)
 
     def _publish(self, address: Address) -> None:
         uuid = self._options["serve"]
-        service = _service(self.reactor, address)
+        service = Service(_connector(self.reactor, address), address.where, _filesLeft())
         publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
 
     def _listen(self, address: Address) -> None:
         reports = Reports(self.say)
-        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed)
+        # Each takes two, its own and the proxy's.
+        most = _filesLeft() // 2
+        forwarder = Forwarder(self.reactor, self._retrying(reports), reports, self._failed, most)
         try:
             port = self.reactor.listenTCP(address.port, forwarder, interface=address.host)
         except CannotListenError as problem:
@@ -259,6 +270,17 @@ class Session:
             self.stop(1, f"cannot listen on {address.where}: {oneLine(words)}")
         else:
             self.say(f"listening on {Address(address.host, port.getHost().port).where}")
+            self._check()
+
+    def _check(self) -> None:
+        """Find out now, and not with the first connection, that there can be none."""
+        assert isinstance(self._endpoint, ClientEndpoint)
+        self._endpoint.probe().addErrback(self._checked)
+
+    def _checked(self, failure: Failure) -> None:
+        problem = failure.value
+        if not isinstance(problem, TunnelError) or not problem.isTransient:
+            self._failed(failure)
 
     def _retrying(self, reports: Reports) -> RetryingEndpoint:
         return RetryingEndpoint(
@@ -281,24 +303,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         from twisted.internet import reactor as globalReactor
 
         reactor: Any = globalReactor
+        # Deadlines and pauses must not follow the date, which may be set.
+        reactor.seconds = time.monotonic
         session = Session(reactor, options)
     except (usage.UsageError, ValueError) as problem:
         return _refuse(oneLine(problem))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     _beginLogging(options["verbose"])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, session.signalled)
-    # They may be a terminal that others use after us.
-    blocking = {fd: os.get_blocking(fd) for fd in (STDIN, STDOUT)}
+    files = SharedFiles()
+    for numbers, handler in (
+        ((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), session.signalled),
+        ((signal.SIGQUIT, signal.SIGTSTP), files.handOver),
+    ):
+        for number in numbers:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, handler)
     reactor.callWhenRunning(session.start)
     try:
         # Twisted's own handlers would replace ours.
         reactor.run(installSignalHandlers=False)
     finally:
-        for fd, wasBlocking in blocking.items():
-            os.set_blocking(fd, wasBlocking)
+        files.restore()
     if session.reason is not None:
         _say(session.reason)
     return session.status
@@ -319,7 +345,21 @@ def _say(text: str) -> None:
             pass
 
 
-def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
+def _tokenOfVariable() -> str | None:
+    content = os.environb.get(TOKEN_VARIABLE.encode())
+    try:
+        return parseSecret(content) if content else None
+    except UnicodeDecodeError:
+        raise usage.UsageError(f"{TOKEN_VARIABLE}: not UTF-8") from None
+    except ValueError:
+        return None  # there are blanks only
+
+
+def _filesLeft() -> int:
+    return max(2, raiseFileLimit() - RESERVED_FILES)
+
+
+def _connector(reactor: Any, address: Address) -> IStreamClientEndpoint:
     if address.path:
         return UNIXClientEndpoint(reactor, address.path)
     return HostnameEndpoint(reactor, address.host, address.port)
@@ -327,7 +367,7 @@ def _service(reactor: Any, address: Address) -> IStreamClientEndpoint:
 
 def _read(option: str, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return readFile(path)
     except (OSError, ValueError) as problem:
         words = getattr(problem, "strerror", None) or problem
         raise usage.UsageError(f"--{option}: {oneLine(path)}: {words}") from None

@@ -5,7 +5,9 @@ It must not know how the tunnel is made, nor what the run of the command is besi
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import stat
 import typing
 from typing import Any
@@ -18,10 +20,56 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.client.control import oneLine
-from nymearemoteproxy.client.farend import FarEnd
+from nymearemoteproxy.client.farend import SILENCE, FarEnd
 
 STDIN = 0
 STDOUT = 1
+
+
+class SharedFiles:
+    """Leaves standard input and output as they were, to all who have them besides us.
+
+    Whether reading and writing block is a property of the open file: for the shell that started us,
+    too, and for whoever reads the same pipe after us.
+    """
+
+    def __init__(self) -> None:
+        self._blocking = _blocking()
+
+    def restore(self) -> None:
+        """Make them as they were."""
+        _setBlocking(self._blocking)
+
+    def handOver(self, number: int, _: object) -> None:
+        """Handle a signal that ends or stops us without more ado: others go on with the files."""
+        ours = _blocking()
+        self.restore()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        # Continued.
+        signal.signal(number, self.handOver)
+        _setBlocking(ours)
+
+
+def _blocking() -> dict[int, bool]:
+    return {fd: os.get_blocking(fd) for fd in (STDIN, STDOUT)}
+
+
+def _setBlocking(blocking: dict[int, bool]) -> None:
+    for fd, isBlocking in blocking.items():
+        os.set_blocking(fd, isBlocking)
+
+
+def _ownFile(fd: int, access: int) -> int:
+    """Return a descriptor of a terminal that nobody shares, else ``fd`` itself.
+
+    Files have a position, and a FIFO opened anew may never tell its end. A terminal has neither,
+    but it may belong to somebody else.
+    """
+    if os.isatty(fd):
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{fd}", access | os.O_NOCTTY)
+    return fd
 
 
 class Run(typing.Protocol):
@@ -49,14 +97,23 @@ class Run(typing.Protocol):
 class Relay(FarEnd):
     """The tunnel's end: starts the copying and brings it to an end, once.
 
-    Whoever has sent something leaves when the partner has been silent for a while, and whoever has
-    nothing to send waits until the partner leaves.
+    Whoever ends the input at a terminal leaves at once. From elsewhere, whoever has sent something
+    leaves when the partner has been silent for a while, and whoever has nothing to send waits until
+    the partner leaves.
+
+    Args:
+        run: the run of the command.
+        isService: the partner is a service; it may be down, which nobody but us can tell.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, isService: bool) -> None:
         super().__init__(run.reactor)
         self.run = run
+        self._isService = isService
+        self._isAnswered = False
+        self._isLeaving = False
         self.stdio: _Stdio | None = None
+        self._isTerminal = os.isatty(STDIN)
         self._hasSent = False
         self._inputEnded = False
 
@@ -65,16 +122,24 @@ class Relay(FarEnd):
         self.stdio = _Stdio(self)
         # mypy takes the signature of Windows.
         standardIO: Any = StandardIO
-        standardIO(self.stdio, stdin=STDIN, stdout=STDOUT, reactor=self.run.reactor)
+        standardIO(
+            self.stdio,
+            stdin=_ownFile(STDIN, os.O_RDONLY),
+            stdout=_ownFile(STDOUT, os.O_WRONLY),
+            reactor=self.run.reactor,
+        )
 
     def deliver(self, data: bytes) -> None:
         """Write what the partner sent to standard output."""
         assert self.stdio is not None
+        self._isAnswered = True
         self.stdio.write(data)
 
     def leave(self) -> None:
         """The partner has nothing to add."""
+        self._isLeaving = True
         self.transport.loseWriteConnection()
+        self._timer = self._clock.callLater(SILENCE, self._sayWaiting)
 
     def send(self, data: bytes) -> None:
         """Standard input brought this."""
@@ -85,8 +150,17 @@ class Relay(FarEnd):
         """Standard input is at its end."""
         self._inputEnded = True
         self.transport.unregisterProducer()
-        if self._hasSent:
+        if self._isTerminal:
+            self._isLeaving = True
+            self.transport.loseConnection()
+        elif self._hasSent:
             self.awaitSilence()
+        else:
+            self._sayWaiting()
+
+    def _sayWaiting(self) -> None:
+        self._timer = None
+        self.run.say("end of standard input; waiting for the partner to leave")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
@@ -97,6 +171,9 @@ class Relay(FarEnd):
             lost: Any = reason.value
             words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.run.status, self.run.reason = 1, f"the tunnel was lost: {words}"
+        elif self._isService and not (self._isAnswered or self._isLeaving):
+            self.run.status = 1
+            self.run.reason = "the service closed the connection without a word; does it run?"
         elif not self.transport.disconnecting:
             unsent = self._hasSent and not self._inputEnded
             self.run.say(

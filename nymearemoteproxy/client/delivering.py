@@ -50,12 +50,12 @@ class LocalConnection(Protocol):
     transport: Any
     _connecting: Deferred[Any]
 
-    def __init__(self, clock: Any, owner: Owner, isHeld: bool) -> None:
+    def __init__(self, clock: Any, owner: Owner) -> None:
         self.queued = 0
         self.since = 0.0
         self._clock = clock
         self._owner = owner
-        self._isHeld = isHeld
+        self._isHeld = False
         self._isUp = False
         self._isFull = False
         self._isFinishing = False

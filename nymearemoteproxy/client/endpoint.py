@@ -33,9 +33,9 @@ from nymearemoteproxy.client.addresses import ProxyUrl
 from nymearemoteproxy.client.control import ControlPhase, TunnelError, oneLine
 from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
 from nymearemoteproxy.client.joining import Joining
-from nymearemoteproxy.client.reasons import SILENT, whyNotConnected
-from nymearemoteproxy.client.registering import ClientRegistration, ServerRegistration
-from nymearemoteproxy.client.tls import ServerCheck, TlsOptions
+from nymearemoteproxy.client.reasons import FIRST_WORDS, SILENT, meantScheme, whyNotConnected
+from nymearemoteproxy.client.registering import ClientRegistration, Probe, ServerRegistration
+from nymearemoteproxy.client.tls import ServerCheck, TlsOptions, isNoTls
 from nymearemoteproxy.client.transports import StreamTransport, TunnelTransport, WebSocketTransport
 
 txaio.use_twisted()
@@ -61,8 +61,9 @@ KEEPALIVE_PROBE_INTERVAL = 10
 # behind what others are.
 MAX_UNSENT = 128 * 1024
 
-# Why a WebSocket server closed: the request was wrong or is refused, and would be again.
-_PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009, 1010)
+# Why a WebSocket server closed: the request was wrong, and would be again. Not 1008: who is refused
+# gets an answer first, and without one it means that our request was too long on its way.
+_PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1009, 1010)
 
 # What a reverse proxy answers while the proxy behind it is away or busy.
 _TRANSIENT_HTTP_STATUS = {str(status) for status in (408, 425, 429, *range(500, 600))}
@@ -76,6 +77,8 @@ class _Leg:
     def __init__(self, attempt: _Attempt) -> None:
         self.attempt = attempt
         self.tunnel: TunnelTransport | None = None
+        self._said = b""
+        self._isTls = False
         # Never two on one object: the wrapper of Twisted's endpoints passes on the last one only.
         alsoProvides(self, IHalfCloseableProtocol if attempt.check is None else IHandshakeListener)
 
@@ -115,6 +118,7 @@ class _Leg:
         except TunnelError as problem:
             self.attempt.fail(problem)
         else:
+            self._isTls = True
             self.begin()
 
     def controlReceived(self, data: bytes) -> bytes:
@@ -122,11 +126,22 @@ class _Leg:
         try:
             rest = self.attempt.control.receive(data)
         except TunnelError as problem:
-            self.attempt.fail(problem)
+            self.failed(problem)
             return b""
         if self.attempt.control.waiting:
             self.attempt.accepted()
         return rest
+
+    def heard(self, data: bytes) -> None:
+        """Remember how the server began."""
+        self._said = (self._said + data)[:FIRST_WORDS]
+
+    def failed(self, problem: TunnelError) -> None:
+        """There is no tunnel, perhaps since the server speaks something else than we do."""
+        meant = ""
+        if not self.attempt.endpoint.isRight:
+            meant = meantScheme(self.attempt.url.scheme, self._said, self._isTls)
+        self.attempt.fail(TunnelError(f"{problem}{meant}", problem.isTransient))
 
     def refusal(self, words: str | None) -> TunnelError:
         """Return what it means that the server closed the connection, and said ``words``, instead
@@ -159,6 +174,7 @@ class _StreamLeg(_Leg, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self.tunnel is None:
+            self.heard(data)
             data = self.controlReceived(data)
             partner = self.attempt.control.partner
             if partner is not None:
@@ -207,12 +223,13 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
         if self.state != self.STATE_CONNECTING:
             super().dataReceived(data)
             return
+        self.heard(data)
         try:
             super().dataReceived(data)
         except Exception as problem:  # bad HTTP makes Autobahn's parser stumble in many ways
-            self.attempt.fail(self.attempt.control.stranger(f"HTTP answer: {problem}"))
+            self.failed(self.attempt.control.stranger(f"HTTP answer: {problem}"))
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_HTTP_HEADER_SIZE:
-            self.attempt.fail(self.attempt.control.stranger("its HTTP answer has no end"))
+            self.failed(self.attempt.control.stranger("its HTTP answer has no end"))
 
     def onOpen(self) -> None:
         self._isOpen = True
@@ -280,10 +297,12 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
         """See ``_Leg``; a WebSocket server says more."""
         if self._isSilent:
             return TunnelError(SILENT, isTransient=True)
+        if not self._isOpen and not self.http_status_line:
+            return super().refusal(None)
         problem = super().refusal(words)
         if self._isOpen:
             problem.isTransient = self.remoteCloseCode not in _PERMANENT_CLOSE_CODES
-        elif self.http_status_line:
+        else:
             status = self.http_status_line.split()[1:2]
             isTransient = bool(status) and status[0] in _TRANSIENT_HTTP_STATUS
             problem = self.attempt.control.stranger(words, isTransient)
@@ -300,10 +319,11 @@ class _WebSocketLeg(_Leg, WebSocketClientProtocol):  # type: ignore[misc]
 class _Attempt:
     """One ``connect``: from the first packet to the tunnel, or to the reason why there is none."""
 
-    def __init__(self, endpoint: ProxyEndpoint, factory: Any) -> None:
+    def __init__(self, endpoint: ProxyEndpoint, factory: Any, control: ControlPhase) -> None:
+        self.endpoint = endpoint
         self.reactor = endpoint.reactor
         self.factory = factory
-        self.control = endpoint.control()
+        self.control = control
         self.check = ServerCheck(endpoint.tls, endpoint.url.host) if endpoint.url.isSecure else None
         self.url = endpoint.url
         self._timeout = endpoint.timeout
@@ -332,6 +352,7 @@ class _Attempt:
 
     def accepted(self) -> None:
         """The server let us in: from now on it decides how long to wait for the partner."""
+        self.endpoint.isRight = True
         if self._deadline.active() and not self._isOver:
             self._deadline.cancel()
             self._onWaiting()
@@ -351,6 +372,7 @@ class _Attempt:
             self._give(Failure())
             return
         self._isOver = True
+        self.endpoint.isRight = True
         leg.tunnel = makeTransport(protocol)
         protocol.makeConnection(leg.tunnel)
         self._result.callback(protocol)
@@ -361,12 +383,16 @@ class _Attempt:
     def lost(self, leg: _Leg, reason: Failure, words: str | None) -> None:
         """The connection ended before there was a tunnel."""
         if isinstance(reason.value, SSL.Error) and self.check is not None:
-            self.fail(self.check.explain(reason.value))
+            problem = self.check.explain(reason.value)
+            if isNoTls(reason.value):
+                leg.failed(problem)
+            else:
+                self.fail(problem)
         elif self.control.waiting:
             because = f": {words}" if words else ""
             self.fail(TunnelError(f"the server closed the connection while waiting{because}"))
         else:
-            self.fail(leg.refusal(words))
+            leg.failed(leg.refusal(words))
 
     def _wire(self) -> IStreamClientEndpoint:
         if self.url.scheme == "unix":
@@ -436,6 +462,9 @@ class ProxyEndpoint:
         timeout: seconds for connecting, and for everything up to the server's answer.
         onWaiting: called when the server has let us in and the partner is waited for.
 
+    Attributes:
+        isRight: a proxy has been reached with the URL.
+
     Raises:
         ValueError: an argument is wrong; the text is one line.
     """
@@ -452,6 +481,7 @@ class ProxyEndpoint:
         self.url = ProxyUrl.parse(url)
         self.timeout = timeout
         self.onWaiting = onWaiting
+        self.isRight = False
         if tls is not None and not self.url.isSecure:
             raise ValueError(f"there is no TLS to check in a {self.url.scheme} URL")
         self.tls = tls or TlsOptions()
@@ -463,7 +493,7 @@ class ProxyEndpoint:
             A Deferred of the protocol, whose transport is a ``TunnelTransport``. It fails with
             ``TunnelError`` when there is no tunnel to be had; cancelling it closes the connection.
         """
-        return _Attempt(self, protocolFactory).start()
+        return _Attempt(self, protocolFactory, self.control()).start()
 
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
@@ -541,6 +571,25 @@ class ClientEndpoint(ProxyEndpoint):
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
         return ClientRegistration(self._name, self._uuid or _randomUuid(), self.serverUuid)
+
+    def probe(self) -> Deferred[Any]:
+        """Find out whether the proxy leads to servers at all; none of them hears of it.
+
+        Returns:
+            A Deferred that fails with ``TunnelError`` when it does not, or when that is not known.
+        """
+        factory = Factory.forProtocol(_Farewell)
+        factory.noisy = False
+        return _Attempt(self, factory, Probe(self._name, _randomUuid())).start()
+
+
+class _Farewell(Protocol):
+    """Has nothing to do."""
+
+    transport: Any
+
+    def connectionMade(self) -> None:
+        self.transport.loseConnection()
 
 
 class ServerEndpoint(ProxyEndpoint):

@@ -26,9 +26,6 @@ from nymearemoteproxy.client.farend import FarEnd
 from nymearemoteproxy.client.reasons import whyLost
 from nymearemoteproxy.client.retrying import Reports
 
-# Each takes two descriptors, its own and the proxy's, and a process usually may have 1024.
-MAX_CONNECTIONS = 500
-
 # Bytes that the kernel holds for a local program. With what it takes by itself, a program that
 # reads slowly would let it stand still for seconds, and a proxy takes that for a stuck client.
 SEND_BUFFER = 128 * 1024
@@ -42,6 +39,7 @@ class Forwarder(Factory):
         endpoint: makes a tunnel, and waits for one as long as that makes sense.
         reports: is told of what goes wrong.
         failed: called with the reason when no tunnel can be had and there never was one.
+        mostConnections: how many there may be at a time, each with its tunnel.
     """
 
     noisy = False
@@ -52,18 +50,26 @@ class Forwarder(Factory):
         endpoint: IStreamClientEndpoint,
         reports: Reports,
         failed: Callable[[Failure], None],
+        mostConnections: int,
     ) -> None:
         self.clock = clock
         self.endpoint = endpoint
         self.reports = reports
         self._failed = failed
+        self._mostConnections = mostConnections
         self._open = 0
+        self._isCrowded = False
         self._hasWorked = False
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Accept a connection, or close it at once if there are too many."""
-        if self._open >= MAX_CONNECTIONS:
-            self.reports.trouble(f"{MAX_CONNECTIONS} connections are open, which is the most")
+        if self._open >= self._mostConnections:
+            if not self._isCrowded:
+                self._isCrowded = True
+                self.reports.trouble(
+                    f"{self._mostConnections} connections are open, which is the most that the "
+                    "limit of open files allows (ulimit -n)"
+                )
             return None
         self._open += 1
         return _Near(self)
@@ -75,13 +81,17 @@ class Forwarder(Factory):
     def closed(self) -> None:
         """A connection and its tunnel are gone."""
         self._open -= 1
+        if self._open <= self._mostConnections // 2:
+            self._isCrowded = False
 
     def notConnected(self, failure: Failure) -> None:
         """A connection gets no tunnel."""
         problem = failure.value
-        if isinstance(problem, TunnelError) and (problem.isTransient or self._hasWorked):
+        if failure.check(CancelledError):
+            return
+        if self._hasWorked or (isinstance(problem, TunnelError) and problem.isTransient):
             self.reports.trouble(f"a connection is given up: {oneLine(problem)}")
-        elif not failure.check(CancelledError):
+        else:
             self._failed(failure)
 
 

@@ -1,4 +1,4 @@
-"""Owns that a local service stays registered with a proxy: for ever, or up to a permanent mistake.
+"""Owns that a local service stays registered with a proxy: for ever, once it has been.
 
 What goes over the connection is ``serving``'s business.
 """
@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
-from nymearemoteproxy.client.serving import Serving
+from nymearemoteproxy.client.serving import Service, Serving
 
 # Seconds after which a registration counts as a success, so that the next attempt comes soon again.
 LASTED = 60.0
@@ -27,7 +27,7 @@ class Publisher:
     Args:
         clock: measures time.
         endpoint: registers the server.
-        service: connects to the local service.
+        service: the local service.
         uuid: the server's uuid, to be said.
         say: takes one line for every change.
         random: returns a number from 0 up to 1.
@@ -39,7 +39,7 @@ class Publisher:
         self,
         clock: Any,
         endpoint: IStreamClientEndpoint,
-        service: IStreamClientEndpoint,
+        service: Service,
         uuid: str,
         say: Callable[[str], None],
         random: Callable[[], float] = random.random,
@@ -66,7 +66,8 @@ class Publisher:
         """Begin.
 
         Returns:
-            A Deferred that fails when there is no sense in trying again; cancelling it ends all.
+            A Deferred that fails when it never worked and there is no sense in trying again;
+            cancelling it ends all.
         """
         self._register()
         return self._result

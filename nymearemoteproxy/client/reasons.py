@@ -13,6 +13,35 @@ from twisted.python.failure import Failure
 from nymearemoteproxy.client.control import oneLine
 from nymearemoteproxy.client.heartbeat import INTERVAL
 
+# What a server's first bytes are when it speaks something else than we do.
+_HTTP = "HTTP"
+_JSON = "JSON"
+_TLS = "TLS"
+_NO_TLS = "no TLS"
+_NOTHING = "nothing"
+
+# An alert, of version 3.x.
+_TLS_RECORD = b"\x15\x03"
+
+# Bytes that are enough to tell them apart.
+FIRST_WORDS = 8
+
+# What the URL should begin with, by how it does begin and by what the server speaks. A server that
+# closed without a word may have understood none.
+_MEANT = {
+    ("ws", _JSON): ("tcp",),
+    ("ws", _TLS): ("wss", "tls"),
+    ("ws", _NOTHING): ("wss", "tls"),
+    ("wss", _JSON): ("tls",),
+    ("wss", _NO_TLS): ("ws", "tcp"),
+    ("tcp", _HTTP): ("ws",),
+    ("tcp", _TLS): ("tls", "wss"),
+    ("tcp", _NOTHING): ("tls", "wss", "ws"),
+    ("tls", _HTTP): ("wss",),
+    ("tls", _NO_TLS): ("tcp", "ws"),
+    ("tls", _NOTHING): ("wss",),
+}
+
 # The end of a proxy that its heartbeat found dead.
 SILENT = f"the proxy has been silent for {INTERVAL:g} s"
 
@@ -38,3 +67,32 @@ def whyLost(reason: Failure) -> str:
     words = next(iter(getattr(reason.value, "args", ())), "")
     # Twisted's own words say no more.
     return "it broke off" if words in ("", "Connection lost") else oneLine(words)
+
+
+def meantScheme(scheme: str, said: bytes, isTls: bool) -> str:
+    """Return the question whether another URL is meant, to be put behind what went wrong.
+
+    Args:
+        scheme: what the URL begins with.
+        said: the first bytes that came, inside of TLS where there should be TLS.
+        isTls: the server speaks TLS, as far as is known.
+
+    Returns:
+        Nothing if there is no other that would explain it.
+    """
+    if scheme in ("wss", "tls") and not isTls:
+        spoken = _NO_TLS
+    elif said.startswith(b"HTTP/"):
+        spoken = _HTTP
+    elif said.startswith(b"{"):
+        spoken = _JSON
+    elif said.startswith(_TLS_RECORD):
+        spoken = _TLS
+    else:
+        spoken = "" if said else _NOTHING
+    if scheme == "unix" and spoken in (_HTTP, _NOTHING):
+        return "; is it a socket for WebSocket? unix: is for streams"
+    meant = [f"{other}://" for other in _MEANT.get((scheme, spoken), ())]
+    if len(meant) > 1:
+        meant[-2:] = [f"{meant[-2]} or {meant[-1]}"]
+    return f"; is it {', '.join(meant)}?" if meant else ""

@@ -16,6 +16,8 @@ from nymearemoteproxy.client.control import (
     paramsOf,
 )
 
+_NO_UUID = "{00000000-0000-0000-0000-000000000000}"
+
 _NO_ERROR = "TunnelProxyErrorNoError"
 
 # What a refusal means, and whether it may be otherwise the next time. A uuid that is registered
@@ -91,3 +93,18 @@ class ClientRegistration(_Registration):
 
     def _accepted(self, params: Mapping[str, Any]) -> None:
         self.partner = Partner("", self._serverUuid)
+
+
+class Probe(ClientRegistration):
+    """Asks for a server that cannot be, so nobody is disturbed: whatever the answer is, there is a
+    tunnel proxy.
+    """
+
+    def __init__(self, name: str, uuid: str) -> None:
+        super().__init__(name, uuid, _NO_UUID)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if isinstance(paramsOf(message).get("tunnelProxyError"), str):
+            self.partner = Partner("", "")
+        else:
+            super()._handle(message)

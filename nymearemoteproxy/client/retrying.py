@@ -1,7 +1,8 @@
 """Owns how often and how long to try again, and what is said meanwhile.
 
-Whether trying again may help at all is said by the error (``TunnelError.isTransient``). It must not
-know what is connected to what.
+Whether trying again may help at all is said by the error (``TunnelError.isTransient``), up to the
+first success; from then on it always may, whoever or whatever has come between. It must not know
+what is connected to what.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.control import TunnelError
+from nymearemoteproxy.client.control import TunnelError, oneLine
 
 # Seconds between attempts, before chance has its say: the first time, and at most.
 FIRST_DELAY = 1.0
@@ -90,6 +91,9 @@ class RetryingEndpoint:
         reports: is told of every failure that is followed by another attempt.
         backoff: makes the delays of one ``connect``.
         patience: seconds in which a connection must be there; None: any time.
+
+    Attributes:
+        hasWorked: there was a connection; nothing that goes wrong later is for good.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class RetryingEndpoint:
         self.clock = clock
         self.reports = reports
         self.patience = patience
+        self.hasWorked = False
         self._backoff = backoff
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
@@ -139,11 +144,12 @@ class _Trying:
 
     def _try(self) -> None:
         self._timer = None
-        self._attempt = self._retrying.endpoint.connect(self._factory)
+        self._attempt = maybeDeferred(self._retrying.endpoint.connect, self._factory)
         self._attempt.addCallbacks(self._connected, self._failed)
 
     def _connected(self, protocol: Any) -> None:
         self._end()
+        self._retrying.hasWorked = True
         self._retrying.reports.over()
         self._result.callback(protocol)
 
@@ -153,7 +159,11 @@ class _Trying:
         self._attempt = None
         self._last = failure
         problem = failure.value
-        if not isinstance(problem, TunnelError) or not problem.isTransient:
+        if isinstance(problem, TunnelError):
+            words, mayPass = str(problem), problem.isTransient
+        else:
+            words, mayPass = oneLine(repr(problem)), False
+        if not (mayPass or self._retrying.hasWorked):
             self._fail(failure)
             return
         delay = self._backoff.next()
@@ -161,7 +171,7 @@ class _Trying:
             self._fail(failure)
             return
         self._timer = self._clock.callLater(delay, self._try)
-        self._retrying.reports.trouble(str(problem), delay)
+        self._retrying.reports.trouble(words, delay)
 
     def _tooLate(self) -> None:
         late = TunnelError(f"no connection within {self._retrying.patience:g} s", isTransient=True)

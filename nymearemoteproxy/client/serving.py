@@ -7,6 +7,7 @@ must not know how the proxy or the service is reached.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -32,9 +33,9 @@ MAX_PAYLOAD = 64 * 1024
 # is no message but a proxy that lost its way.
 MAX_PACKET_SIZE = 16 * 1024 * 1024
 
-# Clients at a time: each takes a descriptor, those that have left for a while too, and a process
-# usually may have 1024.
-MAX_CLIENTS = 500
+# Bytes that may wait for the proxy when it takes them slowly. Up to then every connection of the
+# service is read from once more, 64 KiB at most, so that all take turns.
+MAX_UNTAKEN = 4 * 1024 * 1024
 
 # Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
 # slow, so a full queue stops them all: it is large enough for what fast links have on their way.
@@ -55,15 +56,31 @@ STUCK = 120.0
 _log = Logger()
 
 
+@dataclass(frozen=True)
+class Service:
+    """What is offered to clients.
+
+    Attributes:
+        endpoint: connects to it.
+        where: its address, for people.
+        mostClients: how many there may be at a time; those that have left count until the service
+            has got what they sent.
+    """
+
+    endpoint: IStreamClientEndpoint
+    where: str
+    mostClients: int
+
+
 @implementer(IPushProducer)
 class Serving(Protocol):
     """Gives each client a connection of its own to the service, and takes it away.
 
-    As a producer it lets the proxy be slow: nothing is read from the service meanwhile.
+    As a producer it lets the proxy be slow: the connections of the service take turns meanwhile.
 
     Args:
         clock: measures time.
-        service: connects to the local service.
+        service: the local service.
         reports: is told when the service cannot be reached.
         lost: called with the reason when the connection is lost.
     """
@@ -73,7 +90,7 @@ class Serving(Protocol):
     def __init__(
         self,
         clock: Any,
-        service: IStreamClientEndpoint,
+        service: Service,
         reports: Reports,
         lost: Callable[[str], None],
     ) -> None:
@@ -85,11 +102,15 @@ class Serving(Protocol):
         self._reader = PacketReader(MAX_PACKET_SIZE)
         self._calls = Calls()
         self._clients: dict[int, LocalConnection] = {}
+        # In the order of their turns, while the proxy is slow.
         self._addresses: dict[LocalConnection, int] = {}
+        self._held: dict[LocalConnection, None] = {}
+        self._untaken = 0
         self._leaving: set[LocalConnection] = set()
         self._waiting = 0
         self._full: set[LocalConnection] = set()
         self._isHeldUp = False
+        self._isCrowded = False
         self._isPaused = False
         self._why: str | None = None
         self._stall: Any = None
@@ -133,14 +154,14 @@ class Serving(Protocol):
         self._isPaused = True
         self._heartbeat.hold("sending")
         self._stuck = self._clock.callLater(STUCK, self._isStuck)
-        for local in self._clients.values():
-            local.hold()
 
     def resumeProducing(self) -> None:
         self._isPaused = False
         self._heartbeat.release("sending")
         self._cancelStuck()
-        for local in list(self._clients.values()):
+        self._untaken = 0
+        held, self._held = self._held, {}
+        for local in held:
             local.release()
 
     def stopProducing(self) -> None:
@@ -150,15 +171,25 @@ class Serving(Protocol):
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):
-            if len(self._clients) + len(self._leaving) >= MAX_CLIENTS:
-                self._reports.trouble(f"{MAX_CLIENTS} clients are connected, which is the most")
-                self._tell(self._calls.disconnectClient(event.address))
+            if len(self._clients) + len(self._leaving) >= self._service.mostClients:
+                self._refuse(event.address)
                 return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
-            local = LocalConnection(self._clock, self, self._isPaused)
+            local = LocalConnection(self._clock, self)
             self._clients[event.address] = local
             self._addresses[local] = event.address
-            local.connect(self._service)
+            if self._untaken > MAX_UNTAKEN:
+                self._hold(local)
+            local.connect(self._service.endpoint)
+
+    def _refuse(self, address: int) -> None:
+        self._tell(self._calls.disconnectClient(address))
+        if not self._isCrowded:
+            self._isCrowded = True
+            self._reports.trouble(
+                f"{self._service.mostClients} clients are connected, which is the most that the "
+                "limit of open files allows (ulimit -n)"
+            )
 
     def _leave(self, address: int) -> None:
         """The client with this address is gone: deliver what it sent."""
@@ -166,6 +197,7 @@ class Serving(Protocol):
         if local is not None:
             _log.info("client {address} is gone", address=address)
             del self._addresses[local]
+            self._held.pop(local, None)
             self._leaving.add(local)
             local.finish()
 
@@ -196,18 +228,44 @@ class Serving(Protocol):
         if address is not None:
             for i in range(0, len(data), MAX_PAYLOAD):
                 self.transport.write(encode(address, data[i : i + MAX_PAYLOAD]))
+            if self._isPaused:
+                self._takeTurns(local, len(data))
+
+    def _takeTurns(self, local: LocalConnection, size: int) -> None:
+        """It was read from while the proxy is slow: let the others be, before it is again.
+
+        If all were stopped at once, the first to go on would fill what the proxy has taken, and no
+        other would ever be read from.
+        """
+        self._addresses[local] = self._addresses.pop(local)
+        self._hold(local)
+        self._untaken += size
+        if self._untaken > MAX_UNTAKEN and len(self._held) < len(self._addresses):
+            for each in self._addresses:
+                each.hold()
+            self._held = dict.fromkeys(self._addresses)
+
+    def _hold(self, local: LocalConnection) -> None:
+        local.hold()
+        self._held[local] = None
 
     def gone(self, local: LocalConnection, failure: Failure | None) -> None:
         """The service has closed a client's connection, or there never was one."""
         self._leaving.discard(local)
+        self._held.pop(local, None)
         if failure is None:
             self._reports.over()
         elif not failure.check(CancelledError):
-            self._reports.trouble(f"cannot connect to the service: {whyNotConnected(failure)}")
+            self._reports.trouble(
+                f"cannot connect to the service at {self._service.where}: "
+                f"{whyNotConnected(failure)}"
+            )
         address = self._addresses.pop(local, None)
         if address is not None:
             del self._clients[address]
             self._tell(self._calls.disconnectClient(address))
+        if len(self._clients) + len(self._leaving) <= self._service.mostClients // 2:
+            self._isCrowded = False
 
     def waits(self, local: LocalConnection, change: int) -> None:
         """More or less than before waits for the service: hold up the proxy if it is too much."""
@@ -238,7 +296,9 @@ class Serving(Protocol):
         limit = self._clock.seconds() - patience
         for local in list(self._full or {*self._addresses, *self._leaving}):
             if local.queued and local.since <= limit:
-                self._reports.trouble("the service does not read what a client sends")
+                self._reports.trouble(
+                    f"the service at {self._service.where} does not read what a client sends"
+                )
                 local.cut()
 
     def _cancelStall(self) -> None:

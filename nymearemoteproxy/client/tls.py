@@ -27,16 +27,22 @@ from nymearemoteproxy.client.control import TunnelError, oneLine
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
+_OWN = "; for a certificate of the proxy's own give its --fingerprint, or its authority as --ca"
+
 # X509_V_ERR_…: pyOpenSSL hands out the numbers only.
+_NOT_YET_VALID = 9
 _CHAIN_ERRORS = {
-    9: "the certificate is not valid yet",
+    _NOT_YET_VALID: "the certificate is not valid yet; is the clock right?",
     10: "the certificate has expired",
-    18: "the certificate is self-signed and not trusted",
-    19: "a self-signed certificate in the chain is not trusted",
-    20: "the certificate's issuer is not known",
-    21: "the certificate's issuer is not known",
+    18: f"the certificate is self-signed and not trusted{_OWN}",
+    19: f"a self-signed certificate in the chain is not trusted{_OWN}",
+    20: f"the certificate's issuer is not known{_OWN}",
+    21: f"the certificate's issuer is not known{_OWN}",
     23: "the certificate is revoked",
 }
+
+# What OpenSSL says of a server's first bytes when they are no TLS.
+_NO_TLS = ("wrong version number", "packet length too long", "http request", "unknown protocol")
 
 
 @dataclass(frozen=True)
@@ -93,8 +99,8 @@ class ServerCheck:
     def __init__(self, options: TlsOptions, host: str) -> None:
         self._options = options
         self._host = host.removesuffix(".")  # the dot of the root, which no certificate has
-        self._isAddress = isIPAddress(host) or isIPv6Address(host)
-        self._chainError: str | None = None
+        self._isAddress = isIPAddress(self._host) or isIPv6Address(self._host)
+        self._chainError: int | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """Implement ``IOpenSSLClientConnectionCreator``."""
@@ -122,9 +128,12 @@ class ServerCheck:
         if certificate is None:
             raise TunnelError("TLS verification failed: the server has no certificate")
         if self._options.fingerprint is not None:
-            actual = certificate.digest("sha256").decode("ascii").replace(":", "").lower()
-            if actual != self._options.fingerprint:
-                raise TunnelError(f"TLS verification failed: the server's fingerprint is {actual}")
+            actual = certificate.digest("sha256").decode("ascii")
+            if actual.replace(":", "").lower() != self._options.fingerprint:
+                raise TunnelError(
+                    f"TLS verification failed: the server's fingerprint is {actual}, not that of "
+                    "--fingerprint"
+                )
             return
         verify = verify_ip_address if self._isAddress else verify_hostname
         try:
@@ -139,12 +148,14 @@ class ServerCheck:
     def explain(self, error: SSL.Error) -> TunnelError:
         """Return what an ``error`` of the handshake or of the connection after it means."""
         if self._chainError is not None:
-            return TunnelError(f"TLS verification failed: {self._chainError}")
-        details = error.args[0] if error.args else ""
-        if isinstance(details, list) and details:
-            details = details[-1][-1]
+            words = _CHAIN_ERRORS.get(self._chainError, f"OpenSSL's X509 error {self._chainError}")
+            return TunnelError(
+                f"TLS verification failed: {words}",
+                # A machine without a battery for its clock starts in the past.
+                isTransient=self._chainError == _NOT_YET_VALID,
+            )
         # A server that is stopped in the middle of the handshake looks like this, too.
-        return TunnelError(f"TLS failed: {oneLine(details or 'no details')}", isTransient=True)
+        return TunnelError(f"TLS failed: {oneLine(_details(error))}", isTransient=True)
 
     @property
     def _verifiesChain(self) -> bool:
@@ -154,5 +165,17 @@ class ServerCheck:
         self, connection: SSL.Connection, certificate: object, error: int, depth: int, ok: int
     ) -> bool:
         if not ok and self._chainError is None:
-            self._chainError = _CHAIN_ERRORS.get(error, f"OpenSSL's X509 error {error}")
+            self._chainError = error
         return bool(ok)
+
+
+def isNoTls(error: Exception) -> bool:
+    """Tell whether a handshake failed since the server speaks something else than TLS."""
+    return isinstance(error, SSL.Error) and _details(error) in _NO_TLS
+
+
+def _details(error: SSL.Error) -> object:
+    details = error.args[0] if error.args else ""
+    if isinstance(details, list) and details:
+        details = details[-1][-1]
+    return details or "no details"

@@ -234,6 +234,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from twisted.internet import reactor as globalReactor
 
         reactor: Any = globalReactor
+        # Deadlines and pauses must not follow the date, which may be set.
+        reactor.seconds = time.monotonic
         session = Session(reactor, options, _isUnicode())
     except (usage.UsageError, TerminalError) as problem:
         return _refuse(safe(" ".join(str(problem).split())))

@@ -1,0 +1,64 @@
+"""How the files are read that somebody names in an option or a setting.
+
+Owns that nobody has to wait for a file, and that each is read once. Knows nothing of what is in
+them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+MAX_SIZE = 16 << 20
+"""Bytes of a file: a list of 300,000 tokens. What is larger, such as a device that never ends, was
+named by mistake."""
+
+Read = Callable[[str], bytes]
+"""Returns what a file holds; raises OSError."""
+
+
+def readFile(path: str, mayWait: bool = True) -> bytes:
+    """Return what a file holds.
+
+    :param mayWait: at a start, when nobody else has to wait, a pipe may be read too, until whoever
+        writes it has finished. Otherwise only a regular file is.
+    :raises OSError: it cannot be read; `strerror` says why.
+    """
+
+    def open_(path: str, flags: int) -> int:
+        # Without O_NONBLOCK, opening a pipe waits until somebody opens its other end.
+        return os.open(path, flags | (0 if mayWait else os.O_NONBLOCK))
+
+    with open(path, "rb", opener=open_) as file:
+        if not mayWait and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file, and nobody is to wait for it", path)
+        content = file.read(MAX_SIZE + 1)
+    if len(content) > MAX_SIZE:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_SIZE >> 20} MiB", path)
+    return content
+
+
+class Files:
+    """Reads files, each of them once.
+
+    The shell's ``<(...)`` is a pipe, which gives what it holds to the first reader only. And what
+    is made of one file in two places, such as a certificate and its fingerprint, is of one piece,
+    though somebody may replace the file meanwhile.
+
+    :param mayWait: see `readFile`.
+    """
+
+    def __init__(self, mayWait: bool) -> None:
+        self._mayWait = mayWait
+        self._contents: dict[str, bytes] = {}
+
+    def read(self, path: str) -> bytes:
+        """Return what a file holds, or held when it was read for the first time.
+
+        :raises OSError: it cannot be read; `strerror` says why.
+        """
+        if path not in self._contents:
+            self._contents[path] = readFile(path, self._mayWait)
+        return self._contents[path]
