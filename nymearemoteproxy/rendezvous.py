@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
@@ -87,9 +88,10 @@ class Rendezvous:
         return len(self._tunnels)
 
     def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
-        met: Deferred[Meeting] = Deferred(lambda _met: self._giveUp(waiter))
-        waiter = _Waiter(key, identity, look, met)
-        self._place(waiter)
+        # Cancelling finds the waiter by its Deferred: if each referred to the other, older versions
+        # of Twisted, which keep what cancels, would leave both to the garbage collector.
+        met: Deferred[Meeting] = Deferred(partial(self._giveUp, key))
+        self._place(_Waiter(key, identity, look, met))
         return met
 
     def _place(self, waiter: _Waiter) -> None:
@@ -123,13 +125,13 @@ class Rendezvous:
             _refuse(second, Outcome.DUPLICATE_UUID)
         self._goOn(key)
 
-    def _giveUp(self, waiter: _Waiter) -> None:
-        key = waiter.key
-        if self._waiting.get(key) is waiter:
+    def _giveUp(self, key: bytes, met: Deferred[Meeting]) -> None:
+        first = self._waiting.get(key)
+        if first is not None and first.met is met:
             del self._waiting[key]
             self._goOn(key)
         else:
-            self._behind[key].remove(waiter)
+            self._behind[key] = [each for each in self._behind[key] if each.met is not met]
 
     def _goOn(self, key: bytes) -> None:
         """Let those who came meanwhile in, in their order."""

@@ -262,13 +262,13 @@ class ServerEnd(End):
             self._handle(packets)
         if self._isOver:
             return
-        if self._unanswered or self._reader.rest:
+        if self._isLeaving and not self._reader.rest:
+            self._end(Outcome.PARTNER_LEFT)
+        elif self._unanswered or self._reader.rest:
             self.holdUp(self)
             if self._reader.rest or not self._blocked:
                 self._turns.wait(self._work)
             self._count(self._reader.held + self._dialogue.pending)
-        elif self._isLeaving:
-            self._end(Outcome.PARTNER_LEFT)
         else:
             self.goOn(self)
 

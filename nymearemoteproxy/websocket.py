@@ -151,16 +151,13 @@ class WebSocketControl(Control):
         self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
 
     def afterMessages(self) -> None:
-        ping = None
         controls, self._reader.controls = self._reader.controls, []
-        for opcode, payload in controls:
-            if opcode == PING:
-                ping = payload  # the last one is answered (RFC 6455 section 5.5.3)
-            elif opcode == CLOSE:
-                self.perform(self.session.gone())
-                self.linger.close()
-        if ping is not None and not self._closing:
-            self._write(frame(PONG, ping))
+        pings = [payload for opcode, payload in controls if opcode == PING]
+        if pings and not self._closing:
+            self._write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
+        if controls and controls[-1][0] == CLOSE:
+            self.perform(self.session.gone())
+            self.linger.close()
         if self._reader.error is not None:
             self.record.endsWith(Outcome.WEBSOCKET_PROTOCOL_ERROR)
             self.perform(self.session.gone())

@@ -11,11 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.direct import (
-    FIRST_READ_SIZE,
-    READ_SIZE,
-    DirectFactory,
-)
+from nymearemoteproxy.direct import FIRST_READ_SIZE, READ_SIZE, DirectFactory
 from tests.memory import Pipe, Producer
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)

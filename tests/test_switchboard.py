@@ -2395,6 +2395,16 @@ class TurnTests(SwitchboardCase):
             self.assertEqual(len(client.take()), 3 * PACKETS_A_TURN)
             self.assertIs(client.outcome, Outcome.PARTNER_LEFT)
 
+    def test_endOfOneThatReadsNothing(self) -> None:
+        """One that has ended its stream and takes no answers is not waited for."""
+        server, client = self.servers[0], self.clients[0]
+        server.room = 0
+        server.receive(PING * 3 + packet(1, b"x") * (2 * PACKETS_A_TURN))
+        server.end()
+        self.turn(9)
+        self.assertEqual(len(client.take()), 2 * PACKETS_A_TURN)
+        self.assertIs(client.outcome, Outcome.PARTNER_LEFT)
+
     def test_faultInLastWords(self) -> None:
         """Then a mistake ends it at once."""
         server, client = self.servers[0], self.clients[0]

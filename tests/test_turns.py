@@ -359,6 +359,13 @@ class BeforeTheTunnelTests(Turnwise):
         self.assertEqual(payloads(pipe), [(10, pings[-1])])
         self.assertTrue(self.isRead(pipe))
 
+    def test_pingBeforeAFarewell(self) -> None:
+        """It is answered although the client says goodbye in the same breath."""
+        pipe = self.open("WebSocket")
+        pipe.receive(maskedFrame(9, b"a") + maskedFrame(9, b"b") + maskedFrame(8, b""))
+        self.assertEqual(payloads(pipe), [(10, b"b"), (8, b"\x03\xe8")])
+        self.assertTrue(pipe.disconnecting)
+
     def test_farewellBehindPings(self) -> None:
         """A close frame behind them is seen when its turn comes."""
         pipe = self.open("WebSocket")
@@ -516,6 +523,7 @@ class RegisteredTests(Turnwise):
         server.receive(call("TunnelProxy.RegisterServer", serverName="s", serverUuid=uuid % 1))
         self.clock.advance(TIMING.notificationGap)
         server.clear()
+        self.clock.advance(TIMING.notificationGap)
         register = call(
             "TunnelProxy.RegisterClient",
             clientName="c",
