@@ -149,8 +149,6 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
-        if self._logFile is not None:
-            self._logFile.start()
         self._accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
@@ -167,6 +165,8 @@ class ProxyService(Service):
             log.info("listening on {url}", url=url(listener, port))
         self._tellFingerprint()
         showToken(configuration, self.ports[0])
+        if self._logFile is not None:
+            self._logFile.start()
         self.notifier.ready()
 
     def _warn(self) -> None:
