@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
@@ -17,7 +17,7 @@ from zope.interface import implementer
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import EndedTunnel, Interval
 from nymearemoteproxy.lifetime import Lifetime
-from nymearemoteproxy.linefile import LineFile
+from nymearemoteproxy.linefile import LineFile, Run, runAtOnce
 from nymearemoteproxy.logs import ProxyLogger, logsDirectory
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.proxy import IObserver, Proxy
@@ -127,14 +127,21 @@ class StatisticsLog:
 class Accounting:
     """All that the settings ask for.
 
+    :param makeRun: returns what has a file written.
     :param proxy: goes on counting where the last one stopped.
     :raises SettingsError: a file that the settings name cannot be written.
     """
 
     def __init__(
-        self, clock: IReactorTime, settings: Settings, proxy: Proxy, calendar: Calendar
+        self,
+        clock: IReactorTime,
+        settings: Settings,
+        proxy: Proxy,
+        calendar: Calendar,
+        makeRun: Callable[[], Run] = lambda: runAtOnce,
     ) -> None:
         self._clock = clock
+        self._makeRun = makeRun
         self._calendar = calendar
         self._settings = settings
         self._proxy = proxy
@@ -164,8 +171,7 @@ class Accounting:
         """All connections are closed: write what is left to write."""
         if self._statistics is not None:
             self._statistics.stop()
-        for file in self._files:
-            file.close()
+        yield gatherResults([file.close() for file in self._files])
         if self._lifetime is not None:
             yield self._lifetime.stop()
 
@@ -176,7 +182,7 @@ class Accounting:
 
     def _named(self, what: str, path: str) -> LineFile:
         """Open a file that the operator asked for."""
-        file = LineFile(self._clock, path)
+        file = LineFile(self._clock, path, self._makeRun())
         try:
             file.open()
         except OSError as error:
@@ -188,7 +194,7 @@ class Accounting:
         """Write the files of the C++ server, whose settings must not keep ours from starting."""
         directory = self._settings["Accounting.textDirectory"] or logsDirectory()
         tunnels, statistics = (
-            LineFile(self._clock, os.path.join(directory, name))
+            LineFile(self._clock, os.path.join(directory, name), self._makeRun())
             for name in (TUNNELS_TEXT, STATISTICS_TEXT)
         )
         try:

@@ -32,6 +32,7 @@ from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
+from nymearemoteproxy.linefile import RunInThread
 from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
 from nymearemoteproxy.logs import FORMATS, LogFile, ProxyLogger, setVerbose
 from nymearemoteproxy.options import Options
@@ -80,7 +81,13 @@ class ProxyService(Service):
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
         calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy, calendar)
+        self._accounting = Accounting(
+            reactor,
+            self._configuration.settings,
+            self.proxy,
+            calendar,
+            lambda: RunInThread(reactor),
+        )
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
