@@ -10,14 +10,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import EndedTunnel, Interval
 from nymearemoteproxy.lifetime import Lifetime
-from nymearemoteproxy.linefile import LineFile
+from nymearemoteproxy.linefile import LineFile, Run, runAtOnce
 from nymearemoteproxy.logs import ProxyLogger, logsDirectory
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.periodic import Periodic
@@ -158,14 +158,21 @@ class StatisticsLog:
 class Accounting:
     """All that the settings ask for.
 
+    :param makeRun: returns what has a file written.
     :param proxy: goes on counting where the last one stopped.
     :raises SettingsError: a file that the settings name cannot be written.
     """
 
     def __init__(
-        self, clock: IReactorTime, settings: Settings, proxy: Proxy, calendar: Calendar
+        self,
+        clock: IReactorTime,
+        settings: Settings,
+        proxy: Proxy,
+        calendar: Calendar,
+        makeRun: Callable[[], Run] = lambda: runAtOnce,
     ) -> None:
         self._clock = clock
+        self._makeRun = makeRun
         self._calendar = calendar
         self._settings = settings
         self._proxy = proxy
@@ -197,7 +204,7 @@ class Accounting:
         steps: list[Callable[[], object]] = [each.stop for each in self._tunnels]
         if self._statistics is not None:
             steps.append(self._statistics.stop)
-        steps += [file.close for file in self._files]
+        steps.append(self._closeFiles)
         if self._lifetime is not None:
             steps.append(self._lifetime.stop)
         for step in steps:
@@ -206,6 +213,11 @@ class Accounting:
             except Exception:
                 log.failure("not everything could be written at the end")
 
+    def _closeFiles(self) -> Deferred[Any]:
+        """Close them side by side: none waits for another one's disk."""
+        closed = [maybeDeferred(file.close) for file in self._files]
+        return gatherResults(closed, consumeErrors=True)
+
     def reopen(self) -> None:
         """The files were renamed: go on with new ones."""
         for file in self._files:
@@ -213,7 +225,7 @@ class Accounting:
 
     def _named(self, what: str, path: str) -> LineFile:
         """Open a file that the operator asked for."""
-        file = LineFile(self._clock, path)
+        file = LineFile(self._clock, path, self._makeRun())
         try:
             file.open()
         except OSError as error:
@@ -225,7 +237,7 @@ class Accounting:
         """Write the files of the C++ server, whose settings must not keep ours from starting."""
         directory = self._settings["Accounting.textDirectory"] or logsDirectory()
         tunnels, statistics = (
-            LineFile(self._clock, os.path.join(directory, name))
+            LineFile(self._clock, os.path.join(directory, name), self._makeRun())
             for name in (TUNNELS_TEXT, STATISTICS_TEXT)
         )
         try:

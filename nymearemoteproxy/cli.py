@@ -29,12 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stream = LogStream(
             sys.stderr.fileno(), FORMATS[configuration.settings["ProxyServer.logFormat"]]
         )
-        stream.start()
         observers.append(stream)
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     service = makeService(options, reactor)
     service.privilegedStartService()
     service.startService()
+    for each in observers:
+        reactor.callWhenRunning(each.start)  # type: ignore[attr-defined]
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)  # type: ignore[attr-defined]
     reactor.run()  # type: ignore[attr-defined]
 

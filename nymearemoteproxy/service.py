@@ -33,6 +33,7 @@ from nymearemoteproxy.configuration import Configuration
 from nymearemoteproxy.control import ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.introduction import IntroductionFactory
+from nymearemoteproxy.linefile import RunInThread
 from nymearemoteproxy.listeners import Listener, ListenerError, close, listen
 from nymearemoteproxy.logs import FORMATS, LogFile, ProxyLogger, setVerbose
 from nymearemoteproxy.options import Options
@@ -81,7 +82,13 @@ class ProxyService(Service):
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
         calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(reactor, self._configuration.settings, self.proxy, calendar)
+        self._accounting = Accounting(
+            reactor,
+            self._configuration.settings,
+            self.proxy,
+            calendar,
+            lambda: RunInThread(reactor),
+        )
         self.pulse = Pulse(reactor, self.proxy)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
@@ -150,8 +157,6 @@ class ProxyService(Service):
 
     def startService(self) -> None:
         super().startService()
-        if self._logFile is not None:
-            self._logFile.start()
         self._accounting.start(self.pulse)
         self._reactor.callWhenRunning(self._ready)
 
@@ -168,6 +173,8 @@ class ProxyService(Service):
             log.info("listening on {url}", url=url(listener, port))
         self._tellFingerprint()
         showToken(configuration, self.ports[0])
+        if self._logFile is not None:
+            self._logFile.start()
         self.notifier.ready()
 
     def _warn(self) -> None:

@@ -56,8 +56,8 @@ class Spool(Generic[Item]):
 
     What is more than may wait is lost; that is counted, and told in the place where it is missing.
 
-    Until `start` there is no thread, for none survives the fork of a daemon: everything is written
-    at once, while there is nobody yet who could be held up.
+    Until `start` there is no thread, for none survives the fork of a daemon, and everything is
+    written at once.
 
     :ivar lostEver: how many items were lost in the life of this process, by all spools.
     """
@@ -97,7 +97,7 @@ class Spool(Generic[Item]):
             self._proceed()
 
     def start(self) -> None:
-        """From now on a thread writes; to be called when the process will not fork any more."""
+        """From now on a thread writes: somebody could be held up, and nobody will fork any more."""
         self._hasThread = True
         # A daemon: the process can end while it writes.
         threading.Thread(target=self._run, name="log", daemon=True).start()

@@ -18,6 +18,12 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
-    # Not earlier: now twistd's observers are there, and it will not fork any more.
-    reactor.callWhenRunning(keepAside, globalLogPublisher)  # type: ignore[attr-defined]
+    # Not earlier: then twistd's observers are there, it will not fork any more, and all that is
+    # said at the start is said.
+    reactor.callWhenRunning(  # type: ignore[attr-defined]
+        reactor.callLater,  # type: ignore[attr-defined]
+        0,
+        keepAside,
+        globalLogPublisher,
+    )
     return service.makeService(options, reactor)

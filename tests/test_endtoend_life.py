@@ -1275,7 +1275,7 @@ class LogFileTests(EndToEnd):
         path.mkdir()
         program.signal(SIGHUP)
         written(old, 2)
-        self.assertIn("the log goes on in the old file: ", old.read_text())
+        until(lambda: "the log goes on in the old file: " in old.read_text(), "it does not say so")
         self.assertIn(" error ", old.read_text())
         path.rmdir()
         program.signal(SIGHUP)

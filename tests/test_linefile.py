@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -15,7 +19,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy import linefile
-from nymearemoteproxy.linefile import RETRY, LineFile
+from nymearemoteproxy.linefile import LAST_WORDS, RETRY, LineFile, RunInThread
 
 
 class Case(SynchronousTestCase):
@@ -312,3 +316,121 @@ class FullDiskTests(Case):
         file.close()
         found = "".join(path.read_text() for path in sorted(self.directory.iterdir()))
         self.assertEqual(found.split(), [str(number) for number in range(count)])
+
+
+class SlowDiskTests(Case):
+    """The disk takes its time, or does not answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.jobs: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self.file = LineFile(self.clock, str(self.path), self.run_)
+
+    def run_(self, job: Callable[[], object], done: Callable[[], object]) -> None:
+        """Do it later."""
+        self.jobs.append((job, done))
+
+    def answer(self) -> None:
+        """The disk has done what it was told; there was one thing only."""
+        ((job, done),) = self.jobs
+        self.jobs.clear()
+        job()
+        done()
+
+    def test_meanwhile(self) -> None:
+        """What comes while something is written is written next, and nobody waits."""
+        self.write("one")
+        self.write("two")
+        self.write("three")
+        self.answer()
+        self.assertEqual(self.path.read_text(), "one\n")
+        self.answer()
+        self.assertEqual(self.path.read_text(), "one\ntwo\nthree\n")
+        self.assertEqual(self.jobs, [])
+        self.assertEqual(self.events, [])
+
+    def test_reopenMeanwhile(self) -> None:
+        """The file is opened anew when it can be."""
+        self.write("one")
+        self.answer()
+        self.write("two")
+        old = self.path.rename(self.directory / "old")
+        self.file.write("three")
+        self.file.reopen()
+        self.answer()
+        self.answer()
+        self.write("four")
+        self.answer()
+        self.assertEqual(old.read_text(), "one\ntwo\nthree\n")
+        self.assertEqual(self.path.read_text(), "four\n")
+
+    def test_bound(self) -> None:
+        """What is being written counts, and what is lost is told, though nothing failed."""
+        self.patch(linefile, "MAX_HELD", 8)
+        self.write("one", "two", "three")
+        self.answer()
+        self.assertEqual(self.file.lost, 0)
+        self.assertEqual([event["count"] for event in self.events], [1])
+        self.assertEqual(self.path.read_text(), "one\ntwo\n")
+
+    def test_failsMeanwhile(self) -> None:
+        """The order stays."""
+        self.path.symlink_to("/dev/full")
+        self.write("one")
+        self.write("two")
+        self.answer()
+        self.repairDisk()
+        self.answer()
+        self.assertEqual(self.path.read_text(), "one\ntwo\n")
+        self.assertEqual(self.levels(), ["error", "warn"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_close(self) -> None:
+        """It waits for what is being written, and has the rest written."""
+        self.write("one")
+        self.file.write("two")
+        closed = self.file.close()
+        self.answer()
+        self.assertNoResult(closed)
+        self.answer()
+        self.successResultOf(closed)
+        self.assertEqual(self.path.read_text(), "one\ntwo\n")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_neverAnswers(self) -> None:
+        """The end does not wait for ever, and the log says what is lost."""
+        self.write("one")
+        self.write("two")
+        closed = self.file.close()
+        self.clock.advance(LAST_WORDS - 0.1)
+        self.assertNoResult(closed)
+        self.clock.advance(0.1)
+        self.successResultOf(closed)
+        self.assertEqual(self.events[-1]["count"], 2)
+        self.path.symlink_to("/dev/full")
+        self.answer()
+        self.assertEqual(len(self.events), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ThreadTests(SynchronousTestCase):
+    """Where jobs are done."""
+
+    def test_inOrder(self) -> None:
+        """In one thread; that they are done is told where it is wanted."""
+        calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        run = RunInThread(SimpleNamespace(callFromThread=calls.put))
+        seen: list[tuple[str, int]] = []
+        for name in "abc":
+            run(
+                lambda name=name: seen.append((name, threading.get_ident())),
+                lambda name=name: seen.append((f"{name} done", threading.get_ident())),
+            )
+        for _ in range(3):
+            calls.get(timeout=30)()
+        jobs = [each for each in seen if "done" not in each[0]]
+        self.assertEqual([name for name, _ in jobs], ["a", "b", "c"])
+        self.assertEqual(len({thread for _, thread in jobs}), 1)
+        told = [each for each in seen if "done" in each[0]]
+        self.assertEqual(told, [(f"{name} done", threading.get_ident()) for name in "abc"])
+        self.assertNotIn(threading.get_ident(), [thread for _, thread in jobs])
