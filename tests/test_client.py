@@ -1277,9 +1277,8 @@ class CommandTests(TestCase):
         """It is said when there was more to send."""
         fake = Fake(self, "ws")
         fake.payload = lambda peer, data: peer.close()
-        out, told, status = await self.run_(
-            "--url", fake.url, shell='(echo some; sleep 3; echo more) | "$@"'
-        )
+        shell = 'mkfifo in; "$@" <in & exec 3>in; echo some >&3; wait $!'
+        out, told, status = await self.run_("--url", fake.url, shell=shell)
         self.assertEqual(status, 0, told)
         self.assertIn("partner left before the end of standard input", told)
 

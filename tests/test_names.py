@@ -33,9 +33,13 @@ INTENDED: dict[str, set[str]] = {
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},
+    "Port": {"createInternetSocket"},
+    # Or an IPv6 address would be taken for an international name.
+    "URL": {"to_uri"},
     # The descriptor is systemd's, and not to be shut down.
     "_UNIXPort": {"_shouldShutdown"},
     "HTTPChannel": {
+        "allContentReceived",
         "allHeadersReceived",
         "maxHeaders",
         "requestFactory",
