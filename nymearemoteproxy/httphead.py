@@ -31,8 +31,9 @@ _MISPLACED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
 _NAME = re.compile(_TOKEN)
 
-# RFC 9112 section 3: single spaces, and a version whose name is in capitals.
-_REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e]+) HTTP/(\d)\.(\d)" % _TOKEN)
+# RFC 9112 section 3: single spaces, and a version whose name is in capitals. A target should be
+# ASCII, but Qt 5 writes QUrl::path(), decoded, in Latin-1; nothing is decided by it either.
+_REQUEST_LINE = re.compile(rb"(%s) ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)" % _TOKEN)
 
 # RFC 9110 section 7.2 and RFC 3986 section 3.2.2, and wider in two places. Qt 5 writes a host as
 # QUrl::host() gives it: an IPv6 address without its brackets, and an international name in Latin-1
