@@ -384,6 +384,9 @@ class ServerEnd(End):
     def _dismissClients(self) -> None:
         for _ in range(min(CLIENTS_A_TURN, len(self._clients))):
             _address, client = self._clients.popitem()
-            client.leave(Outcome.PARTNER_LEFT)
+            try:
+                client.leave(Outcome.PARTNER_LEFT)
+            except Exception:  # the others are to be told all the same
+                log.failure("connection {number}: internal error", number=client.origin.number)
         if self._clients:
             self._turns.wait(self._dismissClients)

@@ -2459,6 +2459,22 @@ class EndingTests(SwitchboardCase):
         self.assertOver(client, Outcome.PARTNER_LEFT)
         self.assertCounts(0, 0)
 
+    def test_oneOfManyFails(self) -> None:
+        """Its fault keeps no other client from being told, nor the server from leaving."""
+
+        def fail(_outcome: Outcome) -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server(1)
+        clients = [self.world.client(server) for _ in range(3)]
+        clients[1].finish = fail  # type: ignore[method-assign]
+        server.leave()
+        self.clock.advance(0)
+        for client in (clients[0], clients[2]):
+            self.assertOver(client, Outcome.PARTNER_LEFT)
+        self.assertEqual(self.switchboard.servers, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_abandonedClient(self) -> None:
         """The server hears nothing of it, and a leg that comes too late is sent away."""
         server = self.world.server()
