@@ -148,7 +148,8 @@ class ProxyService(Service):
     def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
         """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
         if listener.secure:
-            factory = TlsFactory(self._configuration.certificates[listener.files], factory)
+            context = self._configuration.certificates[listener.files]
+            factory = TlsFactory(context, factory, self.proxy.turns)
             self._tlsFactories.append((listener, factory))
         return IntroductionFactory(factory) if listener.behindProxy else factory
 

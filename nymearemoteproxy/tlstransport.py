@@ -23,6 +23,7 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.direct import DirectTransport
 from nymearemoteproxy.introduction import IIntroductionListener
+from nymearemoteproxy.turns import Turns
 
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
@@ -31,6 +32,10 @@ SLICE_SIZE = RECORD_SIZE + 22
 """Bytes given to OpenSSL at a time. Its buffers grow to what they held once and never shrink, so
 this bounds what a connection costs after a burst. It is one full record of TLS 1.3 (RFC 8446
 section 5.2: header, content type, tag), for a record that is cut costs an exception."""
+
+RECORDS_AT_ONCE = 256
+"""Records after which others get their turn, if more than one slice has arrived. Each takes some
+microseconds; a read has fewer when they are of more than 350 bytes."""
 
 MAX_UNSENT_ANSWERS = 1 << 14
 """Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
@@ -54,9 +59,13 @@ class TlsTransport:
 
     :param context: of a server.
     :param protocol: the first one of the connection.
+    :param turns: where it waits when it has been sent many small records; None = it does not.
     """
 
     __slots__ = (
+        "_isPaused",
+        "_rest",
+        "_turns",
         "_transport",
         "_protocol",
         "_tls",
@@ -72,8 +81,11 @@ class TlsTransport:
 
     _transport: DirectTransport
 
-    def __init__(self, context: ssl.SSLContext, protocol: Any) -> None:
+    def __init__(self, context: ssl.SSLContext, protocol: Any, turns: Turns | None = None) -> None:
         self._protocol = protocol
+        self._turns = turns
+        self._rest = b""  # what has arrived and waits for its turn
+        self._isPaused = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -132,6 +144,9 @@ class TlsTransport:
         """
         records: list[bytes] = []
         fault: ssl.SSLError | None = None
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         try:
             if len(data) <= SLICE_SIZE:
                 self._readRecords(data, records)
@@ -139,6 +154,9 @@ class TlsTransport:
                 rest = memoryview(data)
                 for start in range(0, len(data), SLICE_SIZE):
                     self._readRecords(rest[start : start + SLICE_SIZE], records)
+                    if len(records) > RECORDS_AT_ONCE and self._mayWait():
+                        self._rest = bytes(rest[start + SLICE_SIZE :])
+                        break
         except ssl.SSLError as error:
             fault = error.with_traceback(None)  # which refers to this very frame
             self._closing = True  # nothing can be sent any more
@@ -155,6 +173,21 @@ class TlsTransport:
             if IFarewellListener.providedBy(self._protocol):
                 self._protocol.clientLeft()
             self._sayGoodbye()
+        elif self._rest:
+            self._transport.pauseProducing()
+            self._awaitTurn()
+
+    def _mayWait(self) -> bool:
+        return self._turns is not None and not self._closedByClient
+
+    def _awaitTurn(self) -> None:
+        if self._turns is not None and not (self._isPaused or self._aborted):
+            self._turns.wait(self._takeTurn)
+
+    def _takeTurn(self) -> None:
+        if self._rest and not (self._isPaused or self._aborted):
+            self._transport.resumeProducing()
+            self._decrypt(b"", False)
 
     def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
         incoming, read = self._incoming, self._tls.read
@@ -273,11 +306,16 @@ class TlsTransport:
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""
+        self._isPaused = True
         self._transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read again."""
-        self._transport.resumeProducing()
+        """Read again; first what has arrived."""
+        self._isPaused = False
+        if self._rest:
+            self._awaitTurn()
+        else:
+            self._transport.resumeProducing()
 
     def getPeer(self) -> IAddress:
         """The client's address."""
@@ -301,14 +339,16 @@ class TlsTransport:
 class TlsFactory(WrappingFactory):
     """Speaks TLS on the connections of another factory.
 
+    :param turns: see `TlsTransport`.
     :ivar context: of a server; for those who connect from now on.
     """
 
     noisy = False
 
-    def __init__(self, context: ssl.SSLContext, factory: Any) -> None:
+    def __init__(self, context: ssl.SSLContext, factory: Any, turns: Turns | None = None) -> None:
         super().__init__(factory)
         self.context = context
+        self._turns = turns
 
     def logPrefix(self) -> str:
         """In the log it is the factory behind it that listens."""
@@ -317,4 +357,4 @@ class TlsFactory(WrappingFactory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         # A connection that is refused is not worth the expense of TLS.
         protocol = self.wrappedFactory.buildProtocol(addr)
-        return None if protocol is None else TlsTransport(self.context, protocol)
+        return None if protocol is None else TlsTransport(self.context, protocol, self._turns)

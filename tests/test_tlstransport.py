@@ -28,14 +28,17 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from nymearemoteproxy import turns
 from nymearemoteproxy.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.tls import CertificateFiles, loadCertificate
 from nymearemoteproxy.tlstransport import MAX_UNSENT_ANSWERS, SLICE_SIZE, TlsFactory
-from tests.memory import Pipe, Producer
+from nymearemoteproxy.turns import Turns
+from tests.memory import Pipe, Producer, oneTurn
 from tests.test_tls import Identity, clientContext
 from tests.wires import Inline
 
@@ -298,12 +301,17 @@ class Session:
     :ivar transport: the server's end.
     """
 
-    def __init__(self, protocol: Recorder | None = None, context: SSL.Context | None = None):
+    def __init__(
+        self,
+        protocol: Recorder | None = None,
+        context: SSL.Context | None = None,
+        line: Turns | None = None,
+    ):
         self.protocol = protocol or Listener()
         self.client = Client(context)
         self.lower = Lower()
         factory = Factory.forProtocol(lambda: self.protocol)
-        direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
+        direct = DirectFactory(TlsFactory(serverContext(), factory, line)).buildProtocol(PEER)
         self.lower.protocol = direct
         direct.makeConnection(self.lower)
         self.transport = self.lower.protocol
@@ -336,6 +344,94 @@ class Session:
         self.lower.full = True
         self.transport.write(b"stalled")
         self.lower.waiting.clear()
+
+
+class SmallRecordTests(SynchronousTestCase):
+    """A read may hold thousands of small records; they are looked at in turns."""
+
+    def setUp(self) -> None:
+        self.patch(turns, "TURN", 0)
+        self.clock = Clock()
+        self.session = Session(line=Turns(self.clock)).shaken()
+        self.content = NOISE[:4000]
+        self.flood = b"".join(self.session.client.encrypt(bytes([octet])) for octet in self.content)
+        self.assertGreater(len(self.flood), 5 * SLICE_SIZE)
+
+    @property
+    def arrived(self) -> bytes:
+        """What the protocol was given so far."""
+        return b"".join(self.session.protocol.chunks)
+
+    @property
+    def isRead(self) -> bool:
+        """Whether more is read from the client."""
+        return self.session.lower.producerState == "producing"
+
+    def test_inTurns(self) -> None:
+        """Slice by slice, in order; meanwhile nothing more is read."""
+        self.session.receive(self.flood)
+        seen = len(self.arrived)
+        while not self.isRead:
+            self.assertLess(seen, len(self.content))
+            self.assertTrue(self.content.startswith(self.arrived))
+            oneTurn(self.clock)
+            self.assertTrue(0 < len(self.arrived) - seen < 1000)
+            seen = len(self.arrived)
+        self.assertEqual(self.arrived, self.content)
+        self.assertGreater(len(self.session.protocol.chunks), 5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_largerRecords(self) -> None:
+        """What records of 512 bytes a read holds is looked at at once."""
+        self.session = Session(line=Turns(self.clock)).shaken()
+        data = b"".join(self.session.client.encrypt(bytes(512)) for _ in range(180))
+        self.session.receive(data)
+        self.assertEqual(len(self.session.protocol.chunks), 1)
+        self.assertTrue(self.isRead)
+
+    def test_paused(self) -> None:
+        """While the protocol wants nothing it gets nothing; then the rest, in turns."""
+        self.session.protocol.onData = lambda _data: self.session.transport.pauseProducing()
+        self.session.receive(self.flood)
+        for count in range(1, 4):
+            for _ in range(3):
+                oneTurn(self.clock)
+            self.assertEqual(len(self.session.protocol.chunks), count)
+            self.assertFalse(self.isRead)
+            self.session.transport.resumeProducing()
+            self.assertFalse(self.isRead)
+        self.session.protocol.onData = lambda _data: None
+        self.clock.advance(0)
+        self.assertEqual(self.arrived, self.content)
+        self.assertTrue(self.isRead)
+
+    def test_end(self) -> None:
+        """What came before close_notify is delivered before it."""
+        self.session.receive(self.flood + self.session.client.close())
+        self.assertFalse(self.session.lower.disconnecting)
+        self.clock.advance(0)
+        self.assertEqual(self.arrived, self.content)
+        self.assertTrue(self.session.lower.disconnecting)
+
+    def test_fault(self) -> None:
+        """So it is with a fault."""
+        self.session.receive(self.flood + b"\x17\x03\x03\x00\x05wrong")
+        self.assertFalse(self.session.lower.disconnecting)
+        self.clock.advance(0)
+        self.assertEqual(self.arrived, self.content)
+        self.assertTrue(self.session.lower.disconnecting)
+
+    def test_aborted(self) -> None:
+        """Nothing is delivered after an abort or the loss of the connection."""
+        self.session.receive(self.flood)
+        seen = self.arrived
+        self.session.transport.abortConnection()
+        self.clock.advance(0)
+        self.session.transport.resumeProducing()
+        self.session.lower.lose(ConnectionAborted())
+        self.clock.advance(0)
+        self.assertEqual(self.arrived, seen)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class TlsCase(SynchronousTestCase):
