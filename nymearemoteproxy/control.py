@@ -256,7 +256,7 @@ class Control(Phase, Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
-        self.proxy.turns.leave(self._takeTurn)
+        self.proxy.turns.leave(self._goOn)
         self.transport.unregisterProducer()
         self.perform(self.session.gone())
         self.linger.stop()
@@ -284,27 +284,29 @@ class Control(Phase, Protocol):
 
     # The session
 
-    def _look(self, data: bytes) -> None:
-        """Look at what has arrived, one turn's worth of it; nothing is read until all is seen."""
+    def _look(self, data: bytes) -> bool:
+        """Look at what has arrived, one turn's worth of it; nothing is read until all is seen.
+
+        :returns: whether the client is to be read from.
+        """
         if self._closing:
             self.drop(data)
             isLeft = self.holdsMore()
         else:
             self.feed(data)
             isLeft = self._pump()
-        if isLeft and not self._blocked:
+        # Calls of a client that does not take its answers are left until it does.
+        if isLeft and not (self._blocked and self.session.expectsMessages):
             self.transport.pauseProducing()
-            self.proxy.turns.wait(self._takeTurn)
-
-    def _takeTurn(self) -> None:
-        if not self._blocked:
-            self._goOn()
+            self.proxy.turns.wait(self._goOn, self._internalError)
+            return False
+        # Behind a registration all is the far end's.
+        return not self._blocked and self.session.state not in (State.REGISTERING, State.TUNNELED)
 
     def _goOn(self) -> None:
-        """Read again, unless what comes is for the far end, and look at what is left."""
-        if self.session.state is not State.REGISTERING:
+        """Look at what is left; read again when all of it is seen, and not before."""
+        if self._look(b""):
             self.transport.resumeProducing()
-        self._look(b"")
 
     def _pump(self) -> bool:
         """Pass on what has arrived, as far as the session and the client's reading allow.
@@ -355,7 +357,7 @@ class Control(Phase, Protocol):
 
     def _checkToken(self, token: str) -> None:
         self._check = None  # it holds the token
-        if self.proxy.turns.isWaiting(self._takeTurn):
+        if self.proxy.turns.isWaiting(self._goOn):
             self._check = self.proxy.clock.callLater(0, self._checkToken, token)
             return
 
@@ -461,7 +463,7 @@ class Control(Phase, Protocol):
 
     def _startTunnel(self, start: StartTunnel) -> None:
         assert self._tunnel is not None
-        self.proxy.turns.leave(self._takeTurn)
+        self.proxy.turns.leave(self._goOn)
         self._readFreely()
         self.transport.lowest.readMuch()
         self.record.role = start.role

@@ -244,6 +244,11 @@ class Leg:
 
     # The server
 
+    def failed(self, failure: Failure) -> None:
+        """A fault of ours: it costs this connection."""
+        log.failure("connection {number}: internal error", failure, number=self.record.number)
+        self._abortWith(Outcome.INTERNAL_ERROR)
+
     def shutDown(self) -> None:
         partner = self.partner
         self.finish(Outcome.SHUTDOWN)

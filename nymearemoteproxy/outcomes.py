@@ -306,7 +306,7 @@ class Outcome(Enum):
     )
     INTERNAL_ERROR = (
         "internal-error",
-        0,
-        "",
+        1011,
+        "internal error",
         "A fault of this server; the log holds the details. Please report it.",
     )

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.dialogue import Dialogue, Disconnect
@@ -44,6 +45,10 @@ CALLS_A_TURN = 4
 
 PACKETS_A_TURN = 128
 """The same for packets. Each takes about a microsecond, or ten when each is for another client."""
+
+PAUSES_A_TURN = 100
+"""Clients that are paused, or read from again, before others get their turn. Each takes some
+microseconds, mostly in the kernel."""
 
 CLIENTS_A_TURN = 16
 """Clients that are sent away before others get their turn, when their server is gone. Each takes a
@@ -81,6 +86,8 @@ class ServerEnd(End):
         "_paused",
         "_reader",
         "_timeout",
+        "_toPause",
+        "_toResume",
         "_turns",
         "_unanswered",
         "_unknown",
@@ -119,6 +126,8 @@ class ServerEnd(End):
         self._blocked = False
         self._waiting = 0
         self._paused: dict[ClientEnd, None] = {}  # whose turn it is goes on first
+        self._toPause: list[ClientEnd] = []  # in `_paused` already
+        self._toResume: list[ClientEnd] = []  # in `_paused` still
         # From the server
         self._holding: set[End] = set()
 
@@ -202,15 +211,19 @@ class ServerEnd(End):
         those who have sent come behind those who could not.
         """
         self._clients[client.address] = self._clients.pop(client.address)
-        paused = self._paused
-        if self.isStalled and len(paused) < len(self._clients):
-            self._paused = dict.fromkeys(self._clients.values())
-            for each in self._paused:
-                if each not in paused:
-                    each.pause()
-        elif client not in paused:
-            paused[client] = None
-            client.pause()
+        self._paused[client] = None
+        client.pause()
+        if self.isStalled and len(self._paused) < len(self._clients):
+            others = self._clients.values()
+            self._toPause = [each for each in others if each not in self._paused]
+            self._paused = dict.fromkeys(others)
+            self._pauseSome()
+
+    def _pauseSome(self) -> None:
+        for _ in range(min(PAUSES_A_TURN, len(self._toPause))):
+            self._toPause.pop().pause()
+        if self._toPause:
+            self._turns.wait(self._pauseSome, self._failed, relays=True)
 
     def pauseReading(self) -> None:
         self._blocked = True
@@ -218,10 +231,21 @@ class ServerEnd(End):
     def resumeReading(self) -> None:
         self._blocked = False
         self._waiting = 0
-        paused, self._paused = self._paused, {}
-        for client in paused:
-            client.resume()
+        self._toPause = []
+        self._toResume = list(reversed(self._paused))
+        self._resumeSome()
         self._work()
+
+    def _resumeSome(self) -> None:
+        for _ in range(min(PAUSES_A_TURN, len(self._toResume))):
+            if self._blocked:
+                break
+            client = self._toResume.pop()
+            if client in self._paused:
+                del self._paused[client]
+                client.resume()
+        if self._toResume and not (self._blocked or self._isOver):
+            self._turns.wait(self._resumeSome, self._failed, relays=True)
 
     # The server
 
@@ -267,7 +291,7 @@ class ServerEnd(End):
         elif self._unanswered or self._reader.rest:
             self.holdUp(self)
             if self._reader.rest or not self._blocked:
-                self._turns.wait(self._work)
+                self._turns.wait(self._work, self._failed, relays=True)
             self._count(self._reader.held + self._dialogue.pending)
         else:
             self.goOn(self)
@@ -344,6 +368,12 @@ class ServerEnd(End):
             case _:
                 self._end(effect.outcome)
 
+    def _failed(self, failure: Failure) -> None:
+        """A fault of ours: it costs this server's connection."""
+        log.failure("connection {number}: internal error", failure, number=self.origin.number)
+        self._leg.cutOff(Outcome.INTERNAL_ERROR)
+        self._end(Outcome.PARTNER_LEFT)
+
     # The end
 
     def finish(self, outcome: Outcome) -> None:
@@ -361,11 +391,9 @@ class ServerEnd(End):
             return
         self._isOver = True
         self._stopTimer()
-        self._turns.leave(self._work)
+        for work in (self._work, self._pauseSome, self._resumeSome):
+            self._turns.leave(work)
         self._dismissClients()
-        for client in self._paused:
-            client.resume()
-        self._paused.clear()
         self._holding.clear()
         if self._unknown or self._reader.dropped:
             log.info(
@@ -385,8 +413,11 @@ class ServerEnd(End):
         for _ in range(min(CLIENTS_A_TURN, len(self._clients))):
             _address, client = self._clients.popitem()
             try:
+                if client in self._paused:
+                    del self._paused[client]
+                    client.resume()  # a slow one leaves later, or before
                 client.leave(Outcome.PARTNER_LEFT)
             except Exception:  # the others are to be told all the same
                 log.failure("connection {number}: internal error", number=client.origin.number)
         if self._clients:
-            self._turns.wait(self._dismissClients)
+            self._turns.wait(self._dismissClients, relays=True)

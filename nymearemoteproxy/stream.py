@@ -123,8 +123,8 @@ class StreamLeg(Leg):
 
     def _gapOver(self) -> None:
         self._gapTimer = None
-        self._release()
         super().resumeProducing()
+        self._release()  # which may block the client again
 
     def _release(self) -> None:
         """Nothing has to wait any more."""

@@ -23,7 +23,10 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.direct import DirectTransport
 from nymearemoteproxy.introduction import IIntroductionListener
+from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.turns import Turns
+
+log = ProxyLogger()
 
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
@@ -76,6 +79,7 @@ class TlsTransport:
         "_aborted",
         "_closedByUs",
         "_closedByClient",
+        "_endWaits",
         "_fault",
     )
 
@@ -94,6 +98,7 @@ class TlsTransport:
         self._aborted = False
         self._closedByUs = False
         self._closedByClient = False
+        self._endWaits = False  # the client's end is to be told when it is read again
         self._fault: Failure | None = None
 
     def makeConnection(self, transport: DirectTransport) -> None:
@@ -169,25 +174,45 @@ class TlsTransport:
         if fault is not None:
             self._fail(fault)
         elif self._closedByClient:
-            self._closing = True
-            if IFarewellListener.providedBy(self._protocol):
-                self._protocol.clientLeft()
-            self._sayGoodbye()
+            self._clientLeft()
         elif self._rest:
             self._transport.pauseProducing()
             self._awaitTurn()
+
+    def _clientLeft(self) -> None:
+        """Both directions are over; who has left calls unread answers them first."""
+        isListener = IFarewellListener.providedBy(self._protocol)
+        self._endWaits = self._isPaused and not isListener
+        if self._endWaits:
+            return
+        self._closing = True
+        if isListener:
+            self._protocol.clientLeft()
+        self._sayGoodbye()
 
     def _mayWait(self) -> bool:
         return self._turns is not None and not self._closedByClient
 
     def _awaitTurn(self) -> None:
-        if self._turns is not None and not (self._isPaused or self._aborted):
-            self._turns.wait(self._takeTurn)
+        if self._isPaused or self._aborted:
+            return
+        if self._turns is None:
+            self._takeTurn()
+        else:
+            self._turns.wait(self._takeTurn, self._failed, relays=True)
 
     def _takeTurn(self) -> None:
-        if self._rest and not (self._isPaused or self._aborted):
+        if self._isPaused or self._aborted:
+            return
+        if self._rest:
             self._transport.resumeProducing()
             self._decrypt(b"", False)
+        elif self._endWaits:
+            self._clientLeft()
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("internal error below TLS", failure)
+        self.abortConnection()
 
     def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
         incoming, read = self._incoming, self._tls.read
@@ -312,7 +337,7 @@ class TlsTransport:
     def resumeProducing(self) -> None:
         """Read again; first what has arrived."""
         self._isPaused = False
-        if self._rest:
+        if self._rest or self._endWaits:
             self._awaitTurn()
         else:
             self._transport.resumeProducing()

@@ -19,8 +19,9 @@ from nymearemoteproxy.session import Role
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
 
-_LAST_ACK = Struct("56xI")
-"""Where struct tcp_info of linux/tcp.h has tcpi_last_ack_recv, milliseconds."""
+_TCP_INFO = Struct("3xB20xI28xI84xI")
+"""Where struct tcp_info of linux/tcp.h has tcpi_probes, tcpi_unacked, tcpi_last_ack_recv (in
+milliseconds) and tcpi_notsent_bytes."""
 
 _RESOLUTION = 0.02
 """Seconds by which that may be wrong: two of the kernel's ticks, which are 10 ms at most."""
@@ -79,9 +80,12 @@ def askTcp(
     asked = clock.seconds()
 
     def hasAnswered() -> bool:
-        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK.size)
-        ago = _LAST_ACK.unpack(info)[0] / 1000
-        if ago + _RESOLUTION >= clock.seconds() - asked:
+        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        probes, unacked, ago, unsent = _TCP_INFO.unpack(info)
+        # A peer that takes nothing is not probed again for up to two minutes. The last time it
+        # answered, or that probe would be counted; the one under way may be.
+        isFull = unsent and not unacked and probes < 2
+        if ago / 1000 + _RESOLUTION >= clock.seconds() - asked and not isFull:
             return False
         tuneTcp(transport, keepaliveIdle, keepaliveTimeout)
         return True

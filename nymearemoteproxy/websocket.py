@@ -155,7 +155,12 @@ class WebSocketControl(Control):
         pings = [payload for opcode, payload in controls if opcode == PING]
         if pings and not self._closing:
             self._write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
-        if controls and controls[-1][0] == CLOSE:
+        isClosed = bool(controls) and controls[-1][0] == CLOSE
+        if self._frames and self.session.expectsMessages:
+            # Calls that came before the end are answered before it.
+            self._reader.controls = controls[-1:] if isClosed else []
+            return
+        if isClosed:
             self.perform(self.session.gone())
             self.linger.close()
         if self._reader.error is not None:
@@ -245,7 +250,11 @@ class WebSocketControl(Control):
         self._write(frame(PING, b""))
 
     def ask(self) -> Callable[[], bool]:
-        return _ask(self, self.proxy, self.record, self.transport)
+        if self._blocked:
+            return askTransport(self.proxy, self.transport)
+        before = self.record.received
+        self.ping()
+        return lambda: self.record.received > before
 
 
 class WebSocketLeg(Leg):
@@ -287,7 +296,7 @@ class WebSocketLeg(Leg):
         """Read nothing more until the rest of what was read is relayed, when others had a turn."""
         self.transport.pauseProducing()
         if not self.unread or self._farewell is not None:
-            self.proxy.turns.wait(self._takeTurn)
+            self.proxy.turns.wait(self._takeTurn, self.failed, relays=True)
 
     def _takeTurn(self) -> None:
         if self._farewell is None:
@@ -414,15 +423,9 @@ class WebSocketLeg(Leg):
         self._write(frame(PING, b""))
 
     def ask(self) -> Callable[[], bool]:
-        if self.finished:
+        if self.finished or self.isDeaf():
             return super().ask()
-        return _ask(self, self.proxy, self.record, self.transport)
-
-
-def _ask(client: IWatched, proxy: Proxy, record: Record, transport: Any) -> Callable[[], bool]:
-    """Ping the client, or where that is of no use ask TCP; see `IPresent.ask`."""
-    if client.isDeaf():
-        return askTransport(proxy, transport)
-    before = record.received
-    client.ping()
-    return lambda: record.received > before
+        before = self.record.received
+        self.ping()
+        # One that is not listened to meanwhile is not to blame.
+        return lambda: self.record.received > before or self.unread

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import sys
+import struct
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -31,6 +31,9 @@ class Pipe(StringTransport):
     :ivar protocol: who has the connection now.
     :ivar full: the client does not read, so that nothing more can be sent.
     :ivar lastAck: milliseconds since TCP heard of the client.
+    :ivar unacked: packets that TCP has no answer to.
+    :ivar unsent: bytes that TCP may not send, since the client takes nothing.
+    :ivar probes: how often TCP has asked since whether it takes something, without an answer.
     :ivar family: of its socket.
     """
 
@@ -41,6 +44,7 @@ class Pipe(StringTransport):
         self.family = socket.AF_UNIX if isinstance(peer, UNIXAddress) else socket.AF_INET
         self.full = False
         self.lastAck = 1_000_000
+        self.unacked = self.unsent = self.probes = 0
         self.halfClosed = False
         self.lost = False
         self._unsent: list[bytes] = []
@@ -80,8 +84,13 @@ class Pipe(StringTransport):
         """Nothing to set."""
 
     def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
-        """Return what TCP knows (struct tcp_info), which is when the last ACK came."""
-        return self.lastAck.to_bytes(4, sys.byteorder).rjust(size, b"\0")
+        """Return what TCP knows: some of struct tcp_info in linux/tcp.h, each at its place."""
+        info = bytearray(size)
+        info[3] = self.probes
+        struct.pack_into("I", info, 24, self.unacked)
+        struct.pack_into("I", info, 56, self.lastAck)
+        struct.pack_into("I", info, 144, self.unsent)
+        return bytes(info)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         super().registerProducer(producer, streaming)

@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.admin.web import Answer, WebFactory
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.control import ProxyFactory
+from nymearemoteproxy.control import CALLS_A_TURN, ProxyFactory
 from nymearemoteproxy.direct import DirectFactory
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.session import makeHello
@@ -91,6 +91,11 @@ class Visitor:
     def isTold(self) -> bool:
         """Whether it got a close_notify, and with it the end of the stream."""
         return self._client.closed and self.pipe.halfClosed
+
+
+def hellos(count: int) -> bytes:
+    """Return so many calls."""
+    return b"".join(call("RemoteProxy.Hello", number) for number in range(count))
 
 
 class MemoryFarewellTests(InMemory):
@@ -276,6 +281,17 @@ class MemoryFarewellTests(InMemory):
             visitor = self.visit(version, "WebSocket")
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             self.assertTold(visitor, Outcome.WEBSOCKET_HANDSHAKE_FAILED, b"HTTP/1.1 4")
+
+    def test_callsBeforeTheirs(self) -> None:
+        """A client that says goodbye right behind its calls gets all answers, in whatever turn."""
+        for version in self.versions:
+            visitor = self.visit(version)
+            client = visitor._client
+            count = 3 * CALLS_A_TURN
+            visitor.pipe.receive(client.encrypt(hellos(count)) + client.close())
+            self.clock.advance(0)
+            self.assertEqual(visitor.take().count(b"\n"), count)
+            self.assertTrue(visitor.pipe.disconnecting)
 
     def test_admin(self) -> None:
         """The admin endpoint, when the last response is sent."""

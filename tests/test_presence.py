@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import replace
 from types import SimpleNamespace
@@ -208,6 +209,30 @@ class RegistrationTests(ClashCase):
         self.clock.advance(0.06)
         self.assertIn(b"AlreadyRegistered", new.take())
 
+    def test_takesNothing(self) -> None:
+        """TCP asks such a one seldom; as long as it answered the last time, it is there."""
+        for unacked, probes, isThere in ((0, 0, True), (0, 1, True), (0, 2, False), (3, 0, False)):
+            old = self.serve("TCP")
+            self.clock.advance(1)
+            old.stall()
+            old.unsent, old.unacked, old.probes = 5000, unacked, probes
+            new = self.serve("TCP")
+            self.clock.pump([0.06] * 60)
+            self.assertEqual(b"AlreadyRegistered" in new.take(), isThere, (unacked, probes))
+            self.assertEqual(old.lost, not isThere)
+            old.lose(ConnectionError())
+            new.lose(ConnectionError())
+
+    def test_heldUpMeanwhile(self) -> None:
+        """Who is not listened to cannot be heard."""
+        old = self.serve("WebSocket")
+        self.clock.advance(1)
+        new = self.serve("TCP")
+        old.protocol.pauseReading()
+        self.clock.advance(0.06)
+        self.assertIn(b"AlreadyRegistered", new.take())
+        self.assertFalse(old.lost)
+
     def test_goneInTheSameTurn(self) -> None:
         """Whoever comes when the connection has just been closed is let in."""
         self.serve("TCP").lose(ConnectionError())
@@ -217,19 +242,35 @@ class RegistrationTests(ClashCase):
 class AskTcpTests(TestCase):
     """A real connection."""
 
+    def setUp(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            self.ours, _address = server.accept()
+        self.addCleanup(client.close)
+        self.addCleanup(self.ours.close)
+        self.transport: Any = SimpleNamespace(lowest=SimpleNamespace(getHandle=lambda: self.ours))
+        tuneTcp(self.transport, TIMING.ping, TIMING.pingAnswer)
+
+    @inlineCallbacks
+    def answer(self) -> Any:
+        """Ask, and wait for the answer; trial's time limit is long enough."""
+        hasAnswered = askTcp(self.transport, reactor, TIMING.ping, TIMING.pingAnswer)
+        while not hasAnswered():
+            yield deferLater(reactor, 0.05)
+        return self.ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+
     @inlineCallbacks
     def test_alive(self) -> Any:
         """The other end's system answers; afterwards the probes are as rare as before."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            client = socket.create_connection(server.getsockname())
-            ours, _address = server.accept()
-        self.addCleanup(client.close)
-        self.addCleanup(ours.close)
-        transport: Any = SimpleNamespace(lowest=SimpleNamespace(getHandle=lambda: ours))
-        tuneTcp(transport, TIMING.ping, TIMING.pingAnswer)
-        hasAnswered = askTcp(transport, reactor, TIMING.ping, TIMING.pingAnswer)
+        hasAnswered = askTcp(self.transport, reactor, TIMING.ping, TIMING.pingAnswer)
         self.assertFalse(hasAnswered())
-        while not hasAnswered():  # trial's time limit is long enough
-            yield deferLater(reactor, 0.05)
-        idle = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
-        self.assertEqual(idle, TIMING.ping)
+        self.assertEqual((yield self.answer()), TIMING.ping)
+
+    @inlineCallbacks
+    def test_takesNothing(self) -> Any:
+        """A program that does not read is there, although nobody asks its system any more."""
+        self.ours.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.ours.send(bytes(1 << 16))
+        self.assertEqual((yield self.answer()), TIMING.ping)

@@ -651,6 +651,17 @@ class ServerGapTests(InMemory):
         self.assertIn(b"slipEnabled", server.take())
         self.assertGap(server, b"ClientConnected")
 
+    def test_blockedAgain(self) -> None:
+        """What was held may be more than the server takes: then its clients are not read from."""
+        server = self.serve("TCP")
+        client = self.visit()
+        client.receive(b"hello")
+        server.full = True
+        self.clock.advance(0.021)
+        self.assertTrue(server.protocol.blocked)
+        client.receive(b"more")
+        self.assertEqual(client.producerState, "paused")
+
     def test_onceOnly(self) -> None:
         """Behind the gap everything goes out at once."""
         server = self.serve("TCP")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy import turns
@@ -31,7 +32,9 @@ class LineTests(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.done: list[str] = []
 
-    def worker(self, name: str, times: int, seconds: float) -> Callable[[], None]:
+    def worker(
+        self, name: str, times: int, seconds: float, relays: bool = False
+    ) -> Callable[[], None]:
         """Return work that takes some time, so many times."""
         left = times
 
@@ -41,7 +44,7 @@ class LineTests(SynchronousTestCase):
             self.done.append(name)
             self.clock.rightNow += seconds
             if left:
-                self.turns.wait(work)
+                self.turns.wait(work, relays=relays)
 
         return work
 
@@ -100,16 +103,37 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(self.done, ["b"])
 
     def test_fault(self) -> None:
-        """A fault of one does not stop the others."""
+        """A fault of one does not stop the others; whoever waited for it is told, or the log is."""
 
         def fail() -> None:
             raise ValueError
 
-        self.turns.wait(fail)
+        told: list[Failure] = []
+        self.turns.wait(fail, told.append)
         self.turns.wait(self.worker("a", 1, 0))
-        self.assertRaises(ValueError, oneTurn, self.clock)
         oneTurn(self.clock)
         self.assertEqual(self.done, ["a"])
+        self.assertEqual([failure.type for failure in told], [ValueError])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.turns.wait(fail)
+        oneTurn(self.clock)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_thoseWhoRelay(self) -> None:
+        """They do not stand behind strangers, and take no more than half of the time."""
+        for _ in range(10):
+            self.turns.wait(self.worker("s", 10, TURN / 4))
+        self.turns.wait(self.worker("r", 3, TURN / 4, relays=True), relays=True)
+        for _ in range(3):
+            oneTurn(self.clock)
+        self.assertEqual("".join(self.done), "rrss" + "rsss" + "ssss")
+
+    def test_leaveEitherLine(self) -> None:
+        """Nothing is left of who left, whichever it was."""
+        work = self.worker("a", 1, 0)
+        self.turns.wait(work, relays=True)
+        self.assertTrue(self.turns.isWaiting(work))
+        self.turns.leave(work)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -281,6 +305,41 @@ class BeforeTheTunnelTests(Turnwise):
             self.turn(5)
             self.assertTrue(self.isRead(pipe))
             self.assertEqual(self.answered(kind, pipe), list(range(CALLS_A_TURN, 3 * CALLS_A_TURN)))
+
+    def test_callsBeforeAClose(self) -> None:
+        """All are answered, then the end is: a close frame, or one for what broke the protocol."""
+        for goodbye, code in ((maskedFrame(8, b"\x03\xe8"), 1000), (b"\x83\x80", 1002)):
+            pipe = self.open("WebSocket")
+            pipe.receive(calls("WebSocket", 3 * CALLS_A_TURN) + goodbye)
+            self.turn(10)
+            *answers, (opcode, close) = payloads(pipe)
+            numbers = [json.loads(payload)["id"] for _opcode, payload in answers]
+            self.assertEqual(numbers, list(range(3 * CALLS_A_TURN)))
+            self.assertEqual((opcode, int.from_bytes(close[:2], "big")), (8, code))
+
+    def test_dataOfABlockedClient(self) -> None:
+        """It closes the client, also when that does not read what it is sent."""
+        pipe = self.open("WebSocket")
+        pipe.stall()
+        pings = maskedFrame(9, b"") * (3 * PARTS_AT_ONCE)
+        pipe.receive(maskedFrame(1, AUTHENTICATE) + pings + maskedFrame(1, b"early"))
+        pipe.drain()  # as for that one call; the rest has not been looked at
+        pipe.stall()
+        self.turn(10)
+        self.assertEqual(self.rendezvous.waiting, 0)
+        pipe.lose(ConnectionDone())
+        self.assertEqual(self.proxy.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
+
+    def test_faultInALaterTurn(self) -> None:
+        """A fault of ours costs the connection, in whatever turn it happens."""
+        for kind in "TCP", "WebSocket":
+            pipe = self.open(kind)
+            pipe.receive(calls(kind, 2 * CALLS_A_TURN))
+            self.patch(pipe.protocol, "take", lambda: 1 // 0)
+            self.turn()
+            self.assertTrue(pipe.lost)
+            self.assertEqual(self.proxy.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_deadline(self) -> None:
         """A call that has waited for its turn starts the time anew like any other."""
