@@ -52,6 +52,9 @@ class _Queue:
         self._members: OrderedDict[IWatched, tuple[float, int]] = OrderedDict()
         self._timer: IDelayedCall | None = None
 
+    def __contains__(self, member: IWatched) -> bool:
+        return member in self._members
+
     def add(self, member: IWatched, note: int = 0) -> None:
         self._members[member] = (self._clock.seconds() + self._delay, note)
         if self._timer is None:
@@ -100,6 +103,12 @@ class Keepalive:
         """Watch `member` from now on."""
         if self._active:
             self._idle.add(member)
+
+    def hurry(self, member: IWatched) -> None:
+        """Ping `member` now, and not when it is due; nothing if it is not watched, or pinged."""
+        if member in self._idle:
+            self._idle.remove(member)
+            self._pingDue(member, 0)
 
     def remove(self, member: IWatched) -> None:
         """Watch `member` no longer."""

@@ -6,13 +6,17 @@ may be dead, and TCP does not know yet. Knows nothing of framing, nor of who wai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface
 
+from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.records import Record
+from nymearemoteproxy.turns import Turns
+
+log = ProxyLogger()
 
 ANSWER_TIMEOUT = 3.0
 """Seconds in which a client has to show that it is there: a phone whose radio sleeps takes two, and
@@ -20,6 +24,11 @@ who waits for the answer is waited for by a partner of its own."""
 
 _INTERVAL = 0.05
 """Seconds between two looks for the answer, which most clients give within a round trip."""
+
+
+TOLD_A_TURN = 4
+"""Connections that are told in one turn of the reactor. Most are refused then, which takes a tenth
+of a millisecond each."""
 
 
 class IPresent(Interface):
@@ -33,10 +42,14 @@ class IPresent(Interface):
 
 
 class Presence:
-    """Asks clients whether they are there, each once at a time."""
+    """Asks clients whether they are there, each once at a time.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    :param turns: those who wait for the answer are told in turns, since strangers may be many.
+    """
+
+    def __init__(self, clock: IReactorTime, turns: Turns) -> None:
         self._clock = clock
+        self._turns = turns
         self._asking: dict[Record, list[Deferred[bool]]] = {}
 
     def look(self, record: Record) -> Deferred[bool]:
@@ -53,7 +66,10 @@ class Presence:
         else:
             self._asking[record] = [known]
             until = self._clock.seconds() + ANSWER_TIMEOUT
-            self._wait(record, record.client.ask(), until)
+            try:
+                self._wait(record, record.client.ask(), until)
+            except Exception:
+                self._failed(record)
         return known
 
     def gone(self, record: Record) -> None:
@@ -67,13 +83,30 @@ class Presence:
     def _check(self, record: Record, hasAnswered: Callable[[], bool], until: float) -> None:
         if record not in self._asking:
             return  # it is gone
-        if hasAnswered():
+        try:
+            isThere = hasAnswered()
+        except Exception:
+            self._failed(record)
+            return
+        if isThere:
             self._tell(record, True)
         elif self._clock.seconds() < until:
             self._wait(record, hasAnswered, until)
         else:
             record.client.pingTimedOut()  # `gone` follows
 
+    def _failed(self, record: Record) -> None:
+        """A fault of ours lets nobody take another one's place."""
+        log.failure("connection {number} cannot be asked", number=record.number)
+        self._tell(record, True)
+
     def _tell(self, record: Record, isThere: bool) -> None:
-        for known in self._asking.pop(record, ()):
-            known.callback(isThere)
+        waiting = self._asking.pop(record, [])
+        self._turns.begin(_telling(waiting, isThere))
+
+
+def _telling(waiting: list[Deferred[bool]], isThere: bool) -> Generator[None, None, None]:
+    for number, known in enumerate(waiting, 1):
+        known.callback(isThere)
+        if not number % TOLD_A_TURN:
+            yield

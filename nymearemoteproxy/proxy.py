@@ -140,7 +140,7 @@ class Proxy:
         self.messageLimit = messageLimit
         self.traceTraffic = traceTraffic
         self.keepalive = Keepalive(clock, timing.ping, timing.pingAnswer)
-        self.presence = Presence(clock)
+        self.presence = Presence(clock, self.turns)
         self.outcomes: Counter[Outcome] = Counter()
         self.totals = Totals()
         self.observers: list[IObserver] = []

@@ -74,7 +74,7 @@ class Rendezvous:
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Waiter] = {}
         # Where it is looked whether the one who waits is there: those who came since.
-        self._behind: dict[bytes, list[_Waiter]] = {}
+        self._behind: dict[bytes, dict[Deferred[Meeting], _Waiter]] = {}
         self._tunnels: dict[bytes, Tunnel] = {}
 
     @property
@@ -100,11 +100,11 @@ class Rendezvous:
         if key in self._tunnels:
             _refuse(waiter, Outcome.TUNNEL_EXISTS)
         elif key in self._behind:
-            self._behind[key].append(waiter)
+            self._behind[key][waiter.met] = waiter
         elif first is None:
             self._waiting[key] = waiter
         elif _isSame(first.identity.uuid, waiter.identity.uuid):
-            self._behind[key] = [waiter]
+            self._behind[key] = {waiter.met: waiter}
             first.look().addCallback(self._looked, first, waiter)
         else:
             del self._waiting[key]
@@ -118,8 +118,7 @@ class Rendezvous:
         key = first.key
         if not isThere or self._waiting.get(key) is not first:
             return
-        if second in self._behind[key]:
-            self._behind[key].remove(second)
+        if self._behind[key].pop(second.met, None) is not None:
             del self._waiting[key]
             _refuse(first, Outcome.DUPLICATE_UUID)
             _refuse(second, Outcome.DUPLICATE_UUID)
@@ -131,11 +130,11 @@ class Rendezvous:
             del self._waiting[key]
             self._goOn(key)
         else:
-            self._behind[key] = [each for each in self._behind[key] if each.met is not met]
+            del self._behind[key][met]
 
     def _goOn(self, key: bytes) -> None:
         """Let those who came meanwhile in, in their order."""
-        for waiter in self._behind.pop(key, ()):
+        for waiter in self._behind.pop(key, {}).values():
             self._place(waiter)
 
 

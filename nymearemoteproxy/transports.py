@@ -80,7 +80,10 @@ def askTcp(
     asked = clock.seconds()
 
     def hasAnswered() -> bool:
-        info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        try:
+            info = handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        except OSError:
+            return False  # it is closed, and whoever asked is about to hear of it
         probes, unacked, ago, unsent = _TCP_INFO.unpack(info)
         # A peer that takes nothing is not probed again for up to two minutes. The last time it
         # answered, or that probe would be counted; the one under way may be.
@@ -137,12 +140,14 @@ class Linger:
 
     def stopSending(self) -> None:
         """Send what is buffered, and then the end of the stream."""
-        self._transport.loseWriteConnection()
+        if not self._over:
+            self._transport.loseWriteConnection()
 
     def close(self) -> None:
         """Send what is buffered and close."""
-        self._transport.loseConnection()
-        self.start()
+        if not self._over:
+            self._transport.loseConnection()
+            self.start()
 
     def start(self) -> None:
         """Let the time begin in which the client has to close."""
@@ -150,7 +155,7 @@ class Linger:
             self._timer = self._clock.callLater(self._seconds, self._expired)
 
     def stop(self) -> None:
-        """The connection is closed."""
+        """The connection is closed; there is nothing more to do, whoever asks for it."""
         self._over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()

@@ -294,7 +294,8 @@ class WebSocketLeg(Leg):
 
     def _awaitTurn(self) -> None:
         """Read nothing more until the rest of what was read is relayed, when others had a turn."""
-        self.transport.pauseProducing()
+        if self._farewell is None:
+            self.transport.pauseProducing()
         if not self.unread or self._farewell is not None:
             self.proxy.turns.wait(self._takeTurn, self.failed, relays=True)
 
@@ -402,7 +403,16 @@ class WebSocketLeg(Leg):
 
     def connectionLost(self, reason: Failure) -> None:
         self._cleanUp()
+        # From now on nothing touches the transport, also if something is still to be relayed.
+        self.finished = True
+        self.linger.stop()
         self._afterAll(partial(super().connectionLost, reason))
+
+    def failed(self, failure: Failure) -> None:
+        super().failed(failure)
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None:
+            farewell()  # nothing more of the transport's is to come
 
     def _write(self, data: bytes) -> None:
         self.record.sent += len(data)
@@ -423,9 +433,10 @@ class WebSocketLeg(Leg):
         self._write(frame(PING, b""))
 
     def ask(self) -> Callable[[], bool]:
-        if self.finished or self.isDeaf():
-            return super().ask()
-        before = self.record.received
-        self.ping()
-        # One that is not listened to meanwhile is not to blame.
-        return lambda: self.record.received > before or self.unread
+        if self._farewell is not None:
+            return lambda: False  # it has left, which will be told when all is relayed
+        # A ping may wait behind much else, so it is TCP that tells. But TCP may end at a reverse
+        # proxy: then what is noticed by pings anyway is noticed as soon as it can be.
+        self.proxy.keepalive.hurry(self)
+        before, isThere = self.record.received, super().ask()
+        return lambda: self.record.received > before or isThere()

@@ -107,6 +107,8 @@ class Pipe(StringTransport):
         self.producerState = "paused"
 
     def loseWriteConnection(self) -> None:
+        if self.lost:
+            raise ValueError("as epoll does")
         self.halfClosed = True
 
     def abortConnection(self) -> None:

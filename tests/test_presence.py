@@ -10,15 +10,18 @@ from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from nymearemoteproxy import turns
+from nymearemoteproxy.frames import PARTS_AT_ONCE
 from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.presence import ANSWER_TIMEOUT
+from nymearemoteproxy.presence import ANSWER_TIMEOUT, TOLD_A_TURN
 from nymearemoteproxy.session import makeHello
 from nymearemoteproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.transports import askTcp, tuneTcp
-from tests.memory import Pipe
+from tests.memory import Pipe, oneTurn
 from tests.test_time import TIMING, InMemory
 from tests.wires import maskedFrame, reactor
 
@@ -33,6 +36,7 @@ class ClashCase(InMemory):
         self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
         super().setUp()
         self.switchboard._clock = self.clock
+        self.switchboard._turns = self.proxy.turns
         self.proxy.timing = replace(TIMING, inactive=8)
 
     def answer(self, kind: str, pipe: Pipe) -> None:
@@ -223,15 +227,59 @@ class RegistrationTests(ClashCase):
             old.lose(ConnectionError())
             new.lose(ConnectionError())
 
-    def test_heldUpMeanwhile(self) -> None:
-        """Who is not listened to cannot be heard."""
+    def test_noPong(self) -> None:
+        """It may wait behind much else: whoever TCP can reach stays, until the ping is overdue."""
         old = self.serve("WebSocket")
         self.clock.advance(1)
+        old.take()
+        old.lastAck = 0
         new = self.serve("TCP")
-        old.protocol.pauseReading()
+        self.assertEqual(old.take(), PING)
         self.clock.advance(0.06)
         self.assertIn(b"AlreadyRegistered", new.take())
         self.assertFalse(old.lost)
+        self.clock.advance(TIMING.pingAnswer)
+        self.assertEqual(self.proxy.outcomes[Outcome.PING_TIMEOUT], 1)
+        self.assertIn(b"NoError", self.serve("TCP").take())
+
+    def test_deadInLine(self) -> None:
+        """One that is reset with much unread gives its place up when that is looked at."""
+        self.patch(turns, "TURN", 0)
+        for goodbye in (b"", b"\xf0\x80\0\0\0\0", maskedFrame(8, b"")):
+            old = self.serve("WebSocket")
+            old.receive(maskedFrame(9, b"") * (5 * PARTS_AT_ONCE) + goodbye)
+            old.lose(ConnectionLost())
+            new = self.serve("TCP")
+            for _ in range(10):
+                oneTurn(self.clock)
+            self.clock.advance(0.06)
+            self.assertIn(b"NoError", new.take())
+            new.lose(ConnectionLost())
+            self.assertEqual(list(self.proxy.records), [])
+
+    def test_cannotBeAsked(self) -> None:
+        """A fault of ours gives nobody's place away, at the beginning or later."""
+        old = self.serve("WebSocket")
+        for ask in (lambda: 1 // 0, lambda: lambda: 1 // 0):
+            self.patch(old.protocol.__class__, "ask", lambda _leg, ask=ask: ask())
+            new = self.serve("TCP")
+            self.clock.advance(0.06)
+            self.assertIn(b"AlreadyRegistered", new.take())
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_toldInTurns(self) -> None:
+        """However many claim to be the same, they are refused a few at a time."""
+        old = self.serve("WebSocket")
+        self.clock.advance(1)
+        new = [self.serve("TCP") for _ in range(3 * TOLD_A_TURN)]
+        self.patch(turns, "TURN", 0)
+        old.receive(PONG)
+        self.clock.rightNow += 0.06
+        told = []
+        for _ in range(3):
+            oneTurn(self.clock)
+            told.append(sum(b"AlreadyRegistered" in pipe.take() for pipe in new))
+        self.assertEqual(told, [TOLD_A_TURN] * 3)
 
     def test_goneInTheSameTurn(self) -> None:
         """Whoever comes when the connection has just been closed is let in."""

@@ -567,6 +567,37 @@ class InTheTunnelTests(Turnwise):
         self.assertTrue(second.take().endswith(b"data"))
 
 
+    def test_lostInLine(self) -> None:
+        """However its bytes end, one that is lost is gone when they are looked at, and no later."""
+        ends = (b"", b"\xf0\x80\0\0\0\0", maskedFrame(8, b""), maskedFrame(1, b"last"))
+        for end in ends:
+            for reason in (ConnectionLost(), ConnectionDone()):
+                one, two = self.join("WebSocket", "TCP")
+                one.receive(maskedFrame(9, b"") * (5 * PARTS_AT_ONCE) + end)
+                one.lose(reason)
+                two.receive(b"to nobody")
+                self.turn(10)
+                self.assertEqual(two.take(), b"last" if end == ends[-1] else b"")
+                self.assertTrue(two.halfClosed)
+                two.lose(ConnectionDone())
+                self.assertEqual(list(self.proxy.records), [])
+
+    def test_faultInLine(self) -> None:
+        """A fault of ours then costs this connection, which is not forgotten."""
+        for isLost in (False, True):
+            one, two = self.join("WebSocket", "TCP")
+            one.receive(maskedFrame(9, b"") * (5 * PARTS_AT_ONCE))
+            if isLost:
+                one.lose(ConnectionLost())
+            self.patch(one.protocol._reader.__class__, "receive", lambda *_args: 1 // 0)
+            self.turn(10)
+            self.assertTrue(one.lost)
+            self.assertTrue(two.halfClosed)
+            two.lose(ConnectionDone())
+            self.assertEqual(list(self.proxy.records), [])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
 class RegisteredTests(Turnwise):
     """What comes right behind a registration is the far end's."""
 
