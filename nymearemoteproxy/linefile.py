@@ -92,6 +92,7 @@ class LineFile:
         self._isFlushDue = False
         self._isReopenDue = False
         self._timer: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
         self._isFailing = False
         self._isGivenUp = False
         self._closed: Deferred[None] | None = None
@@ -148,7 +149,7 @@ class LineFile:
         if self._work is None:
             self._close()
         else:
-            self._timer = self._clock.callLater(LAST_WORDS, self._close)
+            self._deadline = self._clock.callLater(LAST_WORDS, self._close)
         return closed
 
     def _done(self) -> None:
@@ -191,12 +192,12 @@ class LineFile:
 
     def _cancelTimer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        _cancel(timer)
 
     def _close(self) -> None:
         """Nothing more is written; what is still being written may be lost."""
         self._cancelTimer()
+        _cancel(self._deadline)
         if self._work is None:
             _close(self._descriptor)
             self._descriptor = None
@@ -253,6 +254,11 @@ class _Work:
     def _close(self) -> None:
         descriptor, self.descriptor = self.descriptor, None
         _close(descriptor)
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
 
 
 def _close(descriptor: int | None) -> None:

@@ -412,6 +412,18 @@ class SlowDiskTests(Case):
         self.assertEqual(len(self.events), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_neverAnswersTheRest(self) -> None:
+        """The same if what was being written at the end is written in time, but not the rest."""
+        self.write("one")
+        self.file.write("two")
+        closed = self.file.close()
+        self.answer()
+        self.clock.advance(LAST_WORDS)
+        self.successResultOf(closed)
+        self.assertEqual(self.events[-1]["count"], 1)
+        self.answer()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class ThreadTests(SynchronousTestCase):
     """Where jobs are done."""
