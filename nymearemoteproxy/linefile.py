@@ -2,6 +2,10 @@
 
 Owns opening, rotation, and what happens when the disk is full or does not answer. Knows nothing of
 what the lines say.
+
+It is no `Spool`, which has a thread for writing, too: only the reactor writes here, and the end
+must not hold it up; and losses are told in the log, for who reads such a file expects no line about
+them.
 """
 
 from __future__ import annotations
@@ -170,13 +174,13 @@ class LineFile:
         elif self._closed is not None:
             self._close()
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self._isFailing:
             self._isFailing = True
             log.error(
                 "cannot write {path}: {reason}; trying again every {seconds:.0f} s",
                 path=self.path,
-                reason=error.strerror,
+                reason=getattr(error, "strerror", None) or repr(error),
                 seconds=RETRY,
             )
         if self._timer is None:
@@ -226,17 +230,17 @@ class _Work:
         self.data = data
         self.descriptor = descriptor
         self.reopens = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._path = path
 
     def do(self) -> None:
-        if self.reopens:
-            with contextlib.suppress(OSError):
-                self._append()
-            self._close()
         try:
+            if self.reopens:
+                with contextlib.suppress(OSError):
+                    self._append()
+                self._close()
             self._append()
-        except OSError as error:
+        except Exception as error:  # without its thread nothing would be written any more
             self.error = error
             self._close()
 
