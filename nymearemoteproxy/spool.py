@@ -2,6 +2,9 @@
 
 Owns the thread that writes them, how much may wait for it, and the counting of what is lost. Knows
 nothing of what is written, or to what.
+
+It is no `LineFile`, which has a thread for writing, too: any thread writes here, and without a
+running reactor, too; and losses are told where they are missing, as there is no other log for them.
 """
 
 from __future__ import annotations
