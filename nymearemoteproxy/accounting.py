@@ -23,7 +23,7 @@ from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.proxy import IObserver, Proxy
-from nymearemoteproxy.pulse import SHORTEST, Pulse, Reading
+from nymearemoteproxy.pulse import Pulse, Reading
 from nymearemoteproxy.records import Load, Record
 from nymearemoteproxy.settings import Settings, SettingsError
 from nymearemoteproxy.tls import stateDirectory
@@ -35,6 +35,9 @@ STATISTICS_TEXT = "nymea-remoteproxy-statistics.log"
 """The C++ server's files."""
 
 TOTALS = "totals.json"
+
+SHORTEST = 0.001
+"""Seconds of an interval, which rates are divided by, even if the server ends as it begins."""
 
 TUNNELS_A_TURN = 50
 """Tunnels that are written about in one turn of the reactor: below a millisecond."""

@@ -24,6 +24,9 @@ BACKLOG = 4096
 """Connections that the kernel holds until somebody accepts them, be it the next process: what
 systemd asks for by default on Debian 12, where the kernel allows no more (net.core.somaxconn)."""
 
+_PID = os.getpid()
+"""Of the process that the sockets were passed to; twistd's daemon is a child of it."""
+
 FIRST_PASSED = 3
 """The file descriptor of the first socket; the others follow."""
 
@@ -55,7 +58,7 @@ def passedSocket(environment: Mapping[str, str], index: str | None, name: str | 
     :raises ValueError: not one of them is given as it should be, or several sockets have that name.
     """
     count = environment.get("LISTEN_FDS", "")
-    isOurs = environment.get("LISTEN_PID") == str(os.getpid()) and count.isdecimal()
+    isOurs = environment.get("LISTEN_PID") == str(_PID) and count.isdecimal()
     passed = range(FIRST_PASSED, FIRST_PASSED + int(count)) if isOurs else range(0)
     if (index is None) == (name is None) or (index is not None and not index.isdecimal()):
         raise ValueError("give index=NUMBER or name=NAME")

@@ -74,7 +74,7 @@ class EndedTunnel:
         entry: dict[str, Any] = {
             "time": _utc(self.time),
             "started": _utc(self.began),
-            "duration": round(max(0.0, self.time - self.began), 3),
+            "duration": round(self.time - self.began, 3),
             "kind": KINDS[role],
         }
         if role is not Role.PARTNER and privacy is Privacy.FULL:

@@ -105,7 +105,7 @@ class Bucket:
     def isEmpty(self) -> bool:
         """Tell whether it may not be done now."""
         now = self._clock.seconds()
-        filled = max(0.0, now - self._time) * self._rate
+        filled = (now - self._time) * self._rate
         self._level = min(self._size, self._level + filled)
         self._time = now
         return self._level < 1

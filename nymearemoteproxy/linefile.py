@@ -2,6 +2,10 @@
 
 Owns opening, rotation, and what happens when the disk is full or does not answer. Knows nothing of
 what the lines say.
+
+It is no `Spool`, which has a thread for writing, too: only the reactor writes here, and the end
+must not hold it up; and losses are told in the log, for who reads such a file expects no line about
+them.
 """
 
 from __future__ import annotations
@@ -92,6 +96,7 @@ class LineFile:
         self._isFlushDue = False
         self._isReopenDue = False
         self._timer: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
         self._isFailing = False
         self._isGivenUp = False
         self._closed: Deferred[None] | None = None
@@ -148,7 +153,7 @@ class LineFile:
         if self._work is None:
             self._close()
         else:
-            self._timer = self._clock.callLater(LAST_WORDS, self._close)
+            self._deadline = self._clock.callLater(LAST_WORDS, self._close)
         return closed
 
     def _done(self) -> None:
@@ -169,13 +174,13 @@ class LineFile:
         elif self._closed is not None:
             self._close()
 
-    def _failed(self, error: OSError) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self._isFailing:
             self._isFailing = True
             log.error(
                 "cannot write {path}: {reason}; trying again every {seconds:.0f} s",
                 path=self.path,
-                reason=error.strerror,
+                reason=getattr(error, "strerror", None) or repr(error),
                 seconds=RETRY,
             )
         if self._timer is None:
@@ -191,12 +196,12 @@ class LineFile:
 
     def _cancelTimer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        _cancel(timer)
 
     def _close(self) -> None:
         """Nothing more is written; what is still being written may be lost."""
         self._cancelTimer()
+        _cancel(self._deadline)
         if self._work is None:
             _close(self._descriptor)
             self._descriptor = None
@@ -225,17 +230,17 @@ class _Work:
         self.data = data
         self.descriptor = descriptor
         self.reopens = False
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self._path = path
 
     def do(self) -> None:
-        if self.reopens:
-            with contextlib.suppress(OSError):
-                self._append()
-            self._close()
         try:
+            if self.reopens:
+                with contextlib.suppress(OSError):
+                    self._append()
+                self._close()
             self._append()
-        except OSError as error:
+        except Exception as error:  # without its thread nothing would be written any more
             self.error = error
             self._close()
 
@@ -253,6 +258,11 @@ class _Work:
     def _close(self) -> None:
         descriptor, self.descriptor = self.descriptor, None
         _close(descriptor)
+
+
+def _cancel(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()
 
 
 def _close(descriptor: int | None) -> None:

@@ -22,9 +22,6 @@ log = ProxyLogger()
 INTERVAL = 1.0
 """Seconds: what clients of the monitor socket expect, and live views need."""
 
-SHORTEST = 0.001
-"""Seconds; the clock may be set back."""
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -74,7 +71,7 @@ class Pulse:
             return  # it was stopped meanwhile
         last = self.latest
         totals, before = load.totals, last.load.totals
-        elapsed = max(time - last.time, SHORTEST)
+        elapsed = time - last.time
         self.latest = reading = Reading(
             time=time,
             load=load,

@@ -2,6 +2,9 @@
 
 Owns the thread that writes them, how much may wait for it, and the counting of what is lost. Knows
 nothing of what is written, or to what.
+
+It is no `LineFile`, which has a thread for writing, too: any thread writes here, and without a
+running reactor, too; and losses are told where they are missing, as there is no other log for them.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ LAST_WORDS = 1.0
 SLOW = "they were not taken in time"
 """Why lines are lost when nothing failed."""
 
+TOO_LONG = "a line may have {most} bytes at most"
+"""Why one is lost that would be too much even if nothing else waited."""
+
 Item = TypeVar("Item")
 
 
@@ -45,6 +51,7 @@ class Sink(Protocol[Item]):
 
         :returns: for each item that is lost the reason.
         :raises OSError: it went wrong, and what is not written is left over.
+        :raises Exception: a fault; what was to be written is lost.
         """
 
     def explain(self, count: int, reason: str) -> Item:
@@ -82,16 +89,25 @@ class Spool(Generic[Item]):
 
     def put(self, item: Item, size: int) -> None:
         """Have an item of so many bytes written; from any thread."""
+        isTooLong = size > MOST_BYTES
+        if isTooLong:
+            size = 0  # only that it is missing is written
         with self._changed:
             if self._lines >= MOST_LINES or self._bytes + size > MOST_BYTES:
                 self._lose(1)
                 return
             self._tellLoss()
+            if isTooLong:
+                Spool.lostEver += 1
+                item = self._sink.explain(1, TOO_LONG.format(most=MOST_BYTES))
             self._add(item, size)
             self._proceed()
 
     def errand(self, do: Callable[[], object]) -> None:
-        """Have something done between two writes; what failed is tried again at once then."""
+        """Have something done between two writes; what failed is tried again at once then.
+
+        :param do: sees to its own errors.
+        """
         with self._changed:
             self._errands.append(do)
             self._proceed()
@@ -162,15 +178,18 @@ class Spool(Generic[Item]):
         with self._changed:
             errands, self._errands = self._errands, []
             items = self._take()
-        for do in errands:
-            do()
         try:
+            for do in errands:
+                do()
             reasons = self._sink.write(items)
         except BlockingIOError:
             return True
         except OSError as error:
             self._reason = error.strerror or str(error)
             return False
+        except Exception as error:  # without this thread there is no log any more
+            assert self._given is not None
+            reasons = [repr(error)] * self._given[0]
         with self._changed:
             self._written(reasons)
             self._changed.notify_all()

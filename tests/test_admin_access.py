@@ -143,12 +143,6 @@ class PasswordTests(SynchronousTestCase):
             self.assertEqual(self.status(None), 401)
         self.assertEqual(self.status(basic("anna", "s3cret")), 200)
 
-    def test_clockIsSetBack(self) -> None:
-        self.guess(3)
-        self.clock.rightNow -= 500
-        self.guess(7)
-        self.assertEqual(self.status(basic("anna", "s3cret")), 429)
-
     def test_memoryIsBounded(self) -> None:
         self.patch(access, "MOST_ADDRESSES", 3)
         self.guess(10, "192.0.2.1")

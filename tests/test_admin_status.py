@@ -10,7 +10,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy import records, turns
@@ -103,13 +102,6 @@ class HistoryTests(SynchronousTestCase):
             self.time += 5
             self.beat()
         self.assertEqual(len(self.points()), 3)
-
-    def test_clockIsSetBack(self) -> None:
-        """The half point ends there; a new one begins."""
-        self.beat(3)
-        self.time -= 3600
-        self.beat(6)
-        self.assertEqual(len(self.points()), 2)
 
     def test_groups(self) -> None:
         """Every outcome is in one group, and the page and the points have the same ones."""
@@ -262,8 +254,6 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 300)
         addTunnel(self.proxy, "new", received=1)  # not seen before it is asked again
         self.assertEqual(self.get("/api/tunnels")["matching"], 2)
-        self.clock.rightNow -= 100  # the clock is set back
-        self.assertEqual(self.get("/api/tunnels")["rows"][0]["rate"], 2)
 
     def test_gone(self) -> None:
         """Nothing is remembered of a connection that is gone."""
@@ -461,16 +451,3 @@ class TurnsTests(SynchronousTestCase):
                     call.func(*call.args, **call.kw)
             seen = json.loads(answers[0].body)
             self.assertEqual((seen["all"], len(seen["rows"])), (2, 2))
-
-
-class ClockTests(SynchronousTestCase):
-    """A clock that is set back makes no negative numbers."""
-
-    def test_durations(self) -> None:
-        clock = Clock()
-        clock.advance(NOW)
-        made = AdminInMemory(clock=clock)
-        addTunnel(made.proxy)
-        clock.rightNow -= 100
-        (row,) = json.loads(made.ask("/api/tunnels").body)["rows"]
-        self.assertEqual(row["duration"], 0)

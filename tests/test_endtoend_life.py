@@ -27,6 +27,7 @@ from .endtoend import (
     SIGTERM,
     SIGUSR2,
     TLS,
+    TWISTD,
     UPGRADE,
     Backend,
     Certificate,
@@ -1047,6 +1048,27 @@ class TwistdActivationTests(ActivationTests):
     """The same under twistd."""
 
     twistd = True
+
+    @inThread
+    def testDaemon(self) -> None:
+        """It is another process than the one that the sockets were passed to."""
+        directory = self.temporary()
+        pidFile = directory / "pid"
+        program = Program(
+            [
+                *(*TWISTD[:3], f"--pidfile={pidFile}", f"--logfile={directory}/log", TWISTD[-1]),
+                *("--websocket", "systemd:index=0", "--token", self.token),
+                *("--set", "ProxyServer.name=daemon"),
+            ],
+            sockets=self.sockets,
+        )
+        self.addCleanup(program.stop)
+        self.assertEqual(program.wait(), 0, program.text())
+        daemon = int(pidFile.read_text())
+        self.addCleanup(until, lambda: not pidFile.exists(), "it does not end")
+        self.addCleanup(os.kill, daemon, SIGTERM)
+        port = self.sockets[0].getsockname()[1]
+        self.assertEqual(hello(f"ws://127.0.0.1:{port}")["name"], "daemon")
 
 
 MANY = 150

@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -410,6 +411,31 @@ class SlowDiskTests(Case):
         self.path.symlink_to("/dev/full")
         self.answer()
         self.assertEqual(len(self.events), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_fault(self) -> None:
+        """The thread goes on, and it is tried again."""
+        broken = self.patch(os, "write", Mock(side_effect=ValueError("odd")))
+        self.write("one")
+        self.answer()
+        self.assertEqual([event["reason"] for event in self.events], ["ValueError('odd')"])
+        self.file.reopen()
+        self.answer()
+        broken.restore()
+        self.clock.advance(RETRY)
+        self.answer()
+        self.assertEqual(self.path.read_text(), "one\n")
+
+    def test_neverAnswersTheRest(self) -> None:
+        """The same if what was being written at the end is written in time, but not the rest."""
+        self.write("one")
+        self.file.write("two")
+        closed = self.file.close()
+        self.answer()
+        self.clock.advance(LAST_WORDS)
+        self.successResultOf(closed)
+        self.assertEqual(self.events[-1]["count"], 1)
+        self.answer()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 

@@ -84,16 +84,6 @@ class PulseTests(SynchronousTestCase):
         self.proxy.totals = Totals()
         self.assertEqual(self.beat().tunnelProxyThroughput, 0.0)
 
-    def test_clockSetBack(self) -> None:
-        """That makes a wild rate at worst."""
-        self.pulse.start()
-        self.proxy.totals = Totals(traffic=10)
-        seconds = self.clock.seconds
-        self.patch(self.clock, "seconds", lambda: seconds() - 3600)
-        self.clock.advance(0)
-        self.pulse._beat()
-        self.assertEqual((self.readings[-1].throughput, self.readings[-1].delay), (10_000.0, 0.0))
-
     def test_failing(self) -> None:
         """Who fails is logged, every time, and harms nobody else."""
         self.pulse.listeners.insert(0, lambda _reading: 1 // 0)

@@ -25,7 +25,7 @@ class Memory:
     def __init__(self) -> None:
         self.kept: list[str] = []
         self.left: list[str] = []
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         self.loses: set[str] = set()
         self.isOpen = threading.Event()
         self.isOpen.set()
@@ -105,6 +105,51 @@ class WithoutThreadTests(Case):
         self.sink.error = None
         self.spool.errand(lambda: None)
         self.assertEqual(self.sink.kept, ["a", "1 lost: they were not taken in time", "c"])
+
+    def test_tooLong(self) -> None:
+        """One that no empty spool has room for says so where it is missing, whatever else waits."""
+        self.patch(spool, "MOST_BYTES", 10)
+        self.spool.put("a", 11)
+        self.assertEqual(self.sink.kept, ["1 lost: a line may have 10 bytes at most"])
+        self.sink.kept.clear()
+        self.sink.error = BlockingIOError()
+        for item, size in (("b", 10), ("c", 1), ("d", 11), ("e", 1)):
+            self.spool.put(item, size)
+        self.sink.error = None
+        self.spool.errand(lambda: None)
+        slow, long = "they were not taken in time", "a line may have 10 bytes at most"
+        self.assertEqual(
+            self.sink.kept, ["b", f"1 lost: {slow}", f"1 lost: {long}", f"1 lost: {slow}"]
+        )
+        self.assertEqual(Spool.lostEver, 4)
+
+    def test_tooLongAndFull(self) -> None:
+        """There is no room to say so: it is one of those that are lost for what is the matter."""
+        self.patch(spool, "MOST_LINES", 1)
+        self.patch(spool, "MOST_BYTES", 10)
+        self.sink.error = OSError(errno.ENOSPC, "full")
+        for item, size in (("a", 1), ("b", 11), ("c", 1)):
+            self.spool.put(item, size)
+        self.sink.error = None
+        self.spool.errand(lambda: None)
+        self.assertEqual(self.sink.kept, ["a", "2 lost: full"])
+        self.assertEqual(Spool.lostEver, 2)
+
+    def test_sinkIsFaulty(self) -> None:
+        """What it cannot handle is lost, with the reason, and the next item is written."""
+        self.sink.error = ValueError("odd")
+        self.put("a")
+        self.sink.error = None
+        self.sink.left.clear()
+        self.put("b")
+        self.assertEqual(self.sink.kept, ["1 lost: ValueError('odd')", "b"])
+        self.assertEqual(Spool.lostEver, 1)
+
+    def test_errandIsFaulty(self) -> None:
+        """It does no harm to those who log."""
+        self.spool.errand(lambda: 1 // 0)
+        self.put("a")
+        self.assertEqual(self.sink.kept, ["a"])
 
     def test_onlyOnce(self) -> None:
         """The next loss is told with its own number and reason."""
@@ -230,6 +275,18 @@ class ThreadTests(Case):
         self.spool.errand(lambda: setattr(self.sink, "error", None))
         self.spool.finish(PATIENCE)
         self.assertEqual(self.sink.kept, ["a"])
+
+    def test_sinkIsFaulty(self) -> None:
+        """The thread goes on."""
+        self.sink.error = ValueError("odd")
+        self.put("a", "b")
+        self.spool.finish(PATIENCE)
+        self.sink.error = None
+        self.sink.left.clear()
+        self.put("c")
+        self.spool.finish(PATIENCE)
+        self.assertEqual(self.sink.kept[-1], "c")
+        self.assertEqual(Spool.lostEver, 2)
 
     def test_endWhileItFails(self) -> None:
         """Nothing is tried twice then, and later lines are tried once."""

@@ -350,6 +350,12 @@ class PassedSocketTests(SynchronousTestCase):
         error = self.assertRaises(ValueError, takeSocket, None, "two")
         self.assertEqual(str(error), "another listener has this socket")
 
+    def test_daemon(self) -> None:
+        """They were passed to the process that has become one by forking since."""
+        environment = self.passed()
+        self.patch(os, "getpid", lambda: 1)
+        self.assertEqual(passedSocket(environment, "0", None), 3)
+
     def test_initialEnvironment(self) -> None:
         """What has been taken out meanwhile is there."""
         initial = initialEnvironment()

@@ -99,7 +99,7 @@ class Access:
         source = sourceOf(question.host, ()) or ""
         now = self._clock.seconds()
         when, failures = self._failures.get(source, (now, 0.0))
-        failures = max(0.0, failures - max(0.0, now - when) / FORGIVEN_AFTER)
+        failures = max(0.0, failures - (now - when) / FORGIVEN_AFTER)
         if failures > MOST_FAILURES - 1 or self._mustWaitForOthers(source):
             return text(429, "too many wrong passwords", Retry_After=f"{FORGIVEN_AFTER:.0f}")
         if _matches(given, users):

@@ -119,7 +119,7 @@ class History:
             self._began = reading.time - pulse.INTERVAL
         self._readings.append(reading)
         took = reading.time - self._began
-        if took > INTERVAL - pulse.INTERVAL / 2 or took < 0:  # the clock may be set back
+        if took > INTERVAL - pulse.INTERVAL / 2:
             self._close(self._readings)
             self._readings = []
             self._began = reading.time

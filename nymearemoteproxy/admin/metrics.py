@@ -209,7 +209,7 @@ class Metrics(Collector):
     # What happens
 
     def authenticated(self, seconds: float) -> None:
-        self._authentication.observe(max(0.0, seconds))  # the clock may be set back
+        self._authentication.observe(seconds)
 
     def tunnelEnded(self, first: Record, second: Record | None) -> None:
         """Of no interest here."""

@@ -249,7 +249,7 @@ class Status:
         }
 
     def _since(self, joined: float | None) -> float:
-        return 0.0 if joined is None else round(max(0.0, self._clock.seconds() - joined), 1)
+        return 0.0 if joined is None else round(self._clock.seconds() - joined, 1)
 
 
 class Speedometer:
@@ -269,7 +269,7 @@ class Speedometer:
     def take(self) -> Work[Rates]:
         """Return bytes per second by the number of the connection."""
         now = self._clock.seconds()
-        if self._begun is None or not 0 <= now - self._begun < FRESH:
+        if self._begun is None or now - self._begun >= FRESH:
             self._begun = now
             yield from self._measure(now)
         return self._rates
