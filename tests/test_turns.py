@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import turns
 from nymearemoteproxy.control import CALLS_A_TURN
 from nymearemoteproxy.direct import FIRST_READ_SIZE, READ_SIZE
-from nymearemoteproxy.frames import FRAMES_AT_ONCE, PARTS_AT_ONCE
+from nymearemoteproxy.frames import FRAMES_AT_ONCE, PARTS_AT_ONCE, FrameReader
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.session import State, makeHello
 from nymearemoteproxy.switchboard import Switchboard, Terms
@@ -566,7 +566,6 @@ class InTheTunnelTests(Turnwise):
         self.turn(10)
         self.assertTrue(second.take().endswith(b"data"))
 
-
     def test_lostInLine(self) -> None:
         """However its bytes end, one that is lost is gone when they are looked at, and no later."""
         ends = (b"", b"\xf0\x80\0\0\0\0", maskedFrame(8, b""), maskedFrame(1, b"last"))
@@ -589,8 +588,9 @@ class InTheTunnelTests(Turnwise):
             one.receive(maskedFrame(9, b"") * (5 * PARTS_AT_ONCE))
             if isLost:
                 one.lose(ConnectionLost())
-            self.patch(one.protocol._reader.__class__, "receive", lambda *_args: 1 // 0)
+            broken = self.patch(FrameReader, "receive", lambda *_args: 1 // 0)
             self.turn(10)
+            broken.restore()
             self.assertTrue(one.lost)
             self.assertTrue(two.halfClosed)
             two.lose(ConnectionDone())
