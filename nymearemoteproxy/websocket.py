@@ -409,6 +409,7 @@ class WebSocketLeg(Leg):
         self._afterAll(partial(super().connectionLost, reason))
 
     def failed(self, failure: Failure) -> None:
+        self._reader = FrameReader()  # what is left in the other one is lost
         super().failed(failure)
         farewell, self._farewell = self._farewell, None
         if farewell is not None:
