@@ -221,6 +221,14 @@ class WebTests(SynchronousTestCase):
         self.assertEqual([pipe.lost for pipe in pipes[:4]], [False, True, True, False])
         self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
 
+    def test_crowdsMakeRoom(self) -> None:
+        """Many connections from few addresses displace each other, and nobody else's."""
+        probe = self.connect(address(200))
+        for number in range(10 * MOST_ADMIN_CONNECTIONS):
+            self.connect(address(number % (MOST_ADMIN_CONNECTIONS // 2)))
+        self.assertFalse(probe.lost)
+        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
+
     def test_slowOnesMakeRoom(self) -> None:
         """Bytes alone are no step: neither of a request nor of a response that is not taken."""
         pipes = self.fill()

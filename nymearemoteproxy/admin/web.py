@@ -417,7 +417,11 @@ class WebFactory(Factory):
             self._flood.add(source=source or "the Unix socket")
             return None
         if len(self._open) >= MOST_ADMIN_CONNECTIONS:
-            self._makeRoom(list(self._open), "all addresses")
+            # Of those who have most: a crowd from a few addresses does not displace anybody else.
+            crowd = Counter(each.source for each in self._open)
+            most = max(crowd.values())
+            candidates = [each for each in self._open if crowd[each.source] == most]
+            self._makeRoom(candidates, "all addresses")
         elif source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
             self._makeRoom([each for each in self._open if each.source == source], source)
         return Connection(self, source)
