@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks
+from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -156,7 +156,8 @@ class Lifetime:
             kept = {}
             self._warn("read", error)
         proxy.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
-        self._saved = asdict(proxy.totals)  # nobody is here yet; from now on it is the jobs'
+        self._saved = asdict(proxy.totals)  # nobody is here yet
+        self._jobs = 0  # while there are any, what is saved is theirs
 
     def start(self) -> None:
         """Save now and then."""
@@ -193,6 +194,8 @@ class Lifetime:
 
     def _save(self, totals: Totals, durably: bool) -> Deferred[bool]:
         counts = asdict(totals)
+        if not self._jobs and counts == self._saved:
+            return succeed(True)
         saved: Deferred[bool] = Deferred()
         results: list[bool | Failure] = []
 
@@ -202,7 +205,12 @@ class Lifetime:
             except Exception:
                 results.append(Failure())
 
-        self._run(job, lambda: saved.callback(results[0]))
+        def done() -> None:
+            self._jobs -= 1
+            saved.callback(results[0])
+
+        self._jobs += 1
+        self._run(job, done)
         return saved.addErrback(self._cannotWrite)
 
     def _add(self, counts: dict[str, int], durably: bool) -> bool:
