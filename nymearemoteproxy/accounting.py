@@ -281,4 +281,4 @@ class Accounting:
             except RuntimeError:  # the user has no home, as in a container
                 log.warn("there is no state directory, so the lifetime totals begin at 0")
                 return
-        self._lifetime = Lifetime(self._clock, self._proxy, path)
+        self._lifetime = Lifetime(self._clock, self._proxy, path, self._makeRun())

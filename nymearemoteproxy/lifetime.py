@@ -1,6 +1,7 @@
 """The lifetime totals, kept across restarts.
 
-Owns the file and when it is written. Knows nothing of how things are counted.
+Owns the file and when it is written. Knows nothing of how things are counted, nor of the thread
+that waits for the disk.
 
 Two servers may share the file, since the old one still drains while the new one serves. So each
 adds what it has counted since it last did, while nobody else does.
@@ -16,11 +17,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, TimeoutError, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from nymearemoteproxy.files import readFile
+from nymearemoteproxy.linefile import LAST_WORDS, Run, runAtOnce
 from nymearemoteproxy.logs import ProxyLogger
 from nymearemoteproxy.periodic import Periodic
 from nymearemoteproxy.proxy import Proxy
@@ -31,10 +34,9 @@ log = ProxyLogger()
 INTERVAL = 5.0
 """Seconds between two writes; a killed server forgets what it counted since the last one."""
 
-LAST_TRIES = 20
 LAST_PAUSE = 0.05
-"""At the end another server, which has the file for a millisecond, is waited for this often, and so
-many seconds each time."""
+"""Seconds until it is tried again at the end, when another server has the file; it needs it for a
+millisecond."""
 
 MODE = 0o640
 
@@ -58,7 +60,7 @@ class Damaged(Exception):
 class TotalsFile:
     """The file: a JSON object of counts.
 
-    Keys that this version does not know stay as they are.
+    Keys that this version does not know stay as they are. Any thread may use it, one at a time.
     """
 
     def __init__(self, path: str) -> None:
@@ -136,12 +138,14 @@ class Lifetime:
     """Has a proxy go on counting where the last one stopped.
 
     :param path: of the file.
+    :param run: has the file written, one job after the other.
     """
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy, path: str) -> None:
+    def __init__(self, clock: IReactorTime, proxy: Proxy, path: str, run: Run = runAtOnce) -> None:
         self._clock = clock
         self._proxy = proxy
         self._file = TotalsFile(path)
+        self._run = run
         self._warned = False
         self._saves = Periodic(
             clock, INTERVAL, self._countAndSave, "the lifetime totals are not kept", onTheGrid=True
@@ -153,48 +157,86 @@ class Lifetime:
             self._warn("read", error)
         proxy.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
         self._saved = asdict(proxy.totals)  # nobody is here yet
+        self._jobs = 0  # while there are any, what is saved is theirs
 
     def start(self) -> None:
         """Save now and then."""
         self._saves.start()
 
-    @inlineCallbacks
-    def stop(self) -> Any:
-        """Save for the last time."""
+    def stop(self) -> Deferred[None]:
+        """Save for the last time, after what is being written.
+
+        :returns: a Deferred that fires in `LAST_WORDS` seconds at the latest.
+        """
         self._saves.stop()
-        for _ in range(LAST_TRIES):
-            if self.save(durably=True):
-                return
+        saved: Deferred[None] = self._saveAtLast()
+        return saved.addTimeout(LAST_WORDS, self._clock).addErrback(self._outOfTime)
+
+    @inlineCallbacks
+    def _saveAtLast(self) -> Any:
+        while not (yield self.save(durably=True)):
             yield deferLater(self._clock, LAST_PAUSE, lambda: None)
 
-    def save(self, durably: bool = False) -> bool:
-        """Write what has changed, if anything has; tell whether there is no need to try again.
+    def save(self, durably: bool = False) -> Deferred[bool]:
+        """Write what has changed, if anything has.
 
-        :param durably: wait until the disk has it. Otherwise nobody does, since all tunnels would
-            have to wait, and a file system that loses a renamed file in a power failure is rare.
+        :param durably: until the disk has it. That is not done every few seconds: it wears flash
+            memory, and a file system that loses a renamed file in a power failure is rare.
+        :returns: a Deferred that tells whether there is no need to try again.
         """
         return self._save(self._proxy.load().totals, durably)
 
     def _countAndSave(self) -> Deferred[object]:
         return self._proxy.countTotals().addCallback(self._saveUnlessStopped)
 
-    def _saveUnlessStopped(self, totals: Totals) -> None:
-        if self._saves.running:
-            self._save(totals, durably=False)
+    def _saveUnlessStopped(self, totals: Totals) -> Deferred[bool] | None:
+        return self._save(totals, durably=False) if self._saves.running else None
 
-    def _save(self, totals: Totals, durably: bool) -> bool:
+    def _save(self, totals: Totals, durably: bool) -> Deferred[bool]:
         counts = asdict(totals)
+        if not self._jobs and counts == self._saved:
+            return succeed(True)
+        saved: Deferred[bool] = Deferred()
+        results: list[bool | Failure] = []
+
+        def job() -> None:
+            try:
+                results.append(self._add(counts, durably))
+            except Exception:
+                results.append(Failure())
+
+        def done() -> None:
+            self._jobs -= 1
+            saved.callback(results[0])
+
+        self._jobs += 1
+        self._run(job, done)
+        return saved.addErrback(self._cannotWrite)
+
+    def _add(self, counts: dict[str, int], durably: bool) -> bool:
+        """Do what takes its time; tell whether there is no need to try again."""
         if counts == self._saved:
             return True
         try:
             self._file.add(self._saved, counts, durably)
         except Busy:
             return False
-        except OSError as error:
-            self._warn("write", error)
-            return True
         self._saved = counts
         return True
+
+    def _cannotWrite(self, failure: Failure) -> bool:
+        failure.trap(OSError)
+        error: Any = failure.value
+        self._warn("write", error)
+        return True
+
+    def _outOfTime(self, failure: Failure) -> None:
+        failure.trap(TimeoutError)
+        log.warn(
+            "the lifetime totals in {path} could not be written in time; "
+            "what was counted last may be missing",
+            path=self._file.path,
+        )
 
     def _warn(self, verb: str, error: OSError) -> None:
         if not self._warned:

@@ -171,8 +171,12 @@ class LogStream:
     def __call__(self, event: dict[str, Any]) -> None:
         text = self._format(event)
         if text:
-            data = _encode(text)
-            self._spool.put(data, len(data))
+            self.write(text)
+
+    def write(self, text: str) -> None:
+        """Write whole lines that are no event's."""
+        data = _encode(text)
+        self._spool.put(data, len(data))
 
     def _explain(self, count: int, reason: str) -> bytes:
         return _encode(self._format(_lossOf(count, reason)) or "")

@@ -23,7 +23,7 @@ from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.clocks import Calendar
 from nymearemoteproxy.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.limits import Ticket
-from nymearemoteproxy.linefile import LineFile
+from nymearemoteproxy.linefile import LAST_WORDS, LineFile
 from nymearemoteproxy.outcomes import Outcome
 from nymearemoteproxy.privacy import Privacy
 from nymearemoteproxy.pulse import Pulse
@@ -759,6 +759,24 @@ class SettingsTests(AccountingCase):
         self.assertEqual([path.name for path in self.directory.iterdir()], ["state"])
         totals = json.loads((self.directory / "state" / "totals.json").read_text())
         self.assertEqual(totals["connections"], 1)
+
+    def test_run(self) -> None:
+        """No file is written but by what was given for that."""
+        jobs: list[object] = []
+        accounting = Accounting(
+            self.clock,
+            Settings(),
+            self.proxy,
+            Calendar(self.clock, self.clock.seconds),
+            lambda: lambda job, _done: jobs.append(job),
+        )
+        accounting.start(self.pulse)
+        self.leave(self.open("TCP"))
+        self.clock.advance(5)
+        self.assertEqual(len(jobs), 1)
+        self.assertEqual(list(self.directory.iterdir()), [])
+        accounting.stop()
+        self.clock.advance(LAST_WORDS)
 
     def test_cannotBeWritten(self) -> None:
         """Whoever names a file wants it."""

@@ -5,11 +5,14 @@ The proxy is a fake that knows nothing of the server's code, but where it says o
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -764,6 +767,58 @@ class Process(ProcessProtocol):
             if found:
                 self._wanted.remove(item)
                 wanted.callback(found[0])
+
+
+class StuckTests(ProxyMixin, TestCase):
+    """Nobody reads standard error, or the terminal is in Ctrl-S."""
+
+    scheme = "ws"
+    timeout = 60
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reader, self.writer = os.pipe()
+        self.addCleanup(os.close, self.reader)
+        self.addCleanup(os.close, self.writer)
+        self.filled = fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 1)
+        os.write(self.writer, bytes(self.filled))
+
+    async def serve(self) -> subprocess.Popen[bytes]:
+        """Offer a service, and use it twice."""
+        port = self.listen(Factory.forProtocol(Hasher))
+        registered = self.proxy.registered()
+        arguments = ["--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{port}", "-v"]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments],
+            env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            stderr=self.writer,
+        )
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        await registered
+        for _ in range(2):
+            client = await self.clientEndpoint().connect(recording())
+            client.transport.write(bytes(4))
+            await client.lost
+            self.assertEqual(client.data, hashlib.sha256(b"").digest())
+        return server
+
+    @awaited
+    async def test_order(self) -> None:
+        """The service is reached, and what was said meanwhile can be read later."""
+        await self.serve()
+        told = b""
+        while b"client 2: " not in told:
+            told += await deferToThread(os.read, self.reader, 1 << 16)
+        said = re.findall("connecting to|registered|client [0-9]", told[self.filled :].decode())
+        self.assertEqual(said, ["connecting to", "registered", "client 1", "client 2"])
+
+    @awaited
+    async def test_end(self) -> None:
+        """It does not wait for a reader for ever."""
+        server = await self.serve()
+        server.terminate()
+        self.assertEqual(await deferToThread(server.wait, 30), 128 + signal.SIGTERM)
 
 
 class CommandTests(ProxyMixin, TestCase):

@@ -275,7 +275,7 @@ class RingTests(SynchronousTestCase):
                 self.assertEqual(self.imports(module) - known, set(), module)
 
     def test_theClientSharesOnlyRules(self) -> None:
-        shared = {"slip", "jsonrpc", "outcomes", "files", "lists", "openfiles"}
+        shared = {"slip", "jsonrpc", "outcomes", "files", "lists", "openfiles", "logs"}
         self.assertLessEqual(self.imports("client"), shared)
 
     def test_theMonitorSharesNothing(self) -> None:

@@ -190,6 +190,11 @@ class StreamTests(SynchronousTestCase):
         LogStream(self.writer, asText)(event(what="☔\udc80"))
         self.assertIn("☔\\udc80 happened", self.read())
 
+    def test_lines(self) -> None:
+        """What is no event's is written as it is."""
+        LogStream(self.writer, asText).write("rain\n")
+        self.assertEqual(self.read(), "rain\n")
+
     def test_nonBlocking(self) -> None:
         """Another program has made the terminal so: what it does not take yet is not lost."""
         filled = self.fill()

@@ -15,7 +15,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy import service
 from nymearemoteproxy.announcing import CLIENT
+from nymearemoteproxy.linefile import runAtOnce
 from nymearemoteproxy.listeners import Listener
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import ProxyService, StartError, makeService
@@ -156,6 +158,7 @@ class DrainTests(ServiceCase):
 
     def setUp(self) -> None:
         super().setUp()
+        self.patch(service, "RunInThread", lambda reactor: runAtOnce)
         self.made = self.make("--token", "t", "--set", "ProxyServer.drainTimeout=60000")
         self.stops: list[None] = []
         self.start(self.made)

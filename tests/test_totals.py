@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.lifetime import (
     INTERVAL,
     LAST_PAUSE,
-    LAST_TRIES,
+    LAST_WORDS,
     MAX_COUNT,
     MAX_SIZE,
     NAMES,
@@ -318,8 +319,10 @@ class SharedTests(Case):
         other = self.lock()
         self.addCleanup(os.close, other)
         stopped: Deferred[None] = lifetime.stop()
-        self.clock.pump([LAST_PAUSE] * LAST_TRIES)
+        self.clock.advance(LAST_WORDS)
         self.successResultOf(stopped)
+        (text,) = self.texts()
+        self.assertIn(f"the lifetime totals in {self.path} could not be written in time", text)
 
     @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["count", "save", "restart"]))))
     def test_nothingIsCountedTwice(self, steps: list[tuple[int, str]]) -> None:
@@ -342,6 +345,83 @@ class SharedTests(Case):
             self.successResultOf(lifetime.stop())
         kept = self.kept()["tunnels"] if counted else 0
         self.assertEqual(kept, counted)
+
+
+class SlowDiskTests(Case):
+    """The disk takes its time, or does not answer."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.jobs: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self.put('{"tunnels": 5}')
+        self.proxy: Any = FakeProxy()
+        self.lifetime = Lifetime(self.clock, self.proxy, str(self.path), self.run_)
+        self.lifetime.start()
+
+    def run_(self, job: Callable[[], object], done: Callable[[], object]) -> None:
+        """Do it later."""
+        self.jobs.append((job, done))
+
+    def answer(self) -> None:
+        """The disk has done the first of what it was told."""
+        job, done = self.jobs.pop(0)
+        job()
+        done()
+
+    def test_meanwhile(self) -> None:
+        """Nobody waits, and nothing piles up; what was counted is written when it can be."""
+        for _ in range(5):
+            self.proxy.totals.tunnels += 1
+            self.clock.advance(INTERVAL)
+        self.assertEqual(len(self.jobs), 1)
+        self.answer()
+        self.assertEqual(self.kept()["tunnels"], 6)
+        self.clock.advance(INTERVAL)
+        self.answer()
+        self.assertEqual(self.kept()["tunnels"], 10)
+        self.assertEqual(self.events, [])
+
+    def test_damaged(self) -> None:
+        """Nothing is done to the disk but in the job."""
+        self.path.write_text("damaged")
+        self.proxy.totals.tunnels += 1
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.names(), {"totals.json"})
+        self.answer()
+        self.assertEqual(self.names(), {"totals.json", "totals.json.damaged"})
+        self.assertEqual(self.kept()["tunnels"], 6)
+
+    def test_stop(self) -> None:
+        """What is being written comes first, and nothing is counted twice."""
+        self.proxy.totals.tunnels += 1
+        self.clock.advance(INTERVAL)
+        self.proxy.totals.tunnels += 1
+        stopped: Deferred[None] = self.lifetime.stop()
+        self.answer()
+        self.assertNoResult(stopped)
+        self.answer()
+        self.successResultOf(stopped)
+        self.assertEqual(self.kept()["tunnels"], 7)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.events, [])
+
+    def test_neverAnswers(self) -> None:
+        """The end does not wait for ever, and the log says so; an answer after it does no harm."""
+        self.proxy.totals.tunnels += 1
+        self.clock.advance(INTERVAL)
+        stopped: Deferred[None] = self.lifetime.stop()
+        self.clock.advance(LAST_WORDS - 0.1)
+        self.assertNoResult(stopped)
+        self.clock.advance(0.1)
+        self.successResultOf(stopped)
+        (text,) = self.texts()
+        self.assertIn(f"the lifetime totals in {self.path} could not be written in time", text)
+        self.answer()
+        self.answer()
+        self.assertEqual(self.kept()["tunnels"], 6)
+        self.assertEqual(self.jobs, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.events), 1)
 
 
 class DamageTests(Case):

@@ -20,8 +20,9 @@ from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
     LogLevelFilterPredicate,
+    formatEvent,
+    formatEventAsClassicLogText,
     globalLogBeginner,
-    textFileLogObserver,
 )
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -49,6 +50,7 @@ from nymearemoteproxy.client.serving import Service
 from nymearemoteproxy.client.tls import TlsOptions
 from nymearemoteproxy.files import readFile
 from nymearemoteproxy.lists import parseList, parseSecret
+from nymearemoteproxy.logs import LogEvent, LogStream
 from nymearemoteproxy.openfiles import raiseFileLimit
 
 PROGRAM = "nymea-remoteproxy-client"
@@ -194,8 +196,44 @@ class Options(usage.Options):
         return tokens[0] if tokens else ""
 
 
+class StandardError:
+    """Takes what the command has to say.
+
+    It may be a pipe that nobody reads, which must not keep a service from being reached.
+    """
+
+    def __init__(self) -> None:
+        # print() would take a missing stderr for stdout.
+        self._stream = None if sys.stderr is None else LogStream(sys.stderr.fileno(), _asLine)
+
+    def start(self) -> None:
+        """From now on nobody waits until it is written, but for a moment the end of the process."""
+        if self._stream is not None:
+            self._stream.start()
+
+    def say(self, text: str) -> None:
+        """Write one line."""
+        self._write(f"{PROGRAM}: {text}\n")
+
+    def log(self, event: LogEvent) -> None:
+        """Write an event as Twisted does."""
+        self._write(formatEventAsClassicLogText(event) or "")
+
+    def refuse(self, reason: str) -> int:
+        """Say why there is no run; return the exit status."""
+        self.say(reason)
+        return 1
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+
+
 class Session:
     """One run of the command.
+
+    Args:
+        write: writes one line to standard error.
 
     Attributes:
         status: the exit status.
@@ -203,18 +241,19 @@ class Session:
         isOver: the reactor is being stopped; what it closes meanwhile is no news.
     """
 
-    def __init__(self, reactor: Any, options: Options) -> None:
+    def __init__(self, reactor: Any, options: Options, write: Callable[[str], None]) -> None:
         self.reactor = reactor
         self.status = 0
         self.reason: str | None = None
         self.isOver = False
         self._options = options
+        self._write = write
         self._endpoint = options.endpoint(reactor, self.say)
 
     def say(self, text: str) -> None:
         """Write one line to standard error."""
         if not self.isOver:
-            _say(text)
+            self._write(text)
 
     def start(self) -> None:
         """Begin what the options ask for; to be called once the reactor runs."""
@@ -294,9 +333,10 @@ class Session:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv``, else the process's arguments; return its exit status."""
+    standardError = StandardError()
     # A missing descriptor's number would be given to the reactor's own files.
     if sys.stdin is None or sys.stdout is None:
-        return _refuse("standard input or standard output is closed")
+        return standardError.refuse("standard input or standard output is closed")
     try:
         options = Options()
         options.parseOptions(list(sys.argv[1:] if argv is None else argv))
@@ -305,12 +345,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         reactor: Any = globalReactor
         # Deadlines and pauses must not follow the date, which may be set.
         reactor.seconds = time.monotonic
-        session = Session(reactor, options)
+        session = Session(reactor, options, standardError.say)
     except (usage.UsageError, ValueError) as problem:
-        return _refuse(oneLine(problem))
+        return standardError.refuse(oneLine(problem))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    _beginLogging(options["verbose"])
+    _beginLogging(standardError.log if options["verbose"] else None)
+    standardError.start()
     files = SharedFiles()
     for numbers, handler in (
         ((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), session.signalled),
@@ -326,23 +367,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         files.restore()
     if session.reason is not None:
-        _say(session.reason)
+        standardError.say(session.reason)
     return session.status
 
 
-def _refuse(reason: str) -> int:
-    _say(reason)
-    return 1
-
-
-def _say(text: str) -> None:
-    # print() would take a missing stderr for stdout, and a status line is not worth dying for.
-    if sys.stderr is not None:
-        try:
-            sys.stderr.write(f"{PROGRAM}: {text}\n")
-            sys.stderr.flush()
-        except OSError:
-            pass
+def _asLine(event: LogEvent) -> str:
+    return f"{PROGRAM}: {formatEvent(event)}\n"
 
 
 def _filesLeft() -> int:
@@ -373,13 +403,11 @@ def _tokenOfVariable() -> str | None:
         return None  # there are blanks only
 
 
-def _beginLogging(isVerbose: bool) -> None:
+def _beginLogging(log: Any) -> None:
     # Without any observer Twisted shows critical events, tracebacks, on standard error.
     observer: Any = lambda event: None  # noqa: E731
-    if isVerbose:
-        observer = FilteringLogObserver(
-            textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.info)]
-        )
+    if log is not None:
+        observer = FilteringLogObserver(log, [LogLevelFilterPredicate(LogLevel.info)])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
 
 
