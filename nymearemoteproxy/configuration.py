@@ -43,6 +43,9 @@ from nymearemoteproxy.tls import (
 LOG_FILE = "nymea-remoteproxy.log"
 """As the C++ server calls it."""
 
+FIRST_STREAM_PORT = 80
+"""What the file that came with the C++ server 0.1 has in [TcpServer]."""
+
 FEW_CONNECTIONS = 100
 """Fewer than a small household needs with room for strangers: surely not what was meant."""
 
@@ -310,12 +313,13 @@ def _listener(option: str, description: str, webSocket: bool) -> Listener:
 
 
 def _isOfFirstServer(settings: Settings) -> bool:
-    """Tell whether the file is one of the C++ server 0.1: with [AWS], as its authentication was,
-    and without any section that came with the streams, which only later ones really served."""
+    """Tell whether the file is one of the C++ server 0.1: with [AWS], as its authentication was, or
+    with its port, and without any section that came with the streams, which only later ones really
+    served."""
     later = ("UnixSocketServer", *_TUNNEL_PROXY_SECTIONS)
     return (
-        settings.hasSection("AWS")
-        and settings.isGiven("TcpServer.port")
+        settings.isGiven("TcpServer.port")
+        and (settings.hasSection("AWS") or settings["TcpServer.port"] == FIRST_STREAM_PORT)
         and not any(settings.hasSection(section) for section in later)
     )
 

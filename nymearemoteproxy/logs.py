@@ -164,7 +164,7 @@ class LogStream:
     def __init__(self, descriptor: int, format: Format) -> None:
         self._format = format
         self._output = _Descriptor(descriptor, self._explain)
-        self._spool = Spool(self._output)
+        self._spool = Spool(self._output, self._failed)
         self.start = self._spool.start
         self.finish = self._spool.finish
 
@@ -177,6 +177,9 @@ class LogStream:
         """Write whole lines that are no event's."""
         data = _encode(text)
         self._spool.put(data, len(data))
+
+    def _failed(self, reason: str) -> None:
+        """There is nowhere else to tell it."""
 
     def _explain(self, count: int, reason: str) -> bytes:
         return _encode(self._format(_lossOf(count, reason)) or "")
@@ -199,11 +202,26 @@ class LogFile(LogStream):
         """
         self._spool.errand(partial(self._reopen, failed))
 
+    def _failed(self, reason: str) -> None:
+        _tellTerminal(
+            f"nymea-remoteproxy: cannot write the log {self._path}: {reason}; it is tried again\n"
+        )
+
     def _reopen(self, failed: Callable[[OSError], object]) -> None:
         try:
             self._output.replace(_open(self._path))
         except OSError as error:
             failed(error)
+
+
+def _tellTerminal(text: str) -> None:
+    """Say it on standard error, if that takes it at once: nobody may wait for it."""
+    stream = sys.__stderr__  # None when it was closed at the start: then its number is another's
+    if stream is None:
+        return
+    with contextlib.suppress(OSError):
+        if select.select([], [stream], [], 0)[1]:
+            os.write(stream.fileno(), _encode(text))
 
 
 def _open(path: str) -> int:

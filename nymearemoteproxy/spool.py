@@ -66,13 +66,18 @@ class Spool(Generic[Item]):
     Until `start` there is no thread, for none survives the fork of a daemon, and everything is
     written at once.
 
+    :param failed: is told why, in whatever thread writes, when it does not work any more.
     :ivar lostEver: how many items were lost in the life of this process, by all spools.
     """
 
     lostEver: ClassVar[int] = 0
 
-    def __init__(self, sink: Sink[Item]) -> None:
+    def __init__(
+        self, sink: Sink[Item], failed: Callable[[str], object] = lambda _reason: None
+    ) -> None:
         self._sink = sink
+        self._failed = failed
+        self._isFailing = False
         # Reentrant: the garbage collector may have something to log at any moment.
         self._changed = threading.Condition(threading.RLock())
         self._queue: deque[tuple[Item, int]] = deque()
@@ -186,10 +191,14 @@ class Spool(Generic[Item]):
             return True
         except OSError as error:
             self._reason = error.strerror or str(error)
+            if not self._isFailing:
+                self._isFailing = True
+                self._failed(self._reason)
             return False
         except Exception as error:  # without this thread there is no log any more
             assert self._given is not None
             reasons = [repr(error)] * self._given[0]
+        self._isFailing = False
         with self._changed:
             self._written(reasons)
             self._changed.notify_all()

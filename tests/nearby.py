@@ -82,15 +82,20 @@ class Endpoint:
 
     :ivar attempts: the factory and the Deferred of each attempt.
     :ivar cancelled: how many attempts were cancelled.
+    :ivar whenCancelled: how these end; None = as usual.
     """
+
+    whenCancelled: Exception | None = None
 
     def __init__(self) -> None:
         self.attempts: list[tuple[Any, Deferred[Any]]] = []
         self.cancelled = 0
 
     def connect(self, factory: Any) -> Deferred[Any]:
-        def cancel(_: object) -> None:
+        def cancel(attempt: Deferred[Any]) -> None:
             self.cancelled += 1
+            if self.whenCancelled is not None:
+                attempt.errback(Failure(self.whenCancelled))
 
         deferred: Deferred[Any] = Deferred(cancel)
         self.attempts.append((factory, deferred))

@@ -582,8 +582,11 @@ class FileTests(ConfigurationCase):
 
         (warning,) = warnings(first)
         self.assertIn("at port 1213: the C++ server 0.1", warning)
+        withoutAws = first.partition("[AWS]")[0] + first[first.index("[SSL]") :]
+        (warning,) = warnings(withoutAws.replace("port=1213", "port=80"))
+        self.assertIn("at port 80: the C++ server 0.1", warning)
         for file in (
-            first.partition("[AWS]")[0] + first[first.index("[SSL]") :],
+            withoutAws,
             first.partition("[TcpServer]")[0],
             f"{first}[UnixSocketServer]\n",
             f"{first}[TcpServerTunnelProxy]\n",

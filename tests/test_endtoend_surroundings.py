@@ -114,6 +114,24 @@ class StuckLogTests(EndToEnd):
         self.check(1, TWISTD)
 
 
+class FullDiskTests(EndToEnd):
+    """The log cannot be written, and nothing else tells of it."""
+
+    @inThread
+    def testToldOnTheTerminal(self) -> None:
+        """One line there does."""
+        path = str(self.temporary() / "s")
+        program = self.launchProgram(
+            [*CONSOLE, *NO_MAIN, "--stream", f"unix:{path}", "--token", secret(), "-l", "/dev/full"]
+        )
+        until(lambda: os.path.exists(path), "it does not listen")
+        connect(f"unix:{path}").close()
+        program.signal(SIGTERM)
+        self.assertEqual(program.wait(), 0)
+        problem = "cannot write the log /dev/full: No space left on device; it is tried again"
+        self.assertEqual(program.text(), f"nymea-remoteproxy: {problem}")
+
+
 class DateTests(EndToEnd):
     """The machine's date is set while the server runs."""
 

@@ -23,7 +23,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy import spool
+from nymearemoteproxy import logs, spool
 from nymearemoteproxy.logs import (
     FORMATS,
     Aside,
@@ -407,7 +407,9 @@ class LogFileTests(SynchronousTestCase):
         self.assertIn(b"rain happened", os.read(reader, 1000))
 
     def test_diskIsFull(self) -> None:
-        """What could not be written is written to the new file."""
+        """What could not be written is written to the new file; the terminal tells of it."""
+        told: list[str] = []
+        self.patch(logs, "_tellTerminal", told.append)
         self.old.symlink_to("/dev/full")
         self.file = self.open(self.old)
         self.log("rain")
@@ -415,6 +417,7 @@ class LogFileTests(SynchronousTestCase):
         self.reopen()
         self.log("snow")
         self.assertEqual(self.logged(self.old), ["rain", "snow"])
+        self.assertEqual(len(told), 1)
 
     def test_cutLine(self) -> None:
         """A line that the full disk cut goes on where it was cut, or as a whole in a new file."""

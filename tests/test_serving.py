@@ -199,6 +199,15 @@ class ServingTests(ServingMixin, SynchronousTestCase):
             self.said, [f"cannot connect to the service at {WHERE}: connection refused"]
         )
 
+    def test_clientWasFaster(self) -> None:
+        """A client that leaves before the service is reached is no trouble.
+
+        A cancelled HostnameEndpoint says that it has found no address.
+        """
+        self.services.whenCancelled = DNSLookupError()
+        self.receive(connected(1), disconnected(1))
+        self.assertEqual((self.said, self.sent().calls), ([], []))
+
     def test_serviceCloses(self) -> None:
         service = self.client()
         service.protocol.dataReceived(b"bye")

@@ -67,6 +67,17 @@ class WithoutThreadTests(Case):
         self.put("a")
         self.assertEqual(self.sink.kept, ["a"])
 
+    def test_failureIsTold(self) -> None:
+        """Once, and again when it has worked in between."""
+        told: list[str] = []
+        self.spool = Spool(self.sink, told.append)
+        for _ in range(2):
+            self.sink.error = OSError(errno.ENOSPC, "full")
+            self.put("a", "b")
+            self.sink.error = None
+            self.put("c")
+        self.assertEqual(told, ["full", "full"])
+
     def test_fails(self) -> None:
         """What failed is kept, and tried again with the next item."""
         self.sink.error = OSError(errno.ENOSPC, "full")

@@ -252,11 +252,12 @@ class Serving(Protocol):
 
     def gone(self, local: LocalConnection, failure: Failure | None) -> None:
         """The service has closed a client's connection, or there never was one."""
+        hasLeft = local in self._leaving  # its client was faster
         self._leaving.discard(local)
         self._held.pop(local, None)
         if failure is None:
             self._reports.over()
-        elif not failure.check(CancelledError):
+        elif not (hasLeft or failure.check(CancelledError)):
             self._reports.trouble(
                 f"cannot connect to the service at {self._service.where}: "
                 f"{whyNotConnected(failure)}"
