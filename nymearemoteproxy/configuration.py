@@ -24,7 +24,7 @@ from nymearemoteproxy.descriptions import problemOf
 from nymearemoteproxy.files import Files, Read, readFile
 from nymearemoteproxy.limits import QUESTIONS, RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
-from nymearemoteproxy.lists import parseList, parseSecret, parseUsers
+from nymearemoteproxy.lists import parseEntries, parseSecret, parseUsers
 from nymearemoteproxy.logs import logsDirectory
 from nymearemoteproxy.openfiles import raiseFileLimit
 from nymearemoteproxy.proxy import Timing
@@ -83,7 +83,7 @@ def readServerUuids(path: str, read: Read) -> frozenset[UUID]:
     :raises FileError: the file cannot be read, or something in it is no uuid.
     """
     with _readable("list of server uuids", path):
-        return parseUuids(parseList(read(path)))
+        return parseUuids(parseEntries(read(path)))
 
 
 MISTAKES = (SettingsError, ListenerError, CertificateError)

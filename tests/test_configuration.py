@@ -760,10 +760,10 @@ class TunnelProxyTests(ConfigurationCase):
         allowed = self.configured("--tunnelproxy", option).allowedServers
         assert allowed is not None
         self.assertEqual({str(uuid) for uuid in allowed}, {one, two.lower()})
-        null = self.write("00000000-0000-0000-0000-000000000000\n")
+        null = self.write("# ours\n\n00000000-0000-0000-0000-000000000000\n")
         option = f"--set=TunnelProxy.serverUuidFile={null}"
         text = self.assertMistake("--tunnelproxy", option, status=FAILED)
-        self.assertIn("no uuid", text)
+        self.assertIn("line 3 is no uuid", text)
         self.assertIn(null, text)
 
     def test_anyServer(self) -> None:
@@ -942,7 +942,7 @@ class MistakeTests(ConfigurationCase):
         missing = os.path.abspath(self.mktemp())
         notUtf8 = self.write(b"\xff\n")
         empty = self.write("# nothing\n")
-        certificate = self.certificate()
+        certificate, ini = self.certificate(), self.write("[ProxyServer]\nname=x\n")
         for arguments, path, word in (
             (("-C", missing), missing, "No such file"),
             (("-C", notUtf8), notUtf8, "UTF-8"),
@@ -950,9 +950,11 @@ class MistakeTests(ConfigurationCase):
             (("--token-file", notUtf8), notUtf8, "UTF-8"),
             (("--token-file", empty), empty, "no token"),
             (("--token-file", "/"), "/", "directory"),
+            (("--token-file", certificate), certificate, "it is a certificate or a key"),
+            (("--token-file", ini), ini, "it is an INI file"),
             (("--set", f"TunnelProxy.serverUuidFile={missing}"), missing, "No such file"),
             (("--set", f"TunnelProxy.serverUuidFile={notUtf8}"), notUtf8, "UTF-8"),
-            (("--set", f"TunnelProxy.serverUuidFile={certificate}"), certificate, "no uuid"),
+            (("--set", f"TunnelProxy.serverUuidFile={certificate}"), certificate, "and no list"),
             (("-c", missing), missing, "No such file"),
             (("-c", empty), empty, "no PEM certificate"),
             (("-c", certificate, "-k", missing), missing, "No such file"),
