@@ -177,6 +177,21 @@ def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     return own.digest("sha256").decode("ascii")
 
 
+def firstName(certificate: x509.Certificate) -> str | None:
+    """Return the first host name or address that a certificate is for; None if it names none.
+
+    A name with a wildcard stands for others, and is none itself.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):  # one that cannot be read names nothing
+        return None
+    for name in extension.value:
+        if isinstance(name, x509.DNSName | x509.IPAddress) and "*" not in str(name.value):
+            return str(name.value)
+    return None
+
+
 def stateDirectory() -> Path:
     """Return where this program keeps files of its own, by the rules of systemd and XDG."""
     if directory := os.environ.get("STATE_DIRECTORY"):
