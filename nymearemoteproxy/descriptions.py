@@ -63,6 +63,9 @@ def problemOf(description: str) -> str | None:
         )
     elif kind in _ARGUMENTS and not _URL.match(rest):
         problem = _wrongArgument(kind, arguments)
+        if problem and (match := _HOST_AND_PORT.fullmatch(rest.partition(":")[2])):
+            prefix = description.removesuffix(rest)
+            problem += f"; is it {prefix}{kind}:{_portAndInterface(match)}?"
     elif _isOther(kind):
         problem = None if any(arguments) else _noArguments(kind)
     else:
@@ -109,8 +112,13 @@ def _meant(text: str) -> str | None:
         text = text[match.end() :].partition("/")[0]
     if (match := _HOST_AND_PORT.fullmatch(text)) is None:
         return None
+    return f"{secure}tcp:{_portAndInterface(match)}"
+
+
+def _portAndInterface(match: re.Match[str]) -> str:
+    """Return the arguments for a host and a port in the order of URLs."""
     host = match["host"].strip("[]").replace(":", "\\:") or "127.0.0.1"
-    return f"{secure}tcp:{match['port']}:interface={host}"
+    return f"{match['port']}:interface={host}"
 
 
 def _wrongArgument(kind: str, arguments: list[str]) -> str | None:

@@ -109,6 +109,19 @@ class ProblemTests(SynchronousTestCase):
             self.assertIn(f'"{given_}" cannot be listened on: ', problemOf(given_) or "")
             self.assertIn(said, problemOf(given_) or "")
 
+    def test_hostBeforePort(self) -> None:
+        """As URLs have it; it is told what to write instead, and that can be listened on."""
+        for given_, meant in (
+            ("tcp:127.0.0.1:2213", "tcp:2213:interface=127.0.0.1"),
+            ("tls:tcp:localhost:1", "tls:tcp:1:interface=localhost"),
+            ("tcp6:[::1]:1", "tcp6:1:interface=\\:\\:1"),
+            ("tcp::80", "tcp:80:interface=127.0.0.1"),
+            ("ssl:0.0.0.0:443", "ssl:443:interface=0.0.0.0"),
+        ):
+            said = problemOf(given_) or ""
+            self.assertTrue(said.endswith(f"; is it {meant}?"), said)
+            self.assertIsNone(problemOf(meant))
+
     def test_prefixes(self) -> None:
         """What stands before a description is none."""
         for given_ in "tls", "haproxy", "tls:haproxy", "haproxy:tls":
