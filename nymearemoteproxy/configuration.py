@@ -332,14 +332,15 @@ def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
     description = settings["Admin.endpoint"]
     if not description:
         return None
-    listener = _listener("--admin", description, False)
+    source = settings.source("Admin.endpoint")
+    listener = _listener(source, description, False)
     if "unix:" in description and ":mode=" not in description:
         # By default Twisted lets every user of the machine in, to drain the server, too.
         listener = parseListener(f"{description}:mode=660", False)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(
-                f'--admin: "{description}" is neither a loopback address, such as '
+                f'{source}: "{description}" is neither a loopback address, such as '
                 "tcp:8080:interface=127.0.0.1, nor a Unix socket, so it needs [Admin] passwordFile"
             )
         if not listener.secure:

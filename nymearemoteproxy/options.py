@@ -221,7 +221,7 @@ class Options(usage.Options):
             settings.override(assignment)
         for option, name, value in self._assignments:
             try:
-                settings.set(name, value)
+                settings.set(name, value, option)
             except SettingsError as error:
                 raise SettingsError(f"{option}: {error}") from None
         if self["tunnelproxy"]:

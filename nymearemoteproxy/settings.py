@@ -704,6 +704,7 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
+        self._sources: dict[str, str] = {}
         self._sections: set[str] = set()
         self.warnings: list[str] = []
 
@@ -723,9 +724,14 @@ class Settings:
         """Return a setting that is in milliseconds."""
         return float(self[name]) / 1000
 
-    def set(self, name: str, text: str) -> None:
+    def source(self, name: str) -> str:
+        """Return where ``Section.key`` was set: an option, or section and key."""
+        return self._sources[name]
+
+    def set(self, name: str, text: str, source: str = "") -> None:
         """Set ``Section.key`` from text.
 
+        :param source: where it was set; by default only section and key are told.
         :raises SettingsError: there is no such setting, or the text is no value for it.
         """
         section, _, key = name.partition(".")
@@ -749,6 +755,7 @@ class Settings:
         self._sections.add(section)
         try:
             self._values[name] = setting.parse(text)
+            self._sources[name] = source or _label(section, key)
         except ValueError as error:
             shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
             value = "used" if setting.hidden else repr(shown)
@@ -768,6 +775,7 @@ class Settings:
             self._values.pop(setting.name, None)
             if previous.isGiven(setting.name):
                 self._values[setting.name] = previous[setting.name]
+                self._sources[setting.name] = previous._sources[setting.name]
         self._sections = set(previous._sections)
         return [_label(setting.section, setting.key) for setting in different]
 
@@ -815,7 +823,7 @@ class Settings:
                 if len(value) > 1 and value[0] == value[-1] == '"':
                     value = value[1:-1]  # as Qt writes values with a comma or semicolon in them
                 try:
-                    self.set(f"{section}.{key}", value)
+                    self.set(f"{section}.{key}", value, f"{path}: {_label(section, key)}")
                 except SettingsError as error:
                     raise SettingsError(f"{path}: {error}") from None
 

@@ -888,10 +888,23 @@ class MistakeTests(ConfigurationCase):
             (("-p", "http"), "--port: [WebSocketServer] port cannot be 'http': use a whole number"),
             (("--admin", "8080"), "is it tcp:8080:interface=127.0.0.1?"),
             (("--stream", "tcp:abc"), "--stream: \"tcp:abc\" cannot be listened on: port 'abc'"),
-            (("--set", "Admin.endpoint=8080"), '--admin: "8080" is no endpoint description'),
+            (("--set", "Admin.endpoint=8080"), '[Admin] endpoint: "8080" is no endpoint'),
             (("--set", "x"), "--set x: write SECTION.KEY=VALUE, such as "),
         ):
             self.assertIn(said, self.assertMistake(*arguments))
+
+    def test_whereItWasSet(self) -> None:
+        """A place for the admin pages is told as it was given: in the file, or by an option."""
+        for description, said in (
+            ("8080", '"8080" is no endpoint description'),
+            ("tcp:8080", '"tcp:8080" is neither a loopback address'),
+        ):
+            text = self.assertMistake(file=f"[Admin]\nendpoint={description}\n")
+            self.assertRegex(text, f"^nymea-remoteproxy: /.+: \\[Admin\\] endpoint: {said}")
+            text = self.assertMistake(
+                "--admin", description, file="[Admin]\nendpoint=tcp:1:interface=127.0.0.1\n"
+            )
+            self.assertIn(f"nymea-remoteproxy: --admin: {said}", text)
 
     def test_emptyValue(self) -> None:
         """A variable that is not set must not open what its value would have closed."""
