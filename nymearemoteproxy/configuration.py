@@ -64,17 +64,18 @@ class TokenSource:
     """Where the tokens come from that this server knows by itself."""
 
     tokens: Sequence[str] = field(default=(), repr=False)
-    file: str = ""
+    files: Sequence[str] = ()
 
     def read(self, read: Read = readFile) -> list[str]:
         """Return all tokens.
 
-        :raises FileError: the file cannot be read.
+        :raises FileError: a file cannot be read.
         """
-        if not self.file:
-            return list(self.tokens)
-        with _readable("token file", self.file):
-            return [*self.tokens, *parseTokens(read(self.file))]
+        tokens = list(self.tokens)
+        for path in self.files:
+            with _readable("token file", path):
+                tokens += parseTokens(read(path))
+        return tokens
 
 
 def readServerUuids(path: str, read: Read) -> frozenset[UUID]:
@@ -164,6 +165,7 @@ def configure(
     webSockets: Sequence[str] = (),
     streams: Sequence[str] = (),
     tokens: Sequence[str] = (),
+    tokenFiles: Sequence[str] = (),
     acceptAnyToken: bool = False,
     logFile: str | None = None,
     verbosity: int = 0,
@@ -173,6 +175,7 @@ def configure(
 ) -> Configuration:
     """Work out what to do.
 
+    :param tokenFiles: instead of the one that the settings name.
     :param inBackground: nobody would see a token that is shown.
     :param toJournal: a token that is shown would be kept, for others to read.
     :param reading: when this is not the start: what was before.
@@ -192,8 +195,15 @@ def configure(
     certificates, madePrint = _certificates(
         settings, [*listeners, *([admin] if admin else [])], reading
     )
+    if not tokenFiles and settings["Authentication.tokenFile"]:
+        tokenFiles = [settings["Authentication.tokenFile"]]
     source, accepted, generated = _tokens(
-        settings, tokens, acceptAnyToken, inBackground or toJournal, terms is not None, reading
+        settings,
+        TokenSource(tokens, tokenFiles),
+        acceptAnyToken,
+        inBackground or toJournal,
+        terms is not None,
+        reading,
     )
     uuidFile = settings["TunnelProxy.serverUuidFile"]
     if terms is not None and not uuidFile and not all(each.isLocal for each in listeners):
@@ -454,33 +464,32 @@ def _loadSelfSigned(read: Read) -> tuple[ssl.SSLContext, str | None]:
 
 def _tokens(
     settings: Settings,
-    tokens: Sequence[str],
+    given: TokenSource,
     acceptAnyToken: bool,
     isService: bool,
     tunnelProxy: bool,
     reading: Reading,
 ) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
     """Return where tokens come from, what they are, and the one that was made if there is none."""
-    file = settings["Authentication.tokenFile"]
-    for token in tokens:
+    isGiven = bool(given.tokens or given.files)
+    for token in given.tokens:
         if not token or not isText(token):
             raise SettingsError(
                 "--token: the token is empty, or not UTF-8; give one as in --token SECRET, or a "
                 "file of them with --token-file"
             )
-    if acceptAnyToken and (tokens or file or settings["Authentication.server"]):
+    if acceptAnyToken and (isGiven or settings["Authentication.server"]):
         raise SettingsError(
             "--accept-any-token lets everybody in, so it cannot go together with tokens or an "
             "authentication server"
         )
-    if tokens or file:
-        source = TokenSource(tokens, file)
+    if isGiven:
         accepted = reading.part(
             "the tokens stay as they were",
-            lambda: source.read(reading.read),
+            lambda: given.read(reading.read),
             lambda previous: previous.acceptedTokens or [],
         )
-        return source, accepted, None
+        return given, accepted, None
     if settings["Authentication.server"] or acceptAnyToken:
         return None, None, None
     if isService and tunnelProxy:

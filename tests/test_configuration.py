@@ -249,6 +249,18 @@ class OptionTests(ConfigurationCase):
         Path(path).write_text("fourth\n")
         self.assertEqual(configured.tokens.read(), ["first", "second", "fourth"])
 
+    def test_tokenFiles(self) -> None:
+        """Those of several files come together; what the settings name does not count then."""
+        one, two, other = self.write("first\n"), self.write("second\n"), self.write("other\n")
+        configured = self.configured(
+            *("--token-file", one, "--token-file", two),
+            *("--set", f"Authentication.tokenFile={other}"),
+        )
+        self.assertEqual(configured.acceptedTokens, ["first", "second"])
+        empty = self.write("")
+        text = self.assertMistake("--token-file", empty, "--token-file", two, status=FAILED)
+        self.assertIn(empty, text)
+
     def test_set(self) -> None:
         """One setting."""
         configured = self.configured("--set", "ProxyServer.aloneTimeout=1500")
