@@ -237,6 +237,7 @@ def configure(
     if logFile is None and settings["ProxyServer.writeLogs"]:
         logFile = settings["ProxyServer.logFile"] or os.path.join(logsDirectory(), LOG_FILE)
     bounds = _bounds(settings)
+    settings.warnings += settings.doubts()
     # Each once, also when the same settings are used again, since a new file is broken.
     settings.warnings = list(dict.fromkeys(settings.warnings))
     return Configuration(

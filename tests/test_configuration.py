@@ -149,6 +149,14 @@ class BareTests(ConfigurationCase):
             ),
         )
 
+    def test_doubtfulTimes(self) -> None:
+        """They are warned of as they count in the end."""
+        short = "ProxyServer.aloneTimeout=8"
+        (warning,) = self.configured("--set", short).warnings
+        self.assertEqual(warning, "[ProxyServer] aloneTimeout is 8 milliseconds; is 8000 meant?")
+        configured = self.configured("--set", short, "--set", "ProxyServer.aloneTimeout=8000")
+        self.assertEqual(list(configured.warnings), [])
+
     def test_bounds(self) -> None:
         """What the limit of open files allows, less a reserve; half of them unauthenticated."""
         self.assertEqual(
