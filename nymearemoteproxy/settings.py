@@ -384,8 +384,8 @@ SETTINGS: tuple[Setting, ...] = (
         "address",
         _host,
         None,
-        "Address of the main WebSocket listener. Default: every interface when there is a "
-        "certificate, otherwise 127.0.0.1.",
+        "Address of the main WebSocket listener. Default: every interface when TLS is enabled and "
+        "there is a certificate, otherwise 127.0.0.1.",
         atStart=True,
     ),
     Setting(
