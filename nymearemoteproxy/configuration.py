@@ -14,6 +14,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
+    beginning,
     fingerprint,
     loadCertificate,
     selfSigned,
@@ -398,10 +400,21 @@ def _certificates(
     certificates: Certificates = {}
     itStays = "the certificate stays as it was"
 
+    def loadNew(files: CertificateFiles) -> ssl.SSLContext:
+        context = loadCertificate(files, reading.read)
+        begins = beginning(files, reading.read)
+        if begins > datetime.now(UTC):
+            settings.warnings.append(
+                f"the certificate {files.certificate} is not valid before "
+                f"{begins:%Y-%m-%d %H:%M:%S} UTC, and clients refuse it until then; is the clock "
+                "right?"
+            )
+        return context
+
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
         context = reading.part(
             itStays,
-            lambda: loadCertificate(files, reading.read),
+            lambda: loadNew(files),
             lambda previous: previous.certificates.get(key),
         )
         if context is not None:  # there may have been none that no listener needs

@@ -177,6 +177,18 @@ def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     return own.digest("sha256").decode("ascii")
 
 
+def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.datetime:
+    """Return when the certificate begins to be valid, in UTC.
+
+    :raises CertificateError: it cannot be read.
+    """
+    own = _certificates(files.certificate, "certificate", read)[0].to_cryptography()
+    if hasattr(own, "not_valid_before_utc"):
+        return own.not_valid_before_utc
+    # Debian 12's cryptography: UTC as well, but without saying so.
+    return own.not_valid_before.replace(tzinfo=datetime.UTC)
+
+
 def firstName(certificate: x509.Certificate) -> str | None:
     """Return the first host name or address that a certificate is for; None if it names none.
 

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.service import ProxyService
 from nymearemoteproxy.settings import Settings, SettingsError
 from nymearemoteproxy.switchboard import Terms
-from nymearemoteproxy.tls import CertificateError, CertificateFiles, fingerprint
+from nymearemoteproxy.tls import CertificateError, CertificateFiles, beginning, fingerprint
 from tests.certificates import issue, pem
 from tests.test_settings import CPP_SERVER
 
@@ -212,6 +213,16 @@ class OptionTests(ConfigurationCase):
         self.assertFalse(self.state.exists())
         configured = self.configured("-c", both, "--host", "127.0.0.1")
         self.assertTrue(configured.listeners[0].isLocal)
+
+    def test_certificateOfTheFuture(self) -> None:
+        """It may be right soon, or the clock may be wrong; it is told, for each listener's own."""
+        certificate, key = issue("test", None, start=timedelta(days=1))
+        path = self.write(pem(certificate, key))
+        begins = beginning(CertificateFiles(path))
+        for arguments in ("-c", path), ("--stream", f"ssl:1:privateKey={path}"):
+            (warning,) = self.configured(*arguments).warnings
+            self.assertIn(f"the certificate {path} is not valid before {begins:%Y-%m-%d}", warning)
+        self.assertEqual(list(self.configured("-c", self.certificate()).warnings), [])
 
     def test_verbose(self) -> None:
         """May be given twice."""
@@ -1450,6 +1461,16 @@ class RereadTests(ConfigurationCase):
             )
             self.assertEqual(after.settings["ProxyServer.name"], "new")
             self.assertEqual((after.acceptedTokens, after.allowedServers), (["t"], allowed))
+
+    def test_certificateOfTheFuture(self) -> None:
+        """It is taken, and warned of, when everything is read anew."""
+        path = self.write(pem(*issue("old", None)))
+        options = self.options("--token", "t", "-c", path)
+        self.assertEqual(list(options.configuration.warnings), [])
+        Path(path).write_bytes(pem(*issue("new", None, start=timedelta(days=1))))
+        configured, problems = options.reread()
+        self.assertEqual(problems, [])
+        self.assertIn("is not valid before", "".join(configured.warnings))
 
     def test_secretForAnotherServer(self) -> None:
         """The old secret is never sent to a server it was not meant for."""
