@@ -13,7 +13,7 @@ from enum import Enum
 
 from twisted.python import usage
 
-from nymearemoteproxy.settings import Setting
+from nymearemoteproxy.settings import Number, Setting
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,9 @@ def describeDefault(setting: Setting) -> str:
     if isinstance(value, tuple):
         return "``" + ", ".join(map(str, value)) + "``"
     return f"``{value}``" if value != "" else "empty"
+
+
+def describeRange(setting: Setting) -> str:
+    """Return the least and the greatest number that a setting takes; empty if it takes none."""
+    ends = setting.parse
+    return f"{ends.lowest} to {ends.highest}" if isinstance(ends, Number) else ""

@@ -20,7 +20,7 @@ GENERATED = DOCS / "generated"
 
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
-from described import describeDefault, describeOptions  # noqa: E402
+from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import slip  # noqa: E402
@@ -53,7 +53,7 @@ from nymearemoteproxy.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.settings import RETIRED, SETTINGS, Number, Setting  # noqa: E402
+from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
 
 NOTICE = "Made by docs/generate.py; do not edit."
 
@@ -199,11 +199,6 @@ def wrapped(text: str, indent: str = "   ") -> str:
 # Settings
 
 
-def _range(setting: Setting) -> str:
-    ends = setting.parse
-    return f" ({ends.lowest} to {ends.highest})" if isinstance(ends, Number) else ""
-
-
 def settings() -> str:
     """The reference of all settings, by section."""
 
@@ -217,7 +212,8 @@ def settings() -> str:
                     continue
                 yield f".. setting:: {setting.name}"
                 yield ""
-                yield f"   | Write: {setting.kind}{_range(setting)}"
+                ends = describeRange(setting)
+                yield f"   | Write: {setting.kind}{ends and f' ({ends})'}"
                 yield f"   | Default: {describeDefault(setting)}"
                 if setting.atStart:
                     yield "   | A change takes effect with the next start."

@@ -25,7 +25,7 @@ WIDTH = 78
 sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 
 from completions import completion  # noqa: E402
-from described import describeDefault, describeOptions  # noqa: E402
+from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import __version__  # noqa: E402
@@ -342,6 +342,8 @@ def configurationPage() -> str:
                     head = f"\\fB{setting.key}\\fR{mark} = \\fI{escape(setting.kind)}\\fR"
                     default = describeDefault(setting)
                     meaning = setting.meaning
+                    if ends := describeRange(setting):
+                        meaning = f"From {ends}. {meaning}"
                     if "Default:" not in meaning:
                         meaning += f" Default: {default}."
                     yield from term(head, meaning)

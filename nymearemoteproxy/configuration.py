@@ -14,6 +14,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -24,7 +25,7 @@ from nymearemoteproxy.descriptions import problemOf
 from nymearemoteproxy.files import Files, Read, readFile
 from nymearemoteproxy.limits import QUESTIONS, RESERVED_FILES, Bounds
 from nymearemoteproxy.listeners import Listener, ListenerError, parseListener, tcpDescription
-from nymearemoteproxy.lists import parseList, parseSecret, parseUsers
+from nymearemoteproxy.lists import parseEntries, parseSecret, parseUsers
 from nymearemoteproxy.logs import logsDirectory
 from nymearemoteproxy.openfiles import raiseFileLimit
 from nymearemoteproxy.proxy import Timing
@@ -34,6 +35,7 @@ from nymearemoteproxy.switchboard import Terms
 from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
+    beginning,
     fingerprint,
     loadCertificate,
     selfSigned,
@@ -67,17 +69,18 @@ class TokenSource:
     """Where the tokens come from that this server knows by itself."""
 
     tokens: Sequence[str] = field(default=(), repr=False)
-    file: str = ""
+    files: Sequence[str] = ()
 
     def read(self, read: Read = readFile) -> list[str]:
         """Return all tokens.
 
-        :raises FileError: the file cannot be read.
+        :raises FileError: a file cannot be read.
         """
-        if not self.file:
-            return list(self.tokens)
-        with _readable("token file", self.file):
-            return [*self.tokens, *parseTokens(read(self.file))]
+        tokens = list(self.tokens)
+        for path in self.files:
+            with _readable("token file", path):
+                tokens += parseTokens(read(path))
+        return tokens
 
 
 def readServerUuids(path: str, read: Read) -> frozenset[UUID]:
@@ -86,7 +89,7 @@ def readServerUuids(path: str, read: Read) -> frozenset[UUID]:
     :raises FileError: the file cannot be read, or something in it is no uuid.
     """
     with _readable("list of server uuids", path):
-        return parseUuids(parseList(read(path)))
+        return parseUuids(parseEntries(read(path)))
 
 
 MISTAKES = (SettingsError, ListenerError, CertificateError)
@@ -167,6 +170,7 @@ def configure(
     webSockets: Sequence[str] = (),
     streams: Sequence[str] = (),
     tokens: Sequence[str] = (),
+    tokenFiles: Sequence[str] = (),
     acceptAnyToken: bool = False,
     logFile: str | None = None,
     verbosity: int = 0,
@@ -176,6 +180,7 @@ def configure(
 ) -> Configuration:
     """Work out what to do.
 
+    :param tokenFiles: instead of the one that the settings name.
     :param inBackground: nobody would see a token that is shown.
     :param toJournal: a token that is shown would be kept, for others to read.
     :param reading: when this is not the start: what was before.
@@ -195,8 +200,15 @@ def configure(
     certificates, madePrint = _certificates(
         settings, [*listeners, *([admin] if admin else [])], reading
     )
+    if not tokenFiles and settings["Authentication.tokenFile"]:
+        tokenFiles = [settings["Authentication.tokenFile"]]
     source, accepted, generated = _tokens(
-        settings, tokens, acceptAnyToken, inBackground or toJournal, terms is not None, reading
+        settings,
+        TokenSource(tokens, tokenFiles),
+        acceptAnyToken,
+        inBackground or toJournal,
+        terms is not None,
+        reading,
     )
     uuidFile = settings["TunnelProxy.serverUuidFile"]
     if terms is not None and not uuidFile and not all(each.isLocal for each in listeners):
@@ -230,6 +242,7 @@ def configure(
     if logFile is None and settings["ProxyServer.writeLogs"]:
         logFile = settings["ProxyServer.logFile"] or os.path.join(logsDirectory(), LOG_FILE)
     bounds = _bounds(settings)
+    settings.warnings += settings.doubts()
     # Each once, also when the same settings are used again, since a new file is broken.
     settings.warnings = list(dict.fromkeys(settings.warnings))
     return Configuration(
@@ -336,14 +349,15 @@ def _admin(settings: Settings, hasPassword: bool) -> Listener | None:
     description = settings["Admin.endpoint"]
     if not description:
         return None
-    listener = _listener("--admin", description, False)
+    source = settings.source("Admin.endpoint")
+    listener = _listener(source, description, False)
     if "unix:" in description and ":mode=" not in description:
         # By default Twisted lets every user of the machine in, to drain the server, too.
         listener = parseListener(f"{description}:mode=660", False)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(
-                f'--admin: "{description}" is neither a loopback address, such as '
+                f'{source}: "{description}" is neither a loopback address, such as '
                 "tcp:8080:interface=127.0.0.1, nor a Unix socket, so it needs [Admin] passwordFile"
             )
         if not listener.secure:
@@ -390,10 +404,21 @@ def _certificates(
     certificates: Certificates = {}
     itStays = "the certificate stays as it was"
 
+    def loadNew(files: CertificateFiles) -> ssl.SSLContext:
+        context = loadCertificate(files, reading.read)
+        begins = beginning(files, reading.read)
+        if begins > datetime.now(UTC):
+            settings.warnings.append(
+                f"the certificate {files.certificate} is not valid before "
+                f"{begins:%Y-%m-%d %H:%M:%S} UTC, and clients refuse it until then; is the clock "
+                "right?"
+            )
+        return context
+
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
         context = reading.part(
             itStays,
-            lambda: loadCertificate(files, reading.read),
+            lambda: loadNew(files),
             lambda previous: previous.certificates.get(key),
         )
         if context is not None:  # there may have been none that no listener needs
@@ -457,33 +482,32 @@ def _loadSelfSigned(read: Read) -> tuple[ssl.SSLContext, str | None]:
 
 def _tokens(
     settings: Settings,
-    tokens: Sequence[str],
+    given: TokenSource,
     acceptAnyToken: bool,
     isService: bool,
     tunnelProxy: bool,
     reading: Reading,
 ) -> tuple[TokenSource | None, Sequence[str] | None, str | None]:
     """Return where tokens come from, what they are, and the one that was made if there is none."""
-    file = settings["Authentication.tokenFile"]
-    for token in tokens:
+    isGiven = bool(given.tokens or given.files)
+    for token in given.tokens:
         if not token or not isText(token):
             raise SettingsError(
                 "--token: the token is empty, or not UTF-8; give one as in --token SECRET, or a "
                 "file of them with --token-file"
             )
-    if acceptAnyToken and (tokens or file or settings["Authentication.server"]):
+    if acceptAnyToken and (isGiven or settings["Authentication.server"]):
         raise SettingsError(
             "--accept-any-token lets everybody in, so it cannot go together with tokens or an "
             "authentication server"
         )
-    if tokens or file:
-        source = TokenSource(tokens, file)
+    if isGiven:
         accepted = reading.part(
             "the tokens stay as they were",
-            lambda: source.read(reading.read),
+            lambda: given.read(reading.read),
             lambda previous: previous.acceptedTokens or [],
         )
-        return source, accepted, None
+        return given, accepted, None
     if settings["Authentication.server"] or acceptAnyToken:
         return None, None, None
     if isService and tunnelProxy:

@@ -20,6 +20,7 @@ _EXAMPLE = "tcp:8080:interface=127.0.0.1 or unix:/run/nymea-remoteproxy/clients.
 
 _ARGUMENTS = {
     "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
     "ssl": (
         *("port", "interface", "backlog", "privateKey", "certKey", "extraCertChain"),
         *("sslmethod", "dhParameters"),
@@ -27,6 +28,9 @@ _ARGUMENTS = {
     "unix": ("address", "mode", "backlog", "lockfile"),
 }
 """The kinds that most descriptions are of, and their arguments in Twisted's order."""
+
+_PREFIXES = ("haproxy", "tls")
+"""What stands before a description and a colon."""
 
 _SEPARATOR = re.compile(r"(?<!\\):")
 _URL = re.compile(r"(wss?|https?|tcp|tls)://")
@@ -50,12 +54,22 @@ def problemOf(description: str) -> str | None:
     Twisted knows more kinds than this does, and has the last word on all of them.
     """
     rest = description
-    while rest.startswith(("haproxy:", "tls:")) and not _URL.match(rest):
+    while rest.startswith(tuple(f"{each}:" for each in _PREFIXES)) and not _URL.match(rest):
         rest = rest.partition(":")[2]
     kind, *arguments = _SEPARATOR.split(rest)
-    if kind not in _ARGUMENTS or _URL.match(rest):
-        return None if _isOther(kind) else _notADescription(description, rest)
-    problem = _wrongArgument(kind, arguments)
+    if rest in _PREFIXES:
+        problem: str | None = (
+            f"it stands before another description, such as {description}:tcp:2212"
+        )
+    elif kind in _ARGUMENTS and not _URL.match(rest):
+        problem = _wrongArgument(kind, arguments)
+        if problem and (match := _HOST_AND_PORT.fullmatch(rest.partition(":")[2])):
+            prefix = description.removesuffix(rest)
+            problem += f"; is it {prefix}{kind}:{_portAndInterface(match)}?"
+    elif _isOther(kind):
+        problem = None if any(arguments) else _noArguments(kind)
+    else:
+        return _notADescription(description, rest)
     return problem and f'"{description}" cannot be listened on: {problem}'
 
 
@@ -67,6 +81,12 @@ def _isOther(kind: str) -> bool:
     if kind in ("systemd", "stdio"):  # it takes its time to look for plugins
         return kind == "systemd"
     return any(parser.prefix == kind for parser in getPlugins(IStreamServerEndpointStringParser))
+
+
+def _noArguments(kind: str) -> str:
+    if kind == "systemd":
+        return "it needs to say which socket, such as systemd:index=0 or systemd:name=NAME"
+    return f"it needs arguments, behind {kind}: and with colons between them"
 
 
 def _notADescription(description: str, rest: str) -> str:
@@ -92,8 +112,13 @@ def _meant(text: str) -> str | None:
         text = text[match.end() :].partition("/")[0]
     if (match := _HOST_AND_PORT.fullmatch(text)) is None:
         return None
+    return f"{secure}tcp:{_portAndInterface(match)}"
+
+
+def _portAndInterface(match: re.Match[str]) -> str:
+    """Return the arguments for a host and a port in the order of URLs."""
     host = match["host"].strip("[]").replace(":", "\\:") or "127.0.0.1"
-    return f"{secure}tcp:{match['port']}:interface={host}"
+    return f"{match['port']}:interface={host}"
 
 
 def _wrongArgument(kind: str, arguments: list[str]) -> str | None:

@@ -6,6 +6,11 @@ what they mean, or of where the bytes come from.
 
 from __future__ import annotations
 
+import re
+
+_PEM_BEGIN = re.compile(r"-----BEGIN [^-]+-----")
+_SECTION = re.compile(r"\[[A-Za-z ]+\]")
+
 
 def _lines(content: bytes) -> list[str]:
     """Return the lines without the blanks around them.
@@ -19,21 +24,35 @@ def _lines(content: bytes) -> list[str]:
     return [line.removesuffix("\r").strip(" \t") for line in lines]
 
 
-def _entries(content: bytes) -> list[tuple[int, str]]:
-    """Return the entries, each with the number of its line."""
-    return [
+def parseEntries(content: bytes) -> list[tuple[int, str]]:
+    """Return the entries, each with the number of its line; empty lines and lines that begin with #
+    do not count.
+
+    A file that somebody took for the list would be one whose lines are no secret, such as those of
+    a certificate, or of a configuration.
+
+    :raises ValueError: it is not UTF-8, or such a file; the text is one line.
+    """
+    entries = [
         (number, line)
         for number, line in enumerate(_lines(content), 1)
         if line and not line.startswith("#")
     ]
+    if any(_PEM_BEGIN.fullmatch(entry) for _number, entry in entries):
+        raise ValueError("it is a certificate or a key and no list")
+    # There a line that begins with ; is a comment, too.
+    first = next((entry for _number, entry in entries if not entry.startswith(";")), "")
+    if _SECTION.fullmatch(first):
+        raise ValueError("it is an INI file and no list")
+    return entries
 
 
 def parseList(content: bytes) -> list[str]:
-    """Return the entries; empty lines and lines that begin with # do not count.
+    """Return the entries.
 
-    :raises UnicodeDecodeError: it is not UTF-8.
+    :raises ValueError: it is not UTF-8, or such a file as `parseEntries` refuses.
     """
-    return [entry for _number, entry in _entries(content)]
+    return [entry for _number, entry in parseEntries(content)]
 
 
 def parseSecret(content: bytes) -> str:
@@ -50,11 +69,11 @@ def parseSecret(content: bytes) -> str:
 def parseUsers(content: bytes) -> dict[str, str]:
     """Return the passwords by user, from lines ``user:password``.
 
-    :raises ValueError: it is not UTF-8, names nobody, names somebody twice, or has a line of
-        another kind; the text is one line that does not repeat it.
+    :raises ValueError: it is not UTF-8, no list, names nobody, names somebody twice, or has a line
+        of another kind; the text is one line that does not repeat it.
     """
     users: dict[str, str] = {}
-    for number, entry in _entries(content):
+    for number, entry in parseEntries(content):
         user, colon, password = entry.partition(":")
         if not (user and colon and password):
             raise ValueError(f"line {number} is not user:password")

@@ -83,6 +83,7 @@ class Options(usage.Options):
         self.webSockets: list[str] = []
         self.streams: list[str] = []
         self.tokens: list[str] = []
+        self.tokenFiles: list[str] = []
         self.logFile: str | None = None
         self.verbosity = 0
 
@@ -140,8 +141,9 @@ class Options(usage.Options):
         self.tokens.append(token)
 
     def opt_token_file(self, file: str) -> None:
-        """accept the tokens in this file, one per line"""
+        """accept the tokens in this file, one per line; may be repeated"""
         self._assign("--token-file", "Authentication.tokenFile", file)
+        self.tokenFiles.append(file)
 
     def opt_set(self, assignment: str) -> None:
         """override one setting: SECTION.KEY=VALUE; may be repeated"""
@@ -221,7 +223,7 @@ class Options(usage.Options):
             settings.override(assignment)
         for option, name, value in self._assignments:
             try:
-                settings.set(name, value)
+                settings.set(name, value, option)
             except SettingsError as error:
                 raise SettingsError(f"{option}: {error}") from None
         if self["tunnelproxy"]:
@@ -234,6 +236,7 @@ class Options(usage.Options):
             webSockets=self.webSockets,
             streams=self.streams,
             tokens=self.tokens,
+            tokenFiles=self.tokenFiles,
             acceptAnyToken=bool(self["accept-any-token"]),
             logFile=self.logFile,
             verbosity=self.verbosity,

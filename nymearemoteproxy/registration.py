@@ -117,17 +117,18 @@ def parseUuid(text: str) -> UUID | None:
     return uuid if uuid.int else None
 
 
-def parseUuids(texts: Iterable[str]) -> frozenset[UUID]:
+def parseUuids(entries: Iterable[tuple[int, str]]) -> frozenset[UUID]:
     """Read a list of uuids.
 
+    :param entries: each with the number of its line.
     :raises ValueError: one of them is none, or null; the text is one line that says which, and
         does not repeat it.
     """
     uuids = set()
-    for number, text in enumerate(texts, 1):
+    for number, text in entries:
         uuid = parseUuid(text)
         if uuid is None:
-            raise ValueError(f"entry {number} is no uuid")
+            raise ValueError(f"line {number} is no uuid")
         uuids.add(uuid)
     return frozenset(uuids)
 

@@ -173,7 +173,7 @@ class ProxyService(Service):
         for listener, port in zip(configuration.listeners, self.ports, strict=True):
             log.info("listening on {url}", url=url(listener, port))
         self._tellFingerprint()
-        showToken(configuration, self.ports[0])
+        showToken(configuration, self.ports)
         if self._logFile is not None:
             self._logFile.start()
         self.notifier.ready()

@@ -46,12 +46,16 @@ def _flag(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Number:
-    """Reads a whole number within two ends, both of which work where it is used."""
+    """Reads a whole number within two ends, both of which work where it is used.
+
+    :ivar doubtful: what is less, and not 0, was hardly meant so.
+    """
 
     lowest: int
     highest: int
     example: int
     unit: str = ""
+    doubtful: int = 0
 
     def __call__(self, text: str) -> int:
         isNumber = _NUMBER.fullmatch(text) is not None  # int() takes 1_000 and other digits, too
@@ -143,6 +147,10 @@ DAY = 24 * 3600 * 1000
 """Milliseconds; whoever has not come by then does not come any more. The reactor takes more, and so
 does TCP_KEEPINTVL, which is a third of pingTimeout: 32,767 s."""
 
+MIN_PATIENCE = 100
+"""Milliseconds; less is not enough to hear from the other side of the world, and whoever writes it
+counts in seconds."""
+
 MAX_KEEPALIVE = 32_767_000
 """Milliseconds; Linux refuses more for TCP_KEEPIDLE (MAX_TCP_KEEPIDLE in its net/tcp.h)."""
 
@@ -162,8 +170,8 @@ MIN_SIZE, MAX_SIZE = 1 << 16, 1 << 31
 MAX_QUESTIONS = 1000
 """Each is an open file, and a connection that the authentication server has to serve."""
 
-_milliseconds = Number(1, DAY, 8000, "milliseconds")
-_millisecondsOrOff = Number(0, DAY, 8000, "milliseconds")
+_milliseconds = Number(1, DAY, 8000, "milliseconds", MIN_PATIENCE)
+_millisecondsOrOff = Number(0, DAY, 8000, "milliseconds", MIN_PATIENCE)
 _port = Number(0, 65535, 2212)
 _limit = Number(0, MAX_COUNT, 1000)
 _size = Number(MIN_SIZE, MAX_SIZE, 16 << 20, "bytes")
@@ -282,7 +290,7 @@ SETTINGS: tuple[Setting, ...] = (
         "ProxyServer",
         "pingInterval",
         "milliseconds, 0 = never",
-        Number(0, MAX_KEEPALIVE, 30000, "milliseconds"),
+        Number(0, MAX_KEEPALIVE, 30000, "milliseconds", MIN_PATIENCE),
         30000,
         "How often WebSocket clients that wait or have a tunnel are pinged; for TCP, the "
         "silence after which TCP keepalive probes begin. Linux takes no more for TCP.",
@@ -376,8 +384,8 @@ SETTINGS: tuple[Setting, ...] = (
         "address",
         _host,
         None,
-        "Address of the main WebSocket listener. Default: every interface when there is a "
-        "certificate, otherwise 127.0.0.1.",
+        "Address of the main WebSocket listener. Default: every interface when TLS is enabled and "
+        "there is a certificate, otherwise 127.0.0.1.",
         atStart=True,
     ),
     Setting(
@@ -704,6 +712,7 @@ class Settings:
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
+        self._sources: dict[str, str] = {}
         self._sections: set[str] = set()
         self.warnings: list[str] = []
 
@@ -723,9 +732,25 @@ class Settings:
         """Return a setting that is in milliseconds."""
         return float(self[name]) / 1000
 
-    def set(self, name: str, text: str) -> None:
+    def source(self, name: str) -> str:
+        """Return where ``Section.key`` was set: an option, or section and key."""
+        return self._sources[name]
+
+    def doubts(self) -> list[str]:
+        """Return what was hardly meant so, one line each: seconds instead of milliseconds."""
+        return [
+            f"{_label(setting.section, setting.key)} is {self[setting.name]} milliseconds; is "
+            f"{self[setting.name] * 1000} meant?"
+            for setting in SETTINGS
+            if isinstance(setting.parse, Number)
+            and self.isGiven(setting.name)
+            and 0 < self[setting.name] < setting.parse.doubtful
+        ]
+
+    def set(self, name: str, text: str, source: str = "") -> None:
         """Set ``Section.key`` from text.
 
+        :param source: where it was set; by default only section and key are told.
         :raises SettingsError: there is no such setting, or the text is no value for it.
         """
         section, _, key = name.partition(".")
@@ -749,6 +774,7 @@ class Settings:
         self._sections.add(section)
         try:
             self._values[name] = setting.parse(text)
+            self._sources[name] = source or _label(section, key)
         except ValueError as error:
             shown = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
             value = "used" if setting.hidden else repr(shown)
@@ -768,6 +794,7 @@ class Settings:
             self._values.pop(setting.name, None)
             if previous.isGiven(setting.name):
                 self._values[setting.name] = previous[setting.name]
+                self._sources[setting.name] = previous._sources[setting.name]
         self._sections = set(previous._sections)
         return [_label(setting.section, setting.key) for setting in different]
 
@@ -815,7 +842,7 @@ class Settings:
                 if len(value) > 1 and value[0] == value[-1] == '"':
                     value = value[1:-1]  # as Qt writes values with a comma or semicolon in them
                 try:
-                    self.set(f"{section}.{key}", value)
+                    self.set(f"{section}.{key}", value, f"{path}: {_label(section, key)}")
                 except SettingsError as error:
                     raise SettingsError(f"{path}: {error}") from None
 

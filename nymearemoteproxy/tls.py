@@ -177,6 +177,33 @@ def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     return own.digest("sha256").decode("ascii")
 
 
+def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.datetime:
+    """Return when the certificate begins to be valid, in UTC.
+
+    :raises CertificateError: it cannot be read.
+    """
+    own = _certificates(files.certificate, "certificate", read)[0].to_cryptography()
+    if hasattr(own, "not_valid_before_utc"):
+        return own.not_valid_before_utc
+    # Debian 12's cryptography: UTC as well, but without saying so.
+    return own.not_valid_before.replace(tzinfo=datetime.UTC)
+
+
+def firstName(certificate: x509.Certificate) -> str | None:
+    """Return the first host name or address that a certificate is for; None if it names none.
+
+    A name with a wildcard stands for others, and is none itself.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):  # one that cannot be read names nothing
+        return None
+    for name in extension.value:
+        if isinstance(name, x509.DNSName | x509.IPAddress) and "*" not in str(name.value):
+            return str(name.value)
+    return None
+
+
 def stateDirectory() -> Path:
     """Return where this program keeps files of its own, by the rules of systemd and XDG."""
     if directory := os.environ.get("STATE_DIRECTORY"):

@@ -62,6 +62,7 @@ class TokenTests(SynchronousTestCase):
             (b"", "no token: give"),
             (b"\xef\xbb\xbf\r\n# none\n", "no token: give"),
             (b"\xff", "--token-file: not UTF-8"),
+            (b"-----BEGIN X-----\n", "--token-file: it is a certificate or a key and no list"),
         ):
             error = self.assertRaises(usage.UsageError, self.token, self.file(content))
             self.assertIn(said, str(error))

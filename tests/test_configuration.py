@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from nymearemoteproxy.proxy import Timing
 from nymearemoteproxy.service import ProxyService
 from nymearemoteproxy.settings import Settings, SettingsError
 from nymearemoteproxy.switchboard import Terms
-from nymearemoteproxy.tls import CertificateError, CertificateFiles, fingerprint
+from nymearemoteproxy.tls import CertificateError, CertificateFiles, beginning, fingerprint
 from tests.certificates import issue, pem
 from tests.test_settings import CPP_SERVER
 
@@ -149,6 +150,14 @@ class BareTests(ConfigurationCase):
             ),
         )
 
+    def test_doubtfulTimes(self) -> None:
+        """They are warned of as they count in the end."""
+        short = "ProxyServer.aloneTimeout=8"
+        (warning,) = self.configured("--set", short).warnings
+        self.assertEqual(warning, "[ProxyServer] aloneTimeout is 8 milliseconds; is 8000 meant?")
+        configured = self.configured("--set", short, "--set", "ProxyServer.aloneTimeout=8000")
+        self.assertEqual(list(configured.warnings), [])
+
     def test_bounds(self) -> None:
         """What the limit of open files allows, less a reserve; half of them unauthenticated."""
         self.assertEqual(
@@ -205,6 +214,16 @@ class OptionTests(ConfigurationCase):
         configured = self.configured("-c", both, "--host", "127.0.0.1")
         self.assertTrue(configured.listeners[0].isLocal)
 
+    def test_certificateOfTheFuture(self) -> None:
+        """It may be right soon, or the clock may be wrong; it is told, for each listener's own."""
+        certificate, key = issue("test", None, start=timedelta(days=1))
+        path = self.write(pem(certificate, key))
+        begins = beginning(CertificateFiles(path))
+        for arguments in ("-c", path), ("--stream", f"ssl:1:privateKey={path}"):
+            (warning,) = self.configured(*arguments).warnings
+            self.assertIn(f"the certificate {path} is not valid before {begins:%Y-%m-%d}", warning)
+        self.assertEqual(list(self.configured("-c", self.certificate()).warnings), [])
+
     def test_verbose(self) -> None:
         """May be given twice."""
         self.assertEqual(self.configured("-v").verbosity, 1)
@@ -248,6 +267,18 @@ class OptionTests(ConfigurationCase):
         self.assertIsNone(configured.generatedToken)
         Path(path).write_text("fourth\n")
         self.assertEqual(configured.tokens.read(), ["first", "second", "fourth"])
+
+    def test_tokenFiles(self) -> None:
+        """Those of several files come together; what the settings name does not count then."""
+        one, two, other = self.write("first\n"), self.write("second\n"), self.write("other\n")
+        configured = self.configured(
+            *("--token-file", one, "--token-file", two),
+            *("--set", f"Authentication.tokenFile={other}"),
+        )
+        self.assertEqual(configured.acceptedTokens, ["first", "second"])
+        empty = self.write("")
+        text = self.assertMistake("--token-file", empty, "--token-file", two, status=FAILED)
+        self.assertIn(empty, text)
 
     def test_set(self) -> None:
         """One setting."""
@@ -763,10 +794,10 @@ class TunnelProxyTests(ConfigurationCase):
         allowed = self.configured("--tunnelproxy", option).allowedServers
         assert allowed is not None
         self.assertEqual({str(uuid) for uuid in allowed}, {one, two.lower()})
-        null = self.write("00000000-0000-0000-0000-000000000000\n")
+        null = self.write("# ours\n\n00000000-0000-0000-0000-000000000000\n")
         option = f"--set=TunnelProxy.serverUuidFile={null}"
         text = self.assertMistake("--tunnelproxy", option, status=FAILED)
-        self.assertIn("no uuid", text)
+        self.assertIn("line 3 is no uuid", text)
         self.assertIn(null, text)
 
     def test_anyServer(self) -> None:
@@ -891,10 +922,23 @@ class MistakeTests(ConfigurationCase):
             (("-p", "http"), "--port: [WebSocketServer] port cannot be 'http': use a whole number"),
             (("--admin", "8080"), "is it tcp:8080:interface=127.0.0.1?"),
             (("--stream", "tcp:abc"), "--stream: \"tcp:abc\" cannot be listened on: port 'abc'"),
-            (("--set", "Admin.endpoint=8080"), '--admin: "8080" is no endpoint description'),
+            (("--set", "Admin.endpoint=8080"), '[Admin] endpoint: "8080" is no endpoint'),
             (("--set", "x"), "--set x: write SECTION.KEY=VALUE, such as "),
         ):
             self.assertIn(said, self.assertMistake(*arguments))
+
+    def test_whereItWasSet(self) -> None:
+        """A place for the admin pages is told as it was given: in the file, or by an option."""
+        for description, said in (
+            ("8080", '"8080" is no endpoint description'),
+            ("tcp:8080", '"tcp:8080" is neither a loopback address'),
+        ):
+            text = self.assertMistake(file=f"[Admin]\nendpoint={description}\n")
+            self.assertRegex(text, f"^nymea-remoteproxy: /.+: \\[Admin\\] endpoint: {said}")
+            text = self.assertMistake(
+                "--admin", description, file="[Admin]\nendpoint=tcp:1:interface=127.0.0.1\n"
+            )
+            self.assertIn(f"nymea-remoteproxy: --admin: {said}", text)
 
     def test_emptyValue(self) -> None:
         """A variable that is not set must not open what its value would have closed."""
@@ -945,7 +989,7 @@ class MistakeTests(ConfigurationCase):
         missing = os.path.abspath(self.mktemp())
         notUtf8 = self.write(b"\xff\n")
         empty = self.write("# nothing\n")
-        certificate = self.certificate()
+        certificate, ini = self.certificate(), self.write("[ProxyServer]\nname=x\n")
         for arguments, path, word in (
             (("-C", missing), missing, "No such file"),
             (("-C", notUtf8), notUtf8, "UTF-8"),
@@ -953,9 +997,11 @@ class MistakeTests(ConfigurationCase):
             (("--token-file", notUtf8), notUtf8, "UTF-8"),
             (("--token-file", empty), empty, "no token"),
             (("--token-file", "/"), "/", "directory"),
+            (("--token-file", certificate), certificate, "it is a certificate or a key"),
+            (("--token-file", ini), ini, "it is an INI file"),
             (("--set", f"TunnelProxy.serverUuidFile={missing}"), missing, "No such file"),
             (("--set", f"TunnelProxy.serverUuidFile={notUtf8}"), notUtf8, "UTF-8"),
-            (("--set", f"TunnelProxy.serverUuidFile={certificate}"), certificate, "no uuid"),
+            (("--set", f"TunnelProxy.serverUuidFile={certificate}"), certificate, "and no list"),
             (("-c", missing), missing, "No such file"),
             (("-c", empty), empty, "no PEM certificate"),
             (("-c", certificate, "-k", missing), missing, "No such file"),
@@ -1418,6 +1464,16 @@ class RereadTests(ConfigurationCase):
             )
             self.assertEqual(after.settings["ProxyServer.name"], "new")
             self.assertEqual((after.acceptedTokens, after.allowedServers), (["t"], allowed))
+
+    def test_certificateOfTheFuture(self) -> None:
+        """It is taken, and warned of, when everything is read anew."""
+        path = self.write(pem(*issue("old", None)))
+        options = self.options("--token", "t", "-c", path)
+        self.assertEqual(list(options.configuration.warnings), [])
+        Path(path).write_bytes(pem(*issue("new", None, start=timedelta(days=1))))
+        configured, problems = options.reread()
+        self.assertEqual(problems, [])
+        self.assertIn("is not valid before", "".join(configured.warnings))
 
     def test_secretForAnotherServer(self) -> None:
         """The old secret is never sent to a server it was not meant for."""

@@ -37,6 +37,7 @@ class ProblemTests(SynchronousTestCase):
             "systemd:domain=INET6:index=0",
             "systemd:name=x",
             "tcp6:80",
+            "tcp6:80:50:interface=\\:\\:1",
         ):
             self.assertIsNone(problemOf(description), description)
 
@@ -82,6 +83,11 @@ class ProblemTests(SynchronousTestCase):
             ("tcp", "needs a port, such as tcp:2212"),
             ("tcp:", "needs a port"),
             ("ssl:", "needs a port, such as ssl:2212"),
+            ("tcp6", "needs a port, such as tcp6:2212"),
+            ("tcp6:1:mode=600", "tcp6: has no argument 'mode'"),
+            ("systemd", "such as systemd:index=0"),
+            ("tls:systemd:", "such as systemd:index=0"),
+            ("autobahn", "it needs arguments, behind autobahn:"),
             ("tcp:" + "9" * 5000, "is no number"),
             ("tcp:1:port=2", "port is given twice"),
             ("tcp:1:interface=a:interface=b", "interface is given twice"),
@@ -102,6 +108,29 @@ class ProblemTests(SynchronousTestCase):
         ):
             self.assertIn(f'"{given_}" cannot be listened on: ', problemOf(given_) or "")
             self.assertIn(said, problemOf(given_) or "")
+
+    def test_hostBeforePort(self) -> None:
+        """As URLs have it; it is told what to write instead, and that can be listened on."""
+        for given_, meant in (
+            ("tcp:127.0.0.1:2213", "tcp:2213:interface=127.0.0.1"),
+            ("tls:tcp:localhost:1", "tls:tcp:1:interface=localhost"),
+            ("tcp6:[::1]:1", "tcp6:1:interface=\\:\\:1"),
+            ("tcp::80", "tcp:80:interface=127.0.0.1"),
+            ("ssl:0.0.0.0:443", "ssl:443:interface=0.0.0.0"),
+        ):
+            said = problemOf(given_) or ""
+            self.assertTrue(said.endswith(f"; is it {meant}?"), said)
+            self.assertIsNone(problemOf(meant))
+
+    def test_prefixes(self) -> None:
+        """What stands before a description is none."""
+        for given_ in "tls", "haproxy", "tls:haproxy", "haproxy:tls":
+            self.assertEqual(
+                problemOf(given_),
+                f'"{given_}" cannot be listened on: it stands before another description, '
+                f"such as {given_}:tcp:2212",
+            )
+            self.assertIsNone(problemOf(f"{given_}:tcp:2212"))
 
     @PROPERTY
     @given(st.text("tclsunixphary:=/.[]0123456789\\\\ \nä", max_size=20))

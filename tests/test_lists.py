@@ -48,6 +48,28 @@ class ParseListTests(SynchronousTestCase):
     def test_notUtf8(self) -> None:
         self.assertRaises(UnicodeDecodeError, parseList, b"caf\xe9\n")
 
+    def test_certificateOrKey(self) -> None:
+        """PEM is no list, whatever stands before it: its lines would be taken for secrets."""
+        for content in (
+            b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+            b"Bag Attributes\r\n  friendlyName: x\r\n-----BEGIN PRIVATE KEY-----\r\nMIIB\r\n",
+            b"# mine\n-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n",
+        ):
+            for parse in (parseList, parseUsers):
+                error = self.assertRaises(ValueError, parse, content)
+                self.assertEqual(str(error), "it is a certificate or a key and no list")
+
+    def test_configuration(self) -> None:
+        """An INI file is no list, which begins with a section."""
+        for content in b"[ProxyServer]\nname = x\n", b"; x\n# y\n[A b]\n":
+            error = self.assertRaises(ValueError, parseList, content)
+            self.assertEqual(str(error), "it is an INI file and no list")
+
+    def test_likeOtherFiles(self) -> None:
+        """What only looks a bit like them is an entry as any other."""
+        entries = ["-----BEGIN", "x-----BEGIN A-----", "[a1]", "[]", "[a]b", "[a]"]
+        self.assertEqual(parseList("\n".join(entries).encode()), entries)
+
 
 class ParseSecretTests(SynchronousTestCase):
     """Files with one secret."""

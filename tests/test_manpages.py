@@ -94,6 +94,11 @@ class PageTests(ManualCase):
             self.assertRegex(section, rf"(?m)^ +{setting.key}{mark} = {re.escape(setting.kind)}$")
             self.assertIn(setting.meaning.replace("``", ""), " ".join(section.split()))
 
+    def test_rangesAreThere(self) -> None:
+        """Some meanings tell why a setting takes no more."""
+        text = " ".join(rendered(self.directory / "nymea-remoteproxy.conf.5").split())
+        self.assertIn("pingInterval* = milliseconds, 0 = never From 0 to 32767000. How", text)
+
     def test_everyIgnoredSettingIsThere(self) -> None:
         text = rendered(self.directory / "nymea-remoteproxy.conf.5")
         for name in RETIRED:

@@ -265,6 +265,8 @@ class ExplainTests(SynchronousTestCase):
     def test_notThere(self) -> None:
         said = explain(ConnectError(2, "x"), "/a/b")
         self.assertTrue(said.startswith("there is no /a/b; does the server run"), said)
+        self.assertIn(" with --set ProxyServer.monitorSocket=/a/b?", said)
+        self.assertIn("--socket", said)
 
     def test_nobodyListens(self) -> None:
         said = explain(ConnectionRefusedError(111, "x"), "/a\n/b")

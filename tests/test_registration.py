@@ -106,15 +106,18 @@ class UuidTests(SynchronousTestCase):
     def test_list(self) -> None:
         """Each is one, however it is written."""
         self.assertEqual(
-            parseUuids(["{" + TEXT + "}", TEXT.upper(), OTHER_TEXT]), {UUID(TEXT), UUID(OTHER_TEXT)}
+            parseUuids([(1, "{" + TEXT + "}"), (2, TEXT.upper()), (4, OTHER_TEXT)]),
+            {UUID(TEXT), UUID(OTHER_TEXT)},
         )
         self.assertEqual(parseUuids(iter(())), frozenset())
 
     def test_invalidInList(self) -> None:
-        """The error says in one line which it is."""
+        """The error says in one line in which line of the file it is."""
         for text in INVALID:
-            error = self.assertRaises(ValueError, parseUuids, [TEXT, text, OTHER_TEXT])
-            self.assertEqual(str(error), "entry 2 is no uuid")
+            error = self.assertRaises(
+                ValueError, parseUuids, [(3, TEXT), (7, text), (8, OTHER_TEXT)]
+            )
+            self.assertEqual(str(error), "line 7 is no uuid")
             self.assertNotIn("\n", str(error))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import re
 import signal
 import socket
 import sys
@@ -10,18 +13,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy import service
-from nymearemoteproxy.announcing import CLIENT
+from nymearemoteproxy.announcing import CLIENT, whereToTry
 from nymearemoteproxy.linefile import runAtOnce
-from nymearemoteproxy.listeners import Listener
+from nymearemoteproxy.listeners import Listener, parseListener
 from nymearemoteproxy.options import Options
 from nymearemoteproxy.service import ProxyService, StartError, makeService
 from nymearemoteproxy.transports import isGivenUp, tuneTcp
+from tests.certificates import issue, pem
 from tests.memory import Guest
 
 
@@ -121,6 +128,77 @@ class ServiceTests(ServiceCase):
         made = self.make()
         self.start(made)
         self.assertIn(f"    {directory / CLIENT} --url ws://", self.terminal.getvalue())
+
+    def command(self, *arguments: str) -> str:
+        """Return the options of the command that is shown, up to the token; empty if none is."""
+        options = Options()
+        options.parseOptions(arguments)
+        self.terminal.seek(0)
+        self.terminal.truncate()
+        self.reactor = MemoryReactorClock()
+        self.start(ProxyService(self.reactor, options))
+        shown = re.search(rf"^    \S*{CLIENT} (.*) --token \S+$", self.terminal.getvalue(), re.M)
+        return shown[1] if shown else ""
+
+    def certificate(self, *parts: bytes) -> str:
+        """Write a certificate and its key; return the option that gives it."""
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(b"".join(parts))
+        return f"--certificate={path}"
+
+    def test_commandForWildcards(self) -> None:
+        """Nobody can connect to every address; on this machine there is one that always works."""
+        listener = parseListener("tcp:1", True)
+        for host, shown in (
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "127.0.0.1"),
+            ("127.0.0.2", "127.0.0.2"),
+            ("::1", "[::1]"),
+        ):
+            address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, 2212)
+            self.assertEqual(whereToTry(listener, address, None), f"--url ws://{shown}:2212")
+
+    def test_commandForUnixSockets(self) -> None:
+        """They have a path."""
+        listener = parseListener("unix:/run/x", False)
+        self.assertEqual(whereToTry(listener, UNIXAddress("/run/x"), None), "--url unix:/run/x")
+
+    def test_commandForCertificates(self) -> None:
+        """A client that verifies the certificate has to connect to a name that it is for."""
+        authority = issue("authority", None)
+        here = x509.IPAddress(ipaddress.ip_address("2001:db8::1"))
+        for names, url in (
+            ([x509.DNSName("a.example"), x509.DNSName("b.example")], "wss://a.example:2212"),
+            ([x509.DNSName("*.example"), x509.DNSName("c.example")], "wss://c.example:2212"),
+            ([x509.RFC822Name("a@b.example"), here], "wss://[2001:db8::1]:2212"),
+            ([x509.DNSName("*.example")], "wss://HOST:2212"),
+            (None, "wss://HOST:2212"),
+        ):
+            option = self.certificate(pem(*issue("own", names, authority)))
+            self.assertEqual(self.command(option, "--host=127.0.0.1"), f"--url {url}")
+
+    def test_commandForSelfSigned(self) -> None:
+        """A self-signed certificate is known by its fingerprint only, whatever it is for."""
+        own, key = issue("own", [x509.DNSName("a.example")])
+        digits = hashlib.sha256(own.public_bytes(serialization.Encoding.DER)).hexdigest()
+        shown = self.command(self.certificate(pem(own, key)), "--host=127.0.0.1")
+        url, pin = shown.split(" --fingerprint ")
+        self.assertEqual(url, "--url wss://127.0.0.1:2212")
+        self.assertEqual(pin.replace(":", "").lower(), digits)
+
+    def test_commandWithoutTls(self) -> None:
+        """Without TLS there is no certificate, also when another listener has one."""
+        option = self.certificate(pem(*issue("own", None)))
+        shown = self.command(option, "--websocket", "tcp:1:interface=127.0.0.1", "--stream=ssl:2")
+        self.assertEqual(shown, "--url ws://127.0.0.1:1")
+
+    def test_commandBehindReverseProxy(self) -> None:
+        """It is for a listener that understands it; the token is shown without one, too."""
+        behind = ("--websocket", "haproxy:tcp:1:interface=127.0.0.1")
+        shown = self.command(*behind, "--stream", "tcp:2:interface=127.0.0.1")
+        self.assertEqual(shown, "--url tcp://127.0.0.1:2")
+        self.assertEqual(self.command(*behind), "")
+        self.assertIn("The token of this run is ", self.terminal.getvalue())
 
     def test_cannotStartInTheBackground(self) -> None:
         """twistd tells who started it, and removes its pid file, for ordinary exceptions only."""

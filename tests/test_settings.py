@@ -211,6 +211,28 @@ class ValueTests(SettingsCase):
         self.assertValues("ProxyServer.notificationGap", **{"10000": 10000})
         self.assertRejected("ProxyServer.notificationGap", "10001")
 
+    def test_doubtfulTimes(self) -> None:
+        """A time limit that is shorter than any network was meant in seconds."""
+        given_ = Settings()
+        for key, value in (
+            ("ProxyServer.aloneTimeout", 8),
+            ("ProxyServer.pingInterval", 99),
+            ("ProxyServer.inactiveTimeout", 100),
+            ("ProxyServer.shutdownTimeout", 0),
+            ("ProxyServer.notificationGap", 20),
+            ("TunnelProxy.serverTimeout", 60),
+        ):
+            given_.set(key, str(value))
+        self.assertEqual(
+            given_.doubts(),
+            [
+                "[ProxyServer] aloneTimeout is 8 milliseconds; is 8000 meant?",
+                "[ProxyServer] pingInterval is 99 milliseconds; is 99000 meant?",
+                "[TunnelProxy] serverTimeout is 60 milliseconds; is 60000 meant?",
+            ],
+        )
+        self.assertEqual(Settings().doubts(), [])
+
     def test_numbers(self) -> None:
         """What is written is told back, what is expected and an example, with its unit."""
         for name, text, expected in (

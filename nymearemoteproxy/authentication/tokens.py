@@ -19,7 +19,7 @@ from nymearemoteproxy.lists import parseList
 def parseTokens(content: bytes) -> list[str]:
     """Return the tokens that a token file holds.
 
-    :raises ValueError: it is not UTF-8, or holds no token.
+    :raises ValueError: it is not UTF-8, no list, or holds no token.
     """
     tokens = parseList(content)
     if not tokens:

@@ -193,6 +193,8 @@ class Options(usage.Options):
             tokens = parseList(_read("token-file", self["token-file"]))
         except UnicodeDecodeError:
             raise usage.UsageError("--token-file: not UTF-8") from None
+        except ValueError as problem:
+            raise usage.UsageError(f"--token-file: {problem}") from None
         return tokens[0] if tokens else ""
 
 

@@ -191,7 +191,10 @@ def explain(problem: BaseException, path: str) -> str:
     number = getattr(problem, "osError", None)
     place = safe(path)
     if number == errno.ENOENT:
-        return f"there is no {place}; does the server run, and is its monitor socket there?"
+        return (
+            f"there is no {place}; does the server run, and with "
+            f"--set ProxyServer.monitorSocket={place}? If that is elsewhere, give it as --socket"
+        )
     if number == errno.ECONNREFUSED:
         return f"nobody listens on {place}; does the server run?"
     if number in (errno.EACCES, errno.EPERM):
