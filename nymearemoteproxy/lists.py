@@ -28,8 +28,8 @@ def parseEntries(content: bytes) -> list[tuple[int, str]]:
     """Return the entries, each with the number of its line; empty lines and lines that begin with #
     do not count.
 
-    A file that somebody took for the list would be one whose lines are no secret, such as those of
-    a certificate, or of a configuration.
+    A certificate or a configuration that is given by mistake is none: its lines would be taken for
+    tokens, and are no secret.
 
     :raises ValueError: it is not UTF-8, or such a file; the text is one line.
     """

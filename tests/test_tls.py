@@ -14,7 +14,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,6 +24,7 @@ from nymearemoteproxy.tls import (
     CertificateError,
     CertificateFiles,
     fingerprint,
+    firstName,
     loadCertificate,
     selfSigned,
     stateDirectory,
@@ -373,6 +374,28 @@ class FingerprintTests(TlsCase):
         shown = fingerprint(CertificateFiles(path))
         self.assertEqual(shown.replace(":", "").lower(), digest.hexdigest())
         self.assertEqual(len(shown), 32 * 3 - 1)
+
+
+class FirstNameTests(SynchronousTestCase):
+    """What a client can be told to connect to. More is in test_service."""
+
+    def test_damaged(self) -> None:
+        """Names that cannot be read are none."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+        damaged = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x05")
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(1)
+            .not_valid_before(NOW)
+            .not_valid_after(NOW + DAY)
+            .add_extension(damaged, critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        self.assertIsNone(firstName(certificate))
 
 
 class StateDirectoryTests(SynchronousTestCase):
