@@ -99,6 +99,23 @@ class PartnerTests(ClashCase):
             pipe.lose(ConnectionError())
         self.assertEqual(self.proxy.outcomes[Outcome.DUPLICATE_UUID], 2)
 
+    def test_gone(self) -> None:
+        """Of one that has left it is known at once."""
+        pipe = self.wait("TCP")
+        (record,) = self.proxy.records
+        pipe.lose(ConnectionError())
+        self.assertIs(self.successResultOf(self.proxy.presence.look(record)), False)
+
+    def test_takesNothing(self) -> None:
+        """One that does not take its answers would not get a ping: TCP is asked."""
+        old = self.wait("WebSocket")
+        old.stall()
+        old.lastAck = 0
+        new = self.wait("TCP")
+        self.clock.advance(0.06)
+        self.assertEqual(old.take(), b"")
+        self.assertTrue(new.halfClosed)
+
     def test_leavesMeanwhile(self) -> None:
         """Nothing is left of it."""
         old, new = self.wait("TCP"), self.wait("TCP")
@@ -313,6 +330,12 @@ class AskTcpTests(TestCase):
         hasAnswered = askTcp(self.transport, reactor, TIMING.ping, TIMING.pingAnswer)
         self.assertFalse(hasAnswered())
         self.assertEqual((yield self.answer()), TIMING.ping)
+
+    def test_closed(self) -> None:
+        """Whoever asked hears of it in another way."""
+        hasAnswered = askTcp(self.transport, reactor, TIMING.ping, TIMING.pingAnswer)
+        self.ours.close()
+        self.assertFalse(hasAnswered())
 
     @inlineCallbacks
     def test_takesNothing(self) -> Any:

@@ -2070,6 +2070,19 @@ class SlowServerTests(SwitchboardCase):
         self.server.drain(0)
         self.assertReading(False, True, False)
 
+    def test_clientLeavesInTheMiddle(self) -> None:
+        """It is passed over."""
+        self.patch(serverend, "PAUSES_A_TURN", 1)
+        self.patch(turns, "TURN", 0)
+        self.server.room = 0
+        for client in self.clients:
+            client.receive(b"a")
+        self.server.drain()
+        self.clients[1].leave()
+        for _ in range(2):
+            oneTurn(self.clock)
+        self.assertReading(True, True, True)
+
     def test_leavesInTheMiddle(self) -> None:
         """A server that leaves before all are read from again leaves nobody behind."""
         self.patch(serverend, "PAUSES_A_TURN", 1)

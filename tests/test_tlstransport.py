@@ -381,6 +381,14 @@ class SmallRecordTests(SynchronousTestCase):
         self.assertGreater(len(self.session.protocol.chunks), 5)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_protocolFails(self) -> None:
+        """A fault of the protocol's in a later turn costs the connection."""
+        self.session.receive(self.flood)
+        self.session.protocol.onData = lambda _data: 1 // 0
+        oneTurn(self.clock)
+        self.assertTrue(self.session.lower.aborted)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_largerRecords(self) -> None:
         """What records of 512 bytes a read holds is looked at at once."""
         self.session = Session(line=Turns(self.clock)).shaken()
