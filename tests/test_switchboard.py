@@ -2055,13 +2055,17 @@ class SlowServerTests(SwitchboardCase):
             counts.append(reading())
         self.assertEqual(counts, [3, 1, 0, 2, 4, 6])
 
-    def test_fullInTheMiddle(self) -> None:
-        """Those who were not read from yet wait on, and come first the next time."""
+    def pauseAll(self) -> None:
+        """Let each client send what blocks the server; from now on one goes on in each turn."""
         self.patch(serverend, "PAUSES_A_TURN", 1)
         self.patch(turns, "TURN", 0)
         self.server.room = 0
         for client in self.clients:
             client.receive(b"a")
+
+    def test_fullInTheMiddle(self) -> None:
+        """Those who were not read from yet wait on, and come first the next time."""
+        self.pauseAll()
         self.server.drain(0)
         self.assertReading(True, False, False)
         self.clients[0].receive(b"b")
@@ -2072,11 +2076,7 @@ class SlowServerTests(SwitchboardCase):
 
     def test_clientLeavesInTheMiddle(self) -> None:
         """It is passed over."""
-        self.patch(serverend, "PAUSES_A_TURN", 1)
-        self.patch(turns, "TURN", 0)
-        self.server.room = 0
-        for client in self.clients:
-            client.receive(b"a")
+        self.pauseAll()
         self.server.drain()
         self.clients[1].leave()
         for _ in range(2):
@@ -2085,11 +2085,7 @@ class SlowServerTests(SwitchboardCase):
 
     def test_leavesInTheMiddle(self) -> None:
         """A server that leaves before all are read from again leaves nobody behind."""
-        self.patch(serverend, "PAUSES_A_TURN", 1)
-        self.patch(turns, "TURN", 0)
-        self.server.room = 0
-        for client in self.clients:
-            client.receive(b"a")
+        self.pauseAll()
         self.server.drain()
         self.clients[1].leave()
         self.server.leave()
