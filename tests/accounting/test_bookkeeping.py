@@ -22,7 +22,7 @@ from nymearemoteproxy.accounting.bookkeeping import Accounting, TunnelLog
 from nymearemoteproxy.accounting.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, LineFile
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.common import turns
+from nymearemoteproxy.common import paths, turns
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.limits import Ticket
