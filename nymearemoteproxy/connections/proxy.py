@@ -24,8 +24,8 @@ from nymearemoteproxy.connections.keepalive import Keepalive
 from nymearemoteproxy.connections.limits import Gate
 from nymearemoteproxy.connections.presence import Presence
 from nymearemoteproxy.connections.records import Load, Record, Survey, Totals, slices
+from nymearemoteproxy.meeting.places import Place
 from nymearemoteproxy.meeting.rendezvous import IRendezvous
-from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration, Registration
 from nymearemoteproxy.protocol.session import (
@@ -196,7 +196,7 @@ class Proxy:
         """Return the session of a new connection."""
         return Session(self._api, self.hello, self._keys)
 
-    def register(self, record: Record, registration: Registration) -> Deferred[Tunnel]:
+    def register(self, record: Record, registration: Registration) -> Deferred[Place]:
         """Ask the tunnel proxy for a place; see `ISwitchboard.register`."""
         assert self.switchboard is not None  # or there would be no such method to call
         record.name, record.uuid = registration.name, str(registration.uuid)
@@ -204,7 +204,7 @@ class Proxy:
             record.serverUuid = str(registration.serverUuid)
         look = partial(self.presence.look, record)
         origin = Origin(record.number, record.host, record.ticket.source, look)
-        asked: Deferred[Tunnel] = self.switchboard.register(registration, origin)
+        asked: Deferred[Place] = self.switchboard.register(registration, origin)
         return asked
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:

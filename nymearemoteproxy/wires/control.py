@@ -28,12 +28,11 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TCP, UNIX, IClient, Record
-from nymearemoteproxy.meeting.rendezvous import Meeting, PairingRefused
+from nymearemoteproxy.meeting.places import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.jsonrpc import MessageError
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.proxyheader import ProxyHeaderError
-from nymearemoteproxy.protocol.registration import RegistrationRefused
 from nymearemoteproxy.protocol.session import (
     CheckToken,
     Effects,
@@ -398,28 +397,23 @@ class Control(Phase, Protocol):
         asked.addCallbacks(judged, failed)
         asked.addErrback(self._internalError)
 
-    def _await(
-        self,
-        asked: Deferred[Any],
-        state: State,
-        succeeded: Callable[[Any], Effects],
-        refused: Callable[[Any], Effects],
-    ) -> None:
-        """Wait in this state for a place in the meeting ring."""
+    def _await(self, asked: Deferred[Place]) -> None:
+        """Wait for a place in the meeting ring."""
 
-        def found(place: Any) -> None:
+        def found(place: Place) -> None:
             self._pending = None
-            self._tunnel = tunnel = place.tunnel if isinstance(place, Meeting) else place
-            if self.session.state is state:
-                self.perform(succeeded(place))
+            self._tunnel = place.tunnel
+            if self.session.expectsPlace:
+                self.perform(self.session.placed(place.partner))
             else:
-                tunnel.abandon()  # too late: the client has left meanwhile
+                place.tunnel.abandon()  # too late: the client has left meanwhile
 
         def failed(failure: Failure) -> None:
             self._pending = None
-            failure.trap(PairingRefused, RegistrationRefused, CancelledError)
-            if self.session.state is state:
-                self.perform(refused(failure.value))
+            failure.trap(PlaceRefused, CancelledError)
+            refusal: Any = failure.value
+            if self.session.expectsPlace:
+                self.perform(self.session.placeRefused(refusal.outcome))
 
         asked.addCallbacks(found, failed)
         asked.addErrback(self._internalError)
@@ -429,26 +423,14 @@ class Control(Phase, Protocol):
         self.record.name, self.record.uuid = join.identity.name, join.identity.uuid or ""
         self.setDeadline(self.proxy.timing.alone)
         self.startWaiting()
-        session = self.session
         look = partial(self.proxy.presence.look, self.record)
         self._pending = self.proxy.rendezvous.join(join.key, join.identity, look)
-        self._await(
-            self._pending,
-            State.WAITING,
-            lambda meeting: session.paired(meeting.partner),
-            lambda refusal: session.pairingRefused(refusal.outcome),
-        )
+        self._await(self._pending)
 
     def _register(self, register: Register) -> None:
-        session = self.session
         self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
         # Never cancelled: a place that is found too late is seen, and given up.
-        self._await(
-            self.proxy.register(self.record, register.registration),
-            State.REGISTERING,
-            lambda _tunnel: session.registered(),
-            lambda refusal: session.registrationRefused(refusal.error, refusal.outcome),
-        )
+        self._await(self.proxy.register(self.record, register.registration))
 
     def _internalError(self, failure: Failure) -> None:
         log.failure("connection {number}: internal error", failure, number=self.record.number)
