@@ -29,7 +29,8 @@ from nymearemoteproxy.protocol.registration import (
 )
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
-from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 

@@ -36,9 +36,9 @@ from nymearemoteproxy.protocol.registration import (
     TunnelProxyError,
     errorFor,
 )
-from nymearemoteproxy.tunnelproxy import clientend, serverend
+from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, STALLED
-from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.ends import IClientEnd, IServerEnd, Origin
 from nymearemoteproxy.tunnelproxy.serverend import (
     CALLS_A_TURN,
     CLIENTS_A_TURN,
@@ -400,8 +400,9 @@ class RegistrationTests(SwitchboardCase):
         self.assertTrue(verifyObject(ISwitchboard, self.switchboard))
         server = self.world.server()
         client = self.world.client(server)
-        for leg in (server, client):
+        for leg, interface in ((server, IServerEnd), (client, IClientEnd)):
             self.assertTrue(verifyObject(ILeg, leg.partner))
+            self.assertTrue(verifyObject(interface, leg.partner))
 
     def test_counts(self) -> None:
         """Servers and clients are counted from the registration to the end."""
@@ -2764,7 +2765,7 @@ class AnythingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(clientend, "SLICE_SIZE", 16)
-        self.patch(clientend, "CAUGHT_UP", 8)
+        self.patch(backlog, "CAUGHT_UP", 8)
         self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
         self.patch(serverend, "PACKETS_A_TURN", 3)
