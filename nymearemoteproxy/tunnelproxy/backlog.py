@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.ends import IClientEnd, IServerEnd
 
 CAUGHT_UP = 32 << 10
@@ -80,7 +81,7 @@ class Backlog:
             client = min(self.behind, key=attrgetter("progress"))
             if client.progress + self.patience > now:
                 break
-            client.giveUp()
+            client.giveUp(Outcome.CLIENT_TOO_SLOW)
 
     def isEnoughLess(self, waiting: int) -> bool:
         """Tell whether such a client has caught up far enough for its server to go on."""

@@ -150,7 +150,7 @@ class ClientEnd(End):
         patience = self._backlog.patience if holdsUpOthers else STALLED
         left = self.progress + patience - self._clock.seconds()
         if left <= 0:
-            self.giveUp()
+            self.giveUp(Outcome.CLIENT_TOO_SLOW)
         else:
             # Who comes next does not wait long behind one that holds up nobody so far.
             self._timer = self._clock.callLater(min(left, self._backlog.patience), self._watch)
@@ -170,9 +170,9 @@ class ClientEnd(End):
         if not self._queue:
             self._conclude()
 
-    def giveUp(self) -> None:
+    def giveUp(self, outcome: Outcome) -> None:
         self._dropQueue()
-        self._leg.cutOff(Outcome.CLIENT_TOO_SLOW)
+        self._leg.cutOff(outcome)
         if self._isOver:
             self._conclude()
         else:

@@ -90,7 +90,7 @@ class IClientEnd(Interface):
     def reconsider() -> None:
         """It is behind too far: look whether it still is."""
 
-    def giveUp() -> None:
+    def giveUp(outcome: Outcome) -> None:
         """Something is lost that the client should have got: it must not take this for the end."""
 
 

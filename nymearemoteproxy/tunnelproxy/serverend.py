@@ -328,8 +328,17 @@ class ServerEnd(End):
             client = self._clients.get(address)
             if client is None:
                 self._unknown += len(payloads)  # it may have left just now
-            else:
+                continue
+            try:
                 client.deliver(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+            except Exception:
+                self._failedFor(client)
+
+    def _failedFor(self, client: IClientEnd) -> None:
+        """A fault of ours while this client was sent something: it costs its connection."""
+        log.failure("connection {number}: internal error", number=client.origin.number)
+        if self._clients.get(client.address) is client:  # or it was ended meanwhile
+            client.giveUp(Outcome.INTERNAL_ERROR)
 
     def _begin(self, data: bytes) -> bytes:
         """Take off the line end of the request, if it came that late.

@@ -2548,6 +2548,47 @@ class EndingTests(SwitchboardCase):
         self.assertEqual(self.switchboard.servers, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_faultForOneClient(self) -> None:
+        """A fault of ours while one is sent something ends that one; all others go on."""
+
+        def fail(_data: bytes) -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        clients = [self.world.client(server) for _ in range(3)]
+        for size in (1, 3 * SLICE_SIZE):
+            broken = self.world.client(server)
+            broken.sendBytes = fail  # type: ignore[method-assign]
+            server.heard()
+            sent = [packet(each.address, b"." * size) for each in (clients[0], broken, *clients)]
+            server.receive(b"".join(sent))
+            self.assertOver(broken, Outcome.INTERNAL_ERROR)
+            self.assertEqual([len(each.take()) for each in clients], [2 * size, size, size])
+            self.assertEqual(server.heard(), [disconnected(broken.address)])
+            self.assertAlive(server, *clients)
+            self.assertEqual(self.world.backlog, 0)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertCounts(1, 3)
+
+    def test_faultWhileItLeaves(self) -> None:
+        """A client that is given up while it is sent something is over, and is not ended twice."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        client, sibling = self.world.client(server), self.world.client(server)
+        client.drain(0)
+        server.say(client.address, bytes(SLICE_SIZE + 1))
+        self.clock.advance(STALLED / 2)
+        client.partnerLost = fail  # type: ignore[method-assign]
+        self.patch(self.switchboard._backlog, "_most", SLICE_SIZE)
+        server.say(client.address, bytes(SLICE_SIZE))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIs(client.outcome, Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(server, sibling)
+        self.assertCounts(1, 1)
+
     def test_abandonedClient(self) -> None:
         """The server hears nothing of it, and a leg that comes too late is sent away."""
         server = self.world.server()
