@@ -10,7 +10,7 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import turns
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.places import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
@@ -277,9 +278,13 @@ class World:
 
     def __init__(self, terms: Terms) -> None:
         self.clock = Clock()
-        self.switchboard = Switchboard(self.clock, HELLO, terms)
+        self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock))
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)
+
+    def allow(self, servers: Collection[UUID] | None) -> None:
+        """Let only these register from now on; None = any."""
+        self.switchboard.change(HELLO, self.switchboard.terms, servers)
 
     def register(self, registration: Registration, origin: Origin | None = None) -> Deferred[Place]:
         """Ask for a place."""
@@ -480,7 +485,7 @@ class RegistrationTests(SwitchboardCase):
     def test_allowList(self) -> None:
         """Servers that are not on it are refused; those that are registered already stay."""
         early = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(2)}))
+        self.world.allow(frozenset({uuid(2)}))
         for number in (1, 3):
             error, outcome = TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED
             if number == 1:
@@ -493,9 +498,9 @@ class RegistrationTests(SwitchboardCase):
             TunnelProxyError.FORBIDDEN_CALL,
             Outcome.SERVER_NOT_ALLOWED,
         )
-        self.switchboard.allow(None)
+        self.world.allow(None)
         self.world.server(1)
-        self.switchboard.allow(frozenset())
+        self.world.allow(frozenset())
         self.assertRefused(
             lambda: self.world.server(4),
             TunnelProxyError.FORBIDDEN_CALL,
@@ -505,7 +510,7 @@ class RegistrationTests(SwitchboardCase):
     def test_listedUuidIsNoClients(self) -> None:
         """What is on it is for servers: a client could keep them out."""
         server = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(1), uuid(2)}))
+        self.world.allow(frozenset({uuid(1), uuid(2)}))
         self.assertRefused(
             lambda: self.world.client(server, 2),
             TunnelProxyError.FORBIDDEN_CALL,

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.logs import setVerbose
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
 from nymearemoteproxy.meeting.places import Place, PlaceRefused
@@ -75,10 +76,11 @@ class InMemory(SynchronousTestCase):
 
     bounds = Bounds()
     traceTraffic = False
-    switchboard: Any = None
+    terms: Terms | None = None  # of the tunnel proxy, where there is one
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.turns = Turns(self.clock)
         self.backend = Backend()
         self.rendezvous = Rendezvous()
         self.proxy = Proxy(
@@ -91,7 +93,8 @@ class InMemory(SynchronousTestCase):
             name="test",
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
-            switchboard=self.switchboard,
+            switchboard=self.makeSwitchboard(),
+            turns=self.turns,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
@@ -101,6 +104,12 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def makeSwitchboard(self) -> Any:
+        """Return the tunnel proxy, if there is one."""
+        if self.terms is None:
+            return None
+        return Switchboard(self.clock, makeHello("test", True), self.terms, self.turns)
 
     def accept(self, kind: str, secure: bool = False, host: str = "127.0.0.1") -> Pipe:
         """Let a client connect."""
@@ -588,10 +597,7 @@ class ServerGapTests(InMemory):
 
     SERVER = str(UUID(int=7))
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
-        self.switchboard._clock = self.clock
+    terms = Terms()
 
     def serve(self, kind: str, full: bool = False) -> Pipe:
         """Register a server, whose line end comes with its request."""
@@ -791,10 +797,9 @@ class TraceTests(InMemory):
 class RegistrationTests(InMemory):
     """The switchboard takes its time, as one on another machine would."""
 
-    def setUp(self) -> None:
-        self.switchboard = self
-        super().setUp()
+    def makeSwitchboard(self) -> Any:
         self.asked: list[Deferred[Place]] = []
+        return self
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         """Keep them waiting."""

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, suc
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.proxy import Proxy, Timing
 from nymearemoteproxy.connections.records import Record
@@ -75,9 +76,11 @@ class Served(TestCase):
     def setUp(self) -> None:
         self.backend = Backend()
         self.rendezvous = Rendezvous()
+        turns = Turns(reactor)
         self.switchboard = None
         if self.terms is not None:
-            self.switchboard = Switchboard(reactor, makeHello("test server", True), self.terms)
+            hello = makeHello("test server", True)
+            self.switchboard = Switchboard(reactor, hello, self.terms, turns)
         self.proxy = Proxy(
             clock=reactor,
             gate=Gate(reactor, Bounds()),
@@ -88,6 +91,7 @@ class Served(TestCase):
             name="test server",
             messageLimit=self.messageLimit,
             switchboard=self.switchboard,
+            turns=turns,
         )
         upgrade = makeUpgradeFactory(reactor)
         context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
