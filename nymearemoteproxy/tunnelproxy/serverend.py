@@ -16,7 +16,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.tunnel import ILeg
 from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
-from nymearemoteproxy.protocol.jsonrpc import FIRST_NOTIFICATION
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
@@ -41,11 +41,9 @@ SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
 send, and no new one is let in."""
 
-CALLS_A_TURN = 4
-"""Calls that are answered before others get their turn: a packet may hold a hundred thousand."""
-
 PACKETS_A_TURN = 128
-"""The same for packets. Each takes about a microsecond, or ten when each is for another client."""
+"""Packets that are taken apart before others get their turn. Each takes about a microsecond, or ten
+when each is for another client."""
 
 PAUSES_A_TURN = 100
 """Clients that are paused, or read from again, before others get their turn. Each takes some

@@ -30,7 +30,7 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TCP, UNIX, IClient, Record
 from nymearemoteproxy.meeting.places import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
-from nymearemoteproxy.protocol.jsonrpc import MessageError
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, MessageError
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.proxyheader import ProxyHeaderError
 from nymearemoteproxy.protocol.session import (
@@ -49,10 +49,6 @@ from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
-
-CALLS_A_TURN = 4
-"""Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
-one read may hold a hundred."""
 
 
 @implementer(IClient)

@@ -29,6 +29,7 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.places import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
@@ -41,7 +42,6 @@ from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, STALLED
 from nymearemoteproxy.tunnelproxy.ends import IClientEnd, IServerEnd, Origin
 from nymearemoteproxy.tunnelproxy.serverend import (
-    CALLS_A_TURN,
     CLIENTS_A_TURN,
     PACKETS_A_TURN,
     SERVER_BACKLOG,

@@ -21,10 +21,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.admin.web import Answer, WebFactory
-from nymearemoteproxy.wires.control import CALLS_A_TURN, ProxyFactory
+from nymearemoteproxy.wires.control import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from tests.listening.test_tls import clientContext
