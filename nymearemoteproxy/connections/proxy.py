@@ -24,7 +24,7 @@ from nymearemoteproxy.connections.keepalive import Keepalive
 from nymearemoteproxy.connections.limits import Gate
 from nymearemoteproxy.connections.presence import Presence
 from nymearemoteproxy.connections.records import Load, Record, Survey, Totals, slices
-from nymearemoteproxy.meeting.places import Place
+from nymearemoteproxy.meeting.place import Place
 from nymearemoteproxy.meeting.rendezvous import IRendezvous
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration, Registration

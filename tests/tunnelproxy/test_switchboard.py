@@ -26,7 +26,7 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
 from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN

@@ -20,7 +20,7 @@ from nymearemoteproxy.common.logs import setVerbose
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
