@@ -402,7 +402,7 @@ def tunnel(first: Identity | None, second: Identity | None, nonce: str = "") -> 
         dialogue.authenticate(who, identity, nonce)
         dialogue.got(who, dialogue.session(who).accepted("T0ken", None))
     for who, partner in (("A", second), ("B", first)):
-        dialogue.got(who, dialogue.session(who).paired(partner or Identity()))
+        dialogue.got(who, dialogue.session(who).placed(partner or Identity()))
     return dialogue.text()
 
 
@@ -412,10 +412,10 @@ def tunnelProxy() -> str:
     client = ClientRegistration("My phone", UUID(UUIDS[1]), UUID(UUIDS[0]))
     params = {"serverName": "nymea:core", "serverUuid": UUIDS[0]}
     dialogue.call("S", {"id": 0, "method": REGISTER_SERVER.name, "params": params})
-    dialogue.got("S", dialogue.session("S").registered())
+    dialogue.got("S", dialogue.session("S").placed(Identity()))
     params = {"clientName": client.name, "clientUuid": UUIDS[1], "serverUuid": UUIDS[0]}
     dialogue.call("A", {"id": 0, "method": REGISTER_CLIENT.name, "params": params})
-    dialogue.got("A", dialogue.session("A").registered())
+    dialogue.got("A", dialogue.session("A").placed(Identity()))
 
     def packet(arrow: str, address: int, data: bytes) -> None:
         """What the server sends or gets from now on, in bytes."""

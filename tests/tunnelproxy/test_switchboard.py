@@ -25,15 +25,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import turns
+from nymearemoteproxy.meeting.places import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     Registration,
-    RegistrationRefused,
     ServerRegistration,
     TunnelProxyError,
+    errorFor,
 )
 from nymearemoteproxy.tunnelproxy import clientend, serverend
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, STALLED
@@ -280,23 +281,21 @@ class World:
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)
 
-    def register(
-        self, registration: Registration, origin: Origin | None = None
-    ) -> Deferred[Tunnel]:
+    def register(self, registration: Registration, origin: Origin | None = None) -> Deferred[Place]:
         """Ask for a place."""
         return self.switchboard.register(registration, origin or Origin(1))
 
-    def attach(self, asked: Deferred[Tunnel], leg: FakeLeg) -> None:
+    def attach(self, asked: Deferred[Place], leg: FakeLeg) -> None:
         """Attach a leg to the tunnel that was asked for; its own errors are raised."""
-        tunnels: list[Tunnel] = []
-        asked.addCallback(tunnels.append)
+        places: list[Place] = []
+        asked.addCallback(places.append)
         failures: list[Any] = []
         asked.addErrback(failures.append)
         for failure in failures:
             failure.raiseException()
-        (tunnel,) = tunnels
+        (place,) = places
         self.legs.append(leg)
-        tunnel.attach(leg)
+        place.tunnel.attach(leg)
 
     def server(self, number: int = 1, origin: Origin | None = None) -> ServerLeg:
         """Let a server register."""
@@ -363,8 +362,8 @@ class SwitchboardCase(SynchronousTestCase):
     ) -> None:
         """There is no place; whoever has one keeps it."""
         before = (self.switchboard.servers, self.switchboard.clients)
-        refusal = self.assertRaises(RegistrationRefused, ask)
-        self.assertIs(refusal.error, error)
+        refusal = self.assertRaises(PlaceRefused, ask)
+        self.assertIs(errorFor(refusal.outcome), error)
         self.assertIs(refusal.outcome, outcome)
         self.assertCounts(*before)
 
@@ -597,9 +596,9 @@ class LimitTests(SwitchboardCase):
         server = self.world.server(1, here)
         for number in range(10, 20):
             registration = ServerRegistration("", uuid(number))
-            self.successResultOf(self.world.register(registration, here)).abandon()
+            self.successResultOf(self.world.register(registration, here)).tunnel.abandon()
             client = ClientRegistration("", uuid(number), server.uuid)
-            self.successResultOf(self.world.register(client, here)).abandon()
+            self.successResultOf(self.world.register(client, here)).tunnel.abandon()
         self.assertCounts(1, 0)
         self.assertEqual(server.heard(), [])
 
@@ -681,7 +680,7 @@ class AddressTests(SwitchboardCase):
             self.assertEqual(server.heard(), [(address, b"new")])
         client.leave()
         self.assertEqual([self.world.client(server).address for _ in range(2)], [0xC0DB, 0xFFFE])
-        self.assertRaises(RegistrationRefused, self.world.client, server)
+        self.assertRaises(PlaceRefused, self.world.client, server)
         for client in clients.values():
             self.assertEqual(client.sent, [])
 
@@ -689,7 +688,7 @@ class AddressTests(SwitchboardCase):
         """Of a client that left before its tunnel was there the server hears nothing."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         tunnel.abandon()
         self.assertEqual(server.heard(), [])
         client = self.world.client(server, 7)
@@ -1050,7 +1049,7 @@ class LivenessTests(SwitchboardCase):
     def test_fromTheBeginning(self) -> None:
         """The time begins with the tunnel, not with the registration."""
         registration = ServerRegistration("", uuid(9))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.server.leave()
         self.clock.advance(100)
         leg = FakeLeg()
@@ -2097,7 +2096,7 @@ class SlowServerTests(SwitchboardCase):
     def test_fromTheBeginning(self) -> None:
         """A server that was blocked before its tunnel began is so in it."""
         registration = ServerRegistration("", uuid(9))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         server = ServerLeg(9)
         server.blocked, server.room = True, -1
         self.world.legs.append(server)
@@ -2154,7 +2153,7 @@ class SlowServerTests(SwitchboardCase):
                 break
             try:
                 clients.append(self.world.client(self.server))
-            except RegistrationRefused:
+            except PlaceRefused:
                 break
         waits = sum(len(data) for data in self.server.sent)
         self.assertLess(waits, SERVER_BACKLOG + 200_000)
@@ -2181,7 +2180,7 @@ class SlowServerTests(SwitchboardCase):
         for _ in range(20_000):
             try:
                 self.world.client(self.server).leave()
-            except RegistrationRefused as refusal:
+            except PlaceRefused as refusal:
                 self.assertIs(refusal.outcome, Outcome.SERVER_STALLED)
                 break
             came += 1
@@ -2461,7 +2460,7 @@ class TurnTests(SwitchboardCase):
             server.room = room
             server.receive(PING * 2 + packet(1, b"x") * (3 * PACKETS_A_TURN))
             server.leave()
-            self.assertRaises(RegistrationRefused, self.world.client, server)
+            self.assertRaises(PlaceRefused, self.world.client, server)
             self.assertIsNone(client.outcome)
             client.receive(b"nobody hears that")
             self.turn(9)
@@ -2512,7 +2511,7 @@ class EndingTests(SwitchboardCase):
     def test_abandonedServer(self) -> None:
         """Its uuid is free at once, and a leg that comes too late is sent away."""
         registration = ServerRegistration("", uuid(1))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.assertCounts(1, 0)
         tunnel.abandon()
         self.assertCounts(0, 0)
@@ -2526,7 +2525,7 @@ class EndingTests(SwitchboardCase):
     def test_abandonedServerWithClients(self) -> None:
         """Those that were there already are closed."""
         registration = ServerRegistration("", uuid(1))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         client = self.world.client(ServerLeg(1))
         tunnel.abandon()
         self.assertOver(client, Outcome.PARTNER_LEFT)
@@ -2552,7 +2551,7 @@ class EndingTests(SwitchboardCase):
         """The server hears nothing of it, and a leg that comes too late is sent away."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.assertCounts(1, 1)
         server.say(1, b"nobody is told this address")
         tunnel.abandon()
@@ -2566,7 +2565,7 @@ class EndingTests(SwitchboardCase):
         """The client is sent away as soon as it is there."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         server.leave()
         self.assertCounts(0, 0)
         late = FakeLeg()
@@ -2686,7 +2685,7 @@ class Story:
         """Let a client come."""
         try:
             client = self.world.client(server)
-        except RegistrationRefused as refusal:
+        except PlaceRefused as refusal:
             if refusal.outcome is Outcome.SERVER_STALLED:
                 self.case.assertTrue(server.blocked)
             else:

@@ -22,15 +22,12 @@ from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
-from nymearemoteproxy.meeting.rendezvous import Meeting, Rendezvous
+from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import (
-    Registration,
-    RegistrationRefused,
-    TunnelProxyError,
-)
-from nymearemoteproxy.protocol.session import Identity, makeHello
+from nymearemoteproxy.protocol.registration import Registration
+from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.ends import End, Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
@@ -802,9 +799,9 @@ class RegistrationTests(InMemory):
     def setUp(self) -> None:
         self.switchboard = self
         super().setUp()
-        self.asked: list[Deferred[Tunnel]] = []
+        self.asked: list[Deferred[Place]] = []
 
-    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         """Keep them waiting."""
         self.asked.append(Deferred())
         return self.asked[-1]
@@ -830,15 +827,14 @@ class RegistrationTests(InMemory):
             tunnel = Tunnel(lambda: None)
             far = Far()
             tunnel.attach(far)
-            self.asked[-1].callback(tunnel)
+            self.asked[-1].callback(Place(tunnel))
             self.assertEqual(pipe.producerState, "producing")
             self.assertIn(b"TunnelProxyErrorNoError", pipe.take())
             self.assertEqual(far.received, b"early")
 
     def test_refused(self) -> None:
         pipe = self.ask("TCP")
-        error = TunnelProxyError.SERVER_NOT_FOUND
-        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
         self.assertEqual(pipe.producerState, "producing")
         self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
         self.assertTrue(pipe.halfClosed)
@@ -862,15 +858,14 @@ class RegistrationTests(InMemory):
             tunnel = Tunnel(lambda released=released: released.append(True))  # type: ignore[misc]
             far = Far()
             tunnel.attach(far)
-            self.asked[-1].callback(tunnel)
+            self.asked[-1].callback(Place(tunnel))
             self.assertEqual((released, far.outcome), ([True], Outcome.PARTNER_LEFT))
 
     def test_refusedTooLate(self) -> None:
         """Nobody is there to be told."""
         pipe = self.ask("TCP")
         pipe.lose(ConnectionDone())
-        error = TunnelProxyError.SERVER_NOT_FOUND
-        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
         self.assertEqual(pipe.take(), b"")
 
     def test_failsTooLate(self) -> None:
@@ -970,7 +965,7 @@ class FaultTests(InMemory):
         pipe = self.open("TCP")
         self.authenticate(pipe)
         pipe.lose(ConnectionDone())
-        later.callback(Meeting(Identity(), tunnel))
+        later.callback(Place(tunnel))
         self.assertEqual(len(released), 1)
 
     def test_partnersFault(self) -> None:
