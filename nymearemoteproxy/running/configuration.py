@@ -26,7 +26,7 @@ from nymearemoteproxy.common.lists import parseEntries, parseSecret, parseUsers
 from nymearemoteproxy.common.openfiles import raiseFileLimit
 from nymearemoteproxy.common.paths import logsDirectory, stateDirectory
 from nymearemoteproxy.connections.limits import QUESTIONS, RESERVED_FILES, Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening.descriptions import problemOf
 from nymearemoteproxy.listening.listeners import (
     Listener,

@@ -17,7 +17,7 @@ from types import ModuleType
 from twisted.trial.unittest import SynchronousTestCase
 
 import nymearemoteproxy
-from nymearemoteproxy.wires.websocket import Upgrade
+from nymearemoteproxy.wires.upgrade import Upgrade
 
 HARMLESS = ("builtins", "enum", "typing", "abc", "zope", "collections", "dataclasses")
 """Packages whose classes are made to be derived from, and define next to nothing besides."""

@@ -47,7 +47,7 @@ class Watched(InMemory):
         super().setUp()
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
         self.factory = MonitorFactory(
             self.clock,
             self.proxy,
@@ -167,7 +167,7 @@ class ContentTests(Watched):
         self.assertEqual(
             (first["name"], first["uuid"], first["tunnelConnected"]), ("core", "{1}", True)
         )
-        records = {str(each.number): each for each in self.proxy.records}
+        records = {str(each.number): each for each in self.proxy.registry.records}
         for client in (first, second):
             record = records[client["id"]]
             self.assertEqual(client["rxDataCount"], record.received)
@@ -221,7 +221,7 @@ class ContentTests(Watched):
         """The account that the authentication server named."""
         client = self.accept("TCP")
         self.authenticate(client)
-        (record,) = self.proxy.records
+        (record,) = self.proxy.registry.records
         record.subject = "somebody"
         (told,) = self.ask()["proxyStatistic"]["clients"]
         self.assertEqual(told["userName"], "somebody")
@@ -307,7 +307,7 @@ class TunnelProxyContentTests(Watched):
         self.assertEqual(told["transports"], {"WebSocket": 1, "TCP": 1, "unix": 1})
         (server,) = told["tunnelConnections"]
         (client,) = server.pop("clientConnections")
-        records = {str(each.number): each for each in self.proxy.records}
+        records = {str(each.number): each for each in self.proxy.registry.records}
         for each, name, uuid, address in (
             (server, "core", {"serverUuid": SERVER}, "127.0.0.1:1"),
             (client, "app", {"clientUuid": CLIENT}, "unix"),

@@ -25,7 +25,7 @@ from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.admin.web import Answer, WebFactory
-from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from tests.listening.test_tls import clientContext
@@ -157,9 +157,9 @@ class MemoryFarewellTests(InMemory):
         self.assertTrue(visitor.isTold)
         self.assertFalse(visitor.pipe.disconnecting or visitor.pipe.lost, "it may be reset")
         self.assertEqual(visitor.pipe.producerState, "producing", "its own end would be missed")
-        before = self.proxy.outcomes[outcome]
+        before = self.proxy.registry.counts.outcomes[outcome]
         visitor.pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[outcome], before + 1)
+        self.assertEqual(self.proxy.registry.counts.outcomes[outcome], before + 1)
 
     def test_refused(self) -> None:
         for version in self.versions:
@@ -194,7 +194,7 @@ class MemoryFarewellTests(InMemory):
             third.send(authenticate(RIGHT))
             self.clock.advance(0)
             self.assertTold(third, Outcome.TUNNEL_EXISTS, accepted(FIRST))
-            self.proxy.abortAll()
+            self.proxy.registry.dismissal.abort()
 
     def test_partnerLeaves(self) -> None:
         for version in self.versions:
@@ -251,7 +251,7 @@ class MemoryFarewellTests(InMemory):
             self.assertEqual(self.ask(waiting, "other"), accepted(FIRST))
             visitor, partner = self.joined(version)
             core, app = self.registered(version)
-            gone = self.proxy.shutDown()
+            gone = self.proxy.registry.dismissal.all()
             partner.lose(ConnectionDone())
             for each in (visitor, core, app):
                 self.assertTold(each, Outcome.SHUTDOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,24 +18,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.logs import setVerbose
+from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.limits import Bounds, Gate
-from nymearemoteproxy.connections.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
+from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
+from nymearemoteproxy.connections.limits import Bounds
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import (
-    Registration,
-)
-from nymearemoteproxy.protocol.session import PairingKeys, makeHello
+from nymearemoteproxy.protocol.registration import Registration
+from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.ends import End, Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.stream import LINE_END_TIMEOUT, StreamControl
-from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT
 from tests.support.memory import Pipe
+from tests.support.proxies import makeProxy
 from tests.support.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (
@@ -83,18 +86,16 @@ class InMemory(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.backend = Backend()
         self.rendezvous = Rendezvous()
-        self.proxy = Proxy(
-            clock=self.clock,
-            gate=Gate(self.clock, self.bounds),
-            authenticator=self.backend,
-            rendezvous=self.rendezvous,
+        self.proxy = makeProxy(
+            self.clock,
+            self.bounds,
+            self.backend,
+            self.rendezvous,
+            self.makeSwitchboard(),
+            self.turns,
             timing=TIMING,
-            keys=PairingKeys(),
-            name="test",
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
-            switchboard=self.makeSwitchboard(),
-            turns=self.turns,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
@@ -156,7 +157,10 @@ class InMemory(SynchronousTestCase):
 
     def assertOutcomes(self, *outcomes: Outcome) -> None:
         """Check how connections have ended so far, and that each has one line in the log."""
-        self.assertEqual(sorted(self.proxy.outcomes.elements(), key=str), sorted(outcomes, key=str))
+        self.assertEqual(
+            sorted(self.proxy.registry.counts.outcomes.elements(), key=str),
+            sorted(outcomes, key=str),
+        )
         logged = [event["outcome"] for event in self.events if "outcome" in event]
         self.assertEqual(sorted(logged), sorted(outcome.label for outcome in outcomes))
 
@@ -333,7 +337,7 @@ class DeadlineTests(InMemory):
 
     def test_shutDownInEveryEarlyPhase(self) -> None:
         tls, upgrade = self.accept("TCP", secure=True), self.accept("WebSocket")
-        stopped = self.proxy.shutDown()
+        stopped = self.proxy.registry.dismissal.all()
         self.assertTrue(tls.lost and upgrade.lost)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertOutcomes(*[Outcome.SHUTDOWN_WAITING] * 2)
@@ -345,9 +349,9 @@ class DeadlineTests(InMemory):
         five = self.accept("WebSocket")
         five.protocol.abort()
         self.assertTrue(five.lost)
-        stopped = self.proxy.shutDown()
+        stopped = self.proxy.registry.dismissal.all()
         self.assertNoResult(stopped)
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.successResultOf(stopped)
         for pipe in one, two, three, four:
             self.assertTrue(pipe.lost)
@@ -403,7 +407,7 @@ class KeepaliveTests(InMemory):
 
     def test_whileWaiting(self) -> None:
         timing = Timing(alone=100, ping=30, pingAnswer=10)
-        self.proxy.timing = timing
+        self.proxy.policy = replace(self.proxy.policy, timing=timing)
         pipe = self.upgraded()
         self.authenticate(pipe)
         pipe.clear()
@@ -415,7 +419,8 @@ class KeepaliveTests(InMemory):
         self.assertOutcomes(Outcome.PING_TIMEOUT)
 
     def test_blockedWhileWaiting(self) -> None:
-        self.proxy.timing = Timing(alone=100, ping=30, pingAnswer=10)
+        timing = Timing(alone=100, ping=30, pingAnswer=10)
+        self.proxy.policy = replace(self.proxy.policy, timing=timing)
         pipe = self.upgraded()
         self.authenticate(pipe)
         pipe.stall()
@@ -492,7 +497,7 @@ class BackPressureTests(InMemory):
     def test_shutDownWhileBlocked(self) -> None:
         one, two = self.join("WebSocket", "TCP")
         two.stall()
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertEqual(one.producerState, "producing")
         one.receive(maskedFrame(2, b"late"))
         self.assertNotIn(b"late", two.take())
@@ -688,7 +693,7 @@ class ServerGapTests(InMemory):
         """What the server was to be told goes out before the goodbye."""
         server = self.serve("TCP")
         self.visit()
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertIn(b"ClientConnected", server.take())
         self.assertTrue(server.halfClosed)
 
@@ -764,12 +769,12 @@ class RefusalTests(InMemory):
         for _ in range(3):
             self.assertIsNone(self.accept("TCP").protocol)
         self.assertOutcomesLogged(["connection-refused"])
-        self.clock.advance(REFUSALS_INTERVAL)
+        self.clock.advance(INTERVAL)
         self.assertOutcomesLogged(["connection-refused", "connections-refused"])
         self.assertEqual(self.events[-1]["count"], 2)
         self.assertIsNone(self.accept("TCP").protocol)
-        self.clock.advance(REFUSALS_INTERVAL)
-        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
 
     def assertOutcomesLogged(self, names: list[str]) -> None:
         """Check the names of the events that were logged about refusals."""
@@ -878,9 +883,9 @@ class RegistrationTests(InMemory):
     def test_takesTooLong(self) -> None:
         pipe = self.ask("TCP")
         self.clock.advance(TIMING.inactive + 0.1)
-        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
+        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
+        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
 
 
 class Far(End):
@@ -977,16 +982,16 @@ class FaultTests(InMemory):
 
         two.loseWriteConnection = broken  # type: ignore[method-assign, assignment]
         self.assertRaises(ZeroDivisionError, one.lose, ConnectionDone())
-        self.assertEqual(self.proxy.gate.connections, 1)
+        self.assertEqual(self.proxy.registry.gate.connections, 1)
 
     def test_shutDownInSpiteOfAFault(self) -> None:
         """What a fault left behind does not keep the process alive."""
         self.open("TCP")
-        stopped = self.proxy.shutDown()
-        self.proxy.gate.connections += 1
-        for record in self.proxy._records.values():
+        stopped = self.proxy.registry.dismissal.all()
+        self.proxy.registry.gate.connections += 1
+        for record in self.proxy.registry._records.values():
             record.client.abort = lambda: None
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.assertNoResult(stopped)
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(stopped)

@@ -328,7 +328,7 @@ class BeforeTheTunnelTests(Turnwise):
         self.turn(10)
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
+        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
 
     def test_faultInALaterTurn(self) -> None:
         """A fault of ours costs the connection, in whatever turn it happens."""
@@ -338,7 +338,7 @@ class BeforeTheTunnelTests(Turnwise):
             self.patch(pipe.protocol, "take", lambda: 1 // 0)
             self.turn()
             self.assertTrue(pipe.lost)
-            self.assertEqual(self.proxy.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
+            self.assertEqual(self.proxy.registry.counts.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_deadline(self) -> None:
@@ -550,7 +550,7 @@ class InTheTunnelTests(Turnwise):
                 self.assertEqual(close[0], 8)
                 one.lose(ConnectionDone())
                 two.lose(ConnectionDone())
-        self.assertEqual(len(self.proxy.records), 0)
+        self.assertEqual(len(self.proxy.registry.records), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_tunnelBeginsInLine(self) -> None:
@@ -579,7 +579,7 @@ class InTheTunnelTests(Turnwise):
                 self.assertEqual(two.take(), b"last" if end == ends[-1] else b"")
                 self.assertTrue(two.halfClosed)
                 two.lose(ConnectionDone())
-                self.assertEqual(list(self.proxy.records), [])
+                self.assertEqual(list(self.proxy.registry.records), [])
 
     def test_faultInLine(self) -> None:
         """A fault of ours then costs this connection, which is not forgotten."""
@@ -594,7 +594,7 @@ class InTheTunnelTests(Turnwise):
             self.assertTrue(one.lost)
             self.assertTrue(two.halfClosed)
             two.lose(ConnectionDone())
-            self.assertEqual(list(self.proxy.records), [])
+            self.assertEqual(list(self.proxy.registry.records), [])
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 

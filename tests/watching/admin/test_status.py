@@ -157,8 +157,8 @@ class StatusTests(SynchronousTestCase):
     def test_overview(self) -> None:
         addTunnel(self.proxy)
         add(self.proxy, "waiting", UNIX)
-        self.proxy.outcomes[Outcome.TOKEN_REFUSED] += 2
-        self.proxy.totals.tunnels = 77
+        self.proxy.registry.counts.outcomes[Outcome.TOKEN_REFUSED] += 2
+        self.proxy.registry.counts.totals.tunnels = 77
         self.clock.advance(60)
         seen = self.get("/api/status")
         self.assertEqual(seen["name"], "Büro <b>")
