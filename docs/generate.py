@@ -235,11 +235,14 @@ def settings() -> str:
 
 def ignored() -> str:
     """What files of the C++ server may say without effect."""
-    rows = []
-    for name, why in RETIRED.items():
-        section, _, key = name.partition(".")
-        rows.append((f"``[{section}] {key}".rstrip() + "``", why))
-    return page(table(("Section, key", "Why"), rows, "40 60"))
+
+    def lines() -> Iterator[str]:
+        for name, why in RETIRED.items():
+            section, _, key = name.partition(".")
+            yield f"``[{section}] {key}".rstrip() + "``"
+            yield wrapped(why, "    ")
+
+    return page(lines())
 
 
 # Outcomes

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.addresses import describeAddress, describePlace
 from nymearemoteproxy.common.privacy import Privacy
-from nymearemoteproxy.connections import proxy, records
+from nymearemoteproxy.connections import dismissal, records
 from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import TCP, Record, Totals
@@ -303,7 +303,7 @@ class DrainTests(ProxyCase):
 
     def test_inTurns(self) -> None:
         """Many are told over several turns, and those who get a tunnel meanwhile stay."""
-        self.patch(proxy, "GOODBYES_A_TURN", 1)
+        self.patch(dismissal, "GOODBYES_A_TURN", 1)
         waiting = [Guest(self.proxy) for _ in range(4)]
         idle, found = (self.register(Role.SERVER, uuid) for uuid in ("idle", "found"))
         gone = self.proxy.registry.dismissal.idle()
