@@ -13,7 +13,7 @@ from functools import partial
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
-from nymearemoteproxy.meeting.places import Look, Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Identity

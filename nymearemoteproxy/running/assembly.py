@@ -73,8 +73,13 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms, turns)
-        switchboard.allow(configuration.allowedServers)
+        switchboard = Switchboard(
+            reactor,
+            makeHello(name, True),
+            configuration.terms,
+            turns,
+            configuration.allowedServers,
+        )
     return Proxy(
         clock=reactor,
         turns=turns,

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.dialogue import Dialogue
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -29,7 +29,8 @@ from nymearemoteproxy.protocol.registration import (
 )
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
-from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
@@ -76,9 +77,10 @@ class Terms:
 class Switchboard:
     """The tunnel proxy of one process.
 
-    Its parameters are those of `ISwitchboard.change`.
+    Its other parameters are those of `ISwitchboard.change`.
 
-    :param turns: the line of those who have more to do than one turn of the reactor allows.
+    :param turns: the line of those who have more to do than one turn of the reactor allows; the
+        one in which all other connections stand, too.
     """
 
     def __init__(
@@ -86,13 +88,14 @@ class Switchboard:
         clock: IReactorTime,
         hello: Mapping[str, str],
         terms: Terms,
-        turns: Turns | None = None,
+        turns: Turns,
+        servers: Collection[UUID] | None = None,
     ) -> None:
         self._clock = clock
-        self._turns = turns or Turns(clock)
+        self._turns = turns
         self.hello = hello
         self.terms = terms
-        self._allowed: Collection[UUID] | None = None
+        self._allowed = servers
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
@@ -109,19 +112,12 @@ class Switchboard:
         """How many clients are connected to a server."""
         return len(self._clients)
 
-    def allow(self, servers: Collection[UUID] | None) -> None:
-        """Let only these servers register from now on; None = any.
-
-        Those that are registered stay.
-        """
-        self._allowed = servers
-
     def change(
         self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
     ) -> None:
         self.hello = hello
         self.terms = terms
-        self.allow(servers)
+        self._allowed = servers
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         uuid = registration.uuid

@@ -16,7 +16,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, Record
-from nymearemoteproxy.protocol.jsonrpc import MessageError
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, MessageError
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import (
     CheckToken,
@@ -35,10 +35,6 @@ from nymearemoteproxy.wires.phase import Phase
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
-
-CALLS_A_TURN = 4
-"""Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
-one read may hold a hundred."""
 
 
 @implementer(IPresent, IPushProducer)

@@ -18,7 +18,7 @@ from nymearemoteproxy.authentication import BackendError, Verdict
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.registration import ClientRegistration, Registration
 from nymearemoteproxy.protocol.session import Effects, Join, Session, State

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import bookkeeping as accounting
@@ -28,9 +27,9 @@ from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Load, Record, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import Role, makeHello
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.settings import Settings, SettingsError
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.pulse import Pulse
 from tests.support.memory import Pipe
 from tests.wires.test_time import InMemory
@@ -447,9 +446,7 @@ class TunnelLogTests(AccountingCase):
 class TunnelProxyLogTests(AccountingCase):
     """Servers and clients of the tunnel proxy."""
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
+    terms = Terms()
 
     def test_lines(self) -> None:
         """One for each, when it ends; they name the same server."""

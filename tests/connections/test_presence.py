@@ -11,15 +11,14 @@ from uuid import UUID
 
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.connections.presence import ANSWER_TIMEOUT, TOLD_A_TURN
 from nymearemoteproxy.protocol.frames import PARTS_AT_ONCE
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.transports import askTcp, tuneTcp
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, reactor
@@ -32,11 +31,10 @@ PONG = maskedFrame(10, b"")
 class ClashCase(InMemory):
     """Two connections claim to be the same client."""
 
+    terms = Terms()
+
     def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
         super().setUp()
-        self.switchboard._clock = self.clock
-        self.switchboard._turns = self.proxy.turns
         timing = replace(TIMING, inactive=8)
         self.proxy.policy = replace(self.proxy.policy, timing=timing)
 

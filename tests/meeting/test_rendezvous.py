@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.meeting.places import Look, Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import IRendezvous, Rendezvous
 from nymearemoteproxy.meeting.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.meeting.tunnel import ILeg, Tunnel

@@ -10,7 +10,7 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -25,9 +25,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import turns
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
@@ -36,11 +38,10 @@ from nymearemoteproxy.protocol.registration import (
     TunnelProxyError,
     errorFor,
 )
-from nymearemoteproxy.tunnelproxy import clientend, serverend
+from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, STALLED
-from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.ends import IClientEnd, IServerEnd, Origin
 from nymearemoteproxy.tunnelproxy.serverend import (
-    CALLS_A_TURN,
     CLIENTS_A_TURN,
     PACKETS_A_TURN,
     SERVER_BACKLOG,
@@ -277,9 +278,13 @@ class World:
 
     def __init__(self, terms: Terms) -> None:
         self.clock = Clock()
-        self.switchboard = Switchboard(self.clock, HELLO, terms)
+        self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock))
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)
+
+    def allow(self, servers: Collection[UUID] | None) -> None:
+        """Let only these register from now on; None = any."""
+        self.switchboard.change(HELLO, self.switchboard.terms, servers)
 
     def register(self, registration: Registration, origin: Origin | None = None) -> Deferred[Place]:
         """Ask for a place."""
@@ -400,8 +405,9 @@ class RegistrationTests(SwitchboardCase):
         self.assertTrue(verifyObject(ISwitchboard, self.switchboard))
         server = self.world.server()
         client = self.world.client(server)
-        for leg in (server, client):
+        for leg, interface in ((server, IServerEnd), (client, IClientEnd)):
             self.assertTrue(verifyObject(ILeg, leg.partner))
+            self.assertTrue(verifyObject(interface, leg.partner))
 
     def test_counts(self) -> None:
         """Servers and clients are counted from the registration to the end."""
@@ -479,7 +485,7 @@ class RegistrationTests(SwitchboardCase):
     def test_allowList(self) -> None:
         """Servers that are not on it are refused; those that are registered already stay."""
         early = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(2)}))
+        self.world.allow(frozenset({uuid(2)}))
         for number in (1, 3):
             error, outcome = TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED
             if number == 1:
@@ -492,9 +498,9 @@ class RegistrationTests(SwitchboardCase):
             TunnelProxyError.FORBIDDEN_CALL,
             Outcome.SERVER_NOT_ALLOWED,
         )
-        self.switchboard.allow(None)
+        self.world.allow(None)
         self.world.server(1)
-        self.switchboard.allow(frozenset())
+        self.world.allow(frozenset())
         self.assertRefused(
             lambda: self.world.server(4),
             TunnelProxyError.FORBIDDEN_CALL,
@@ -504,7 +510,7 @@ class RegistrationTests(SwitchboardCase):
     def test_listedUuidIsNoClients(self) -> None:
         """What is on it is for servers: a client could keep them out."""
         server = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(1), uuid(2)}))
+        self.world.allow(frozenset({uuid(1), uuid(2)}))
         self.assertRefused(
             lambda: self.world.client(server, 2),
             TunnelProxyError.FORBIDDEN_CALL,
@@ -2547,6 +2553,47 @@ class EndingTests(SwitchboardCase):
         self.assertEqual(self.switchboard.servers, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_faultForOneClient(self) -> None:
+        """A fault of ours while one is sent something ends that one; all others go on."""
+
+        def fail(_data: bytes) -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        clients = [self.world.client(server) for _ in range(3)]
+        for size in (1, 3 * SLICE_SIZE):
+            broken = self.world.client(server)
+            broken.sendBytes = fail  # type: ignore[method-assign]
+            server.heard()
+            sent = [packet(each.address, b"." * size) for each in (clients[0], broken, *clients)]
+            server.receive(b"".join(sent))
+            self.assertOver(broken, Outcome.INTERNAL_ERROR)
+            self.assertEqual([len(each.take()) for each in clients], [2 * size, size, size])
+            self.assertEqual(server.heard(), [disconnected(broken.address)])
+            self.assertAlive(server, *clients)
+            self.assertEqual(self.world.backlog, 0)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertCounts(1, 3)
+
+    def test_faultWhileItLeaves(self) -> None:
+        """A client that is given up while it is sent something is over, and is not ended twice."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        client, sibling = self.world.client(server), self.world.client(server)
+        client.drain(0)
+        server.say(client.address, bytes(SLICE_SIZE + 1))
+        self.clock.advance(STALLED / 2)
+        client.partnerLost = fail  # type: ignore[method-assign]
+        self.patch(self.switchboard._backlog, "_most", SLICE_SIZE)
+        server.say(client.address, bytes(SLICE_SIZE))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIs(client.outcome, Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(server, sibling)
+        self.assertCounts(1, 1)
+
     def test_abandonedClient(self) -> None:
         """The server hears nothing of it, and a leg that comes too late is sent away."""
         server = self.world.server()
@@ -2764,7 +2811,7 @@ class AnythingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(clientend, "SLICE_SIZE", 16)
-        self.patch(clientend, "CAUGHT_UP", 8)
+        self.patch(backlog, "CAUGHT_UP", 8)
         self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
         self.patch(serverend, "PACKETS_A_TURN", 3)

@@ -15,7 +15,8 @@ from twisted.internet.task import deferLater
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, ClientEnd
 from nymearemoteproxy.tunnelproxy.serverend import SERVER_BACKLOG, ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import READ_SIZE

@@ -14,8 +14,7 @@ from twisted.internet.defer import Deferred
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common import tally, turns
 from nymearemoteproxy.common.clocks import Calendar
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
@@ -266,11 +265,7 @@ class ContentTests(Watched):
 class TunnelProxyContentTests(Watched):
     """What a line says of the tunnel proxy."""
 
-    def setUp(self) -> None:
-        # The clock is made by the base class, and not needed before anybody registers.
-        self.switchboard = Switchboard(None, makeHello("test", True), Terms())  # type: ignore[arg-type]
-        super().setUp()
-        self.switchboard._clock = self.clock
+    terms = Terms()
 
     def register(self, uuid: str, name: str, kind: str = "TCP") -> Pipe:
         """Let a server register."""

@@ -21,12 +21,11 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.admin.web import Answer, WebFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.control import CALLS_A_TURN
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from tests.listening.test_tls import clientContext
@@ -104,10 +103,10 @@ class MemoryFarewellTests(InMemory):
 
     versions = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
+    terms = Terms()
+
     def setUp(self) -> None:
-        self.switchboard = "is set below, when there is a clock"
         super().setUp()
-        self.proxy.switchboard = Switchboard(self.clock, makeHello("test", True), Terms())
         self.backend.authenticate = self._judge  # type: ignore[method-assign]
 
     def _judge(self, token: str) -> Deferred[Verdict]:

@@ -19,10 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.logs import setVerbose
 from nymearemoteproxy.common.tally import INTERVAL
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
-from nymearemoteproxy.meeting.places import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -78,10 +79,11 @@ class InMemory(SynchronousTestCase):
 
     bounds = Bounds()
     traceTraffic = False
-    switchboard: Any = None
+    terms: Terms | None = None  # of the tunnel proxy, where there is one
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.turns = Turns(self.clock)
         self.backend = Backend()
         self.rendezvous = Rendezvous()
         self.proxy = makeProxy(
@@ -89,10 +91,11 @@ class InMemory(SynchronousTestCase):
             self.bounds,
             self.backend,
             self.rendezvous,
-            self.switchboard,
+            self.makeSwitchboard(),
             timing=TIMING,
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
+            turns=self.turns,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
@@ -102,6 +105,12 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def makeSwitchboard(self) -> Any:
+        """Return the tunnel proxy, if there is one."""
+        if self.terms is None:
+            return None
+        return Switchboard(self.clock, makeHello("test", True), self.terms, self.turns)
 
     def accept(self, kind: str, secure: bool = False, host: str = "127.0.0.1") -> Pipe:
         """Let a client connect."""
@@ -593,10 +602,7 @@ class ServerGapTests(InMemory):
 
     SERVER = str(UUID(int=7))
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
-        self.switchboard._clock = self.clock
+    terms = Terms()
 
     def serve(self, kind: str, full: bool = False) -> Pipe:
         """Register a server, whose line end comes with its request."""
@@ -796,10 +802,9 @@ class TraceTests(InMemory):
 class RegistrationTests(InMemory):
     """The switchboard takes its time, as one on another machine would."""
 
-    def setUp(self) -> None:
-        self.switchboard = self
-        super().setUp()
+    def makeSwitchboard(self) -> Any:
         self.asked: list[Deferred[Place]] = []
+        return self
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         """Keep them waiting."""

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.turns import TURN, Turns
 from nymearemoteproxy.protocol.frames import FRAMES_AT_ONCE, PARTS_AT_ONCE, FrameReader
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import State, makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.wires.control import CALLS_A_TURN
+from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import FIRST_READ_SIZE, READ_SIZE
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, splitFrame
@@ -601,10 +601,7 @@ class InTheTunnelTests(Turnwise):
 class RegisteredTests(Turnwise):
     """What comes right behind a registration is the far end's."""
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms(serverTimeout=0))
-        super().setUp()
-        self.switchboard._turns = self.proxy.turns
+    terms = Terms(serverTimeout=0)
 
     def test_manyMessagesBehindIt(self) -> None:
         """However many they are."""

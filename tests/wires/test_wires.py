@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, suc
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening import tls
@@ -76,9 +77,11 @@ class Served(TestCase):
     def setUp(self) -> None:
         self.backend = Backend()
         self.rendezvous = Rendezvous()
+        turns = Turns(reactor)
         self.switchboard = None
         if self.terms is not None:
-            self.switchboard = Switchboard(reactor, makeHello("test server", True), self.terms)
+            hello = makeHello("test server", True)
+            self.switchboard = Switchboard(reactor, hello, self.terms, turns)
         self.proxy = makeProxy(
             reactor,
             authenticator=self.backend,
@@ -87,6 +90,7 @@ class Served(TestCase):
             name="test server",
             timing=self.timing,
             messageLimit=self.messageLimit,
+            turns=turns,
         )
         upgrade = makeUpgradeFactory(reactor)
         context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))

@@ -22,7 +22,7 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import MOST_TEXT, RECORDS_A_TURN, Record, slices
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History, groupOf
+from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
 
@@ -117,7 +117,7 @@ class Status:
             "outcomes": [
                 {
                     "name": outcome.label,
-                    "group": groupOf(outcome),
+                    "group": outcome.group.value,
                     "meaning": outcome.meaning,
                     "count": outcomes[outcome],
                     "lastHour": lastHour[outcome],
