@@ -170,9 +170,9 @@ CLIENTS = Table(
 TUNNELS = Table(
     "Tunnels",
     (
-        _words("One", 12, 32, 0, lambda row: _name(row.one, row.tunnel.one)),
-        _words("Two", 12, 32, 1, lambda row: _name(row.two, row.tunnel.two)),
-        _age(4, lambda row: row.tunnel.since),
+        _words("One", 12, 32, 0, lambda row: _name(row.one, row.pair.one)),
+        _words("Two", 12, 32, 1, lambda row: _name(row.two, row.pair.two)),
+        _age(4, lambda row: row.pair.since),
         _rate("1 to 2/s", 2, lambda row: row.rateIn),
         _rate("2 to 1/s", 3, lambda row: row.rateOut),
         _traffic(5),

@@ -1,6 +1,6 @@
-"""Owns what follows from several readings: rates, histories, and the rows of the three tables.
+"""Owns what follows from several snapshots: rates, histories, and the rows of the three tables.
 
-Pure: the time of a reading is passed in. It must not know how anything is shown.
+Pure: the time of a snapshot is passed in. It must not know how anything is shown.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from nymearemoteproxy.monitor.reading import Peer, Reading, Totals, Tunnel
+from nymearemoteproxy.monitor.snapshot import Counts, Pair, Peer, Snapshot
 
 ROW_HISTORY = 10
 """Rates that a row keeps: a sparkline in a table has no room for more."""
@@ -26,9 +26,9 @@ class PeerRow:
     """A connection, and how much it moves.
 
     Attributes:
-        rateIn: bytes per second from it to the server since the reading before; None at first.
+        rateIn: bytes per second from it to the server since the snapshot before; None at first.
         rateOut: the same from the server to it.
-        history: the sum of both, one for each reading but the first.
+        history: the sum of both, one for each snapshot but the first.
         children: of a server, its clients.
     """
 
@@ -48,7 +48,7 @@ class PeerRow:
         return self.peer.id
 
     def update(self, peer: Peer, time: float) -> None:
-        """Take what a later reading says of the same connection."""
+        """Take what a later snapshot says of the same connection."""
         self.peer = peer
         seconds = time - self._time
         if seconds < _LEAST_WINDOW:
@@ -65,15 +65,15 @@ class PeerRow:
 
 
 class TunnelRow:
-    """A tunnel and its two clients, as far as the reading has them.
+    """A tunnel and its two clients, as far as the snapshot has them.
 
     A tunnel's traffic is what its clients send. What they receive is the same once more.
     """
 
-    __slots__ = ("tunnel", "one", "two", "history")
+    __slots__ = ("pair", "one", "two", "history")
 
-    def __init__(self, tunnel: Tunnel) -> None:
-        self.tunnel = tunnel
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.one: PeerRow | None = None
         self.two: PeerRow | None = None
         self.history: deque[float] = deque(maxlen=ROW_HISTORY)
@@ -81,7 +81,7 @@ class TunnelRow:
     @property
     def key(self) -> str:
         """What it is called from one reading to the next."""
-        return f"{self.tunnel.one} {self.tunnel.two}"
+        return f"{self.pair.one} {self.pair.two}"
 
     @property
     def children(self) -> list[TunnelRow]:
@@ -104,7 +104,7 @@ class TunnelRow:
         return sum(row.peer.received for row in (self.one, self.two) if row)
 
     def update(self, one: PeerRow | None, two: PeerRow | None) -> None:
-        """Take the rows of a later reading."""
+        """Take the rows of a later snapshot."""
         self.one, self.two = one, two
         if self.rateIn is not None or self.rateOut is not None:
             self.history.append((self.rateIn or 0) + (self.rateOut or 0))
@@ -114,17 +114,17 @@ Row = PeerRow | TunnelRow
 
 
 class Model:
-    """A server as its readings show it.
+    """A server as its snapshots show it.
 
     Attributes:
-        reading: the last one; None before the first.
-        throughput: bytes per second; None when neither the server nor a second reading tells.
+        snapshot: the last one; None before the first.
+        throughput: bytes per second; None when neither the server nor a second snapshot tells.
         history: of the throughput.
-        clients, tunnels, servers: the rows of the last reading, in its order.
+        clients, tunnels, servers: the rows of the last snapshot, in its order.
     """
 
     def __init__(self) -> None:
-        self.reading: Reading | None = None
+        self.snapshot: Snapshot | None = None
         self.throughput: float | None = None
         self.history: deque[float] = deque(maxlen=TOTAL_HISTORY)
         self.clients: list[PeerRow] = []
@@ -135,30 +135,30 @@ class Model:
         """Forget the connections: what comes next is from a new connection, maybe a new server."""
         self.clients, self.tunnels, self.servers = [], [], []
 
-    def update(self, reading: Reading, time: float) -> None:
-        """Take a reading; ``time`` is when, in seconds of any clock that never goes back."""
-        self.clients = _peers(self.clients, reading.clients, time)
+    def update(self, snapshot: Snapshot, time: float) -> None:
+        """Take a snapshot; ``time`` is when, in seconds of any clock that never goes back."""
+        self.clients = _peers(self.clients, snapshot.clients, time)
         byId = {row.peer.id: row for row in self.clients}
         known = {row.key: row for row in self.tunnels}
         self.tunnels = []
-        for tunnel in reading.tunnels:
-            made = TunnelRow(tunnel)
+        for pair in snapshot.tunnels:
+            made = TunnelRow(pair)
             row = known.get(made.key, made)
-            row.tunnel = tunnel
-            row.update(byId.get(tunnel.one), byId.get(tunnel.two))
+            row.pair = pair
+            row.update(byId.get(pair.one), byId.get(pair.two))
             self.tunnels.append(row)
         served = {row.key: row.children for row in self.servers}
-        self.servers = _peers(self.servers, reading.servers, time)
+        self.servers = _peers(self.servers, snapshot.servers, time)
         for server in self.servers:
             server.children = _peers(served.get(server.key, []), server.peer.clients, time)
-        self.reading = reading
-        self.throughput = self._throughput(reading.totals)
+        self.snapshot = snapshot
+        self.throughput = self._throughput(snapshot.counts)
         if self.throughput is not None:
             self.history.append(self.throughput)
 
-    def _throughput(self, totals: Totals) -> float | None:
-        if totals.throughput is not None:
-            return totals.throughput
+    def _throughput(self, counts: Counts) -> float | None:
+        if counts.throughput is not None:
+            return counts.throughput
         rates = [row.rateIn for row in chain(self.clients, self.servers) if row.rateIn is not None]
         served = [row.rateIn for one in self.servers for row in one.children]
         return sum(rates) + sum(rate for rate in served if rate is not None) if rates else None

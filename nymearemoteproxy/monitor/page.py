@@ -12,7 +12,7 @@ from typing import Any
 from nymearemoteproxy.monitor import text
 from nymearemoteproxy.monitor.columns import TABLES, Table
 from nymearemoteproxy.monitor.model import Model, arrange
-from nymearemoteproxy.monitor.reading import Totals
+from nymearemoteproxy.monitor.snapshot import Counts
 
 # Columns of one cell: a uuid with braces fits, an IPv6 address with its port too.
 _WIDEST = 48
@@ -29,7 +29,7 @@ def line(message: Mapping[str, Any]) -> str:
 
 
 def page(model: Model, now: float, isUnicode: bool = True) -> str:
-    """Return all that is known after a reading as text of many lines.
+    """Return all that is known after a snapshot as text of many lines.
 
     Args:
         now: Unix time.
@@ -39,44 +39,44 @@ def page(model: Model, now: float, isUnicode: bool = True) -> str:
 
 def server(model: Model, isUnicode: bool) -> str:
     """Return who the server is."""
-    reading = model.reading
-    assert reading is not None
-    parts = (reading.serverName, reading.serverVersion)
+    snapshot = model.snapshot
+    assert snapshot is not None
+    parts = (snapshot.serverName, snapshot.serverVersion)
     shown = " ".join(text.safe(part, isUnicode) for part in parts if part)
-    return f"{shown} (API {text.safe(reading.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
+    return f"{shown} (API {text.safe(snapshot.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
 
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def tokenTunnels(totals: Totals) -> str:
+def tokenTunnels(counts: Counts) -> str:
     """Return the counts of the tunnels by token."""
-    now = f"{_counted(totals.clients, 'client')}, {_counted(totals.tunnels, 'tunnel')}"
-    clients = _counted(totals.everClients, "client")
-    tunnels = _counted(totals.everTunnels, "tunnel")
-    return f"{now}; so far {clients}, {tunnels}, {text.amount(totals.everTraffic)}"
+    now = f"{_counted(counts.clients, 'client')}, {_counted(counts.tunnels, 'tunnel')}"
+    clients = _counted(counts.everClients, "client")
+    tunnels = _counted(counts.everTunnels, "tunnel")
+    return f"{now}; so far {clients}, {tunnels}, {text.amount(counts.everTraffic)}"
 
 
-def tunnelProxy(totals: Totals, isUnicode: bool) -> str:
+def tunnelProxy(counts: Counts, isUnicode: bool) -> str:
     """Return the counts of the tunnel proxy."""
     used = [
         f"{text.safe(name, isUnicode)} {count}"
-        for name, count in totals.transports.items()
+        for name, count in counts.transports.items()
         if count
     ]
     over = f" ({', '.join(used)})" if used else ""
-    servers, clients = totals.servers, totals.serverClients
+    servers, clients = counts.servers, counts.serverClients
     return f"{_counted(servers, 'server')}, {_counted(clients, 'client')}{over}"
 
 
 def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
-    reading = model.reading
-    assert reading is not None
+    snapshot = model.snapshot
+    assert snapshot is not None
     yield f"Server:        {server(model, isUnicode)}"
     yield f"Throughput:    {text.rate(model.throughput)}/s"
-    yield f"Token tunnels: {tokenTunnels(reading.totals)}"
-    yield f"Tunnel proxy:  {tunnelProxy(reading.totals, isUnicode)}"
+    yield f"Token tunnels: {tokenTunnels(snapshot.counts)}"
+    yield f"Tunnel proxy:  {tunnelProxy(snapshot.counts, isUnicode)}"
     for table in TABLES:
         if table.rows(model):
             yield ""

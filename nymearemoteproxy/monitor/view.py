@@ -251,15 +251,15 @@ class View:
     def _head(self, width: int) -> list[Line]:
         model = self._model
         title = [(TITLE, " nymea-remoteproxy-monitor ")]
-        if model.reading is not None:
+        if model.snapshot is not None:
             title.append((TITLE, f" {page.server(model, self._isUnicode)} "))
         if self.trouble:
             title = [(TROUBLE, f" {text.safe(self.trouble, self._isUnicode)} ")]
         lines = [title]
-        if model.reading is not None:
-            totals = model.reading.totals
-            lines.append([(PLAIN, f" Token tunnels: {page.tokenTunnels(totals)}")])
-            tunnelProxy = page.tunnelProxy(totals, self._isUnicode)
+        if model.snapshot is not None:
+            counts = model.snapshot.counts
+            lines.append([(PLAIN, f" Token tunnels: {page.tokenTunnels(counts)}")])
+            tunnelProxy = page.tunnelProxy(counts, self._isUnicode)
             lines.append([(PLAIN, f" Tunnel proxy:  {tunnelProxy}")])
         start = f" Throughput:    {text.rate(model.throughput):>7}/s "
         room = width - len(start) - 1

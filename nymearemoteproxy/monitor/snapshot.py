@@ -44,7 +44,7 @@ class Peer:
 
 
 @dataclass(slots=True)
-class Tunnel:
+class Pair:
     """Two clients that are joined, by their ids."""
 
     one: str
@@ -53,7 +53,7 @@ class Tunnel:
 
 
 @dataclass(slots=True)
-class Totals:
+class Counts:
     """What the server counts itself.
 
     Attributes:
@@ -74,15 +74,15 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Reading:
+class Snapshot:
     """One message: the state of a server at one time."""
 
     serverName: str
     serverVersion: str
     apiVersion: str
-    totals: Totals
+    counts: Counts
     clients: list[Peer]
-    tunnels: list[Tunnel]
+    tunnels: list[Pair]
     servers: list[Peer]
 
 
@@ -109,7 +109,7 @@ def _finite(spelling: str) -> float:
     return number
 
 
-def read(message: Mapping[str, Any]) -> Reading:
+def read(message: Mapping[str, Any]) -> Snapshot:
     """Return what a decoded message says.
 
     Raises:
@@ -119,26 +119,26 @@ def read(message: Mapping[str, Any]) -> Reading:
         raise NonsenseError("a message without statistics")
     proxy = _object(message, "proxyStatistic")
     tunnelProxy = _object(message, "tunnelProxyStatistic")
-    return Reading(
+    return Snapshot(
         _text(message, "serverName"),
         _text(message, "serverVersion"),
         _text(message, "apiVersion"),
-        _totals(proxy, tunnelProxy),
+        _counts(proxy, tunnelProxy),
         [_client(item) for item in _objects(proxy, "clients")],
         [
-            Tunnel(_text(item, "clientOne"), _text(item, "clientTwo"), _number(item, "timestamp"))
+            Pair(_text(item, "clientOne"), _text(item, "clientTwo"), _number(item, "timestamp"))
             for item in _objects(proxy, "tunnels")
         ],
         [_server(item) for item in _objects(tunnelProxy, "tunnelConnections")],
     )
 
 
-def _totals(proxy: Mapping[str, Any], tunnelProxy: Mapping[str, Any]) -> Totals:
+def _counts(proxy: Mapping[str, Any], tunnelProxy: Mapping[str, Any]) -> Counts:
     ever = _object(proxy, "total")
     transports = _object(tunnelProxy, "transports")
     # The server's own spelling.
     said = [part for part in (proxy, tunnelProxy) if part.get("troughput") is not None]
-    return Totals(
+    return Counts(
         _number(proxy, "clientCount"),
         _number(proxy, "tunnelCount"),
         sum(_number(part, "troughput") for part in said) if said else None,
