@@ -29,8 +29,8 @@ from described import describeDefault, describeOptions, describeRange  # noqa: E
 from twisted.python import usage  # noqa: E402
 
 from nymearemoteproxy import __version__  # noqa: E402
-from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
+from nymearemoteproxy.client.options import ClientOptions  # noqa: E402
+from nymearemoteproxy.monitor.options import MonitorOptions  # noqa: E402
 from nymearemoteproxy.running.options import Options  # noqa: E402
 from nymearemoteproxy.running.settings import (  # noqa: E402
     RETIRED,

@@ -38,15 +38,19 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client import cli, copying
-from nymearemoteproxy.client.controlphase import MAX_CONTROL_SIZE, Partner, TunnelError, oneLine
-from nymearemoteproxy.client.endpoint import MAX_HTTP_HEADER_SIZE, TunnelEndpoint
-from nymearemoteproxy.client.farend import SILENCE
-from nymearemoteproxy.client.joining import Joining
-from nymearemoteproxy.client.reasons import meantScheme
-from nymearemoteproxy.client.trust import ServerCheck, TlsOptions
-from nymearemoteproxy.client.tunneltransport import TunnelTransport
-from nymearemoteproxy.client.urls import ProxyUrl
+from nymearemoteproxy.client import cli
+from nymearemoteproxy.client.connecting.proxywebsocket import MAX_HTTP_HEADER_SIZE
+from nymearemoteproxy.client.connecting.reasons import meantScheme
+from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions
+from nymearemoteproxy.client.connecting.tunneltransport import TunnelTransport
+from nymearemoteproxy.client.endpoints import TunnelEndpoint
+from nymearemoteproxy.client.local import copying
+from nymearemoteproxy.client.local.farend import SILENCE
+from nymearemoteproxy.client.rules.controlphase import Partner
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
+from nymearemoteproxy.client.rules.joining import Joining
+from nymearemoteproxy.client.rules.messages import MAX_CONTROL_SIZE
+from nymearemoteproxy.client.rules.urls import ProxyUrl
 
 txaio.use_twisted()
 
@@ -778,7 +782,7 @@ class EndpointMixin:
         endpoint = self.endpoint()
         clock = Clock()
         # The deadline's clock stands still until the request has arrived; the wire's does not.
-        endpoint.reactor = _TwoReactors(clock)
+        endpoint.route.reactor = _TwoReactors(clock)
         connecting = endpoint.connect(recording())
         await arrived
         clock.advance(30)

@@ -27,16 +27,16 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from nymearemoteproxy.client import endpoint as endpoints
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.endpoint import ClientEndpoint, ServerEndpoint, TunnelEndpoint
-from nymearemoteproxy.client.forwarding import Forwarder
-from nymearemoteproxy.client.heartbeat import INTERVAL
-from nymearemoteproxy.client.publishing import Publisher
-from nymearemoteproxy.client.reasons import SILENT
-from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
-from nymearemoteproxy.client.serving import Service
-from nymearemoteproxy.client.trust import TlsOptions
+from nymearemoteproxy.client.connecting import proxyconnection
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
+from nymearemoteproxy.client.connecting.reasons import SILENT
+from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.connecting.trust import TlsOptions
+from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint, TunnelEndpoint
+from nymearemoteproxy.client.local.forwarding import Forwarder
+from nymearemoteproxy.client.local.publishing import Publisher
+from nymearemoteproxy.client.local.serving import LocalService
+from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
 from tests.client.test_endpoint import (
     ACCEPTED,
@@ -214,7 +214,7 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            Service(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
+            LocalService(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
             SERVER,
             said.append,
             lambda: 0.0,
@@ -389,7 +389,7 @@ class EndsMixin(ProxyMixin):
         self.proxy.script = arrived.callback
         endpoint = self.clientEndpoint()
         clock = Clock()
-        endpoint.reactor = _TwoReactors(clock)
+        endpoint.route.reactor = _TwoReactors(clock)
         connecting = endpoint.connect(recording())
         await arrived
         clock.advance(30)
@@ -399,14 +399,14 @@ class EndsMixin(ProxyMixin):
     @awaited
     async def test_keepalive(self) -> None:
         options: list[int] = []
-        tune = endpoints._tuneTcp
+        tune = proxyconnection._tuneTcp
 
         def tuned(handle: Any) -> None:
             tune(handle)
             options.append(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             options.append(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
 
-        self.patch(endpoints, "_tuneTcp", tuned)
+        self.patch(proxyconnection, "_tuneTcp", tuned)
         server = await self.serverEndpoint().connect(recording())
         self.assertEqual(options, [1, 30])
         server.transport.abortConnection()
@@ -551,7 +551,7 @@ class WebSocketTests(EndsMixin, TestCase):
         self.proxy.script = register
         self.proxy.payload = lambda peer, data: None
         endpoint = self.clientEndpoint(**arguments)
-        endpoint.reactor = _TwoReactors(self.clock)
+        endpoint.route.reactor = _TwoReactors(self.clock)
         return endpoint
 
     async def heard(self, client: Any) -> None:
@@ -564,16 +564,16 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_pings(self) -> None:
         client = await self.clocked().connect(recording())
         for _ in range(3):
-            self.clock.advance(INTERVAL)
+            self.clock.advance(HEARTBEAT_INTERVAL)
             await self.pinged
             self.pinged = Deferred()
             await self.heard(client)
         self.assertIsNone(client.reason)
         (peer,) = self.proxy.connections
         peer.transport.pauseProducing()
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.assertIsNone(client.reason)
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         reason = await client.lost
         self.assertEqual((type(reason), reason.args), (error.ConnectionLost, (SILENT,)))
 
@@ -581,7 +581,7 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_pongIsASignOfLife(self) -> None:
         client = await self.clocked().connect(recording())
         for _ in range(3):
-            self.clock.advance(INTERVAL)
+            self.clock.advance(HEARTBEAT_INTERVAL)
             await self.pinged
             self.pinged = Deferred()
             # Behind the pong, but no payload of the tunnel's.
@@ -598,7 +598,7 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_notReadingIsNoSilence(self) -> None:
         client = await self.clocked().connect(recording())
         client.transport.pauseProducing()
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         client.transport.resumeProducing()
         await self.heard(client)
@@ -614,7 +614,7 @@ class WebSocketTests(EndsMixin, TestCase):
         client.transport.registerProducer(producer, True)
         client.transport.write(bytes(16_000_000))
         await producer.paused
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         peer.transport.resumeProducing()
         await producer.resumed
@@ -639,7 +639,7 @@ class WebSocketTests(EndsMixin, TestCase):
         peer.transport.pauseProducing()
         client.transport.write(b"x")
         client.transport.loseConnection()
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         peer.transport.resumeProducing()
         reason = await client.lost
@@ -647,13 +647,13 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_silenceInsteadOfAnAnswer(self) -> None:
-        endpoint = self.clocked(timeout=10 * INTERVAL)
+        endpoint = self.clocked(timeout=10 * HEARTBEAT_INTERVAL)
         arrived: Deferred[Any] = Deferred()
         self.proxy.script = arrived.callback
         connecting = endpoint.connect(recording())
         peer = await arrived
         peer.transport.pauseProducing()
-        self.clock.pump([INTERVAL] * 2)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 2)
         problem = await self.assertFailure(connecting, TunnelError)
         self.assertEqual((str(problem), problem.isTransient), (SILENT, True))
 
@@ -666,12 +666,12 @@ class WebSocketTests(EndsMixin, TestCase):
             reactor, self.url, TOKEN, onWaiting=lambda: waiting.callback(None)
         )
         clock = Clock()
-        endpoint.reactor = _TwoReactors(clock)
+        endpoint.route.reactor = _TwoReactors(clock)
         connecting = endpoint.connect(recording())
         await waiting
         (peer,) = self.proxy.connections
         peer.transport.pauseProducing()
-        clock.pump([INTERVAL] * 2)
+        clock.pump([HEARTBEAT_INTERVAL] * 2)
         problem = await self.assertFailure(connecting, TunnelError)
         self.assertIn(SILENT, str(problem))
 

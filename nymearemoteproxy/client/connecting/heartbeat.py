@@ -10,7 +10,7 @@ from typing import Any
 
 # Seconds. A proxy takes a server that says nothing for 60 s for dead, and so do many reverse
 # proxies and NAT routers with any connection.
-INTERVAL = 30.0
+HEARTBEAT_INTERVAL = 30.0
 
 
 class Heartbeat:
@@ -64,4 +64,4 @@ class Heartbeat:
             self._dead()
 
     def _wait(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self._due)
+        self._timer = self._clock.callLater(HEARTBEAT_INTERVAL, self._due)

@@ -10,8 +10,8 @@ import os
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.client.controlphase import oneLine
-from nymearemoteproxy.client.heartbeat import INTERVAL
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
+from nymearemoteproxy.client.rules.errors import oneLine
 
 # What a server's first bytes are when it speaks something else than we do.
 _HTTP = "HTTP"
@@ -43,7 +43,7 @@ _MEANT = {
 }
 
 # The end of a proxy that its heartbeat found dead.
-SILENT = f"the proxy has been silent for {INTERVAL:g} s"
+SILENT = f"the proxy has been silent for {HEARTBEAT_INTERVAL:g} s"
 
 
 def whyNotConnected(failure: Failure) -> str:

@@ -23,7 +23,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import TunnelError, oneLine
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 

@@ -22,8 +22,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import Partner
-from nymearemoteproxy.client.heartbeat import Heartbeat
+from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
+from nymearemoteproxy.client.rules.controlphase import Partner
 
 
 @implementer(ITransport, IConsumer, IPushProducer)

@@ -19,8 +19,8 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import oneLine
-from nymearemoteproxy.client.farend import SILENCE, FarEnd
+from nymearemoteproxy.client.local.farend import SILENCE, FarEnd
+from nymearemoteproxy.client.rules.errors import oneLine
 
 STDIN = 0
 STDOUT = 1
@@ -94,7 +94,7 @@ class Run(typing.Protocol):
         """End the run, with another ``status`` and ``reason`` if ``status`` is given."""
 
 
-class Relay(FarEnd):
+class CopyingEnd(FarEnd):
     """The tunnel's end: starts the copying and brings it to an end, once.
 
     Whoever ends the input at a terminal leaves at once. From elsewhere, whoever has sent something
@@ -188,7 +188,7 @@ class _Stdio(Protocol):
 
     transport: Any
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: CopyingEnd) -> None:
         self._relay = relay
         self._isFinishing = False
 

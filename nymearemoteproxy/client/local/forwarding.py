@@ -21,10 +21,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import TunnelError, oneLine
-from nymearemoteproxy.client.farend import FarEnd
-from nymearemoteproxy.client.reasons import whyLost
-from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.client.connecting.reasons import whyLost
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.farend import FarEnd
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 
 # Bytes that the kernel holds for a local program. With what it takes by itself, a program that
 # reads slowly would let it stand still for seconds, and a proxy takes that for a stuck client.

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
-from nymearemoteproxy.client.serving import Service, Serving
+from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.local.serving import LocalService, Serving
 
 # Seconds after which a registration counts as a success, so that the next attempt comes soon again.
 LASTED = 60.0
@@ -39,7 +39,7 @@ class Publisher:
         self,
         clock: Any,
         endpoint: IStreamClientEndpoint,
-        service: Service,
+        service: LocalService,
         uuid: str,
         say: Callable[[str], None],
         random: Callable[[], float] = random.random,

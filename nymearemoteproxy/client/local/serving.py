@@ -17,12 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.calling import Calls, ClientConnected, Event
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.delivering import LocalConnection
-from nymearemoteproxy.client.heartbeat import Heartbeat
-from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
-from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
+from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import LocalConnection
+from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientEvent
+from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
 
 # Bytes of a client's data in one packet, so that no client holds up the others for long, and a
@@ -58,7 +58,7 @@ _log = Logger()
 
 
 @dataclass(frozen=True)
-class Service:
+class LocalService:
     """What is offered to clients.
 
     Attributes:
@@ -91,7 +91,7 @@ class Serving(Protocol):
     def __init__(
         self,
         clock: Any,
-        service: Service,
+        service: LocalService,
         reports: Reports,
         lost: Callable[[str], None],
     ) -> None:
@@ -168,7 +168,7 @@ class Serving(Protocol):
     def stopProducing(self) -> None:
         """The connection is being lost; ``connectionLost`` follows."""
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: ClientEvent) -> None:
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):

@@ -9,14 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nymearemoteproxy.client.controlphase import (
-    REQUEST_ID,
-    Messages,
-    call,
-    oneLine,
-    paramsOf,
-    stranger,
-)
+from nymearemoteproxy.client.rules.errors import oneLine, stranger
+from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call, paramsOf
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
 
 
@@ -35,7 +29,7 @@ class ClientDisconnected:
     address: int
 
 
-Event = ClientConnected | ClientDisconnected
+ClientEvent = ClientConnected | ClientDisconnected
 
 
 class Calls:
@@ -57,14 +51,14 @@ class Calls:
         """Return the call that the proxy answers with the same ``timestamp``, from 0 up."""
         return self._call("TunnelProxy.Ping", {"timestamp": timestamp})
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes) -> list[ClientEvent]:
         """Take in what the proxy sent, and return what it tells, in order.
 
         Raises:
             TunnelError: this is not how a proxy speaks; nothing more can be taken in.
         """
         self._messages.feed(data)
-        events: list[Event] = []
+        events: list[ClientEvent] = []
         while (message := self._messages.take()) is not None:
             event = _event(message)
             if event is not None:
@@ -76,7 +70,7 @@ class Calls:
         return call(self._id, method, params)
 
 
-def _event(message: Mapping[str, Any]) -> Event | None:
+def _event(message: Mapping[str, Any]) -> ClientEvent | None:
     params = paramsOf(message)
     match message.get("notification"):
         case "TunnelProxy.ClientConnected":

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nymearemoteproxy.client.controlphase import (
-    MIN_SECRET_LENGTH,
-    ControlPhase,
-    Partner,
-    TunnelError,
-    oneLine,
-    paramsOf,
-)
+from nymearemoteproxy.client.rules.controlphase import MIN_SECRET_LENGTH, ControlPhase, Partner
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
+from nymearemoteproxy.client.rules.messages import paramsOf
 
 _NO_ERROR = "AuthenticationErrorNoError"
 

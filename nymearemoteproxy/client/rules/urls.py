@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from nymearemoteproxy.client.controlphase import oneLine
+from nymearemoteproxy.client.rules.errors import oneLine
 
 # Who is to reach the port from elsewhere has to say so.
 DEFAULT_LISTEN_HOST = "127.0.0.1"
