@@ -1,6 +1,7 @@
-"""Owns the command ``nymea-remoteproxy-client``: options, what they lead to, exit status.
+"""The command ``nymea-remoteproxy-client``.
 
-It must not know how a tunnel is made; that is ``endpoint``'s business.
+Owns the life of one run: what the options lead to, what is said of it, and the exit status. Knows
+nothing of how a tunnel is made.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from nymearemoteproxy.client.rules.urls import Address
 from nymearemoteproxy.common.logs import LogEvent, LogStream
 from nymearemoteproxy.common.openfiles import raiseFileLimit
 
-# Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked up,
-# second attempts at the other address of a name.
 RESERVED_FILES = 64
+"""Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked
+up, second attempts at the other address of a name."""
 
 
 class StandardError:
@@ -86,13 +87,10 @@ class StandardError:
 class ClientRun:
     """One run of the command.
 
-    Args:
-        write: writes one line to standard error.
-
-    Attributes:
-        status: the exit status.
-        reason: the line to say at the end, if any.
-        isOver: the reactor is being stopped; what it closes meanwhile is no news.
+    :param write: writes one line to standard error.
+    :ivar status: the exit status.
+    :ivar reason: the line to say at the end, if any.
+    :ivar isOver: the reactor is being stopped; what it closes meanwhile is no news.
     """
 
     def __init__(self, reactor: Any, options: ClientOptions, write: Callable[[str], None]) -> None:
@@ -125,7 +123,7 @@ class ClientRun:
             self._join(self._endpoint)
 
     def stop(self, status: int | None = None, reason: str | None = None) -> None:
-        """End the run, with another ``status`` and ``reason`` than so far if ``status`` is given.
+        """End the run, with another `status` and `reason` than so far if `status` is given.
 
         The first end counts.
         """
@@ -186,7 +184,7 @@ class ClientRun:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv``, else the process's arguments; return its exit status."""
+    """Run the command with `argv`, else the process's arguments; return its exit status."""
     standardError = StandardError()
     # A missing descriptor's number would be given to the reactor's own files.
     if sys.stdin is None or sys.stdout is None:

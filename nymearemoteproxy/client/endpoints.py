@@ -27,27 +27,22 @@ from nymearemoteproxy.client.rules.urls import ProxyUrl
 
 DEFAULT_NAME = "nymea-remoteproxy-client"
 
-# Seconds. The server gives each step up to the answer 5 to 8 seconds.
 DEFAULT_TIMEOUT = 30.0
+"""Seconds. The server gives each step up to the answer 5 to 8 seconds."""
 
 
 @implementer(IStreamClientEndpoint)
 class ProxyEndpoint:
     """A client endpoint whose connections go through a proxy; subclasses say to whom.
 
-    Args:
-        reactor: the reactor to connect and wait with.
-        url: ``ws://HOST:PORT[/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
+    :param reactor: the reactor to connect and wait with.
+    :param url: ``ws://HOST:PORT[/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
         ``unix:PATH``.
-        tls: whom to trust; only for wss and tls.
-        timeout: seconds for connecting, and for everything up to the server's answer.
-        onWaiting: called when the server has let us in and the partner is waited for.
-
-    Attributes:
-        route: the way to the proxy.
-
-    Raises:
-        ValueError: an argument is wrong; the text is one line.
+    :param tls: whom to trust; only for wss and tls.
+    :param timeout: seconds for connecting, and for everything up to the server's answer.
+    :param onWaiting: called when the server has let us in and the partner is waited for.
+    :ivar route: the way to the proxy.
+    :raises ValueError: an argument is wrong; the text is one line.
     """
 
     def __init__(
@@ -66,9 +61,8 @@ class ProxyEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Build a protocol once the tunnel is up.
 
-        Returns:
-            A Deferred of the protocol, whose transport is a ``TunnelTransport``. It fails with
-            ``TunnelError`` when there is no tunnel to be had; cancelling it closes the connection.
+        :returns: a Deferred of the protocol, whose transport is a `TunnelTransport`. It fails with
+            `TunnelError` when there is no tunnel to be had; cancelling it closes the connection.
         """
         return self._attempt(protocolFactory, self.control())
 
@@ -86,17 +80,15 @@ class TunnelEndpoint(ProxyEndpoint):
     """A client endpoint whose connections are tunnels to whoever joins with the same token and
     nonce.
 
-    How long to wait for the partner is the server's decision.
+    How long to wait for the partner is the server's decision. What is not told here is told of
+    `ProxyEndpoint`.
 
-    Args:
-        token: what the server lets us in for.
-        nonce: keeps several tunnels with the same token apart.
-        name: what the partner sees as our name.
-        uuid: what the partner sees as our uuid; without it every connection gets a new random one.
-        The others: see ``ProxyEndpoint``.
-
-    Raises:
-        ValueError: an argument is wrong; the text is one line.
+    :param token: what the server lets us in for.
+    :param nonce: keeps several tunnels with the same token apart.
+    :param name: what the partner sees as our name.
+    :param uuid: what the partner sees as our uuid; without it every connection gets a new random
+        one.
+    :raises ValueError: an argument is wrong; the text is one line.
     """
 
     def __init__(
@@ -125,14 +117,13 @@ class TunnelEndpoint(ProxyEndpoint):
 class ClientEndpoint(ProxyEndpoint):
     """A client endpoint whose connections lead to a server that is registered with a tunnel proxy.
 
-    Args:
-        serverUuid: the server's uuid.
-        name: what the server sees as our name.
-        uuid: what the server sees as our uuid; without it every connection gets a new random one.
-        The others: see ``ProxyEndpoint``.
+    What is not told here is told of `ProxyEndpoint`.
 
-    Raises:
-        ValueError: an argument is wrong; the text is one line.
+    :param serverUuid: the server's uuid.
+    :param name: what the server sees as our name.
+    :param uuid: what the server sees as our uuid; without it every connection gets a new random
+        one.
+    :raises ValueError: an argument is wrong; the text is one line.
     """
 
     def __init__(
@@ -157,8 +148,8 @@ class ClientEndpoint(ProxyEndpoint):
     def probe(self) -> Deferred[Any]:
         """Find out whether the proxy leads to servers at all; none of them hears of it.
 
-        Returns:
-            A Deferred that fails with ``TunnelError`` when it does not, or when that is not known.
+        :returns: a Deferred that fails with `TunnelError` when it does not, or when that is not
+            known.
         """
         factory = Factory.forProtocol(_Farewell)
         factory.noisy = False
@@ -177,13 +168,11 @@ class _Farewell(Protocol):
 class ServerEndpoint(ProxyEndpoint):
     """A client endpoint whose connections register a server with a tunnel proxy, and carry SLIP.
 
-    Args:
-        uuid: what clients find the server by.
-        name: the server's name, for the proxy's statistics.
-        The others: see ``ProxyEndpoint``.
+    What is not told here is told of `ProxyEndpoint`.
 
-    Raises:
-        ValueError: an argument is wrong; the text is one line.
+    :param uuid: what clients find the server by.
+    :param name: the server's name, for the proxy's statistics.
+    :raises ValueError: an argument is wrong; the text is one line.
     """
 
     def __init__(

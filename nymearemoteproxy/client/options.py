@@ -116,8 +116,8 @@ class ClientOptions(usage.Options):
     def endpoint(self, reactor: Any, say: Callable[[str], None]) -> ProxyEndpoint:
         """Return the endpoint that the options describe.
 
-        Raises:
-            ValueError, twisted.python.usage.UsageError: they are wrong; the text is one line.
+        :raises ValueError: they are wrong; the text is one line.
+        :raises twisted.python.usage.UsageError: a file that they name cannot be read.
         """
         tls = None
         if self["ca"] is not None or self["fingerprint"] is not None or self["insecure"]:

@@ -1,6 +1,7 @@
-"""Owns the command ``nymea-remoteproxy-monitor``: options, what they lead to, exit status.
+"""The command ``nymea-remoteproxy-monitor``.
 
-It must not know how the server is asked, nor how a view looks.
+Owns the life of one run: what the options lead to, and the exit status. Knows nothing of how the
+server is asked, nor of how a view looks.
 """
 
 from __future__ import annotations
@@ -34,9 +35,8 @@ _WRONG_USAGE = 2
 class MonitorRun:
     """One run of the command.
 
-    Attributes:
-        status: the exit status.
-        reason: the line to say at the end, if any.
+    :ivar status: the exit status.
+    :ivar reason: the line to say at the end, if any.
     """
 
     def __init__(self, reactor: Any, options: MonitorOptions, isUnicode: bool) -> None:
@@ -150,7 +150,7 @@ class MonitorRun:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv``, else the process's arguments; return its exit status."""
+    """Run the command with `argv`, else the process's arguments; return its exit status."""
     # A missing descriptor's number would be given to the reactor's own files.
     if sys.stdin is None or sys.stdout is None:
         return _refuse("standard input or standard output is closed")

@@ -1,6 +1,7 @@
-"""Owns what follows from several snapshots: rates, histories, and the rows of the three tables.
+"""What follows from several snapshots.
 
-Pure: the time of a snapshot is passed in. It must not know how anything is shown.
+Owns rates, histories, and the rows of the three tables. Knows nothing of how anything is shown, nor
+of clocks: the time of a snapshot is passed in.
 """
 
 from __future__ import annotations
@@ -25,11 +26,10 @@ TOTAL_HISTORY = 500
 class PeerRow:
     """A connection, and how much it moves.
 
-    Attributes:
-        rateIn: bytes per second from it to the server since the snapshot before; None at first.
-        rateOut: the same from the server to it.
-        history: the sum of both, one for each snapshot but the first.
-        children: of a server, its clients.
+    :ivar rateIn: bytes per second from it to the server since the snapshot before; None at first.
+    :ivar rateOut: the same from the server to it.
+    :ivar history: the sum of both, one for each snapshot but the first.
+    :ivar children: of a server, its clients.
     """
 
     __slots__ = ("peer", "rateIn", "rateOut", "history", "children", "_received", "_sent", "_time")
@@ -116,11 +116,12 @@ Row = PeerRow | TunnelRow
 class Model:
     """A server as its snapshots show it.
 
-    Attributes:
-        snapshot: the last one; None before the first.
-        throughput: bytes per second; None when neither the server nor a second snapshot tells.
-        history: of the throughput.
-        clients, tunnels, servers: the rows of the last snapshot, in its order.
+    :ivar snapshot: the last one; None before the first.
+    :ivar throughput: bytes per second; None when neither the server nor a second snapshot tells.
+    :ivar history: of the throughput.
+    :ivar clients: the rows of the last snapshot, in its order.
+    :ivar tunnels: the same of its tunnels.
+    :ivar servers: the same of its servers.
     """
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ class Model:
         self.clients, self.tunnels, self.servers = [], [], []
 
     def update(self, snapshot: Snapshot, time: float) -> None:
-        """Take a snapshot; ``time`` is when, in seconds of any clock that never goes back."""
+        """Take a snapshot; `time` is when, in seconds of any clock that never goes back."""
         self.clients = _peers(self.clients, snapshot.clients, time)
         byId = {row.peer.id: row for row in self.clients}
         known = {row.key: row for row in self.tunnels}
@@ -165,7 +166,7 @@ class Model:
 
 
 def _peers(rows: Iterable[PeerRow], peers: Iterable[Peer], time: float) -> list[PeerRow]:
-    """Return the rows of ``peers``, going on with those of ``rows`` that are of the same ones."""
+    """Return the rows of `peers`, going on with those of `rows` that are of the same ones."""
     known = {row.peer.id: row for row in rows}
     following = []
     for peer in peers:
@@ -185,7 +186,7 @@ def arrange(
     isReverse: bool = False,
     isWanted: Callable[[Row], bool] = lambda row: True,
 ) -> Iterator[tuple[Row, int]]:
-    """Return the wanted rows in the order of ``value``, each with its depth: 1 below a server.
+    """Return the wanted rows in the order of `value`, each with its depth: 1 below a server.
 
     A row that is wanted brings the rows below it, and the one above it.
     """

@@ -1,6 +1,6 @@
-"""Owns the text page of ``--once``, and the line of ``--json``.
+"""The text page of ``--once``, and the line of ``--json``.
 
-Pure: it must not know where they are written to.
+Owns how both look. Knows nothing of where they are written to.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ def line(message: Mapping[str, Any]) -> str:
 def page(model: Model, now: float, isUnicode: bool = True) -> str:
     """Return all that is known after a snapshot as text of many lines.
 
-    Args:
-        now: Unix time.
+    :param now: Unix time.
     """
     return "\n".join(_lines(model, now, isUnicode))
 

@@ -1,6 +1,7 @@
-"""Owns the way to the server: connecting, asking in time, connecting again, and what went wrong.
+"""The way to the server.
 
-It must not know what is done with an answer, nor what kind of endpoint it uses.
+Owns connecting, asking in time, connecting again, and the words for what went wrong. Knows nothing
+of what is done with an answer, nor of what kind of endpoint it uses.
 """
 
 from __future__ import annotations
@@ -36,14 +37,13 @@ Answered = Callable[[Mapping[str, Any], Snapshot], None]
 class Poller:
     """Asks a server again and again, for as long as it is not stopped.
 
-    Args:
-        clock: an ``IReactorTime``.
-        interval: seconds from one request to the next.
-        onAnswer: is called with each message, and what it says.
-        onTrouble: is called with one line of text when there is no connection any more; another
-            attempt follows.
-        onConnected: is called before the first request of each connection.
-        isPrintingAll: ask for servers without clients too; may be changed at any time.
+    :param clock: an `IReactorTime`.
+    :param interval: seconds from one request to the next.
+    :param onAnswer: is called with each message, and what it says.
+    :param onTrouble: is called with one line of text when there is no connection any more; another
+        attempt follows.
+    :param onConnected: is called before the first request of each connection.
+    :param isPrintingAll: ask for servers without clients too; may be changed at any time.
     """
 
     def __init__(
@@ -108,8 +108,7 @@ class Poller:
     def received(self, data: bytes) -> None:
         """An answer is there, or a message that nobody asked for.
 
-        Raises:
-            NonsenseError: it is none.
+        :raises NonsenseError: it is none.
         """
         message = decode(data)
         snapshot = read(message)
@@ -150,7 +149,7 @@ class Poller:
 
 
 class _MonitorConnection(Protocol):
-    """One connection, for one ``Poller``."""
+    """One connection, for one `Poller`."""
 
     transport: Any
 
@@ -161,7 +160,7 @@ class _MonitorConnection(Protocol):
         self._isAborted = False
 
     def send(self, data: bytes) -> None:
-        """Send ``data``."""
+        """Send `data`."""
         self.transport.write(data)
 
     def abort(self, reason: str = "") -> None:
@@ -187,7 +186,7 @@ class _MonitorConnection(Protocol):
 
 
 def explain(problem: BaseException, path: str) -> str:
-    """Return in one line why the Unix socket at ``path`` could not be connected to."""
+    """Return in one line why the Unix socket at `path` could not be connected to."""
     number = getattr(problem, "osError", None)
     place = safe(path)
     if number == errno.ENOENT:

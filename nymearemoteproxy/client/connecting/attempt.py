@@ -62,7 +62,7 @@ class Route:
 
 
 class Attempt:
-    """One ``connect``: from the first packet to the tunnel, or to the reason why there is none.
+    """One `connect`: from the first packet to the tunnel, or to the reason why there is none.
 
     :ivar route: the way to the proxy.
     :ivar factory: builds the user's protocol.

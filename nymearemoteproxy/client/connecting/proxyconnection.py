@@ -27,9 +27,9 @@ from nymearemoteproxy.client.rules.errors import TunnelError
 KEEPALIVE_PROBES = 3
 KEEPALIVE_PROBE_INTERVAL = 10
 
-# Bytes that the kernel takes beyond what is on its way: what one client of a server is sent waits
-# behind what others are.
 MAX_UNSENT = 128 * 1024
+"""Bytes that the kernel takes beyond what is on its way: what one client of a server is sent waits
+behind what others are."""
 
 
 @implementer(IProxyConnection)
@@ -86,7 +86,7 @@ class ProxyConnection:
             self.begin()
 
     def controlReceived(self, data: bytes) -> bytes:
-        """Pass ``data`` on to the control phase and return what follows it."""
+        """Pass `data` on to the control phase and return what follows it."""
         try:
             rest = self.attempt.control.receive(data)
         except TunnelError as problem:
@@ -108,14 +108,14 @@ class ProxyConnection:
         self.attempt.fail(TunnelError(f"{problem}{meant}", problem.isTransient))
 
     def refusal(self, words: str | None) -> TunnelError:
-        """Return what it means that the server closed the connection, and said ``words``, instead
+        """Return what it means that the server closed the connection, and said `words`, instead
         of an answer.
         """
         how = f": {words}" if words else " without an answer"
         return TunnelError(f"the server closed the connection{how}", isTransient=True)
 
     def ended(self, reason: Failure, words: str | None) -> None:
-        """The connection is gone: with ``words`` not in the way it should."""
+        """The connection is gone: with `words` not in the way it should."""
         if self.tunnel is None:
             self.attempt.lost(self, reason, words)
         else:

@@ -24,15 +24,15 @@ from nymearemoteproxy.client.rules.errors import TunnelError
 
 txaio.use_twisted()
 
-# What HTTP servers log of us.
 USER_AGENT = f"nymea-remoteproxy-client/{__version__}"
+"""What HTTP servers log of us."""
 
-# Seconds a server may take to close the connection after the closing handshake; nothing can follow
-# that one.
 DROP_TIMEOUT = 5.0
+"""Seconds a server may take to close the connection after the closing handshake; nothing can follow
+that one."""
 
-# Autobahn itself reads an HTTP answer's header without any limit.
 MAX_HTTP_HEADER_SIZE = 16 * 1024
+"""Autobahn itself reads an HTTP answer's header without any limit."""
 
 # Why a WebSocket server closed: the request was wrong, and would be again. Not 1008: who is refused
 # gets an answer first, and without one it means that our request was too long on its way.

@@ -1,6 +1,7 @@
-"""Owns the calls and notifications between a registered server and the proxy.
+"""The calls and notifications between a registered server and the proxy.
 
-Pure rules: it must not know Twisted, sockets, clocks or SLIP.
+Owns how calls are written, and what notifications tell. Knows nothing of SLIP, nor of what is done
+about an event.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
 
 @dataclass(frozen=True)
 class ClientConnected:
-    """A client is there: what it sends comes from ``address``. ``shown`` is safe on a terminal."""
+    """A client is there: what it sends comes from `address`. `shown` is safe on a terminal."""
 
     address: int
     shown: str
@@ -48,14 +49,13 @@ class Calls:
         return self._call("TunnelProxy.DisconnectClient", {"socketAddress": address})
 
     def ping(self, timestamp: int) -> bytes:
-        """Return the call that the proxy answers with the same ``timestamp``, from 0 up."""
+        """Return the call that the proxy answers with the same `timestamp`, from 0 up."""
         return self._call("TunnelProxy.Ping", {"timestamp": timestamp})
 
     def receive(self, data: bytes) -> list[ClientEvent]:
         """Take in what the proxy sent, and return what it tells, in order.
 
-        Raises:
-            TunnelError: this is not how a proxy speaks; nothing more can be taken in.
+        :raises TunnelError: this is not how a proxy speaks; nothing more can be taken in.
         """
         self._messages.feed(data)
         events: list[ClientEvent] = []

@@ -13,9 +13,9 @@ from typing import Any
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine, stranger
 from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call
 
-# A secret shorter than this is none, and blotting it out would mangle ordinary words in the
-# server's texts.
 MIN_SECRET_LENGTH = 8
+"""A secret shorter than this is none, and blotting it out would mangle ordinary words in the
+server's texts."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,9 @@ class Partner:
 class ControlPhase:
     """One client's way through the control phase.
 
-    Attributes:
-        request: what to send first.
-        waiting: the server has consented, and the partner is waited for.
-        partner: who is at the other end, once the tunnel is up.
+    :ivar request: what to send first.
+    :ivar waiting: the server has consented, and the partner is waited for.
+    :ivar partner: who is at the other end, once the tunnel is up.
     """
 
     def __init__(self, method: str, params: Mapping[str, Any]) -> None:
@@ -48,14 +47,13 @@ class ControlPhase:
         self._messages = Messages(self.stranger)
 
     def receive(self, data: bytes) -> bytes:
-        """Take in what the server sent and return the part of ``data`` that follows the message
-        that set ``partner``.
+        """Take in what the server sent and return the part of `data` that follows the message
+        that set `partner`.
 
-        Empty while ``partner`` is not set. That message's newline is not taken off: only a byte
+        Empty while `partner` is not set. That message's newline is not taken off: only a byte
         stream has one to look for.
 
-        Raises:
-            TunnelError: the server refused, or it does not speak this protocol.
+        :raises TunnelError: the server refused, or it does not speak this protocol.
         """
         self._messages.feed(data)
         while self.partner is None:
@@ -66,7 +64,7 @@ class ControlPhase:
         return self._messages.rest()
 
     def redacted(self, text: object) -> str:
-        """Return a server's ``text`` as one safe line without our secrets, if there are any."""
+        """Return a server's `text` as one safe line without our secrets, if there are any."""
         return oneLine(text)
 
     def stranger(self, why: object, isTransient: bool = False) -> TunnelError:

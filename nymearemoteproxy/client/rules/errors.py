@@ -12,8 +12,7 @@ _MAX_LINE = 240
 class TunnelError(Exception):
     """A tunnel could not be had; ``str()`` is one readable line that says why.
 
-    Attributes:
-        isTransient: the same attempt may succeed later, although nobody corrects a mistake.
+    :ivar isTransient: the same attempt may succeed later, although nobody corrects a mistake.
     """
 
     def __init__(self, text: str, isTransient: bool = False) -> None:
@@ -22,7 +21,7 @@ class TunnelError(Exception):
 
 
 def oneLine(text: object) -> str:
-    """Return ``text`` as one line that is safe on a terminal: escaped, and cut when long."""
+    """Return `text` as one line that is safe on a terminal: escaped, and cut when long."""
     flat = " ".join(str(text).split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in flat)
     return shown if len(shown) <= _MAX_LINE else shown[: _MAX_LINE - 1] + "…"

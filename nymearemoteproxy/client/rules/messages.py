@@ -14,9 +14,9 @@ from nymearemoteproxy.client.rules.errors import TunnelError, stranger
 from nymearemoteproxy.protocol.jsonrpc import MessageError, ObjectSplitter, decodeObject
 from nymearemoteproxy.protocol.outcomes import Outcome
 
-# The server's longest message is a notification with a partner's name: the name came in a request
-# of at most 10 KiB, and escaping it as \uXXXX makes it at most six times as long.
 MAX_CONTROL_SIZE = 64 * 1024
+"""The server's longest message is a notification with a partner's name: the name came in a request
+of at most 10 KiB, and escaping it as \\uXXXX makes it at most six times as long."""
 
 REQUEST_ID = 1
 
@@ -36,8 +36,7 @@ def paramsOf(message: Mapping[str, Any]) -> Mapping[str, Any]:
 class Messages:
     """Finds the proxy's messages in what it sends, however that is cut.
 
-    Args:
-        stranger: makes the error for what is no message.
+    :param stranger: makes the error for what is no message.
     """
 
     def __init__(self, stranger: Callable[[object], TunnelError] = stranger) -> None:
@@ -46,15 +45,14 @@ class Messages:
         self._latest = b""
 
     def feed(self, data: bytes) -> None:
-        """Add bytes; ``take`` then returns what they completed."""
+        """Add bytes; `take` then returns what they completed."""
         self._latest = data
         self._splitter.feed(data)
 
     def take(self) -> dict[str, Any] | None:
         """Return the next complete message, None when there is none yet.
 
-        Raises:
-            TunnelError: this is no message.
+        :raises TunnelError: this is no message.
         """
         try:
             raw = self._splitter.take()

@@ -1,6 +1,6 @@
-"""Owns the control phase of the tunnel proxy: registering as a server, or as a client of one.
+"""The control phase of the tunnel proxy: registering as a server, or as a client of one.
 
-Pure rules: it must not know Twisted, sockets, clocks or WebSocket.
+Owns what to send, and what the answers mean. Knows nothing of transports, nor of what follows.
 """
 
 from __future__ import annotations
