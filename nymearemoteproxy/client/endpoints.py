@@ -77,8 +77,7 @@ class ProxyEndpoint:
 
 
 class TunnelEndpoint(ProxyEndpoint):
-    """A client endpoint whose connections are tunnels to whoever joins with the same token and
-    nonce.
+    """A client endpoint whose connections are tunnels: to whoever gives the same token and nonce.
 
     How long to wait for the partner is the server's decision. What is not told here is told of
     `ProxyEndpoint`.

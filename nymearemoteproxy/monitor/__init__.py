@@ -1,6 +1,6 @@
 """What shows a running nymea-remoteproxy: the command ``nymea-remoteproxy-monitor``.
 
-`snapshot` is what the server said, `model` what follows from several snapshots, `text` how a
+`sample` is what the server said, `model` what follows from several samples, `text` how a
 value is spelled, `columns` what the tables have, `page` and `view` what is shown of them;
 `polling` is the way to the server, `framing` where its messages end, `terminal` the way to
 the screen, `cli` the command and `options` its command line. It must not know the server's

@@ -23,7 +23,7 @@ from nymearemoteproxy.monitor import page
 from nymearemoteproxy.monitor.model import Model
 from nymearemoteproxy.monitor.options import DEFAULT_INTERVAL, PROGRAM, MonitorOptions
 from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, Poller, explain
-from nymearemoteproxy.monitor.snapshot import Snapshot
+from nymearemoteproxy.monitor.sample import Sample
 from nymearemoteproxy.monitor.terminal import Terminal, TerminalError
 from nymearemoteproxy.monitor.text import safe
 from nymearemoteproxy.monitor.view import View
@@ -108,8 +108,8 @@ class MonitorRun:
         # Whether the signal or this is noticed first is chance.
         self.stop(128 + signal.SIGHUP)
 
-    def _answered(self, message: Mapping[str, Any], snapshot: Snapshot) -> None:
-        self._model.update(snapshot, self._reactor.seconds())
+    def _answered(self, message: Mapping[str, Any], sample: Sample) -> None:
+        self._model.update(sample, self._reactor.seconds())
         if self._view is not None and self._terminal is not None:
             self._view.trouble = ""
             self._view.update()

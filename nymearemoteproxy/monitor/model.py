@@ -1,7 +1,7 @@
-"""What follows from several snapshots.
+"""What follows from several samples.
 
 Owns rates, histories, and the rows of the three tables. Knows nothing of how anything is shown, nor
-of clocks: the time of a snapshot is passed in.
+of clocks: the time of a sample is passed in.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from nymearemoteproxy.monitor.snapshot import Counts, Pair, Peer, Snapshot
+from nymearemoteproxy.monitor.sample import Counts, Pair, Peer, Sample
 
 ROW_HISTORY = 10
 """Rates that a row keeps: a sparkline in a table has no room for more."""
@@ -26,9 +26,9 @@ TOTAL_HISTORY = 500
 class PeerRow:
     """A connection, and how much it moves.
 
-    :ivar rateIn: bytes per second from it to the server since the snapshot before; None at first.
+    :ivar rateIn: bytes per second from it to the server since the sample before; None at first.
     :ivar rateOut: the same from the server to it.
-    :ivar history: the sum of both, one for each snapshot but the first.
+    :ivar history: the sum of both, one for each sample but the first.
     :ivar children: of a server, its clients.
     """
 
@@ -48,7 +48,7 @@ class PeerRow:
         return self.peer.id
 
     def update(self, peer: Peer, time: float) -> None:
-        """Take what a later snapshot says of the same connection."""
+        """Take what a later sample says of the same connection."""
         self.peer = peer
         seconds = time - self._time
         if seconds < _LEAST_WINDOW:
@@ -65,7 +65,7 @@ class PeerRow:
 
 
 class TunnelRow:
-    """A tunnel and its two clients, as far as the snapshot has them.
+    """A tunnel and its two clients, as far as the sample has them.
 
     A tunnel's traffic is what its clients send. What they receive is the same once more.
     """
@@ -104,7 +104,7 @@ class TunnelRow:
         return sum(row.peer.received for row in (self.one, self.two) if row)
 
     def update(self, one: PeerRow | None, two: PeerRow | None) -> None:
-        """Take the rows of a later snapshot."""
+        """Take the rows of a later sample."""
         self.one, self.two = one, two
         if self.rateIn is not None or self.rateOut is not None:
             self.history.append((self.rateIn or 0) + (self.rateOut or 0))
@@ -114,18 +114,18 @@ Row = PeerRow | TunnelRow
 
 
 class Model:
-    """A server as its snapshots show it.
+    """A server as its samples show it.
 
-    :ivar snapshot: the last one; None before the first.
-    :ivar throughput: bytes per second; None when neither the server nor a second snapshot tells.
+    :ivar sample: the last one; None before the first.
+    :ivar throughput: bytes per second; None when neither the server nor a second sample tells.
     :ivar history: of the throughput.
-    :ivar clients: the rows of the last snapshot, in its order.
+    :ivar clients: the rows of the last sample, in its order.
     :ivar tunnels: the same of its tunnels.
     :ivar servers: the same of its servers.
     """
 
     def __init__(self) -> None:
-        self.snapshot: Snapshot | None = None
+        self.sample: Sample | None = None
         self.throughput: float | None = None
         self.history: deque[float] = deque(maxlen=TOTAL_HISTORY)
         self.clients: list[PeerRow] = []
@@ -136,24 +136,24 @@ class Model:
         """Forget the connections: what comes next is from a new connection, maybe a new server."""
         self.clients, self.tunnels, self.servers = [], [], []
 
-    def update(self, snapshot: Snapshot, time: float) -> None:
-        """Take a snapshot; `time` is when, in seconds of any clock that never goes back."""
-        self.clients = _peers(self.clients, snapshot.clients, time)
+    def update(self, sample: Sample, time: float) -> None:
+        """Take a sample; `time` is when, in seconds of any clock that never goes back."""
+        self.clients = _peers(self.clients, sample.clients, time)
         byId = {row.peer.id: row for row in self.clients}
         known = {row.key: row for row in self.tunnels}
         self.tunnels = []
-        for pair in snapshot.tunnels:
+        for pair in sample.tunnels:
             made = TunnelRow(pair)
             row = known.get(made.key, made)
             row.pair = pair
             row.update(byId.get(pair.one), byId.get(pair.two))
             self.tunnels.append(row)
         served = {row.key: row.children for row in self.servers}
-        self.servers = _peers(self.servers, snapshot.servers, time)
+        self.servers = _peers(self.servers, sample.servers, time)
         for server in self.servers:
             server.children = _peers(served.get(server.key, []), server.peer.clients, time)
-        self.snapshot = snapshot
-        self.throughput = self._throughput(snapshot.counts)
+        self.sample = sample
+        self.throughput = self._throughput(sample.counts)
         if self.throughput is not None:
             self.history.append(self.throughput)
 

@@ -12,7 +12,7 @@ from typing import Any
 from nymearemoteproxy.monitor import text
 from nymearemoteproxy.monitor.columns import TABLES, Table
 from nymearemoteproxy.monitor.model import Model, arrange
-from nymearemoteproxy.monitor.snapshot import Counts
+from nymearemoteproxy.monitor.sample import Counts
 
 # Columns of one cell: a uuid with braces fits, an IPv6 address with its port too.
 _WIDEST = 48
@@ -29,7 +29,7 @@ def line(message: Mapping[str, Any]) -> str:
 
 
 def page(model: Model, now: float, isUnicode: bool = True) -> str:
-    """Return all that is known after a snapshot as text of many lines.
+    """Return all that is known after a sample as text of many lines.
 
     :param now: Unix time.
     """
@@ -38,11 +38,11 @@ def page(model: Model, now: float, isUnicode: bool = True) -> str:
 
 def server(model: Model, isUnicode: bool) -> str:
     """Return who the server is."""
-    snapshot = model.snapshot
-    assert snapshot is not None
-    parts = (snapshot.serverName, snapshot.serverVersion)
+    sample = model.sample
+    assert sample is not None
+    parts = (sample.serverName, sample.serverVersion)
     shown = " ".join(text.safe(part, isUnicode) for part in parts if part)
-    return f"{shown} (API {text.safe(snapshot.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
+    return f"{shown} (API {text.safe(sample.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
 
 
 def _counted(count: int, thing: str) -> str:
@@ -70,12 +70,12 @@ def tunnelProxy(counts: Counts, isUnicode: bool) -> str:
 
 
 def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
-    snapshot = model.snapshot
-    assert snapshot is not None
+    sample = model.sample
+    assert sample is not None
     yield f"Server:        {server(model, isUnicode)}"
     yield f"Throughput:    {text.rate(model.throughput)}/s"
-    yield f"Token tunnels: {tokenTunnels(snapshot.counts)}"
-    yield f"Tunnel proxy:  {tunnelProxy(snapshot.counts, isUnicode)}"
+    yield f"Token tunnels: {tokenTunnels(sample.counts)}"
+    yield f"Tunnel proxy:  {tunnelProxy(sample.counts, isUnicode)}"
     for table in TABLES:
         if table.rows(model):
             yield ""

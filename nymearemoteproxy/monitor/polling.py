@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.snapshot import Snapshot, decode, read
+from nymearemoteproxy.monitor.sample import Sample, decode, read
 from nymearemoteproxy.monitor.text import safe
 
 RETRY_DELAY = 1.0
@@ -31,7 +31,7 @@ ANSWER_PATIENCE = 10.0
 """Seconds that an answer may take, from the request to its last byte: with ten thousand clients it
 is 3 MB, which the server makes in well under a second."""
 
-Answered = Callable[[Mapping[str, Any], Snapshot], None]
+Answered = Callable[[Mapping[str, Any], Sample], None]
 
 
 class Poller:
@@ -111,11 +111,11 @@ class Poller:
         :raises NonsenseError: it is none.
         """
         message = decode(data)
-        snapshot = read(message)
+        sample = read(message)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._onAnswer(message, snapshot)
+        self._onAnswer(message, sample)
         # When the answer took longer than the interval.
         if self._next is None:
             self.ask()

@@ -247,13 +247,13 @@ class View:
     def _head(self, width: int) -> list[Line]:
         model = self._model
         title = [(TITLE, " nymea-remoteproxy-monitor ")]
-        if model.snapshot is not None:
+        if model.sample is not None:
             title.append((TITLE, f" {page.server(model, self._isUnicode)} "))
         if self.trouble:
             title = [(TROUBLE, f" {text.safe(self.trouble, self._isUnicode)} ")]
         lines = [title]
-        if model.snapshot is not None:
-            counts = model.snapshot.counts
+        if model.sample is not None:
+            counts = model.sample.counts
             lines.append([(PLAIN, f" Token tunnels: {page.tokenTunnels(counts)}")])
             tunnelProxy = page.tunnelProxy(counts, self._isUnicode)
             lines.append([(PLAIN, f" Tunnel proxy:  {tunnelProxy}")])

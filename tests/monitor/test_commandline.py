@@ -34,7 +34,7 @@ from nymearemoteproxy.monitor import cli
 from nymearemoteproxy.monitor.cli import MonitorRun
 from nymearemoteproxy.monitor.model import Model
 from nymearemoteproxy.monitor.options import MonitorOptions
-from nymearemoteproxy.monitor.snapshot import read
+from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.terminal import Terminal
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import View

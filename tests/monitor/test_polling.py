@@ -20,7 +20,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
 from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, RETRY_DELAY, Poller, explain
-from nymearemoteproxy.monitor.snapshot import Snapshot
+from nymearemoteproxy.monitor.sample import Sample
 from tests.support.monitored import client, encoded, message
 
 
@@ -62,9 +62,9 @@ class PollerTests(SynchronousTestCase):
         self.poller = self.makePoller()
 
     def makePoller(self, interval: float = 2.0, **more: Any) -> Poller:
-        def answered(content: Mapping[str, Any], snapshot: Snapshot) -> None:
-            self.assertEqual(content["serverName"], snapshot.serverName)
-            self.happened.append(f"answer {snapshot.serverName}")
+        def answered(content: Mapping[str, Any], sample: Sample) -> None:
+            self.assertEqual(content["serverName"], sample.serverName)
+            self.happened.append(f"answer {sample.serverName}")
 
         return Poller(
             self.clock,
@@ -240,7 +240,7 @@ class PollerTests(SynchronousTestCase):
             self.clock,
             self.endpoint,
             2.0,
-            lambda content, snapshot: (self.happened.append("answer"), self.poller.stop()),  # type: ignore[arg-type,return-value]
+            lambda content, sample: (self.happened.append("answer"), self.poller.stop()),  # type: ignore[arg-type,return-value]
             self.happened.append,
         )
         self.poller.start()

@@ -108,8 +108,9 @@ class ProxyConnection:
         self.attempt.fail(TunnelError(f"{problem}{meant}", problem.isTransient))
 
     def refusal(self, words: str | None) -> TunnelError:
-        """Return what it means that the server closed the connection, and said `words`, instead
-        of an answer.
+        """Return what it means that the server closed the connection instead of an answer.
+
+        :param words: what it said about it, if anything.
         """
         how = f": {words}" if words else " without an answer"
         return TunnelError(f"the server closed the connection{how}", isTransient=True)

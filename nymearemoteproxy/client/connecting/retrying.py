@@ -32,8 +32,10 @@ back by then, and it has noticed that a server's last connection broke."""
 
 
 class Backoff:
-    """The delays between attempts: each twice as long as the last, half of it up to chance more or
-    less, so that those whom a proxy lost together do not come back together.
+    """The delays between attempts: each twice as long as the last, up to the most.
+
+    Half of it more or less is up to chance, so that those whom a proxy lost together do not come
+    back together.
 
     :param random: returns a number from 0 up to 1.
     :param most: seconds, before chance.

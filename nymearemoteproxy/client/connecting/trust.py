@@ -86,8 +86,7 @@ class TlsOptions:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ServerCheck:
-    """Makes the TLS side of one connection to `host` and decides whether the server is the right
-    one.
+    """Makes the TLS side of one connection, and decides whether the server is the right one.
 
     The host is checked here after the handshake, not by `optionsForClientTLS`: Twisted 26.10's
     lets a trusted certificate without any subjectAltName pass for every host (its callback logs the

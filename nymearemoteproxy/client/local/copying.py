@@ -73,7 +73,7 @@ def _ownFile(fd: int, access: int) -> int:
     return fd
 
 
-class Run(typing.Protocol):
+class CommandRun(typing.Protocol):
     """The run of the command, as its copying knows it.
 
     :ivar reactor: the reactor to copy with.
@@ -105,7 +105,7 @@ class CopyingEnd(FarEnd):
     :param isService: the partner is a service; it may be down, which nobody but us can tell.
     """
 
-    def __init__(self, run: Run, isService: bool) -> None:
+    def __init__(self, run: CommandRun, isService: bool) -> None:
         super().__init__(run.reactor)
         self.run = run
         self._isService = isService

@@ -47,12 +47,12 @@ class ControlPhase:
         self._messages = Messages(self.stranger)
 
     def receive(self, data: bytes) -> bytes:
-        """Take in what the server sent and return the part of `data` that follows the message
-        that set `partner`.
+        """Take in what the server sent, and return what follows the control phase.
 
-        Empty while `partner` is not set. That message's newline is not taken off: only a byte
-        stream has one to look for.
+        That message's newline, which set `partner`, is not taken off: only a byte stream has one to
+        look for.
 
+        :returns: the part of `data` behind that message; nothing while `partner` is not set.
         :raises TunnelError: the server refused, or it does not speak this protocol.
         """
         self._messages.feed(data)

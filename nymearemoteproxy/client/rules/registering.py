@@ -92,8 +92,9 @@ class RegisteringClient(_Registering):
 
 
 class Probe(RegisteringClient):
-    """Asks for a server that cannot be, so nobody is disturbed: whatever the answer is, there is a
-    tunnel proxy.
+    """Asks for a server that cannot be, so nobody is disturbed.
+
+    Whatever the answer is, there is a tunnel proxy.
     """
 
     def __init__(self, name: str, uuid: str) -> None:

@@ -75,7 +75,7 @@ class Counts:
 
 
 @dataclass(slots=True)
-class Snapshot:
+class Sample:
     """One message: the state of a server at one time."""
 
     serverName: str
@@ -109,7 +109,7 @@ def _finite(spelling: str) -> float:
     return number
 
 
-def read(message: Mapping[str, Any]) -> Snapshot:
+def read(message: Mapping[str, Any]) -> Sample:
     """Return what a decoded message says.
 
     :raises NonsenseError: it is no message of a monitor socket.
@@ -118,7 +118,7 @@ def read(message: Mapping[str, Any]) -> Snapshot:
         raise NonsenseError("a message without statistics")
     proxy = _object(message, "proxyStatistic")
     tunnelProxy = _object(message, "tunnelProxyStatistic")
-    return Snapshot(
+    return Sample(
         _text(message, "serverName"),
         _text(message, "serverVersion"),
         _text(message, "apiVersion"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.snapshot import Pair, Peer, decode, read
+from nymearemoteproxy.monitor.sample import Pair, Peer, decode, read
 from tests.support.monitored import NOW, client, encoded, message, served, server
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
@@ -132,9 +132,9 @@ class ReadTests(SynchronousTestCase):
             [server(5, served(6), served(7)), server(8)],
         )
         content["proxyStatistic"]["clients"][2]["authenticated"] = False
-        snapshot = read(decode(encoded(content)))
+        sample = read(decode(encoded(content)))
         self.assertEqual(
-            (snapshot.serverName, snapshot.serverVersion, snapshot.apiVersion),
+            (sample.serverName, sample.serverVersion, sample.apiVersion),
             ("home proxy", "1.2.3", "5"),
         )
         first = Peer(
@@ -148,10 +148,10 @@ class ReadTests(SynchronousTestCase):
             "user 1",
             "tunnel",
         )
-        self.assertEqual(snapshot.clients[0], first)
-        self.assertEqual([one.state for one in snapshot.clients], ["tunnel", "waiting", "new"])
-        self.assertEqual(snapshot.tunnels, [Pair("1", "2", NOW - 90)])
-        house, lonely = snapshot.servers
+        self.assertEqual(sample.clients[0], first)
+        self.assertEqual([one.state for one in sample.clients], ["tunnel", "waiting", "new"])
+        self.assertEqual(sample.tunnels, [Pair("1", "2", NOW - 90)])
+        house, lonely = sample.servers
         self.assertEqual(
             (house.id, house.name, house.uuid, house.received, house.sent),
             ("s5", "house 5", "{5d0c1c50-9b1f-4d0e-8d8c-000000000005}", 500, 1000),
@@ -159,7 +159,7 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([one.name for one in house.clients], ["phone 6", "phone 7"])
         self.assertEqual(house.clients[0].uuid, "{b7a3f5de-3a86-4c7e-9a39-000000000006}")
         self.assertEqual(lonely.clients, [])
-        counts = snapshot.counts
+        counts = sample.counts
         self.assertEqual((counts.clients, counts.tunnels, counts.throughput), (3, 1, 2000))
         self.assertEqual(
             (counts.everClients, counts.everTunnels, counts.everTraffic), (70, 30, 5_000_000)
@@ -173,15 +173,13 @@ class ReadTests(SynchronousTestCase):
             {"tunnelProxyStatistic": {}},
             {"proxyStatistic": None, "serverName": None},
         ):
-            snapshot = read(content)
-            self.assertEqual(
-                (snapshot.serverName, snapshot.clients, snapshot.servers), ("", [], [])
-            )
-            self.assertIsNone(snapshot.counts.throughput)
-        snapshot = read({"proxyStatistic": {"clients": [{}], "tunnels": [{}], "troughput": 7}})
-        self.assertEqual(snapshot.clients, [Peer("", "", 0, "", "", 0, 0, "", "new")])
-        self.assertEqual(snapshot.tunnels, [Pair("", "", 0)])
-        self.assertEqual(snapshot.counts.throughput, 7)
+            sample = read(content)
+            self.assertEqual((sample.serverName, sample.clients, sample.servers), ("", [], []))
+            self.assertIsNone(sample.counts.throughput)
+        sample = read({"proxyStatistic": {"clients": [{}], "tunnels": [{}], "troughput": 7}})
+        self.assertEqual(sample.clients, [Peer("", "", 0, "", "", 0, 0, "", "new")])
+        self.assertEqual(sample.tunnels, [Pair("", "", 0)])
+        self.assertEqual(sample.counts.throughput, 7)
 
     def test_anotherSpelling(self) -> None:
         """Numbers as Qt may write them, and ids that are counted."""
