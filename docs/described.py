@@ -13,8 +13,8 @@ from enum import Enum
 
 from twisted.python import usage
 
-from nymearemoteproxy.client.cli import Options as ClientOptions
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions
+from nymearemoteproxy.client.options import ClientOptions
+from nymearemoteproxy.monitor.options import MonitorOptions
 from nymearemoteproxy.running.options import Options
 from nymearemoteproxy.running.settings import Number, Setting
 

@@ -23,8 +23,8 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
-from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
+from nymearemoteproxy.client.options import ClientOptions  # noqa: E402
+from nymearemoteproxy.monitor.options import MonitorOptions  # noqa: E402
 from nymearemoteproxy.protocol import slip  # noqa: E402
 from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402

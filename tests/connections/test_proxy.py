@@ -22,7 +22,7 @@ from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import TCP, Record, Totals
 from nymearemoteproxy.protocol.session import Role
 from tests.support.memory import Guest
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.wires.test_time import InMemory
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)

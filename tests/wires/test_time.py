@@ -37,7 +37,7 @@ from nymearemoteproxy.wires.stream import LINE_END_TIMEOUT, StreamControl
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT
 from tests.support.memory import Pipe
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.support.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (

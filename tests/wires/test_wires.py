@@ -31,7 +31,7 @@ from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory, TlsTransport
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.support.wires import Connector, Inline, Wire, maskedFrame, reactor
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls", "unix")

@@ -1,4 +1,4 @@
-"""Owns the checks of how the monitor asks a server, in memory and with a clock of its own."""
+"""How the monitor asks a server, in memory and with a clock of its own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from nymearemoteproxy.monitor.connection import ANSWER_PATIENCE, RETRY_DELAY, Watcher, explain
-from nymearemoteproxy.monitor.reading import Reading
+from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, RETRY_DELAY, Poller, explain
+from nymearemoteproxy.monitor.sample import Sample
 from tests.support.monitored import client, encoded, message
 
 
@@ -54,19 +54,19 @@ class Endpoint:
         self.attempts.pop()[1].errback(Failure(problem))
 
 
-class WatcherTests(SynchronousTestCase):
+class PollerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.endpoint = Endpoint()
         self.happened: list[str] = []
-        self.watcher = self.makeWatcher()
+        self.poller = self.makePoller()
 
-    def makeWatcher(self, interval: float = 2.0, **more: Any) -> Watcher:
-        def answered(content: Mapping[str, Any], reading: Reading) -> None:
-            self.assertEqual(content["serverName"], reading.serverName)
-            self.happened.append(f"answer {reading.serverName}")
+    def makePoller(self, interval: float = 2.0, **more: Any) -> Poller:
+        def answered(content: Mapping[str, Any], sample: Sample) -> None:
+            self.assertEqual(content["serverName"], sample.serverName)
+            self.happened.append(f"answer {sample.serverName}")
 
-        return Watcher(
+        return Poller(
             self.clock,
             self.endpoint,
             interval,
@@ -87,7 +87,7 @@ class WatcherTests(SynchronousTestCase):
         transport.protocol.dataReceived(encoded(message([client(1)], serverName=name)))
 
     def test_asksAgainAndAgain(self) -> None:
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         request = {"method": "refresh", "params": {"printAll": False}}
         for name in "abc":
@@ -97,29 +97,29 @@ class WatcherTests(SynchronousTestCase):
             self.assertEqual(self.requests(transport), [])
             self.clock.advance(0.1)
         self.assertEqual(self.happened, ["connected", "answer a", "answer b", "answer c"])
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_printAll(self) -> None:
-        self.watcher = self.makeWatcher(isPrintingAll=True)
-        self.watcher.start()
+        self.poller = self.makePoller(isPrintingAll=True)
+        self.poller.start()
         transport = self.endpoint.succeed()
         self.assertEqual(self.requests(transport)[0]["params"], {"printAll": True})
-        self.watcher.isPrintingAll = False
-        self.watcher.ask()
+        self.poller.isPrintingAll = False
+        self.poller.ask()
         self.assertEqual(self.requests(transport), [])  # the last one has no answer yet
         self.answer(transport)
-        self.watcher.ask()
+        self.poller.ask()
         self.assertEqual(self.requests(transport)[0]["params"], {"printAll": False})
         self.answer(transport)
         self.clock.advance(1.9)
         self.assertEqual(self.requests(transport), [])
         self.clock.advance(0.1)
         self.assertEqual(len(self.requests(transport)), 1)
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_slowAnswer(self) -> None:
         """One request at a time; the next one follows the answer at once."""
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         self.requests(transport)
         self.clock.pump([1] * 5)
@@ -129,29 +129,29 @@ class WatcherTests(SynchronousTestCase):
         self.answer(transport)
         self.clock.advance(2)
         self.assertEqual(len(self.requests(transport)), 1)
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_answerInPieces(self) -> None:
         """Indented, as the C++ server sends it."""
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         text = json.dumps(message([client(1)], serverName="{x}\n"), indent=4).encode() + b"\n"
         for start in range(0, len(text), 7):
             transport.protocol.dataReceived(text[start : start + 7])
         self.assertEqual(self.happened[1:], ["answer {x}\n"])
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_unasked(self) -> None:
         """A server that only pushes is heard too."""
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         self.answer(transport, "a")
         self.answer(transport, "b")
         self.assertEqual(self.happened, ["connected", "answer a", "answer b"])
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_noAnswer(self) -> None:
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         transport.protocol.dataReceived(b'{"serverName": "')
         self.clock.advance(ANSWER_PATIENCE - 0.1)
@@ -162,7 +162,7 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(self.happened, ["connected", trouble])
         self.clock.advance(RETRY_DELAY)
         self.assertEqual(len(self.endpoint.attempts), 1)
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_nonsense(self) -> None:
         for data, reason in (
@@ -171,7 +171,7 @@ class WatcherTests(SynchronousTestCase):
             (b'{"id":1,"status":"error"}', "a message without statistics"),
         ):
             self.setUp()
-            self.watcher.start()
+            self.poller.start()
             transport = self.endpoint.succeed()
             transport.protocol.dataReceived(data + data)
             self.assertFalse(transport.connected)
@@ -181,10 +181,10 @@ class WatcherTests(SynchronousTestCase):
                     f"trouble: this is no monitor socket of a nymea-remoteproxy: it sent {reason}",
                 ],
             )
-            self.watcher.stop()
+            self.poller.stop()
 
     def test_serverIsRestarted(self) -> None:
-        self.watcher.start()
+        self.poller.start()
         self.endpoint.fail(ConnectionRefusedError("no"))
         self.clock.advance(RETRY_DELAY - 0.1)
         self.assertEqual(self.endpoint.attempts, [])
@@ -206,44 +206,44 @@ class WatcherTests(SynchronousTestCase):
                 "answer b",
             ],
         )
-        self.watcher.stop()
+        self.poller.stop()
 
     def test_stop(self) -> None:
         """In every state: nothing is left, nothing more is said."""
-        self.watcher.start()
-        self.watcher.stop()
+        self.poller.start()
+        self.poller.stop()
         self.assertEqual(self.endpoint.cancelled, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
         self.setUp()
-        self.watcher.start()
+        self.poller.start()
         self.endpoint.fail(ConnectionRefusedError("no"))
-        self.watcher.stop()
+        self.poller.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.happened), 1)
 
         for hasAnswer in (False, True):
             self.setUp()
-            self.watcher.start()
+            self.poller.start()
             transport = self.endpoint.succeed()
             if hasAnswer:
                 self.answer(transport)
             happened = len(self.happened)
-            self.watcher.stop()
+            self.poller.stop()
             self.assertFalse(transport.connected)
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(len(self.happened), happened)
 
     def test_stoppedByAnAnswer(self) -> None:
         """What came with it is not looked at any more."""
-        self.watcher = Watcher(
+        self.poller = Poller(
             self.clock,
             self.endpoint,
             2.0,
-            lambda content, reading: (self.happened.append("answer"), self.watcher.stop()),  # type: ignore[arg-type,return-value]
+            lambda content, sample: (self.happened.append("answer"), self.poller.stop()),  # type: ignore[arg-type,return-value]
             self.happened.append,
         )
-        self.watcher.start()
+        self.poller.start()
         transport = self.endpoint.succeed()
         self.requests(transport)
         self.clock.advance(3)  # so that the next request is due

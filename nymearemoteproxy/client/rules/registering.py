@@ -1,6 +1,6 @@
-"""Owns the control phase of the tunnel proxy: registering as a server, or as a client of one.
+"""The control phase of the tunnel proxy: registering as a server, or as a client of one.
 
-Pure rules: it must not know Twisted, sockets, clocks or WebSocket.
+Owns what to send, and what the answers mean. Knows nothing of transports, nor of what follows.
 """
 
 from __future__ import annotations
@@ -8,13 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nymearemoteproxy.client.controlphase import (
-    REQUEST_ID,
-    ControlPhase,
-    Partner,
-    TunnelError,
-    paramsOf,
-)
+from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
+from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.client.rules.messages import REQUEST_ID, paramsOf
 
 _NO_UUID = "{00000000-0000-0000-0000-000000000000}"
 
@@ -31,7 +27,7 @@ _REFUSALS = {
 }
 
 
-class _Registration(ControlPhase):
+class _Registering(ControlPhase):
     """What both kinds of registration have in common: nobody is waited for, the answer decides."""
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -68,7 +64,7 @@ class _Registration(ControlPhase):
         return TunnelError(f"refused by the proxy: {self.redacted(text)}", not isOurs)
 
 
-class ServerRegistration(_Registration):
+class RegisteringServer(_Registering):
     """The way to be found by clients; then the connection carries SLIP.
 
     The partner is the proxy itself, which has neither name nor uuid.
@@ -83,7 +79,7 @@ class ServerRegistration(_Registration):
         self.partner = Partner("", "")
 
 
-class ClientRegistration(_Registration):
+class RegisteringClient(_Registering):
     """The way to a registered server."""
 
     def __init__(self, name: str, uuid: str, serverUuid: str) -> None:
@@ -95,9 +91,10 @@ class ClientRegistration(_Registration):
         self.partner = Partner("", self._serverUuid)
 
 
-class Probe(ClientRegistration):
-    """Asks for a server that cannot be, so nobody is disturbed: whatever the answer is, there is a
-    tunnel proxy.
+class Probe(RegisteringClient):
+    """Asks for a server that cannot be, so nobody is disturbed.
+
+    Whatever the answer is, there is a tunnel proxy.
     """
 
     def __init__(self, name: str, uuid: str) -> None:

@@ -1,6 +1,7 @@
-"""Owns the calls and notifications between a registered server and the proxy.
+"""The calls and notifications between a registered server and the proxy.
 
-Pure rules: it must not know Twisted, sockets, clocks or SLIP.
+Owns how calls are written, and what notifications tell. Knows nothing of SLIP, nor of what is done
+about an event.
 """
 
 from __future__ import annotations
@@ -9,20 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nymearemoteproxy.client.controlphase import (
-    REQUEST_ID,
-    Messages,
-    call,
-    oneLine,
-    paramsOf,
-    stranger,
-)
+from nymearemoteproxy.client.rules.errors import oneLine, stranger
+from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call, paramsOf
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
 
 
 @dataclass(frozen=True)
 class ClientConnected:
-    """A client is there: what it sends comes from ``address``. ``shown`` is safe on a terminal."""
+    """A client is there: what it sends comes from `address`. `shown` is safe on a terminal."""
 
     address: int
     shown: str
@@ -35,7 +30,7 @@ class ClientDisconnected:
     address: int
 
 
-Event = ClientConnected | ClientDisconnected
+ClientEvent = ClientConnected | ClientDisconnected
 
 
 class Calls:
@@ -54,17 +49,16 @@ class Calls:
         return self._call("TunnelProxy.DisconnectClient", {"socketAddress": address})
 
     def ping(self, timestamp: int) -> bytes:
-        """Return the call that the proxy answers with the same ``timestamp``, from 0 up."""
+        """Return the call that the proxy answers with the same `timestamp`, from 0 up."""
         return self._call("TunnelProxy.Ping", {"timestamp": timestamp})
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes) -> list[ClientEvent]:
         """Take in what the proxy sent, and return what it tells, in order.
 
-        Raises:
-            TunnelError: this is not how a proxy speaks; nothing more can be taken in.
+        :raises TunnelError: this is not how a proxy speaks; nothing more can be taken in.
         """
         self._messages.feed(data)
-        events: list[Event] = []
+        events: list[ClientEvent] = []
         while (message := self._messages.take()) is not None:
             event = _event(message)
             if event is not None:
@@ -76,7 +70,7 @@ class Calls:
         return call(self._id, method, params)
 
 
-def _event(message: Mapping[str, Any]) -> Event | None:
+def _event(message: Mapping[str, Any]) -> ClientEvent | None:
     params = paramsOf(message)
     match message.get("notification"):
         case "TunnelProxy.ClientConnected":

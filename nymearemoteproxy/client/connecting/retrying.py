@@ -1,8 +1,8 @@
-"""Owns how often and how long to try again, and what is said meanwhile.
+"""How often and how long to try again, and what is said meanwhile.
 
-Whether trying again may help at all is said by the error (``TunnelError.isTransient``), up to the
-first success; from then on it always may, whoever or whatever has come between. It must not know
-what is connected to what.
+Owns the delays, and whether to go on. Whether trying again may help at all is said by the error
+(`TunnelError.isTransient`), up to the first success; from then on it always may, whoever or
+whatever has come between. Knows nothing of what is connected to what.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import TunnelError, oneLine
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 
 # Seconds between attempts, before chance has its say: the first time, and at most.
 FIRST_DELAY = 1.0
 MAX_DELAY = 60.0
 
-# The most while somebody waits, who should not do so much longer than the proxy was away.
 MAX_DELAY_WAITED_FOR = 5.0
+"""The most while somebody waits, who should not do so much longer than the proxy was away."""
 
-# Seconds that somebody who waits for the connection waits in vain: a proxy that is restarted is
-# back by then, and it has noticed that a server's last connection broke.
 PATIENCE = 60.0
+"""Seconds that somebody who waits for the connection waits in vain: a proxy that is restarted is
+back by then, and it has noticed that a server's last connection broke."""
 
 
 class Backoff:
-    """The delays between attempts: each twice as long as the last, half of it up to chance more or
-    less, so that those whom a proxy lost together do not come back together.
+    """The delays between attempts: each twice as long as the last, up to the most.
 
-    Args:
-        random: returns a number from 0 up to 1.
-        most: seconds, before chance.
+    Half of it more or less is up to chance, so that those whom a proxy lost together do not come
+    back together.
+
+    :param random: returns a number from 0 up to 1.
+    :param most: seconds, before chance.
     """
 
     def __init__(
@@ -61,8 +62,7 @@ class Backoff:
 class Reports:
     """Says what is wrong once, however often it happens.
 
-    Args:
-        say: takes one line.
+    :param say: takes one line.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -70,7 +70,7 @@ class Reports:
         self._last: str | None = None
 
     def trouble(self, text: str, delay: float | None = None) -> None:
-        """Say ``text``, and the seconds to the next attempt if there is one."""
+        """Say `text`, and the seconds to the next attempt if there is one."""
         if text != self._last:
             self._last = text
             following = "" if delay is None else f"; next attempt in {math.ceil(delay)} s"
@@ -85,15 +85,12 @@ class Reports:
 class RetryingEndpoint:
     """A client endpoint that tries again as long as that may help.
 
-    Args:
-        endpoint: makes the attempts.
-        clock: measures the time between them.
-        reports: is told of every failure that is followed by another attempt.
-        backoff: makes the delays of one ``connect``.
-        patience: seconds in which a connection must be there; None: any time.
-
-    Attributes:
-        hasWorked: there was a connection; nothing that goes wrong later is for good.
+    :param endpoint: makes the attempts.
+    :param clock: measures the time between them.
+    :param reports: is told of every failure that is followed by another attempt.
+    :param backoff: makes the delays of one `connect`.
+    :param patience: seconds in which a connection must be there; None: any time.
+    :ivar hasWorked: there was a connection; nothing that goes wrong later is for good.
     """
 
     def __init__(
@@ -114,15 +111,14 @@ class RetryingEndpoint:
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Connect, sooner or later.
 
-        Returns:
-            A Deferred of the protocol. It fails as the last attempt did; cancelling it ends the
-            current one.
+        :returns: a Deferred of the protocol. It fails as the last attempt did; cancelling it ends
+            the current one.
         """
         return _Trying(self, protocolFactory, self._backoff()).start()
 
 
 class _Trying:
-    """One ``connect``."""
+    """One `connect`."""
 
     def __init__(self, retrying: RetryingEndpoint, factory: Any, backoff: Backoff) -> None:
         self._retrying = retrying

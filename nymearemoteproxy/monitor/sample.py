@@ -1,7 +1,8 @@
-"""Owns what one message of the monitor socket says: its shape, checked, as plain objects.
+"""What one message of the monitor socket says, as plain objects.
 
-What is missing is taken for empty, since servers of several generations are read; what is there and
-of another type is nonsense. Pure: it must not know where messages come from or who looks at them.
+Owns the message's shape, and the check of it: what is missing is taken for empty, since servers of
+several generations are read; what is there and of another type is nonsense. Knows nothing of where
+messages come from or who looks at them.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ _MOST = 2**63
 class Peer:
     """One connection. All texts are a stranger's own words.
 
-    Attributes:
-        since: Unix time in seconds; 0 when the server does not say.
-        received: bytes that the server got from it.
-        sent: bytes that the server sent to it.
-        user: the account, as far as the server knows it.
-        state: one word of our own.
-        clients: of a server behind the tunnel proxy, those that are connected to it.
+    :ivar since: Unix time in seconds; 0 when the server does not say.
+    :ivar received: bytes that the server got from it.
+    :ivar sent: bytes that the server sent to it.
+    :ivar user: the account, as far as the server knows it.
+    :ivar state: one word of our own.
+    :ivar clients: of a server behind the tunnel proxy, those that are connected to it.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Peer:
 
 
 @dataclass(slots=True)
-class Tunnel:
+class Pair:
     """Two clients that are joined, by their ids."""
 
     one: str
@@ -53,13 +53,14 @@ class Tunnel:
 
 
 @dataclass(slots=True)
-class Totals:
+class Counts:
     """What the server counts itself.
 
-    Attributes:
-        throughput: bytes per second; None when the server does not say.
-        everClients, everTunnels, everTraffic: since its statistics began; the last one in bytes.
-        transports: connections of the tunnel proxy by transport.
+    :ivar throughput: bytes per second; None when the server does not say.
+    :ivar everClients: since its statistics began.
+    :ivar everTunnels: the same.
+    :ivar everTraffic: the same, in bytes.
+    :ivar transports: connections of the tunnel proxy by transport.
     """
 
     clients: int
@@ -74,23 +75,22 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Reading:
+class Sample:
     """One message: the state of a server at one time."""
 
     serverName: str
     serverVersion: str
     apiVersion: str
-    totals: Totals
+    counts: Counts
     clients: list[Peer]
-    tunnels: list[Tunnel]
+    tunnels: list[Pair]
     servers: list[Peer]
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """Return the JSON object that ``data`` is.
+    """Return the JSON object that `data` is.
 
-    Raises:
-        NonsenseError: it is none.
+    :raises NonsenseError: it is none.
     """
     try:
         message = json.loads(data.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
@@ -109,36 +109,35 @@ def _finite(spelling: str) -> float:
     return number
 
 
-def read(message: Mapping[str, Any]) -> Reading:
+def read(message: Mapping[str, Any]) -> Sample:
     """Return what a decoded message says.
 
-    Raises:
-        NonsenseError: it is no message of a monitor socket.
+    :raises NonsenseError: it is no message of a monitor socket.
     """
     if "proxyStatistic" not in message and "tunnelProxyStatistic" not in message:
         raise NonsenseError("a message without statistics")
     proxy = _object(message, "proxyStatistic")
     tunnelProxy = _object(message, "tunnelProxyStatistic")
-    return Reading(
+    return Sample(
         _text(message, "serverName"),
         _text(message, "serverVersion"),
         _text(message, "apiVersion"),
-        _totals(proxy, tunnelProxy),
+        _counts(proxy, tunnelProxy),
         [_client(item) for item in _objects(proxy, "clients")],
         [
-            Tunnel(_text(item, "clientOne"), _text(item, "clientTwo"), _number(item, "timestamp"))
+            Pair(_text(item, "clientOne"), _text(item, "clientTwo"), _number(item, "timestamp"))
             for item in _objects(proxy, "tunnels")
         ],
         [_server(item) for item in _objects(tunnelProxy, "tunnelConnections")],
     )
 
 
-def _totals(proxy: Mapping[str, Any], tunnelProxy: Mapping[str, Any]) -> Totals:
+def _counts(proxy: Mapping[str, Any], tunnelProxy: Mapping[str, Any]) -> Counts:
     ever = _object(proxy, "total")
     transports = _object(tunnelProxy, "transports")
     # The server's own spelling.
     said = [part for part in (proxy, tunnelProxy) if part.get("troughput") is not None]
-    return Totals(
+    return Counts(
         _number(proxy, "clientCount"),
         _number(proxy, "tunnelCount"),
         sum(_number(part, "troughput") for part in said) if said else None,

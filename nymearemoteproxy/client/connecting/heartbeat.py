@@ -1,6 +1,7 @@
-"""Owns when to ask whether the proxy is still there, and when its silence means that it is not.
+"""Whether a proxy is still there.
 
-It must not know what is sent to ask.
+Owns when it is asked, and when its silence means that it is gone. Knows nothing of what is sent to
+ask.
 """
 
 from __future__ import annotations
@@ -8,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-# Seconds. A proxy takes a server that says nothing for 60 s for dead, and so do many reverse
-# proxies and NAT routers with any connection.
-INTERVAL = 30.0
+HEARTBEAT_INTERVAL = 30.0
+"""Seconds. A proxy takes a server that says nothing for 60 s for dead, and so do many reverse
+proxies and NAT routers with any connection."""
 
 
 class Heartbeat:
     """Asks at every interval, and reports a proxy that said nothing at all since the last time.
 
-    Args:
-        clock: measures the interval.
-        ask: sends something that the proxy answers.
-        dead: called once, when the proxy counts as dead.
+    :param clock: measures the interval.
+    :param ask: sends something that the proxy answers.
+    :param dead: called once, when the proxy counts as dead.
     """
 
     def __init__(self, clock: Any, ask: Callable[[], object], dead: Callable[[], object]) -> None:
@@ -46,11 +46,11 @@ class Heartbeat:
         self._hasHeard = True
 
     def hold(self, why: str) -> None:
-        """Until ``release`` silence means nothing: the proxy is not heard, or cannot hear us."""
+        """Until `release` silence means nothing: the proxy is not heard, or cannot hear us."""
         self._holds.add(why)
 
     def release(self, why: str) -> None:
-        """What ``hold`` said is over; the answer may still be on its way."""
+        """What `hold` said is over; the answer may still be on its way."""
         self._holds.discard(why)
         self._hasHeard = True
 
@@ -64,4 +64,4 @@ class Heartbeat:
             self._dead()
 
     def _wait(self) -> None:
-        self._timer = self._clock.callLater(INTERVAL, self._due)
+        self._timer = self._clock.callLater(HEARTBEAT_INTERVAL, self._due)

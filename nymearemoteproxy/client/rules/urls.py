@@ -1,6 +1,6 @@
-"""Owns how addresses are written: the proxy's, those of local services, and our own port's.
+"""How addresses are written: the proxy's, those of local services, and our own port's.
 
-Pure rules: it must not know Twisted or sockets.
+Owns which of them can be connected to or listened on. Knows nothing of how that is done.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from nymearemoteproxy.client.controlphase import oneLine
+from nymearemoteproxy.client.rules.errors import oneLine
 
-# Who is to reach the port from elsewhere has to say so.
 DEFAULT_LISTEN_HOST = "127.0.0.1"
+"""Who is to reach the port from elsewhere has to say so."""
 
 _HIGHEST_PORT = 65535
 
@@ -28,7 +28,7 @@ _LONGEST_NAME = 253
 
 @dataclass(frozen=True)
 class ProxyUrl:
-    """Where a proxy listens: ``where`` is for people, ``resource`` for WebSocket only."""
+    """Where a proxy listens: `where` is for people, `resource` for WebSocket only."""
 
     scheme: str
     where: str
@@ -49,7 +49,7 @@ class ProxyUrl:
 
     @classmethod
     def parse(cls, url: str) -> ProxyUrl:
-        """Read ``url``; ValueError says in one line what is wrong with it."""
+        """Read `url`; ValueError says in one line what is wrong with it."""
         if url.startswith("unix:"):
             path = url.removeprefix("unix:")
             if not path or "\0" in path:
@@ -82,7 +82,7 @@ class ProxyUrl:
 
 @dataclass(frozen=True)
 class Address:
-    """A TCP port of a host, or the Unix socket at ``path``."""
+    """A TCP port of a host, or the Unix socket at `path`."""
 
     host: str = ""
     port: int = 0
@@ -99,8 +99,7 @@ class Address:
 def parseService(text: str) -> Address:
     """Read ``HOST:PORT``, ``[IPv6]:PORT`` or ``unix:PATH``.
 
-    Raises:
-        ValueError: it is none; the text is one line.
+    :raises ValueError: it is none; the text is one line.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
@@ -113,8 +112,7 @@ def parseService(text: str) -> Address:
 def parseListen(text: str) -> Address:
     """Read ``PORT``, ``ADDRESS:PORT`` or ``[IPv6]:PORT``; 0 stands for any free port.
 
-    Raises:
-        ValueError: it is none; the text is one line.
+    :raises ValueError: it is none; the text is one line.
     """
     return _parse(text if ":" in text else f"{DEFAULT_LISTEN_HOST}:{text}")
 

@@ -1,6 +1,7 @@
-"""Owns what a protocol sees of its tunnel: the transports, for streams and for WebSocket.
+"""What a protocol sees of its tunnel: the transports, for streams and for WebSocket.
 
-It must not know how a tunnel comes about.
+Owns pausing, producers and closing, as protocols of Twisted expect them. Knows nothing of how a
+tunnel comes about.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import Partner
-from nymearemoteproxy.client.heartbeat import Heartbeat
+from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
+from nymearemoteproxy.client.rules.controlphase import Partner
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -32,9 +33,8 @@ class TunnelTransport:
 
     Whatever the real transport can do, such as buffering and back pressure, is left to it.
 
-    Attributes:
-        partner: who is at the other end.
-        disconnecting: ``loseConnection`` was called.
+    :ivar partner: who is at the other end.
+    :ivar disconnecting: `loseConnection` was called.
     """
 
     def __init__(self, reactor: Any, wire: Any, partner: Partner, protocol: IProtocol) -> None:
@@ -47,11 +47,11 @@ class TunnelTransport:
         self._held: deque[bytes] = deque()
 
     def write(self, data: bytes) -> None:
-        """Send ``data`` to the partner."""
+        """Send `data` to the partner."""
         self._wire.write(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send the pieces of ``data``, joined, to the partner."""
+        """Send the pieces of `data`, joined, to the partner."""
         self.write(b"".join(data))
 
     def loseConnection(self) -> None:
@@ -80,17 +80,17 @@ class TunnelTransport:
         return self._wire.getHost()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let ``producer`` be paused and resumed as our send buffer fills and drains."""
+        """Let `producer` be paused and resumed as our send buffer fills and drains."""
         if ISSLTransport.providedBy(self._wire):
             producer = _TlsProducer(producer, self._wire)
         self._wire.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Forget the producer; a ``loseConnection`` that waited for it happens now."""
+        """Forget the producer; a `loseConnection` that waited for it happens now."""
         self._wire.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Deliver nothing until ``resumeProducing``, not even what has been read already."""
+        """Deliver nothing until `resumeProducing`, not even what has been read already."""
         self._paused = True
         self._wire.pauseProducing()
 
@@ -109,7 +109,7 @@ class TunnelTransport:
         self.loseConnection()
 
     def deliver(self, data: bytes) -> None:
-        """Hand ``data`` to the protocol, or keep it while paused: one read's worth at most."""
+        """Hand `data` to the protocol, or keep it while paused: one read's worth at most."""
         if self._paused or self._held:
             self._held.append(data)
         else:
@@ -179,7 +179,7 @@ class StreamTransport(TunnelTransport):
         self._canCloseByHalves = canCloseByHalves
 
     def loseWriteConnection(self) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         if self._canCloseByHalves:
             self._wire.loseWriteConnection()
         else:
@@ -195,12 +195,12 @@ class WebSocketTransport(TunnelTransport):
         self._hasProducer = False
 
     def write(self, data: bytes) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         if data and self._leg.state == WebSocketClientProtocol.STATE_OPEN:
             self._leg.sendMessage(bytes(data), isBinary=True)
 
     def loseConnection(self) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         self.disconnecting = True
         # As Twisted's TLS does: a producer that has not finished may still write.
         if not self._hasProducer:
@@ -209,12 +209,12 @@ class WebSocketTransport(TunnelTransport):
             self._leg.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         self._hasProducer = True
         super().registerProducer(_SendingProducer(producer, self._leg.heartbeat), streaming)
 
     def unregisterProducer(self) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         self._hasProducer = False
         self._leg.heartbeat.release("sending")
         super().unregisterProducer()
@@ -222,12 +222,12 @@ class WebSocketTransport(TunnelTransport):
             self.loseConnection()
 
     def pauseProducing(self) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         self._leg.heartbeat.hold("receiving")
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
-        """See ``TunnelTransport``."""
+        """See `TunnelTransport`."""
         self._leg.heartbeat.release("receiving")
         super().resumeProducing()
 

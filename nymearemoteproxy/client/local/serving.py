@@ -1,7 +1,8 @@
-"""Owns a registered server's connection: one stream that carries all clients of a local service.
+"""A registered server's connection: one stream that carries all clients of a local service.
 
-What is registered, and what to do when the connection is lost, is ``publishing``'s business. It
-must not know how the proxy or the service is reached.
+Owns which client has which connection to the service, how much may wait for each, and that nobody
+holds up all others for long. Knows nothing of how the proxy or the service is reached, nor of what
+to do when the connection is lost.
 """
 
 from __future__ import annotations
@@ -17,55 +18,55 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.calling import Calls, ClientConnected, Event
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.delivering import LocalConnection
-from nymearemoteproxy.client.heartbeat import Heartbeat
-from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
-from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
+from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import LocalConnection
+from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientEvent
+from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
 
-# Bytes of a client's data in one packet, so that no client holds up the others for long, and a
-# packet fits whatever a proxy accepts.
 MAX_PAYLOAD = 64 * 1024
+"""Bytes of a client's data in one packet, so that no client holds up the others for long, and a
+packet fits whatever a proxy accepts."""
 
-# Bytes. A proxy may put a client's whole WebSocket message into one packet; a larger one than this
-# is no message but a proxy that lost its way.
 MAX_PACKET_SIZE = 16 * 1024 * 1024
+"""Bytes. A proxy may put a client's whole WebSocket message into one packet; a larger one than this
+is no message but a proxy that lost its way."""
 
-# Bytes that may wait for the proxy when it takes them slowly. Up to then every connection of the
-# service is read from once more, 64 KiB at most, so that all take turns. Even a very slow link has
-# taken as much long before it counts as stuck.
 MAX_UNTAKEN = 512 * 1024
+"""Bytes that may wait for the proxy when it takes them slowly. Up to then every connection of the
+service is read from once more, 64 KiB at most, so that all take turns. Even a very slow link has
+taken as much long before it counts as stuck."""
 
-# Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
-# slow, so a full queue stops them all: it is large enough for what fast links have on their way.
 MAX_QUEUE = 4 * 1024 * 1024
+"""Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
+slow, so a full queue stops them all: it is large enough for what fast links have on their way."""
 
-# Bytes that may wait for all of them together: the memory that a service which hangs can cost.
 MAX_QUEUES = 64 * 1024 * 1024
+"""Bytes that may wait for all of them together: the memory that a service which hangs can cost."""
 
 # Seconds in which the service has to take something of a full queue: when it holds up others,
 # and when none are known. Then only those who try to connect meanwhile have to wait, and they do.
 STALL = 10.0
 LONE_STALL = 30.0
 
-# Seconds in which the proxy has to take what was written. It has no reason not to: clients that are
-# slow are its own to disconnect. A slow link takes some time for what the service sent at once.
 STUCK = 120.0
+"""Seconds in which the proxy has to take what was written. It has no reason not to: clients that
+are slow are its own to disconnect. A slow link takes some time for what the service sent at
+once."""
 
 _log = Logger()
 
 
 @dataclass(frozen=True)
-class Service:
+class LocalService:
     """What is offered to clients.
 
-    Attributes:
-        endpoint: connects to it.
-        where: its address, for people.
-        mostClients: how many there may be at a time; those that have left count until the service
-            has got what they sent.
+    :ivar endpoint: connects to it.
+    :ivar where: its address, for people.
+    :ivar mostClients: how many there may be at a time; those that have left count until the service
+        has got what they sent.
     """
 
     endpoint: IStreamClientEndpoint
@@ -79,11 +80,10 @@ class Serving(Protocol):
 
     As a producer it lets the proxy be slow: the connections of the service take turns meanwhile.
 
-    Args:
-        clock: measures time.
-        service: the local service.
-        reports: is told when the service cannot be reached.
-        lost: called with the reason when the connection is lost.
+    :param clock: measures time.
+    :param service: the local service.
+    :param reports: is told when the service cannot be reached.
+    :param lost: called with the reason when the connection is lost.
     """
 
     transport: Any
@@ -91,7 +91,7 @@ class Serving(Protocol):
     def __init__(
         self,
         clock: Any,
-        service: Service,
+        service: LocalService,
         reports: Reports,
         lost: Callable[[str], None],
     ) -> None:
@@ -166,9 +166,9 @@ class Serving(Protocol):
             local.release()
 
     def stopProducing(self) -> None:
-        """The connection is being lost; ``connectionLost`` follows."""
+        """The connection is being lost; `connectionLost` follows."""
 
-    def _happened(self, event: Event) -> None:
+    def _happened(self, event: ClientEvent) -> None:
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):

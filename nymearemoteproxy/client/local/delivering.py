@@ -1,6 +1,6 @@
-"""Owns one client's connection to the local service, and what waits for that service.
+"""One client's connection to the local service.
 
-It must not know SLIP, addresses or the proxy.
+Owns what waits for that service. Knows nothing of SLIP, addresses or the proxy.
 """
 
 from __future__ import annotations
@@ -16,35 +16,34 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-# Bytes written at once: what Twisted's transports buffer before they pause a producer, so that a
-# pause comes soon and a service that takes little is seen to take something.
 PIECE = 64 * 1024
+"""Bytes written at once: what Twisted's transports buffer before they pause a producer, so that a
+pause comes soon and a service that takes little is seen to take something."""
 
-# Seconds without any progress that a service has for what came before its client left. Nobody waits
-# for it any more, but a disk may have to spin up.
 LINGER = 60.0
+"""Seconds without any progress that a service has for what came before its client left. Nobody
+waits for it any more, but a disk may have to spin up."""
 
 
 class Owner(typing.Protocol):
     """What a local connection belongs to."""
 
     def waits(self, local: LocalConnection, change: int) -> None:
-        """``change`` bytes more wait for the service."""
+        """`change` bytes more wait for the service."""
 
     def sent(self, local: LocalConnection, data: bytes) -> None:
-        """The service sent ``data``."""
+        """The service sent `data`."""
 
     def gone(self, local: LocalConnection, failure: Failure | None) -> None:
-        """The connection is closed; with ``failure`` there never was one."""
+        """The connection is closed; with `failure` there never was one."""
 
 
 @implementer(IPushProducer)
 class LocalConnection(Protocol):
     """What a client sends is delivered in order, kept while the service is not ready for it.
 
-    Attributes:
-        queued: how many bytes wait, without what the transport has taken already.
-        since: when the service last took some of what waits.
+    :ivar queued: how many bytes wait, without what the transport has taken already.
+    :ivar since: when the service last took some of what waits.
     """
 
     transport: Any
@@ -70,7 +69,7 @@ class LocalConnection(Protocol):
         self._connecting.addErrback(self._gone)
 
     def deliver(self, data: bytes) -> None:
-        """Send ``data`` to the service when it takes it."""
+        """Send `data` to the service when it takes it."""
         if not self._queue:
             self.since = self._clock.seconds()
         self._queue.extend(data[i : i + PIECE] for i in range(0, len(data), PIECE))
@@ -96,7 +95,7 @@ class LocalConnection(Protocol):
             self._connecting.cancel()
 
     def hold(self) -> None:
-        """Read nothing from the service until ``release``."""
+        """Read nothing from the service until `release`."""
         self._isHeld = True
         if self._isUp:
             self.transport.pauseProducing()
@@ -133,7 +132,7 @@ class LocalConnection(Protocol):
         self._pump()
 
     def stopProducing(self) -> None:
-        """The connection is being lost; ``connectionLost`` follows."""
+        """The connection is being lost; `connectionLost` follows."""
 
     def _pump(self) -> None:
         before = self.queued

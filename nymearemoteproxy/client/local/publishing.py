@@ -1,6 +1,6 @@
-"""Owns that a local service stays registered with a proxy: for ever, once it has been.
+"""A local service stays registered with a proxy: for ever, once it has been.
 
-What goes over the connection is ``serving``'s business.
+Owns when it is registered anew. Knows nothing of what goes over the connection.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
-from nymearemoteproxy.client.serving import Service, Serving
+from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.local.serving import LocalService, Serving
 
-# Seconds after which a registration counts as a success, so that the next attempt comes soon again.
 LASTED = 60.0
+"""Seconds after which a registration counts as a success, so that the next attempt comes soon
+again."""
 
 
 class Publisher:
     """Registers, and registers again whenever the connection is lost.
 
-    Args:
-        clock: measures time.
-        endpoint: registers the server.
-        service: the local service.
-        uuid: the server's uuid, to be said.
-        say: takes one line for every change.
-        random: returns a number from 0 up to 1.
+    :param clock: measures time.
+    :param endpoint: registers the server.
+    :param service: the local service.
+    :param uuid: the server's uuid, to be said.
+    :param say: takes one line for every change.
+    :param random: returns a number from 0 up to 1.
     """
 
     _registering: Deferred[Any]
@@ -39,7 +39,7 @@ class Publisher:
         self,
         clock: Any,
         endpoint: IStreamClientEndpoint,
-        service: Service,
+        service: LocalService,
         uuid: str,
         say: Callable[[str], None],
         random: Callable[[], float] = random.random,
@@ -65,8 +65,7 @@ class Publisher:
     def start(self) -> Deferred[None]:
         """Begin.
 
-        Returns:
-            A Deferred that fails when it never worked and there is no sense in trying again;
+        :returns: a Deferred that fails when it never worked and there is no sense in trying again;
             cancelling it ends all.
         """
         self._register()

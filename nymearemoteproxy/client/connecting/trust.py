@@ -1,6 +1,7 @@
-"""Owns whom a client trusts over TLS, and the words for why it does not.
+"""Whom a client trusts over TLS.
 
-It must not know what is sent over the connection.
+Owns the check of the server's certificate, and the words for why it is not trusted. Knows nothing
+of what is sent over the connection.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import TunnelError, oneLine
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -49,14 +50,11 @@ _NO_TLS = ("wrong version number", "packet length too long", "http request", "un
 class TlsOptions:
     """Whom to trust. Without any: the system's authorities, for the URL's host name or address.
 
-    Attributes:
-        ca: PEM certificates to trust instead of the system's authorities.
-        fingerprint: SHA-256 of the server's own certificate (DER), in hex, with or without colons.
-            Nothing else is looked at then.
-        insecure: trust everybody.
-
-    Raises:
-        ValueError: more than one is given, or one cannot be read.
+    :ivar ca: PEM certificates to trust instead of the system's authorities.
+    :ivar fingerprint: SHA-256 of the server's own certificate (DER), in hex, with or without
+        colons. Nothing else is looked at then.
+    :ivar insecure: trust everybody.
+    :raises ValueError: more than one is given, or one cannot be read.
     """
 
     ca: bytes | None = None
@@ -74,7 +72,7 @@ class TlsOptions:
             object.__setattr__(self, "fingerprint", digits)
 
     def authorities(self) -> list[Certificate]:
-        """Return the certificates in ``ca``; ValueError when there are none or one is broken."""
+        """Return the certificates in `ca`; ValueError when there are none or one is broken."""
         if self.ca is None:
             return []
         try:
@@ -88,10 +86,9 @@ class TlsOptions:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ServerCheck:
-    """Makes the TLS side of one connection to ``host`` and decides whether the server is the right
-    one.
+    """Makes the TLS side of one connection, and decides whether the server is the right one.
 
-    The host is checked here after the handshake, not by ``optionsForClientTLS``: Twisted 26.10's
+    The host is checked here after the handshake, not by `optionsForClientTLS`: Twisted 26.10's
     lets a trusted certificate without any subjectAltName pass for every host (its callback logs the
     exception and keeps OpenSSL's verdict on the chain).
     """
@@ -103,7 +100,7 @@ class ServerCheck:
         self._chainError: int | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
-        """Implement ``IOpenSSLClientConnectionCreator``."""
+        """Implement `IOpenSSLClientConnectionCreator`."""
         context: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
         if self._options.ca is not None:
             context["trustRoot"] = trustRootFromCertificates(self._options.authorities())
@@ -119,8 +116,7 @@ class ServerCheck:
     def checkServer(self, connection: SSL.Connection) -> None:
         """Look at a finished handshake, before anything is sent.
 
-        Raises:
-            TunnelError: the server's certificate is not the pinned one or not for the host.
+        :raises TunnelError: the server's certificate is not the pinned one or not for the host.
         """
         if self._options.insecure:
             return
@@ -146,7 +142,7 @@ class ServerCheck:
             raise TunnelError(f"TLS verification failed: {oneLine(error)}") from error
 
     def explain(self, error: SSL.Error) -> TunnelError:
-        """Return what an ``error`` of the handshake or of the connection after it means."""
+        """Return what an `error` of the handshake or of the connection after it means."""
         if self._chainError is not None:
             words = _CHAIN_ERRORS.get(self._chainError, f"OpenSSL's X509 error {self._chainError}")
             return TunnelError(

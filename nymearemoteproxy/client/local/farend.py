@@ -1,6 +1,7 @@
-"""Owns how a tunnel that is joined to something near by comes to its end.
+"""How a tunnel that is joined to something near by comes to its end.
 
-It must not know what is near by: standard input and output, or a local connection.
+Owns how long the partner is listened to when we have nothing more to say. Knows nothing of what is
+near by: standard input and output, or a local connection.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-# Seconds. What the partner still has on its way after the end of our input has come by then, unless
-# it pauses; and nobody minds waiting that long.
 SILENCE = 1.0
+"""Seconds. What the partner still has on its way after the end of our input has come by then,
+unless it pauses; and nobody minds waiting that long."""
 
 
 @implementer(IPushProducer)
@@ -48,7 +49,7 @@ class FarEnd(Protocol):
         self.deliver(data)
 
     def awaitSilence(self) -> None:
-        """Our side's input is at its end: call ``leave`` when the partner has nothing to add."""
+        """Our side's input is at its end: call `leave` when the partner has nothing to add."""
         self._hasHeard = False
         self._timer = self._clock.callLater(SILENCE, self._silenceOver)
 

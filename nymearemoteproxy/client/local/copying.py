@@ -1,6 +1,7 @@
-"""Owns standard input and output at the end of a tunnel.
+"""Standard input and output at the end of a tunnel.
 
-It must not know how the tunnel is made, nor what the run of the command is besides.
+Owns the copying between them, and how it comes to its end. Knows nothing of how the tunnel is made,
+nor of what the run of the command is besides.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import oneLine
-from nymearemoteproxy.client.farend import SILENCE, FarEnd
+from nymearemoteproxy.client.local.farend import SILENCE, FarEnd
+from nymearemoteproxy.client.rules.errors import oneLine
 
 STDIN = 0
 STDOUT = 1
@@ -61,7 +62,7 @@ def _setBlocking(blocking: dict[int, bool]) -> None:
 
 
 def _ownFile(fd: int, access: int) -> int:
-    """Return a descriptor of a terminal that nobody shares, else ``fd`` itself.
+    """Return a descriptor of a terminal that nobody shares, else `fd` itself.
 
     Files have a position, and a FIFO opened anew may never tell its end. A terminal has neither,
     but it may belong to somebody else.
@@ -72,14 +73,13 @@ def _ownFile(fd: int, access: int) -> int:
     return fd
 
 
-class Run(typing.Protocol):
+class CommandRun(typing.Protocol):
     """The run of the command, as its copying knows it.
 
-    Attributes:
-        reactor: the reactor to copy with.
-        status: the exit status.
-        reason: the line to say at the end, if any.
-        isOver: the reactor is being stopped; what it closes meanwhile is no news.
+    :ivar reactor: the reactor to copy with.
+    :ivar status: the exit status.
+    :ivar reason: the line to say at the end, if any.
+    :ivar isOver: the reactor is being stopped; what it closes meanwhile is no news.
     """
 
     reactor: Any
@@ -91,22 +91,21 @@ class Run(typing.Protocol):
         """Write one line to standard error."""
 
     def stop(self, status: int | None = None, reason: str | None = None) -> None:
-        """End the run, with another ``status`` and ``reason`` if ``status`` is given."""
+        """End the run, with another `status` and `reason` if `status` is given."""
 
 
-class Relay(FarEnd):
+class CopyingEnd(FarEnd):
     """The tunnel's end: starts the copying and brings it to an end, once.
 
     Whoever ends the input at a terminal leaves at once. From elsewhere, whoever has sent something
     leaves when the partner has been silent for a while, and whoever has nothing to send waits until
     the partner leaves.
 
-    Args:
-        run: the run of the command.
-        isService: the partner is a service; it may be down, which nobody but us can tell.
+    :param run: the run of the command.
+    :param isService: the partner is a service; it may be down, which nobody but us can tell.
     """
 
-    def __init__(self, run: Run, isService: bool) -> None:
+    def __init__(self, run: CommandRun, isService: bool) -> None:
         super().__init__(run.reactor)
         self.run = run
         self._isService = isService
@@ -188,7 +187,7 @@ class _Stdio(Protocol):
 
     transport: Any
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: CopyingEnd) -> None:
         self._relay = relay
         self._isFinishing = False
 

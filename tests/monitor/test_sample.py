@@ -1,4 +1,4 @@
-"""Owns the checks of what the monitor reads: where a message ends, and what it says."""
+"""What the monitor reads: where a message ends, and what it says."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.reading import Peer, Tunnel, decode, read
+from nymearemoteproxy.monitor.sample import Pair, Peer, decode, read
 from tests.support.monitored import NOW, client, encoded, message, served, server
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
@@ -132,9 +132,9 @@ class ReadTests(SynchronousTestCase):
             [server(5, served(6), served(7)), server(8)],
         )
         content["proxyStatistic"]["clients"][2]["authenticated"] = False
-        reading = read(decode(encoded(content)))
+        sample = read(decode(encoded(content)))
         self.assertEqual(
-            (reading.serverName, reading.serverVersion, reading.apiVersion),
+            (sample.serverName, sample.serverVersion, sample.apiVersion),
             ("home proxy", "1.2.3", "5"),
         )
         first = Peer(
@@ -148,10 +148,10 @@ class ReadTests(SynchronousTestCase):
             "user 1",
             "tunnel",
         )
-        self.assertEqual(reading.clients[0], first)
-        self.assertEqual([one.state for one in reading.clients], ["tunnel", "waiting", "new"])
-        self.assertEqual(reading.tunnels, [Tunnel("1", "2", NOW - 90)])
-        house, lonely = reading.servers
+        self.assertEqual(sample.clients[0], first)
+        self.assertEqual([one.state for one in sample.clients], ["tunnel", "waiting", "new"])
+        self.assertEqual(sample.tunnels, [Pair("1", "2", NOW - 90)])
+        house, lonely = sample.servers
         self.assertEqual(
             (house.id, house.name, house.uuid, house.received, house.sent),
             ("s5", "house 5", "{5d0c1c50-9b1f-4d0e-8d8c-000000000005}", 500, 1000),
@@ -159,13 +159,13 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual([one.name for one in house.clients], ["phone 6", "phone 7"])
         self.assertEqual(house.clients[0].uuid, "{b7a3f5de-3a86-4c7e-9a39-000000000006}")
         self.assertEqual(lonely.clients, [])
-        totals = reading.totals
-        self.assertEqual((totals.clients, totals.tunnels, totals.throughput), (3, 1, 2000))
+        counts = sample.counts
+        self.assertEqual((counts.clients, counts.tunnels, counts.throughput), (3, 1, 2000))
         self.assertEqual(
-            (totals.everClients, totals.everTunnels, totals.everTraffic), (70, 30, 5_000_000)
+            (counts.everClients, counts.everTunnels, counts.everTraffic), (70, 30, 5_000_000)
         )
-        self.assertEqual((totals.servers, totals.serverClients), (2, 2))
-        self.assertEqual(totals.transports, {"WebSocket": 2, "TCP": 2, "unix": 0})
+        self.assertEqual((counts.servers, counts.serverClients), (2, 2))
+        self.assertEqual(counts.transports, {"WebSocket": 2, "TCP": 2, "unix": 0})
 
     def test_whatIsMissing(self) -> None:
         for content in (
@@ -173,13 +173,13 @@ class ReadTests(SynchronousTestCase):
             {"tunnelProxyStatistic": {}},
             {"proxyStatistic": None, "serverName": None},
         ):
-            reading = read(content)
-            self.assertEqual((reading.serverName, reading.clients, reading.servers), ("", [], []))
-            self.assertIsNone(reading.totals.throughput)
-        reading = read({"proxyStatistic": {"clients": [{}], "tunnels": [{}], "troughput": 7}})
-        self.assertEqual(reading.clients, [Peer("", "", 0, "", "", 0, 0, "", "new")])
-        self.assertEqual(reading.tunnels, [Tunnel("", "", 0)])
-        self.assertEqual(reading.totals.throughput, 7)
+            sample = read(content)
+            self.assertEqual((sample.serverName, sample.clients, sample.servers), ("", [], []))
+            self.assertIsNone(sample.counts.throughput)
+        sample = read({"proxyStatistic": {"clients": [{}], "tunnels": [{}], "troughput": 7}})
+        self.assertEqual(sample.clients, [Peer("", "", 0, "", "", 0, 0, "", "new")])
+        self.assertEqual(sample.tunnels, [Pair("", "", 0)])
+        self.assertEqual(sample.counts.throughput, 7)
 
     def test_anotherSpelling(self) -> None:
         """Numbers as Qt may write them, and ids that are counted."""

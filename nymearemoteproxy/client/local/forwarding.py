@@ -1,6 +1,7 @@
-"""Owns a listening port whose connections each go through a proxy on their own.
+"""A listening port whose connections each go through a proxy on their own.
 
-It must not know how the proxy is reached, nor who is at the other end.
+Owns how many there may be, and how a connection and its tunnel are joined. Knows nothing of how the
+proxy is reached, nor of who is at the other end.
 """
 
 from __future__ import annotations
@@ -21,25 +22,24 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.controlphase import TunnelError, oneLine
-from nymearemoteproxy.client.farend import FarEnd
-from nymearemoteproxy.client.reasons import whyLost
-from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.client.connecting.reasons import whyLost
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.farend import FarEnd
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 
-# Bytes that the kernel holds for a local program. With what it takes by itself, a program that
-# reads slowly would let it stand still for seconds, and a proxy takes that for a stuck client.
 SEND_BUFFER = 128 * 1024
+"""Bytes that the kernel holds for a local program. With what it takes by itself, a program that
+reads slowly would let it stand still for seconds, and a proxy takes that for a stuck client."""
 
 
 class Forwarder(Factory):
     """Gives each local connection a tunnel of its own.
 
-    Args:
-        clock: measures time.
-        endpoint: makes a tunnel, and waits for one as long as that makes sense.
-        reports: is told of what goes wrong.
-        failed: called with the reason when no tunnel can be had and there never was one.
-        mostConnections: how many there may be at a time, each with its tunnel.
+    :param clock: measures time.
+    :param endpoint: makes a tunnel, and waits for one as long as that makes sense.
+    :param reports: is told of what goes wrong.
+    :param failed: called with the reason when no tunnel can be had and there never was one.
+    :param mostConnections: how many there may be at a time, each with its tunnel.
     """
 
     noisy = False
@@ -147,10 +147,10 @@ class _Near(Protocol):
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The tunnel is being lost; ``tunnelLost`` follows."""
+        """The tunnel is being lost; `tunnelLost` follows."""
 
     def deliver(self, data: bytes) -> None:
-        """The partner sent ``data``."""
+        """The partner sent `data`."""
         self.transport.write(data)
 
     def tunnelUp(self, far: _Far) -> None:
@@ -193,7 +193,7 @@ class _Far(FarEnd):
         self._near.tunnelUp(self)
 
     def deliver(self, data: bytes) -> None:
-        """The partner sent ``data``."""
+        """The partner sent `data`."""
         self._near.deliver(data)
 
     def leave(self) -> None:

@@ -1,20 +1,16 @@
-"""Owns the control phase of a token tunnel: what to send, and what the answers mean.
+"""The control phase of a token tunnel.
 
-Pure rules: it must not know Twisted, sockets, clocks or WebSocket.
+Owns what to send, what the answers mean, and that no text repeats a secret. Knows nothing of
+transports.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from nymearemoteproxy.client.controlphase import (
-    MIN_SECRET_LENGTH,
-    ControlPhase,
-    Partner,
-    TunnelError,
-    oneLine,
-    paramsOf,
-)
+from nymearemoteproxy.client.rules.controlphase import MIN_SECRET_LENGTH, ControlPhase, Partner
+from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
+from nymearemoteproxy.client.rules.messages import paramsOf
 
 _NO_ERROR = "AuthenticationErrorNoError"
 
@@ -30,7 +26,7 @@ class Joining(ControlPhase):
         super().__init__("Authentication.Authenticate", params)
 
     def redacted(self, text: object) -> str:
-        """Return a server's ``text`` as one safe line that repeats neither token nor nonce."""
+        """Return a server's `text` as one safe line that repeats neither token nor nonce."""
         plain = str(text)
         for secret in self._secrets:
             plain = plain.replace(secret, "…")

@@ -1,6 +1,6 @@
-"""Owns the words for why a connection does not come about, and why it ended.
+"""Why a connection does not come about, and why it ended, in words.
 
-It must not know what was connected.
+Owns these words, and the guess at the URL that was meant. Knows nothing of what was connected.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.client.controlphase import oneLine
-from nymearemoteproxy.client.heartbeat import INTERVAL
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
+from nymearemoteproxy.client.rules.errors import oneLine
 
 # What a server's first bytes are when it speaks something else than we do.
 _HTTP = "HTTP"
@@ -23,8 +23,8 @@ _NOTHING = "nothing"
 # An alert, of version 3.x.
 _TLS_RECORD = b"\x15\x03"
 
-# Bytes that are enough to tell them apart.
 FIRST_WORDS = 8
+"""Bytes that are enough to tell them apart."""
 
 # What the URL should begin with, by how it does begin and by what the server speaks. A server that
 # closed without a word may have understood none.
@@ -42,8 +42,8 @@ _MEANT = {
     ("tls", _NOTHING): ("wss",),
 }
 
-# The end of a proxy that its heartbeat found dead.
-SILENT = f"the proxy has been silent for {INTERVAL:g} s"
+SILENT = f"the proxy has been silent for {HEARTBEAT_INTERVAL:g} s"
+"""The end of a proxy that its heartbeat found dead."""
 
 
 def whyNotConnected(failure: Failure) -> str:
@@ -72,13 +72,10 @@ def whyLost(reason: Failure) -> str:
 def meantScheme(scheme: str, said: bytes, isTls: bool) -> str:
     """Return the question whether another URL is meant, to be put behind what went wrong.
 
-    Args:
-        scheme: what the URL begins with.
-        said: the first bytes that came, inside of TLS where there should be TLS.
-        isTls: the server speaks TLS, as far as is known.
-
-    Returns:
-        Nothing if there is no other that would explain it.
+    :param scheme: what the URL begins with.
+    :param said: the first bytes that came, inside of TLS where there should be TLS.
+    :param isTls: the server speaks TLS, as far as is known.
+    :returns: nothing if there is no other that would explain it.
     """
     if scheme in ("wss", "tls") and not isTls:
         spoken = _NO_TLS

@@ -1,6 +1,7 @@
-"""Owns the way to the server: connecting, asking in time, connecting again, and what went wrong.
+"""The way to the server.
 
-It must not know what is done with an answer, nor what kind of endpoint it uses.
+Owns connecting, asking in time, connecting again, and the words for what went wrong. Knows nothing
+of what is done with an answer, nor of what kind of endpoint it uses.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.reading import Reading, decode, read
+from nymearemoteproxy.monitor.sample import Sample, decode, read
 from nymearemoteproxy.monitor.text import safe
 
 RETRY_DELAY = 1.0
@@ -30,20 +31,19 @@ ANSWER_PATIENCE = 10.0
 """Seconds that an answer may take, from the request to its last byte: with ten thousand clients it
 is 3 MB, which the server makes in well under a second."""
 
-Answered = Callable[[Mapping[str, Any], Reading], None]
+Answered = Callable[[Mapping[str, Any], Sample], None]
 
 
-class Watcher:
+class Poller:
     """Asks a server again and again, for as long as it is not stopped.
 
-    Args:
-        clock: an ``IReactorTime``.
-        interval: seconds from one request to the next.
-        onAnswer: is called with each message, and what it says.
-        onTrouble: is called with one line of text when there is no connection any more; another
-            attempt follows.
-        onConnected: is called before the first request of each connection.
-        isPrintingAll: ask for servers without clients too; may be changed at any time.
+    :param clock: an `IReactorTime`.
+    :param interval: seconds from one request to the next.
+    :param onAnswer: is called with each message, and what it says.
+    :param onTrouble: is called with one line of text when there is no connection any more; another
+        attempt follows.
+    :param onConnected: is called before the first request of each connection.
+    :param isPrintingAll: ask for servers without clients too; may be changed at any time.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Watcher:
         self._explain = explain
         self._isStopped = False
         self._connecting: Deferred[Any] | None = None
-        self._connection: _Connection | None = None
+        self._connection: _MonitorConnection | None = None
         self._next: Any = None  # the delayed call of the next request or attempt
         self._deadline: Any = None  # the delayed call that gives up waiting for an answer
 
     def start(self) -> None:
         """Connect, now and whenever the connection is lost."""
         self._next = None
-        factory = Factory.forProtocol(lambda: _Connection(self))
+        factory = Factory.forProtocol(lambda: _MonitorConnection(self))
         self._connecting = self._endpoint.connect(factory)
         self._connecting.addErrback(self._notConnected)
 
@@ -98,7 +98,7 @@ class Watcher:
         request = {"method": "refresh", "params": {"printAll": self.isPrintingAll}}
         self._connection.send(json.dumps(request).encode("ascii") + b"\n")
 
-    def connected(self, connection: _Connection) -> None:
+    def connected(self, connection: _MonitorConnection) -> None:
         """A connection is there."""
         self._connecting = None
         self._connection = connection
@@ -108,15 +108,14 @@ class Watcher:
     def received(self, data: bytes) -> None:
         """An answer is there, or a message that nobody asked for.
 
-        Raises:
-            NonsenseError: it is none.
+        :raises NonsenseError: it is none.
         """
         message = decode(data)
-        reading = read(message)
+        sample = read(message)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._onAnswer(message, reading)
+        self._onAnswer(message, sample)
         # When the answer took longer than the interval.
         if self._next is None:
             self.ask()
@@ -149,19 +148,19 @@ class Watcher:
         self._next = self._deadline = None
 
 
-class _Connection(Protocol):
-    """One connection, for one ``Watcher``."""
+class _MonitorConnection(Protocol):
+    """One connection, for one `Poller`."""
 
     transport: Any
 
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
         self._framing = Framing()
         self._reason = "the server has closed the connection"
         self._isAborted = False
 
     def send(self, data: bytes) -> None:
-        """Send ``data``."""
+        """Send `data`."""
         self.transport.write(data)
 
     def abort(self, reason: str = "") -> None:
@@ -171,23 +170,23 @@ class _Connection(Protocol):
         self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        self._watcher.connected(self)
+        self._poller.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
         try:
             for message in self._framing.feed(data):
-                self._watcher.received(message)
+                self._poller.received(message)
                 if self._isAborted:
                     break
         except NonsenseError as problem:
             self.abort(f"this is no monitor socket of a nymea-remoteproxy: it sent {problem}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._watcher.lost(self._reason)
+        self._poller.lost(self._reason)
 
 
 def explain(problem: BaseException, path: str) -> str:
-    """Return in one line why the Unix socket at ``path`` could not be connected to."""
+    """Return in one line why the Unix socket at `path` could not be connected to."""
     number = getattr(problem, "osError", None)
     place = safe(path)
     if number == errno.ENOENT:
