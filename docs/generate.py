@@ -23,8 +23,8 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
-from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
+from nymearemoteproxy.client.options import ClientOptions  # noqa: E402
+from nymearemoteproxy.monitor.options import MonitorOptions  # noqa: E402
 from nymearemoteproxy.protocol import slip  # noqa: E402
 from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
@@ -235,11 +235,14 @@ def settings() -> str:
 
 def ignored() -> str:
     """What files of the C++ server may say without effect."""
-    rows = []
-    for name, why in RETIRED.items():
-        section, _, key = name.partition(".")
-        rows.append((f"``[{section}] {key}".rstrip() + "``", why))
-    return page(table(("Section, key", "Why"), rows, "40 60"))
+
+    def lines() -> Iterator[str]:
+        for name, why in RETIRED.items():
+            section, _, key = name.partition(".")
+            yield f"``[{section}] {key}".rstrip() + "``"
+            yield wrapped(why, "    ")
+
+    return page(lines())
 
 
 # Outcomes

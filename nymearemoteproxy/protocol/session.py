@@ -2,6 +2,28 @@
 
 Owns every decision between the first message and the tunnel, and the methods a client may call.
 Knows no reactor, clock or socket: it returns effects, and whoever drives it performs them.
+
+Theory of operation
+-------------------
+
+What a client may do depends on what happened before, and nearly every fault of a server like this
+one is an event in a state where nobody thought of it: a token judged after the client left, a
+second Authenticate, a byte behind it. So there are no `if`s about that. `TRANSITIONS` has an
+entry for every pair of `State` and `Event`; it names the next state and the method that says what
+to do. An answer that comes too late, since whoever gives it does not know that the client has gone,
+is in the table like any other event, and changes nothing. The diagram in the documentation is made
+from the same table.
+
+Nothing is done here. A step returns *effects*: send these bytes, check this token, join under this
+key, start the tunnel, close for this reason. Whoever drives the session performs them in their
+order, and comes back with the next event. That makes a whole conversation a list of plain calls,
+and the same for each transport. It is also why the order of bytes on the wire, such as the response
+that goes out before the tunnel begins, can be read here.
+
+What is known only in one state lives in that state's object and is dropped with it: no token
+outlives the verdict on it. Neither the token nor the nonce goes on to the meeting place:
+`PairingKeys` makes a digest of them, keyed with a secret that this process made when it started,
+and two clients meet when their digests are equal.
 """
 
 from __future__ import annotations

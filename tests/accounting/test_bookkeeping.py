@@ -617,7 +617,7 @@ class StatisticsLogTests(AccountingCase):
         """The last interval is as long as it gets, and what is counted then is not written."""
         counting: Deferred[Load] = Deferred()
         accounting = self.startEvery(10_000)
-        self.patch(self.proxy, "count", lambda: counting)
+        self.patch(self.proxy.registry.counts, "count", lambda: counting)
         self.pulse.stop()
         self.clock.advance(10)
         self.clock.advance(1)
@@ -654,7 +654,7 @@ class StatisticsLogTests(AccountingCase):
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
         self.startEvery(10_000, Accounting_totalsFile=self.path("totals"))
-        self.patch(self.proxy, "outcomes", None)
+        self.patch(self.proxy.registry.counts, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 

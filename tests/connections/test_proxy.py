@@ -16,13 +16,13 @@ from zope.interface import implementer
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.addresses import describeAddress, describePlace
 from nymearemoteproxy.common.privacy import Privacy
-from nymearemoteproxy.connections import proxy, records
+from nymearemoteproxy.connections import dismissal, records
 from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import TCP, Record, Totals
 from nymearemoteproxy.protocol.session import Role
 from tests.support.memory import Guest
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.wires.test_time import InMemory
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
@@ -303,7 +303,7 @@ class DrainTests(ProxyCase):
 
     def test_inTurns(self) -> None:
         """Many are told over several turns, and those who get a tunnel meanwhile stay."""
-        self.patch(proxy, "GOODBYES_A_TURN", 1)
+        self.patch(dismissal, "GOODBYES_A_TURN", 1)
         waiting = [Guest(self.proxy) for _ in range(4)]
         idle, found = (self.register(Role.SERVER, uuid) for uuid in ("idle", "found"))
         gone = self.proxy.registry.dismissal.idle()

@@ -19,7 +19,7 @@ from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Rec
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from tests.support.memory import Guest
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 
 STEPS = ("come", "send", "leave", "register", "join", "look", "walk")
 

@@ -18,7 +18,7 @@ from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 
 NOW = 1_700_000_000.0
 """When the tests begin."""

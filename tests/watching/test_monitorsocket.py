@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common import tally, turns
 from nymearemoteproxy.common.clocks import Calendar
-from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.monitorsocket import (
     ANSWER_INTERVAL,
@@ -488,10 +487,10 @@ class ListeningTests(Watched):
     def test_fault(self) -> None:
         """A line that cannot be made is logged, and the next one is tried."""
         line = self.watch()
-        self.patch(self.proxy, "hello", {})
+        self.proxy.policy.__dict__["hello"] = {}
         self.second()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        self.patch(self.proxy, "hello", makeHello("test", False))
+        del self.proxy.policy.__dict__["hello"]
         self.second()
         self.assertEqual(len(self.take(line)), 1)
 
@@ -613,7 +612,7 @@ class AskingTests(Watched):
     def test_fault(self) -> None:
         """An answer that cannot be made is logged, and nobody waits for it for ever."""
         line = self.watch()
-        self.patch(self.proxy, "hello", {})
+        self.proxy.policy.__dict__["hello"] = {}
         line.protocol.dataReceived(REFRESH)
         self.settle()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)

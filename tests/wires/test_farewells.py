@@ -395,8 +395,10 @@ class SocketFarewellTests(EndToEnd):
 
     @inThread
     def testLastWordsBehindBackPressure(self) -> None:
-        """More than the kernel takes: the end comes right behind, and the connection stays open for
-        what the client still has to say."""
+        """More than the kernel takes: the end comes right behind.
+
+        The connection stays open for what the client still has to say.
+        """
         server = self.launch()
         client = self.join(server)
         partner = join(server.url("tcp"), self.token)

@@ -37,7 +37,7 @@ from nymearemoteproxy.wires.stream import LINE_END_TIMEOUT, StreamControl
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT
 from tests.support.memory import Pipe
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.support.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (
@@ -92,10 +92,10 @@ class InMemory(SynchronousTestCase):
             self.backend,
             self.rendezvous,
             self.makeSwitchboard(),
-            self.turns,
             timing=TIMING,
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
+            turns=self.turns,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {

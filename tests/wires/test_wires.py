@@ -31,7 +31,7 @@ from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory, TlsTransport
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 from tests.support.wires import Connector, Inline, Wire, maskedFrame, reactor
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls", "unix")
@@ -87,10 +87,10 @@ class Served(TestCase):
             authenticator=self.backend,
             rendezvous=self.rendezvous,
             switchboard=self.switchboard,
-            turns=turns,
             name="test server",
             timing=self.timing,
             messageLimit=self.messageLimit,
+            turns=turns,
         )
         upgrade = makeUpgradeFactory(reactor)
         context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))

@@ -31,7 +31,7 @@ from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import NOW, add, addTunnel
 from tests.support.certificates import issue, pem
-from tests.support.proxies import makeProxy
+from tests.support.parts import makeProxy
 
 PROMTOOL = shutil.which("promtool")
 
