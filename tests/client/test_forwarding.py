@@ -1,4 +1,4 @@
-"""Owns the checks of a listening port whose connections go through a proxy, in memory."""
+"""A listening port whose connections go through a proxy, in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of the tunnel proxy's control phase and calls, as a client sees them."""
+"""The tunnel proxy's control phase and calls, as a client sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of when to try again, what is said meanwhile, and how a dead proxy is noticed."""
+"""When to try again, what is said meanwhile, and how a dead proxy is noticed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of where the client's token comes from, and of what is part of it."""
+"""Where the client's token comes from, and what is part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of a registered server's connection, and of how it is kept, in memory."""
+"""A registered server's connection, and how it is kept, in memory."""
 
 from __future__ import annotations
 

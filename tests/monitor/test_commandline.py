@@ -1,4 +1,4 @@
-"""Owns the checks of nymea-remoteproxy-monitor as a process: printing, mistakes, real terminals."""
+"""The command ``nymea-remoteproxy-monitor`` as a process: printing, mistakes, real terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of what the monitor makes of several samples, of its tables and text page."""
+"""What the monitor makes of several samples: its tables, and its text page."""
 
 from __future__ import annotations
 

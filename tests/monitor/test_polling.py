@@ -1,4 +1,4 @@
-"""Owns the checks of how the monitor asks a server, in memory and with a clock of its own."""
+"""How the monitor asks a server, in memory and with a clock of its own."""
 
 from __future__ import annotations
 

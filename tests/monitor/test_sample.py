@@ -1,4 +1,4 @@
-"""Owns the checks of what the monitor reads: where a message ends, and what it says."""
+"""What the monitor reads: where a message ends, and what it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of the full-screen view, in memory: what is shown, and what keys do."""
+"""The full-screen view, in memory: what is shown, and what keys do."""
 
 from __future__ import annotations
 
