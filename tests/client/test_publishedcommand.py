@@ -54,7 +54,7 @@ class Process(ProcessProtocol):
         test.addCleanup(self.end)
 
     def line(self, words: str, start: int = 0) -> Deferred[str]:
-        """Fires with the first line, from number ``start`` on, that has ``words`` in it."""
+        """Fires with the first line, from number `start` on, that has `words` in it."""
         wanted: Deferred[str] = Deferred()
         self._wanted.append((words, start, wanted))
         self._look()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import txaio
 from twisted.internet import reactor as globalReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,7 +15,6 @@ from tests.support.proxies import (
     TOKEN,
 )
 
-txaio.use_twisted()
 reactor: Any = globalReactor
 
 
