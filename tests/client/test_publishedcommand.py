@@ -20,13 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.support.proxies import (
-    ROOT,
-    Recorder,
-    awaited,
-    line,
-    recording,
-)
+from tests.support.proxies import ROOT, Recorder, awaited, line, recording
 from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, answer
 
 reactor: Any = globalReactor

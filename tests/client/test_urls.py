@@ -11,9 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions
 from nymearemoteproxy.client.endpoints import TunnelEndpoint
 from nymearemoteproxy.client.rules.urls import ProxyUrl
-from tests.support.proxies import (
-    TOKEN,
-)
+from tests.support.proxies import TOKEN
 
 reactor: Any = globalReactor
 
