@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import txaio
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -34,7 +33,6 @@ from tests.support.proxies import (
     awaited,
 )
 
-txaio.use_twisted()
 reactor: Any = globalReactor
 
 
@@ -80,7 +78,7 @@ class CommandTests(TestCase):
     async def run_(
         self, *arguments: str, shell: str = '"$@"', env: dict[str, str] | None = None
     ) -> tuple[bytes, str, int]:
-        """Run the command as ``"$@"`` in ``shell``."""
+        """Run the command as ``"$@"`` in `shell`."""
         command = [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments]
         out, err, status = await getProcessOutputAndValue(
             "/bin/sh",
