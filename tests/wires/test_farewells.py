@@ -24,7 +24,8 @@ from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.watching.admin.web import Answer, WebFactory
+from nymearemoteproxy.watching.admin.places import Places
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.control import CALLS_A_TURN, ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
@@ -296,7 +297,8 @@ class MemoryFarewellTests(InMemory):
     def test_admin(self) -> None:
         """The admin endpoint, when the last response is sent."""
         for version in self.versions:
-            factory = WebFactory(self.clock, lambda _question: Answer(200, b"words"))
+            http = HttpFactory(self.clock, lambda _question: Answer(200, b"words"))
+            factory = Places(http, self.clock)
             visitor = self.connect(version, factory)
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             self.clock.advance(0)

@@ -17,7 +17,7 @@ from nymearemoteproxy.connections import records
 from nymearemoteproxy.connections.records import UNIX, Load, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.watching.admin import history, status
+from nymearemoteproxy.watching.admin import history, rows, status
 from nymearemoteproxy.watching.admin.history import COLUMNS, GROUPS, INTERVAL, History, groupOf
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.pulse import Reading
@@ -264,7 +264,7 @@ class StatusTests(SynchronousTestCase):
         remove(self.proxy, first)
         self.clock.advance(5)
         self.get("/api/tunnels")
-        self.assertEqual(self.made.admin._status._rates._received, {})
+        self.assertEqual(self.made.admin._rows._rates._received, {})
 
     def order(self, path: str = "/api/tunnels", **query: str) -> list[str]:
         """Return the first name of each row."""
@@ -296,7 +296,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_filterLongNames(self) -> None:
         """It looks at what is shown, so that long names take no longer."""
-        addTunnel(self.proxy, "x" * (status.MOST_TEXT - 1) + "abc")
+        addTunnel(self.proxy, "x" * (records.MOST_TEXT - 1) + "abc")
         self.assertEqual(self.get("/api/tunnels", filter="xxa")["matching"], 1)
         self.assertEqual(self.get("/api/tunnels", filter="abc")["matching"], 0)
 
@@ -342,7 +342,7 @@ class StatusTests(SynchronousTestCase):
         answer = made.ask("/api/tunnels", query={"sort": "name", "filter": ""})
         ends = json.loads(answer.body)["rows"][0]["ends"]
         for end, full in zip(ends, (name, name * 3), strict=True):
-            self.assertLessEqual(len(end["name"]), status.MOST_TEXT)
+            self.assertLessEqual(len(end["name"]), records.MOST_TEXT)
             self.assertTrue(full.startswith(end["name"].removesuffix("…")) or end["name"] == full)
 
     def test_longNames(self) -> None:
@@ -390,7 +390,7 @@ class TurnsTests(SynchronousTestCase):
     def test_pieces(self) -> None:
         """One for so many connections."""
         self.patch(records, "RECORDS_A_TURN", 10)
-        self.patch(status, "RECORDS_A_TURN", 10)
+        self.patch(rows, "RECORDS_A_TURN", 10)
         paths = ("/metrics", "/api/status", "/api/tunnels", "/api/servers")
         self.made = AdminInMemory()
         few = [self.turns(path, filter="a") for path in paths]
@@ -406,7 +406,7 @@ class TurnsTests(SynchronousTestCase):
     def test_oneServerWithAll(self) -> None:
         """Of all its clients the busiest are shown, and no more are kept."""
         self.patch(records, "RECORDS_A_TURN", 10)
-        self.patch(status, "RECORDS_A_TURN", 10)
+        self.patch(rows, "RECORDS_A_TURN", 10)
         self.made = AdminInMemory()
         add(self.made.proxy, role=Role.SERVER, uuid="u", name="core")
         for number in range(200):
@@ -416,7 +416,7 @@ class TurnsTests(SynchronousTestCase):
         (row,) = json.loads(self.made.ask("/api/servers").body)["rows"]
         self.assertEqual((row["clients"], row["traffic"]), (200, sum(range(200))))
         shown = [end["received"] for end in row["ends"][1:]]
-        self.assertEqual(shown, list(range(199, 199 - status.MOST_CLIENTS, -1)))
+        self.assertEqual(shown, list(range(199, 199 - rows.MOST_CLIENTS, -1)))
 
     def test_history(self) -> None:
         """An hour is many numbers, too."""

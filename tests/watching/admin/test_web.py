@@ -17,8 +17,9 @@ from zope.interface.verify import verifyObject
 from nymearemoteproxy.common import tally
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS
-from nymearemoteproxy.watching.admin import web
-from nymearemoteproxy.watching.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.watching.admin import places, web
+from nymearemoteproxy.watching.admin.places import Places
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory, Question, text
 from nymearemoteproxy.wires.direct import DirectTransport
 from tests.support.memory import Pipe
 
@@ -53,7 +54,7 @@ class WebTests(SynchronousTestCase):
         self.clock = Clock()
         self.asked: list[Question] = []
         self.result: Any = text(200, "ok")
-        self.factory = WebFactory(self.clock, self.answer)
+        self.factory = Places(HttpFactory(self.clock, self.answer), self.clock)
 
     def answer(self, question: Question) -> Answer | Deferred[Answer]:
         self.asked.append(question)
@@ -218,7 +219,7 @@ class WebTests(SynchronousTestCase):
         for last in (100, 101):
             self.connect(address(last)).receive(GET)
         self.assertEqual([pipe.lost for pipe in pipes[:4]], [False, True, True, False])
-        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
+        self.assertEqual(len(self.factory.protocols), MOST_ADMIN_CONNECTIONS)
 
     def test_crowdsMakeRoom(self) -> None:
         """Many connections from few addresses displace each other, and nobody else's."""
@@ -226,7 +227,7 @@ class WebTests(SynchronousTestCase):
         for number in range(10 * MOST_ADMIN_CONNECTIONS):
             self.connect(address(number % (MOST_ADMIN_CONNECTIONS // 2)))
         self.assertFalse(probe.lost)
-        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
+        self.assertEqual(len(self.factory.protocols), MOST_ADMIN_CONNECTIONS)
 
     def test_slowOnesMakeRoom(self) -> None:
         """Bytes alone are no step: neither of a request nor of a response that is not taken."""
@@ -257,14 +258,14 @@ class WebTests(SynchronousTestCase):
         for number, host in enumerate(("127.0.0.1", "192.0.2.1", "::1", "2001:db8::1")):
             others = [self.connect(address(99)) for _ in range(5)]
             here: IAddress = IPv4Address("TCP", host, number)
-            pipes = [self.connect(here) for _ in range(web.MOST_FROM_ADDRESS + 1)]
+            pipes = [self.connect(here) for _ in range(places.MOST_FROM_ADDRESS + 1)]
             self.assertEqual(
-                [pipe.lost for pipe in pipes], [True] + [False] * web.MOST_FROM_ADDRESS, host
+                [pipe.lost for pipe in pipes], [True] + [False] * places.MOST_FROM_ADDRESS, host
             )
             self.assertFalse(any(pipe.lost for pipe in others))
             for pipe in pipes[1:] + others:
                 pipe.lose(ConnectionDone())
-        self.assertEqual((self.factory._open, self.factory._sources), ({}, {}))
+        self.assertEqual(self.factory.protocols, {})
 
     def test_unixSocket(self) -> None:
         """It has no addresses, so only the limit of all applies."""
@@ -280,25 +281,25 @@ class WebTests(SynchronousTestCase):
         self.clock.advance(tally.INTERVAL)
         self.assertEqual(len(events), 2)
         self.assertEqual(events[0]["source"], "192.0.2.1")
-        self.assertEqual(events[1]["count"], 500 - web.MOST_FROM_ADDRESS - 1)
+        self.assertEqual(events[1]["count"], 500 - places.MOST_FROM_ADDRESS - 1)
 
     def test_handshakes(self) -> None:
         """They are costly: so many a second, from one address and from all."""
-        factory = WebFactory(self.clock, self.answer, secure=True)
+        factory = Places(HttpFactory(self.clock, self.answer), self.clock, secure=True)
 
         def taken(addresses: Iterable[IAddress]) -> int:
             return sum(factory.buildProtocol(one) is not None for one in addresses)
 
-        self.assertEqual(taken([address()] * 100), web.HANDSHAKES_FROM_ADDRESS)
+        self.assertEqual(taken([address()] * 100), places.HANDSHAKES_FROM_ADDRESS)
         others = [address(last) for last in range(2, 200)]
-        self.assertEqual(taken(others), web.HANDSHAKES - web.HANDSHAKES_FROM_ADDRESS)
+        self.assertEqual(taken(others), places.HANDSHAKES - places.HANDSHAKES_FROM_ADDRESS)
         self.assertEqual(taken([UNIXAddress("x")]), 0)
         self.clock.advance(0.1)
-        self.assertEqual(taken(others), web.HANDSHAKES // 10)
+        self.assertEqual(taken(others), places.HANDSHAKES // 10)
 
     def test_withoutTls(self) -> None:
         """A connection that costs nothing is not refused."""
-        for _ in range(10 * web.HANDSHAKES):
+        for _ in range(10 * places.HANDSHAKES):
             self.assertIsNotNone(self.factory.buildProtocol(address()))
 
     # Answers that take a while
@@ -371,7 +372,7 @@ class WebTests(SynchronousTestCase):
         self.assertEqual([pipe.disconnecting for pipe in (idle, slow)], [True, True])
         idle.lose(ConnectionDone())
         self.assertFalse(slow.lost)
-        self.clock.advance(web.CLOSE)
+        self.clock.advance(places.CLOSE)
         self.assertTrue(slow.lost)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -431,6 +432,13 @@ class WebTests(SynchronousTestCase):
         self.assertTrue(pipe.lost or pipe.disconnecting)  # Debian 12 answers with 400
         self.assertEqual(self.asked, [])
 
+    def test_endlessLengthBehindARequest(self) -> None:
+        """The same when it is looked at only after a response."""
+        pipe = self.connect()
+        pipe.receive(GET + b"GET / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n")
+        self.assertTrue(pipe.lost or pipe.disconnecting)
+        self.assertEqual(len(self.asked), 1)
+
     def test_manyInOneRead(self) -> None:
         """Each is answered in a turn of the reactor of its own."""
         pipe = self.connect()
@@ -447,6 +455,16 @@ class WebTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.asked), 1)
 
+    def test_takenInTheSameTurn(self) -> None:
+        """A response that waits for the client only a moment is finished once."""
+        pipe = self.connect()
+        pipe.full = True
+        super(TurningPipe, pipe).receive(GET)  # type: ignore[misc]
+        super(TurningPipe, pipe).drain()  # type: ignore[misc]
+        self.clock.advance(0)
+        pipe.receive(GET)
+        self.assertEqual(pipe.take().count(b"200 OK"), 2)
+
     def test_readerThatLeaves(self) -> None:
         """Nothing is left of a response that nobody took."""
         pipe = self.connect()
@@ -461,15 +479,14 @@ class WebTests(SynchronousTestCase):
         """A client that does not take its last response is cut off."""
         pipe = self.connect()
         pipe.receive(b"GET / HTTP/1.0\r\n\r\n")
-        self.clock.advance(web.CLOSE)
+        self.clock.advance(places.CLOSE)
         self.assertTrue(pipe.lost)
 
     def test_producer(self) -> None:
         """What the channel and the transport expect of it, beyond what they use today."""
-        connection = self.factory.buildProtocol(address())
-        verifyObject(IPushProducer, connection)
         pipe = self.connect()
-        (made,) = self.factory._open
+        (made,) = self.factory.protocols
+        verifyObject(IPushProducer, made)
         made.stopProducing()
         self.assertTrue(pipe.disconnecting)
 
