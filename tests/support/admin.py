@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.common.clocks import Calendar
@@ -159,3 +161,16 @@ class AdminInMemory:
         (answer,) = answers
         assert isinstance(answer, Answer)
         return answer
+
+
+class JsonCase(SynchronousTestCase):
+    """An admin endpoint that is asked for JSON."""
+
+    def setUp(self) -> None:
+        self.made = AdminInMemory(ProxyServer_name="Büro <b>")
+        self.proxy, self.clock = self.made.proxy, self.made.clock
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = self.made.ask(path, query=query)
+        self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
+        return json.loads(answer.body)
