@@ -5,8 +5,9 @@ and time to `places`, but for how long each step may take.
 
 Twisted's `HTTPChannel` reads requests and writes responses. Why not `Site` and `Resource` as well:
 there the time for a request begins anew with every byte, a client that takes no response has
-hundreds of them made, bodies are kept and forms in them parsed, no number of fields or Host headers
-is too many, refusals are pages of HTML that name Twisted, and each request is a line of log.
+hundreds of them made, bodies are kept and forms in them parsed, no number of fields or of Host
+headers is too many, refusals are pages of HTML, every answer names Twisted's version, every request
+is a line of log, and 1.3 MiB more are imported.
 """
 
 from __future__ import annotations

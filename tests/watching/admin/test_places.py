@@ -17,7 +17,7 @@ from nymearemoteproxy.common import tally
 from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS
 from nymearemoteproxy.watching.admin import places
 from nymearemoteproxy.watching.admin.places import Places
-from nymearemoteproxy.watching.admin.web import HttpFactory
+from nymearemoteproxy.watching.admin.web import HttpFactory, text
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
@@ -157,6 +157,20 @@ class PlacesTests(WebCase):
         pipe = self.connect()
         pipe.receive(b"GET / HTTP/1.0\r\n\r\n" + GET)
         self.assertEqual(len(self.asked), 1)
+
+    def test_displacedBeforeItIsAnswered(self) -> None:
+        """A connection that has made room gets no place again, while its end takes a turn."""
+        answer = self.result = Deferred()
+        pipes = [self.connect(UNIXAddress("x")) for _ in range(MOST_ADMIN_CONNECTIONS)]
+        pipes[0].receive(GET)
+        self.result = Deferred
+        for pipe in pipes[1:]:
+            pipe.receive(GET)
+        self.patch(pipes[0], "abortConnection", lambda: None)
+        self.connect(UNIXAddress("x"))
+        answer.callback(text(200, "late"))
+        self.assertEqual(len(self.factory.protocols), MOST_ADMIN_CONNECTIONS)
+        self.assertNotIn(pipes[0].protocol, self.factory.protocols)
 
     def test_introduced(self) -> None:
         """What is for the TLS below it is not taken for its own."""

@@ -72,6 +72,15 @@ class RowsTests(JsonCase):
             self.assertIn(stays.name, [end["name"] for end in rows[0]["ends"]])
             remove(self.proxy, stays)
 
+    def test_oneEnd(self) -> None:
+        """A tunnel whose other end is not known any more is shown with one."""
+        first = addTunnel(self.proxy)
+        assert first.partner is not None
+        remove(self.proxy, first.partner)
+        first.partner = None
+        (row,) = self.get("/api/tunnels")["rows"]
+        self.assertEqual(len(row["ends"]), 1)
+
     def test_rates(self) -> None:
         """Over the time since it was asked before, and no more often than once a second."""
         first = addTunnel(self.proxy, received=1000)
@@ -281,3 +290,27 @@ class TurnsTests(SynchronousTestCase):
                     call.func(*call.args, **call.kw)
             seen = json.loads(answers[0].body)
             self.assertEqual((seen["all"], len(seen["rows"])), (2, 2))
+
+    def test_serverGoneMeanwhile(self) -> None:
+        """A server that leaves while the list is made is in it once, or not at all."""
+        self.patch(records, "RECORDS_A_TURN", 1)
+        counts = set()
+        for leaves in range(8):
+            self.made = AdminInMemory()
+            add(self.made.proxy, role=Role.SERVER, uuid="stays")
+            leaving = add(self.made.proxy, role=Role.SERVER, uuid="leaves")
+            question = Question("GET", "/api/servers", {}, {"host": "localhost"})
+            answers: list[Any] = []
+            made = self.made.admin.answer(question)
+            assert isinstance(made, Deferred)
+            made.addCallback(answers.append)
+            turn = 0
+            while not answers:
+                if turn == leaves:
+                    remove(self.made.proxy, leaving)
+                oneTurn(self.made.clock)
+                turn += 1
+            uuids = [row["ends"][0]["uuid"] for row in json.loads(answers[0].body)["rows"]]
+            self.assertEqual(sorted(uuids)[-1], "stays")
+            counts.add(len(uuids))
+        self.assertEqual(counts, {1, 2})
