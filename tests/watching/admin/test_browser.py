@@ -330,7 +330,7 @@ class LookTests(EndToEnd):
         self.relaying.stop()
         yield port.stopListening()
         self.made.admin.factory.closeAll()
-        while self.made.admin.factory._open:
+        while self.made.admin.factory.protocols:
             yield deferLater(reactor, 0.01)
 
     def populate(self) -> None:
