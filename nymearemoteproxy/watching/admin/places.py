@@ -53,7 +53,7 @@ class Place(ProtocolWrapper):
     """A place that a connection has taken: between our own transports and a protocol of Twisted's.
 
     It adds what such a protocol needs of a transport, and limits the time of every step, whoever's
-    turn it is. The protocol says so before it ends: the time does not begin anew with every byte.
+    turn it is. The protocol says when a step begins, and for no byte the time begins anew.
 
     :param source: what the limits count the client as; None on a Unix socket.
     :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
