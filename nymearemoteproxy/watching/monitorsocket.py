@@ -63,7 +63,7 @@ class Snapshot:
 
     def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
         self._proxy = proxy
-        self._survey = proxy.registry.counts.survey()
+        self._survey = proxy.registry.counters.survey()
         self._latest = latest
         self._epoch = epoch
         self._printAll = printAll

@@ -168,7 +168,7 @@ class SlowClientMixin(PressureMixin):
         self.assertEqual(digests((yield deaf.take(len(data)))), digests(data))
         self.assertEqual((yield other.take(16)), b"behind the flood")
         yield self.works(server, deaf, first)
-        self.assertEqual(self.proxy.registry.counts.outcomes, {})
+        self.assertEqual(self.proxy.registry.counters.outcomes, {})
 
 
 class LeftBehindMixin(PressureMixin):

@@ -261,7 +261,7 @@ class ServerMixin:
         self.assertClosed(server.wire, 1001, "server is shutting down")
         server.wire.leave()
         yield stopped
-        self.assertEqual(self.proxy.registry.counts.outcomes, {Outcome.SHUTDOWN: 6})
+        self.assertEqual(self.proxy.registry.counters.outcomes, {Outcome.SHUTDOWN: 6})
 
 
 class PacketSizeMixin:

@@ -53,7 +53,7 @@ class MetricsTests(SynchronousTestCase):
         return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
 
     def scrape(self) -> str:
-        return self.metrics.render("", self.proxy.registry.counts.load())[0].decode()
+        return self.metrics.render("", self.proxy.registry.counters.load())[0].decode()
 
     def values(self) -> Values:
         """Return every sample, without the prefix."""
@@ -88,14 +88,14 @@ class MetricsTests(SynchronousTestCase):
 
     def test_contentTypes(self) -> None:
         """Prometheus asks for OpenMetrics, people for neither."""
-        body, contentType = self.metrics.render("", self.proxy.registry.counts.load())
+        body, contentType = self.metrics.render("", self.proxy.registry.counters.load())
         self.assertTrue(contentType.startswith("text/plain; version="))
         body, contentType = self.metrics.render(
-            "application/openmetrics-text; version=1.0.0", self.proxy.registry.counts.load()
+            "application/openmetrics-text; version=1.0.0", self.proxy.registry.counters.load()
         )
         self.assertTrue(contentType.startswith("application/openmetrics-text; version="))
         for nonsense in ("application/openmetrics-text; version=abc", "\xff;;version="):
-            self.assertTrue(self.metrics.render(nonsense, self.proxy.registry.counts.load())[0])
+            self.assertTrue(self.metrics.render(nonsense, self.proxy.registry.counters.load())[0])
         names = {family.name for family in parseOpenMetrics(body.decode())}
         self.assertIn(PREFIX + "outcomes", names)
 
@@ -112,7 +112,7 @@ class MetricsTests(SynchronousTestCase):
         for state in STATES:
             for transport in TRANSPORTS:
                 add(self.proxy, state, transport)
-        self.proxy.registry.counts.outcomes[Outcome.PING_TIMEOUT] += 1
+        self.proxy.registry.counters.outcomes[Outcome.PING_TIMEOUT] += 1
         self.assertEqual(set(self.values()), before)
 
     def test_everyStateIsCounted(self) -> None:
@@ -144,7 +144,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_lifetime(self) -> None:
         """Counters begin at 0 with the process, whatever was before; gauges tell of all."""
-        totals = self.proxy.registry.counts.totals
+        totals = self.proxy.registry.counters.totals
         totals.connections, totals.tunnels, totals.traffic = 1000, 400, 10**12
         totals.servers, totals.clients, totals.tunnelProxyTraffic = 5, 50, 10**9
         self.metrics = self.make()
@@ -167,7 +167,7 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(self.value(name), value, name)
 
     def test_outcomes(self) -> None:
-        self.proxy.registry.counts.outcomes[Outcome.TOKEN_REFUSED] += 3
+        self.proxy.registry.counters.outcomes[Outcome.TOKEN_REFUSED] += 3
         self.assertEqual(self.value("outcomes_total", outcome="token-refused"), 3)
 
     def test_histograms(self) -> None:

@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.running.configuration import configure
 from nymearemoteproxy.running.settings import Settings
-from nymearemoteproxy.watching.admin import server
+from nymearemoteproxy.watching.admin import routes
 from nymearemoteproxy.watching.admin.delay import PERIOD
-from nymearemoteproxy.watching.admin.server import SECURITY_HEADERS, readPages
+from nymearemoteproxy.watching.admin.routes import SECURITY_HEADERS, readPages
 from nymearemoteproxy.watching.admin.web import Question
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, Port
@@ -162,7 +162,7 @@ class PathTests(SynchronousTestCase):
         directory.mkdir(parents=True)
         for name in ("app.js", "app.js~", ".htaccess", "README"):
             (directory / name).write_text("x")
-        self.patch(server, "files", lambda _package: directory.parent)
+        self.patch(routes, "files", lambda _package: directory.parent)
         self.assertEqual(set(readPages()), {"/app.js"})
 
     def test_pageAsksNobodyElse(self) -> None:
