@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nymearemoteproxy.protocol.jsonrpc import MessageError, ObjectSplitter, decodeObject
-from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectError, ObjectSplitter
+from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
 
 # The server's longest message is a notification with a partner's name: the name came in a request
 # of at most 10 KiB, and escaping it as \uXXXX makes it at most six times as long.
@@ -101,8 +101,8 @@ class Messages:
         """
         try:
             raw = self._splitter.take()
-        except MessageError as error:
-            if error.outcome is Outcome.MESSAGE_TOO_LARGE:
+        except ObjectError as error:
+            if error.fault is Fault.TOO_LARGE:
                 raise self._stranger("it sent an endless message") from None
             begin = self.rest()[:40].decode("utf-8", "backslashreplace")
             raise self._stranger(f"it says {begin!r}") from None
