@@ -117,8 +117,7 @@ class ObjectSplitter:
         if not (_MARK_INSIDE if self._inString else _MARK_OUTSIDE)(buffer, self._scanned, limit):
             self._scanned = len(buffer)
             return None
-        available = min(len(buffer), limit)
-        while self._scanned < available:
+        while self._scanned < len(buffer):
             found = (_INSIDE if self._inString else _OUTSIDE)(buffer, self._scanned, limit)
             assert found is not None, "both match nothing, too"
             mark = found[1]
@@ -133,7 +132,7 @@ class ObjectSplitter:
             elif mark:
                 raise self.refusal(Fault.CONTROL_CHARACTER)
             elif found.end() == self._scanned:
-                return None  # half an escape: what it stands before has not come
+                return None  # half an escape, or the limit
             self._scanned = found.end()
         return None
 

@@ -30,9 +30,10 @@ class ObjectSplitterTests(SynchronousTestCase):
     """Objects are found in a stream, however it arrives."""
 
     def assertRefused(self, splitter: ObjectSplitter, fault: Fault) -> None:
-        """Behind what is complete comes no object any more, and asking again changes nothing."""
+        """Behind what is complete comes no object any more, and more bytes change nothing."""
         for _ in range(2):
             self.assertIs(self.assertRaises(ObjectError, takeAll, splitter).fault, fault)
+            splitter.feed(b'"}')
 
     @PROPERTY
     @given(
@@ -101,6 +102,14 @@ class ObjectSplitterTests(SynchronousTestCase):
                     self.assertIsNone(splitter.take())
                     splitter.feed(text[place:] + bytes([byte]))
                     self.assertRefused(splitter, Fault.CONTROL_CHARACTER)
+
+    def test_controlCharacterInAWholeString(self) -> None:
+        """Also where the string goes on and ends in the same read."""
+        for byte in range(0x20):
+            for before in (b"", b"x", b'\\"'):
+                splitter = ObjectSplitter(0)
+                splitter.feed(b'{"' + before + bytes([byte]) + b'x":{}}')
+                self.assertRefused(splitter, Fault.CONTROL_CHARACTER)
 
     def test_controlCharacterOutsideAString(self) -> None:
         """White space is allowed there; for the rest the object is looked at when it is whole."""
