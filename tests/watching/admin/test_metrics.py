@@ -21,11 +21,11 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
-from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate
+from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate, validity
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin import certificates
-from nymearemoteproxy.watching.admin.certificates import Expiry, expiryOf, servedCertificate
+from nymearemoteproxy.watching.admin.certificates import Expiry, servedCertificate
 from nymearemoteproxy.watching.admin.delay import PERIOD, DelaySampler
 from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.watching.condition import Condition
@@ -315,22 +315,8 @@ class ExpiryTests(SynchronousTestCase):
         expiry = Expiry(
             self.clock, {None: self.context, CertificateFiles("/x.pem"): self.context}, "own"
         )
-        when = expiryOf(self.certificate)
+        when = validity(self.certificate)[1].timestamp()
         self.assertEqual(expiry(), {"own": when, "/x.pem": when})
-
-    def test_oldLibrary(self) -> None:
-        """Debian 12's cryptography says the time without its zone."""
-
-        class Old:
-            def __init__(self, certificate: Any) -> None:
-                self.not_valid_after = (
-                    certificate.not_valid_after_utc.replace(tzinfo=None)
-                    if hasattr(certificate, "not_valid_after_utc")
-                    else certificate.not_valid_after
-                )
-
-        old: Any = Old(self.certificate)
-        self.assertEqual(expiryOf(old), expiryOf(self.certificate))
 
     def test_oneInAPiece(self) -> None:
         """A handshake takes its time, and there may be many certificates."""

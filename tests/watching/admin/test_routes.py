@@ -249,14 +249,14 @@ class LifeTests(SynchronousTestCase):
         made.pulse.start()
         made.clock.pump([1.0] * 5)
         self.assertEqual(len(json.loads(made.ask("/api/history").body)["points"]), 1)
-        for observer in made.proxy.observers:
+        for observer in made.proxy.registry.observers:
             observer.authenticated(0.1)
         body = made.ask("/metrics").body
         self.assertIn(b"nymea_remoteproxy_authentication_seconds_count 1.0", body)
         self.assertNotIn(b"nymea_remoteproxy_event_loop_delay_seconds_count 0.0", body)
         made.pulse.stop()
         made.admin.stop()
-        self.assertEqual((made.proxy.observers, made.pulse.listeners), ([], []))
+        self.assertEqual((made.proxy.registry.observers, made.pulse.listeners), ([], []))
         made.clock.advance(PERIOD)
         self.assertEqual(made.clock.getDelayedCalls(), [])
 
