@@ -9,11 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 
 from twisted.python import usage
 
-from nymearemoteproxy.running.settings import Number, Setting
+from nymearemoteproxy.running.settings.declarations import Setting
 
 
 @dataclass(frozen=True)
@@ -63,21 +62,13 @@ def describeOptions(options: usage.Options) -> list[Option]:
 
 def describeDefault(setting: Setting) -> str:
     """Return a setting's default as it would stand in the file."""
-    value = setting.default
-    if value is None:
-        return "depends, see below" if "Default:" in setting.meaning else "none"
-    if isinstance(value, bool):
-        return "``true``" if value else "``false``"
-    if isinstance(value, Enum):
-        return f"``{value.value}``"
-    if setting.kind == "octal number":
-        return f"``{value:04o}``"
-    if isinstance(value, tuple):
-        return "``" + ", ".join(map(str, value)) + "``"
-    return f"``{value}``" if value != "" else "empty"
+    if setting.default is None:
+        return "depends, see below"
+    text = setting.notation.write(setting.default)
+    return f"``{text}``" if text else "empty"
 
 
 def describeRange(setting: Setting) -> str:
     """Return the least and the greatest number that a setting takes; empty if it takes none."""
-    ends = setting.parse
-    return f"{ends.lowest} to {ends.highest}" if isinstance(ends, Number) else ""
+    ends = setting.notation.range
+    return "" if ends is None else f"{ends.lowest} to {ends.highest}"

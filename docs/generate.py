@@ -54,8 +54,8 @@ from nymearemoteproxy.protocol.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.running.options import Options  # noqa: E402
-from nymearemoteproxy.running.settings import (  # noqa: E402
+from nymearemoteproxy.running.options import ServerOptions  # noqa: E402
+from nymearemoteproxy.running.settings.sections import (  # noqa: E402
     RETIRED,
     SETTINGS,
 )
@@ -524,7 +524,7 @@ def fragments() -> dict[str, str]:
         "settings.rst": settings(),
         "ignored.rst": ignored(),
         "outcomes.rst": outcomes(),
-        "options.rst": options(Options(), "nymea-remoteproxy"),
+        "options.rst": options(ServerOptions(), "nymea-remoteproxy"),
         "client-options.rst": options(ClientOptions(), "nymea-remoteproxy-client"),
         "monitor-options.rst": options(MonitorOptions(), "nymea-remoteproxy-monitor"),
         "states.dot": states(),

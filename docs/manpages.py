@@ -31,8 +31,8 @@ from twisted.python import usage  # noqa: E402
 from nymearemoteproxy import __version__  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
 from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
-from nymearemoteproxy.running.options import Options  # noqa: E402
-from nymearemoteproxy.running.settings import (  # noqa: E402
+from nymearemoteproxy.running.options import ServerOptions  # noqa: E402
+from nymearemoteproxy.running.settings.sections import (  # noqa: E402
     RETIRED,
     SETTINGS,
 )
@@ -70,7 +70,7 @@ class Command:
 
 SERVER = Command(
     "nymea-remoteproxy",
-    Options,
+    ServerOptions,
     "rendezvous proxy that joins two clients behind NAT",
     "[options]",
     (

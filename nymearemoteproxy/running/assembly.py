@@ -11,12 +11,16 @@ from nymearemoteproxy.authentication import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.limits import Gate
+from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys, makeHello
-from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.settings.sections import Pairing, Request
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+
+NOBODY = TokenList(())
+"""Lets nobody in."""
 
 
 class Authenticators:
@@ -45,9 +49,9 @@ class Authenticators:
         return server if tokens is None else FirstOf(tokens, server)
 
     def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
-        settings = configuration.settings
-        url, form = settings["Authentication.server"], settings["Authentication.request"] == "form"
-        connections = settings["Authentication.connections"]
+        settings = configuration.settings.authentication
+        url, form = settings.server, settings.request is Request.FORM
+        connections = settings.connections
         how = (url, form, connections, configuration.credentials)
         if how != self._how:
             self._how = how
@@ -65,31 +69,33 @@ class Authenticators:
 
 
 def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
-    """Return what all connections share."""
-    settings = configuration.settings
-    name = settings["ProxyServer.name"]
+    """Return what all connections share.
+
+    Only what stays as it is at the start is said here; `apply` says the rest, as with every reload.
+    """
     turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms, turns)
-        switchboard.allow(configuration.allowedServers)
-    return Proxy(
+        switchboard = Switchboard(reactor, {}, configuration.terms, turns)
+    settings = configuration.settings
+    proxy = Proxy(
         clock=reactor,
-        gate=Gate(reactor, configuration.bounds),
-        authenticator=authenticators.make(configuration),
+        gate=Gate(reactor, Bounds()),
+        authenticator=NOBODY,
         rendezvous=Rendezvous(),
         timing=configuration.timing,
-        keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
-        name=name,
-        messageLimit=settings["Limits.maxControlMessageSize"],
+        keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
+        name="",
+        messageLimit=0,
         traceTraffic=configuration.verbosity > 1,
         switchboard=switchboard,
-        privacy=settings["ProxyServer.privacy"],
         turns=turns,
     )
+    apply(proxy, configuration, authenticators)
+    return proxy
 
 
-def change(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
+def apply(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
     """Have a proxy do what the configuration says from now on.
 
     Whoever is connected stays, with the limits and times that applied when they began to.
@@ -97,10 +103,9 @@ def change(proxy: Proxy, configuration: Configuration, authenticators: Authentic
     settings = configuration.settings
     proxy.gate.bounds = configuration.bounds
     proxy.timing = configuration.timing
-    proxy.messageLimit = settings["Limits.maxControlMessageSize"]
-    proxy.setPrivacy(settings["ProxyServer.privacy"])
+    proxy.messageLimit = settings.limits.maxControlMessageSize
+    proxy.setPrivacy(settings.proxyServer.privacy)
     proxy.authenticator = authenticators.make(configuration)
-    hello = makeHello(settings["ProxyServer.name"], proxy.switchboard is not None)
-    proxy.hello = hello
+    proxy.hello = makeHello(settings.proxyServer.name, proxy.switchboard is not None)
     if proxy.switchboard is not None and configuration.terms is not None:
-        proxy.switchboard.change(hello, configuration.terms, configuration.allowedServers)
+        proxy.switchboard.change(proxy.hello, configuration.terms, configuration.allowedServers)

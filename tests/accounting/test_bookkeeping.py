@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import bookkeeping as accounting
-from nymearemoteproxy.accounting.bookkeeping import Accounting, TunnelLog
+from nymearemoteproxy.accounting.bookkeeping import Accounting, AccountingError, Books, TunnelLog
 from nymearemoteproxy.accounting.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, LineFile
 from nymearemoteproxy.authentication import Verdict
@@ -29,7 +29,6 @@ from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Load, Record, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, makeHello
-from nymearemoteproxy.running.settings import Settings, SettingsError
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.watching.pulse import Pulse
 from tests.support.memory import Pipe
@@ -311,8 +310,6 @@ class DocumentationTests(SynchronousTestCase):
 class AccountingCase(InMemory):
     """A proxy with accounting."""
 
-    settings: dict[str, str] = {}
-
     def setUp(self) -> None:
         super().setUp()
         self.clock.advance(START)
@@ -321,15 +318,12 @@ class AccountingCase(InMemory):
         self.patch(os, "environ", {"STATE_DIRECTORY": str(self.directory / "state")})
         self.pulse = Pulse(self.clock, self.proxy)
 
-    def make(self, **given: str) -> Accounting:
-        """Make what the settings ask for; `_` stands for the dot in their names."""
-        settings = Settings()
-        for name, value in given.items():
-            settings.set(name.replace("_", "."), value)
+    def make(self, **given: Any) -> Accounting:
+        """Make what is asked for with the parameters of `Books`."""
         calendar = Calendar(self.clock, self.clock.seconds)
-        return Accounting(self.clock, settings, self.proxy, calendar)
+        return Accounting(self.clock, Books(**given), self.proxy, calendar)
 
-    def start(self, **given: str) -> Accounting:
+    def start(self, **given: Any) -> Accounting:
         """Make and start it; it stops with the test."""
         accounting = self.make(**given)
         accounting.start(self.pulse)
@@ -372,7 +366,7 @@ class TunnelLogTests(AccountingCase):
         self.clock.advance(0)
 
     def test_line(self) -> None:
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         (entry,) = self.entries("tunnels")
         self.assertEqual(entry["duration"], 1.5)
@@ -386,7 +380,7 @@ class TunnelLogTests(AccountingCase):
 
     def test_onlyTunnels(self) -> None:
         """Who never had a partner is not in it."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         pipe = self.open("TCP")
         self.authenticate(pipe)
         self.leave(pipe)
@@ -395,10 +389,10 @@ class TunnelLogTests(AccountingCase):
     def test_noSecrets(self) -> None:
         """Neither token nor nonce, in any file."""
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            Accounting_statisticsLog=self.path("statistics"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            statisticsLog=self.path("statistics"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         one, two = self.open("TCP"), self.open("TCP")
         for pipe in (one, two):
@@ -413,7 +407,7 @@ class TunnelLogTests(AccountingCase):
 
     def test_privacyAtOnce(self) -> None:
         """A stricter setting applies to the tunnels that are up, too."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         self.proxy.privacy = Privacy.NONE
         self.endTunnel()
@@ -422,7 +416,7 @@ class TunnelLogTests(AccountingCase):
         self.assertNotIn("127.0.0", second)
 
     def test_reopen(self) -> None:
-        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        accounting = self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         os.rename(self.path("tunnels"), self.path("old"))
         accounting.reopen()
@@ -433,9 +427,9 @@ class TunnelLogTests(AccountingCase):
         """The authentication backend names the user."""
         self.backend.authenticate = lambda token: succeed(Verdict(True, "Käthe K"))  # type: ignore[method-assign]
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         self.endTunnel()
         (entry,) = self.entries("tunnels")
@@ -454,9 +448,9 @@ class TunnelProxyLogTests(AccountingCase):
     def test_lines(self) -> None:
         """One for each, when it ends; they name the same server."""
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         server, client = self.open("TCP"), self.open("TCP")
         self.call(server, "TunnelProxy.RegisterServer", serverName="core", serverUuid=SERVER)
@@ -489,7 +483,7 @@ class ManyTunnelsTests(AccountingCase):
         """A slice of them is written down in one turn, all in the end, in their order."""
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.patch(accounting, "TUNNELS_A_TURN", 3)
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         written: list[int] = []
         format = EndedTunnel.asJson
         (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
@@ -512,14 +506,14 @@ class ManyTunnelsTests(AccountingCase):
 
     def test_stop(self) -> None:
         """What is not written yet is written at the end."""
-        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        accounting = self.start(tunnelLog=self.path("tunnels"))
         self.end(120)
         self.stop(accounting)
         self.assertEqual(len(self.entries("tunnels")), 120)
 
     def test_fault(self) -> None:
         """One that cannot be described keeps no other from being written down."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.end(2)
         (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
         log._ended[0].sides[0].role = None
@@ -534,8 +528,8 @@ class StatisticsLogTests(AccountingCase):
     def startEvery(self, milliseconds: int, **more: str) -> Accounting:
         """Write statistics so often."""
         return self.start(
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_statisticsInterval=str(milliseconds),
+            statisticsLog=self.path("statistics"),
+            interval=milliseconds / 1000,
             **more,
         )
 
@@ -656,7 +650,7 @@ class StatisticsLogTests(AccountingCase):
 
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
-        self.startEvery(10_000, Accounting_totalsFile=self.path("totals"))
+        self.startEvery(10_000, totalsFile=self.path("totals"))
         self.patch(self.proxy, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
@@ -665,8 +659,8 @@ class StatisticsLogTests(AccountingCase):
         """What was counted before this start is in no interval, and not in the pulse."""
         Path(self.path("totals")).write_text('{"traffic": 1000000, "connections": 5000}')
         accounting = self.make(
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_totalsFile=self.path("totals"),
+            statisticsLog=self.path("statistics"),
+            totalsFile=self.path("totals"),
         )
         self.pulse = Pulse(self.clock, self.proxy)
         accounting.start(self.pulse)
@@ -684,9 +678,9 @@ class EngineLogTests(AccountingCase):
 
     def startEngine(self, directory: str) -> Accounting:
         return self.start(
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=directory,
-            Accounting_statisticsInterval="1000",
+            isText=True,
+            textDirectory=directory,
+            interval=1.0,
         )
 
     def test_files(self) -> None:
@@ -703,7 +697,7 @@ class EngineLogTests(AccountingCase):
     def test_directory(self) -> None:
         """What systemd says, as far as nothing else is said."""
         os.environ["LOGS_DIRECTORY"] = f"{self.directory}:/nonexistent"
-        self.start(ProxyServer_logEngineEnabled="true")
+        self.start(isText=True)
         self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
 
     def test_defaultDirectory(self) -> None:
@@ -711,7 +705,7 @@ class EngineLogTests(AccountingCase):
         self.patch(paths, "LOGS_DIRECTORY", str(self.directory))
         for value in ({}, {"LOGS_DIRECTORY": ""}):
             os.environ.update(value)
-            self.start(ProxyServer_logEngineEnabled="true")
+            self.start(isText=True)
             self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
             os.unlink(self.path("nymea-remoteproxy-tunnels.log"))
 
@@ -737,10 +731,10 @@ class EngineLogTests(AccountingCase):
     def test_beside(self) -> None:
         """Both kinds of files at once."""
         self.start(
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_statisticsInterval="1000",
+            isText=True,
+            textDirectory=str(self.directory),
+            statisticsLog=self.path("statistics"),
+            interval=1.0,
         )
         self.clock.advance(1)
         self.assertEqual(len(self.lines("statistics")), 1)
@@ -766,7 +760,7 @@ class SettingsTests(AccountingCase):
         jobs: list[object] = []
         accounting = Accounting(
             self.clock,
-            Settings(),
+            Books(),
             self.proxy,
             Calendar(self.clock, self.clock.seconds),
             lambda: lambda job, _done: jobs.append(job),
@@ -781,9 +775,9 @@ class SettingsTests(AccountingCase):
 
     def test_cannotBeWritten(self) -> None:
         """Whoever names a file wants it."""
-        for setting, what in (("tunnelLog", "tunnel log"), ("statisticsLog", "statistics log")):
+        for name, what in (("tunnelLog", "tunnel log"), ("statisticsLog", "statistics log")):
             path = self.path("nowhere/file")
-            mistake = self.assertRaises(SettingsError, self.make, **{f"Accounting_{setting}": path})
+            mistake = self.assertRaises(AccountingError, self.make, **{name: path})
             self.assertEqual(
                 str(mistake), f"cannot write the {what} {path}: No such file or directory"
             )
@@ -804,7 +798,7 @@ class SettingsTests(AccountingCase):
 
     def test_authenticated(self) -> None:
         """Observers are told of it; here nothing follows."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         for each in self.proxy.observers:
             each.authenticated(1.0)
         self.clock.advance(0)

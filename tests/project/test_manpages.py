@@ -14,7 +14,7 @@ from types import ModuleType
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from nymearemoteproxy.running.settings import RETIRED, SETTINGS
+from nymearemoteproxy.running.settings.sections import RETIRED, SETTINGS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LOADER = "/usr/share/bash-completion/bash_completion"

@@ -37,11 +37,14 @@ from nymearemoteproxy.listening.tls import (
     beginning,
     fingerprint,
 )
-from nymearemoteproxy.running import configuration
-from nymearemoteproxy.running.configuration import Configuration, configure
-from nymearemoteproxy.running.options import FAILED, WRONG_USAGE, Options
+from nymearemoteproxy.running.configuration import limits
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.options import FAILED, WRONG_USAGE, ServerOptions
 from nymearemoteproxy.running.service import ProxyService
-from nymearemoteproxy.running.settings import Settings, SettingsError
+from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.running.test_settings import CPP_SERVER
 from tests.support.certificates import issue, pem
@@ -58,7 +61,7 @@ class ConfigurationCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.state = Path(self.mktemp()).absolute()
         self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.state)})
-        self.patch(configuration, "raiseFileLimit", lambda: FILES)
+        self.patch(limits, "raiseFileLimit", lambda: FILES)
 
     def write(self, content: str | bytes) -> str:
         """Write a file, return its path."""
@@ -72,7 +75,7 @@ class ConfigurationCase(SynchronousTestCase):
 
     def configured(self, *arguments: str, file: str | None = None) -> Configuration:
         """Return what these arguments, and this content of a file, amount to."""
-        options = Options()
+        options = ServerOptions()
         options.parseOptions([*arguments, *(() if file is None else ("-C", self.write(file)))])
         return options.configuration
 
@@ -125,9 +128,9 @@ class BareTests(ConfigurationCase):
         """A random token is made, another one in each run, and it is the one accepted."""
         first, second = self.configured(), self.configured()
         for configured in (first, second):
-            assert configured.generatedToken is not None and configured.tokens is not None
+            assert configured.generatedToken is not None
             self.assertGreaterEqual(len(configured.generatedToken), 32)
-            self.assertEqual(configured.tokens.read(), [configured.generatedToken])
+            self.assertEqual(configured.acceptedTokens, [configured.generatedToken])
         self.assertNotEqual(first.generatedToken, second.generatedToken)
 
     def test_rest(self) -> None:
@@ -193,8 +196,8 @@ class OptionTests(ConfigurationCase):
         """With an authentication server, no token is made."""
         for option in ("--server", "-s"):
             configured = self.configured(option, "https://a.example/b")
-            self.assertEqual(configured.settings["Authentication.server"], "https://a.example/b")
-            self.assertIsNone(configured.tokens)
+            self.assertEqual(configured.settings.authentication.server, "https://a.example/b")
+            self.assertIsNone(configured.acceptedTokens)
             self.assertIsNone(configured.generatedToken)
 
     def test_portAndHost(self) -> None:
@@ -242,7 +245,7 @@ class OptionTests(ConfigurationCase):
         """The INI file."""
         path = self.write("[ProxyServer]\nname=x\n")
         for option in ("--configuration", "-C"):
-            self.assertEqual(self.configured(option, path).settings["ProxyServer.name"], "x")
+            self.assertEqual(self.configured(option, path).settings.proxyServer.name, "x")
 
     def test_websocket(self) -> None:
         """Given at all, it replaces the main listener."""
@@ -269,12 +272,13 @@ class OptionTests(ConfigurationCase):
     def test_tokens(self) -> None:
         """Given tokens and a file's come together."""
         path = self.write("# mine\nthird\n")
-        configured = self.configured("--token", "first", "--token", "second", "--token-file", path)
-        assert configured.tokens is not None
-        self.assertEqual(configured.tokens.read(), ["first", "second", "third"])
-        self.assertIsNone(configured.generatedToken)
+        options = ServerOptions()
+        options.parseOptions(["--token", "first", "--token", "second", "--token-file", path])
+        self.assertEqual(options.configuration.acceptedTokens, ["first", "second", "third"])
+        self.assertIsNone(options.configuration.generatedToken)
         Path(path).write_text("fourth\n")
-        self.assertEqual(configured.tokens.read(), ["first", "second", "fourth"])
+        after, _problems = options.reread()
+        self.assertEqual(after.acceptedTokens, ["first", "second", "fourth"])
 
     def test_tokenFiles(self) -> None:
         """Those of several files come together; what the settings name does not count then."""
@@ -298,13 +302,13 @@ class OptionTests(ConfigurationCase):
         configured = self.configured("--accept-any-token")
         self.assertTrue(configured.acceptAnyToken)
         self.assertIsNone(configured.generatedToken)
-        self.assertIsNone(configured.tokens)
+        self.assertIsNone(configured.acceptedTokens)
 
     def shown(self, option: str) -> str:
         """Return what an option shows before it ends the program with status 0."""
         output = io.StringIO()
         self.patch(sys, "stdout", output)
-        ended = self.assertRaises(SystemExit, Options().parseOptions, [option])
+        ended = self.assertRaises(SystemExit, ServerOptions().parseOptions, [option])
         self.assertIn(ended.code, (0, None))
         return output.getvalue()
 
@@ -344,8 +348,7 @@ class PrecedenceTests(ConfigurationCase):
 
     def port(self, *arguments: str, file: str | None = None) -> int:
         """Return the port of the main listener."""
-        port: int = self.configured(*arguments, file=file).settings["WebSocketServer.port"]
-        return port
+        return self.configured(*arguments, file=file).settings.webSocketServer.port
 
     def test_order(self) -> None:
         """Each one beats those behind it, whatever the order they are given in."""
@@ -499,7 +502,7 @@ class FileTests(ConfigurationCase):
 
     def test_tinyFileLimit(self) -> None:
         """However few files there may be, no limit becomes none by accident."""
-        self.patch(configuration, "raiseFileLimit", lambda: 10)
+        self.patch(limits, "raiseFileLimit", lambda: 10)
         self.assertEqual(self.configured().bounds.connections, 1)
 
     def test_credentials(self) -> None:
@@ -530,7 +533,7 @@ class FileTests(ConfigurationCase):
             f"server=http://a\n[Admin]\nendpoint=tcp:1:interface=127.0.0.1\n"
             f"passwordFile={users}\n[TunnelProxy]\nserverUuidFile={uuids}\n"
         )
-        options = Options()
+        options = ServerOptions()
         options.parseOptions(["-C", ini, "--tunnelproxy", "--stream", f"ssl:1:privateKey={both}"])
         expected = sorted([both, tokens, users, secret, uuids, ini])
         self.assertEqual(sorted(reads), expected)
@@ -640,16 +643,16 @@ class FileTests(ConfigurationCase):
 
     def test_notInBackground(self) -> None:
         """Nobody would see a generated token there."""
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": False}
         with contextlib.redirect_stderr(io.StringIO()):
             mistake = self.assertRaises(SystemExit, options.parseOptions, [])
         self.assertIn("nobody would see", str(mistake))
         for arguments in (["--token", "x"], ["--server", "http://a"], ["--accept-any-token"]):
-            options = Options()
+            options = ServerOptions()
             options.parent = {"nodaemon": False}
             options.parseOptions(arguments)
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": True}
         options.parseOptions([])
         self.assertIsNotNone(options.configuration.generatedToken)
@@ -821,7 +824,7 @@ class TunnelProxyTests(ConfigurationCase):
 
     def test_inBackground(self) -> None:
         """It needs no tokens, so that it may do without; nobody gets in with one then."""
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": False}
         options.parseOptions(["--tunnelproxy"])
         configured = options.configuration
@@ -829,7 +832,7 @@ class TunnelProxyTests(ConfigurationCase):
         self.assertEqual(configured.acceptedTokens, [])
         (warning,) = configured.warnings
         self.assertIn("no authentication", warning)
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": False}
         options.parseOptions(["--tunnelproxy", "--token", "x"])
         self.assertEqual(list(options.configuration.warnings), [])
@@ -1086,7 +1089,7 @@ class MistakeTests(ConfigurationCase):
             "haproxy:nonsense:1",
             "tls:nonsense:1",
         ):
-            options = Options()
+            options = ServerOptions()
             try:
                 with contextlib.redirect_stderr(io.StringIO()):
                     options.parseOptions(["--token", "x", "--websocket", description])
@@ -1101,10 +1104,9 @@ class MistakeTests(ConfigurationCase):
     def test_raisedByTheParts(self) -> None:
         """Who calls `configure` gets errors of its own kinds."""
         given_ = Settings()
-        self.assertRaises(SettingsError, configure, given_, tokens=[""])
-        self.assertRaises(
-            ListenerError, configure, given_, webSockets=["tcp:1"], acceptAnyToken=True
-        )
+        self.assertRaises(SettingsError, configure, given_, CommandLine(tokens=[""]))
+        strangers = CommandLine(webSockets=["tcp:1"], acceptAnyToken=True)
+        self.assertRaises(ListenerError, configure, given_, strangers)
         given_.set("SSL.certificate", "/")
         self.assertRaises(CertificateError, configure, given_)
 
@@ -1121,7 +1123,7 @@ class MistakeTests(ConfigurationCase):
         said = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             try:
-                options = Options()
+                options = ServerOptions()
                 options.parseOptions(arguments)
                 self.assertTrue(options.configuration.listeners)
             except SystemExit as ended:
@@ -1312,9 +1314,9 @@ class RereadTests(ConfigurationCase):
         super().setUp()
         self.file = Path(self.write(""))
 
-    def options(self, *arguments: str, parent: Any = None) -> Options:
+    def options(self, *arguments: str, parent: Any = None) -> ServerOptions:
         """Return options that have been read."""
-        options = Options()
+        options = ServerOptions()
         options.parent = parent
         options.parseOptions([*arguments, "-C", str(self.file)])
         return options
@@ -1339,12 +1341,12 @@ class RereadTests(ConfigurationCase):
         os.close(writing)
         self.addCleanup(os.close, reading)
         tokens = Path(self.write("t"))
-        options = Options()
+        options = ServerOptions()
         options.parseOptions(["-C", f"/dev/fd/{reading}", "--token-file", str(tokens)])
         tokens.unlink()
         os.mkfifo(tokens)
         after, problems = options.reread()
-        self.assertEqual(after.settings["ProxyServer.name"], "piped")
+        self.assertEqual(after.settings.proxyServer.name, "piped")
         self.assertEqual(after.acceptedTokens, ["t"])
         self.assertEqual(len(problems), 2)
         for problem in problems:
@@ -1356,7 +1358,7 @@ class RereadTests(ConfigurationCase):
         self.file.write_text("[ProxyServer]\nname=new\naloneTimeout=1000\n")
         after, problems = options.reread()
         self.assertEqual(problems, [])
-        self.assertEqual(after.settings["ProxyServer.name"], "fixed")
+        self.assertEqual(after.settings.proxyServer.name, "fixed")
         self.assertEqual(after.timing.alone, 1.0)
 
     def test_fromAListToNothing(self) -> None:
@@ -1443,7 +1445,6 @@ class RereadTests(ConfigurationCase):
             after, problems = options.reread()
             self.assertEqual(len(problems), 1)
             self.assertEqual(after.warnings, warnings)
-            self.assertEqual(after.settings.warnings, list(warnings))
 
     def test_severalProblems(self) -> None:
         """Each has its line; the rest is new."""
@@ -1470,7 +1471,7 @@ class RereadTests(ConfigurationCase):
             self.assertIn(
                 "[ProxyServer] logFormat takes effect with the next start", after.warnings
             )
-            self.assertEqual(after.settings["ProxyServer.name"], "new")
+            self.assertEqual(after.settings.proxyServer.name, "new")
             self.assertEqual((after.acceptedTokens, after.allowedServers), (["t"], allowed))
 
     def test_certificateOfTheFuture(self) -> None:
@@ -1494,7 +1495,7 @@ class RereadTests(ConfigurationCase):
         self.assertIn("the client secret stays as it was", problems[0])
         self.file.write_text(f"{head}server=https://two.example\n")
         after, problems = options.reread()
-        self.assertEqual(after.settings["Authentication.server"], "https://one.example")
+        self.assertEqual(after.settings.authentication.server, "https://one.example")
         self.assertEqual(after.credentials, ("i", "secret"))
         self.assertIn("the settings stay as they were: a new authentication server", problems[0])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from enum import Enum
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,7 +11,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.privacy import Privacy
-from nymearemoteproxy.running.settings import RETIRED, SETTINGS, Setting, Settings, SettingsError
+from nymearemoteproxy.running.settings.declarations import Setting
+from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.sections import RETIRED, SETTINGS
+from nymearemoteproxy.running.settings.values import Settings
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
@@ -63,15 +65,6 @@ unixSocketFileName=/run/nymea-remoteproxy-tunnelproxy.sock
 """
 
 
-def asText(value: Any) -> str:
-    """Write a value as the file would."""
-    if isinstance(value, tuple):
-        return ", ".join(str(network) for network in value)
-    if isinstance(value, Enum):
-        return str(value.value)
-    return str(value)
-
-
 class SettingsCase(SynchronousTestCase):
     """Helpers for the checks of settings."""
 
@@ -110,17 +103,17 @@ class DeclarationTests(SettingsCase):
     def test_defaults(self) -> None:
         """The defaults of the contract."""
         for name, expected in {
-            "ProxyServer.tlsHandshakeTimeout": 5000,
-            "ProxyServer.webSocketHandshakeTimeout": 5000,
-            "ProxyServer.inactiveTimeout": 8000,
-            "ProxyServer.authenticationTimeout": 8000,
-            "ProxyServer.aloneTimeout": 8000,
-            "ProxyServer.notificationGap": 20,
-            "ProxyServer.pingInterval": 30000,
-            "ProxyServer.pingTimeout": 10000,
+            "ProxyServer.tlsHandshakeTimeout": 5.0,
+            "ProxyServer.webSocketHandshakeTimeout": 5.0,
+            "ProxyServer.inactiveTimeout": 8.0,
+            "ProxyServer.authenticationTimeout": 8.0,
+            "ProxyServer.aloneTimeout": 8.0,
+            "ProxyServer.notificationGap": 0.02,
+            "ProxyServer.pingInterval": 30.0,
+            "ProxyServer.pingTimeout": 10.0,
             "WebSocketServer.port": 2212,
             "TunnelProxy.serverUuidFile": "",
-            "TunnelProxy.serverTimeout": 60000,
+            "TunnelProxy.serverTimeout": 60.0,
             "Limits.maxControlMessageSize": 10 * 1024,
             "Limits.exemptNetworks": (
                 ipaddress.ip_network("127.0.0.0/8"),
@@ -128,7 +121,6 @@ class DeclarationTests(SettingsCase):
             ),
         }.items():
             self.assertEqual(self.settings[name], expected, name)
-            self.assertFalse(self.settings.isGiven(name))
 
     def test_tunnelProxyIsOff(self) -> None:
         """Nothing of it is there before it is asked for."""
@@ -145,10 +137,7 @@ class DeclarationTests(SettingsCase):
         """Every default, written into a file, gives the same value."""
         for setting in SETTINGS:
             if setting.default is not None:
-                octal = setting.kind == "octal number"
-                text = f"{setting.default:o}" if octal else asText(setting.default)
-                self.settings.set(setting.name, text)
-                self.assertTrue(self.settings.isGiven(setting.name))
+                self.settings.set(setting.name, setting.notation.write(setting.default))
                 self.assertEqual(self.settings[setting.name], setting.default, setting.name)
 
     def test_described(self) -> None:
@@ -197,7 +186,7 @@ class ValueTests(SettingsCase):
     def test_timeouts(self) -> None:
         """From a millisecond to a day."""
         self.assertValues(
-            "ProxyServer.aloneTimeout", **{"1": 1, " 500 ": 500, "86400000": 86400000}
+            "ProxyServer.aloneTimeout", **{"1": 0.001, " 500 ": 0.5, "86400000": 86400.0}
         )
         self.assertRejected(
             "ProxyServer.aloneTimeout", "0", "-1", "86400001", "1.5", "8s", "", "nan", "1e3"
@@ -208,7 +197,7 @@ class ValueTests(SettingsCase):
         for key in ("notificationGap", "pingInterval", "shutdownTimeout"):
             self.assertValues(f"ProxyServer.{key}", **{"0": 0})
             self.assertRejected(f"ProxyServer.{key}", "-1", "86400001")
-        self.assertValues("ProxyServer.notificationGap", **{"10000": 10000})
+        self.assertValues("ProxyServer.notificationGap", **{"10000": 10.0})
         self.assertRejected("ProxyServer.notificationGap", "10001")
 
     def test_doubtfulTimes(self) -> None:
@@ -246,11 +235,11 @@ class ValueTests(SettingsCase):
         for text in "1_000", "\uff11", "0x10", "9" * 5000:
             said = self.assertFails(self.settings.set, "ProxyServer.aloneTimeout", text)
             self.assertLess(len(said), 250)
-        self.assertValues("ProxyServer.aloneTimeout", **{"+5": 5, "007": 7})
+        self.assertValues("ProxyServer.aloneTimeout", **{"+5": 0.005, "007": 0.007})
 
     def test_pingInterval(self) -> None:
         """As much as Linux takes for TCP_KEEPIDLE."""
-        self.assertValues("ProxyServer.pingInterval", **{"32767000": 32767000})
+        self.assertValues("ProxyServer.pingInterval", **{"32767000": 32767.0})
         self.assertRejected("ProxyServer.pingInterval", "32767001")
 
     def test_messageSize(self) -> None:
@@ -288,9 +277,9 @@ class ValueTests(SettingsCase):
 
     def test_seconds(self) -> None:
         """Milliseconds for people, seconds for the reactor."""
-        self.assertEqual(self.settings.seconds("ProxyServer.notificationGap"), 0.02)
+        self.assertEqual(self.settings.proxyServer.notificationGap, 0.02)
         self.settings.set("ProxyServer.aloneTimeout", "1500")
-        self.assertEqual(self.settings.seconds("ProxyServer.aloneTimeout"), 1.5)
+        self.assertEqual(self.settings.proxyServer.aloneTimeout, 1.5)
 
     def test_ports(self) -> None:
         """0 to 65535."""
@@ -328,7 +317,9 @@ class ValueTests(SettingsCase):
             "Authentication.pairing": ("token", "subject"),
         }.items():
             for choice in choices:
-                self.assertValues(name, **{choice: choice})
+                self.settings.set(name, choice)
+                value = self.settings[name]
+                self.assertEqual(getattr(value, "value", value), choice)
             self.assertRejected(name, "xml", "", choices[0].upper())
             said = self.assertFails(self.settings.set, name, "xml")
             self.assertIn(f"use {choices[0]} or {choices[1]}", said)
@@ -461,7 +452,7 @@ class RetiredTests(SettingsCase):
         self.settings.override("AWS.region=x")
         self.assertEqual(len(self.settings.warnings), 1)
         self.assertIn("[AWS]", self.settings.warnings[0])
-        self.assertFalse(self.settings.isGiven("AWS.region"))
+        self.assertRaises(KeyError, self.settings.source, "AWS.region")
 
 
 class OverrideTests(SettingsCase):
@@ -497,10 +488,10 @@ class FileTests(SettingsCase):
             "ProxyServer.name": "nymea-remoteproxy",
             "ProxyServer.writeLogs": True,
             "ProxyServer.logFile": "/var/log/nymea-remoteproxy.log",
-            "ProxyServer.jsonRpcTimeout": 10000,
-            "ProxyServer.authenticationTimeout": 9000,
-            "ProxyServer.inactiveTimeout": 7000,
-            "ProxyServer.aloneTimeout": 6000,
+            "ProxyServer.jsonRpcTimeout": 10.0,
+            "ProxyServer.authenticationTimeout": 9.0,
+            "ProxyServer.inactiveTimeout": 7.0,
+            "ProxyServer.aloneTimeout": 6.0,
             "SSL.enabled": True,
             "SSL.certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem",
             "SSL.certificateKey": "/etc/ssl/private/ssl-cert-snakeoil.key",
@@ -552,7 +543,9 @@ class FileTests(SettingsCase):
     def test_emptyFile(self) -> None:
         """Nothing is set."""
         self.load("")
-        self.assertFalse(any(self.settings.isGiven(setting.name) for setting in SETTINGS))
+        for setting in SETTINGS:
+            self.assertEqual(self.settings[setting.name], setting.default)
+            self.assertRaises(KeyError, self.settings.source, setting.name)
 
     def test_broken(self) -> None:
         """No INI file, or one that contradicts itself."""
@@ -611,7 +604,7 @@ def _values(setting: Setting) -> list[str]:
 
 def _isValue(setting: Setting, text: str) -> bool:
     try:
-        setting.parse(text)
+        setting.notation.parse(text)
     except ValueError:
         return False
     return True
@@ -655,7 +648,7 @@ class KeepAtStartTests(SynchronousTestCase):
         told = new.keepAtStart(old)
         self.assertEqual(told, ["[ProxyServer] pingTimeout", "[TcpServer] port"])
         self.assertEqual(new["TcpServer.port"], 1)
-        self.assertEqual(new["ProxyServer.pingTimeout"], 5)
+        self.assertEqual(new["ProxyServer.pingTimeout"], 0.005)
         self.assertEqual(new["ProxyServer.name"], "new")
         self.assertEqual(new.keepAtStart(old), [])
 
@@ -664,7 +657,8 @@ class KeepAtStartTests(SynchronousTestCase):
         old, new = Settings(), self.made([("WebSocketServerTunnelProxy.port", "1")])
         new.keepAtStart(old)
         self.assertFalse(new.hasSection("WebSocketServerTunnelProxy"))
-        self.assertFalse(new.isGiven("WebSocketServerTunnelProxy.port"))
+        self.assertIsNone(new["WebSocketServerTunnelProxy.port"])
+        self.assertRaises(KeyError, new.source, "WebSocketServerTunnelProxy.port")
         new.set("WebSocketServerTunnelProxy.port", "1")
         self.assertFalse(old.hasSection("WebSocketServerTunnelProxy"))  # nothing is shared
 
