@@ -19,9 +19,10 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
-from nymearemoteproxy.accounting.bookkeeping import Accounting
+from nymearemoteproxy.accounting.bookkeeping import Bookkeeping
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.common import turns
+from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
@@ -30,8 +31,9 @@ from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import PairingKeys, Role
-from nymearemoteproxy.running.configuration import configure
-from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import MonitorFactory
@@ -117,21 +119,23 @@ class Crowd:
             "Accounting.totalsFile": f"{directory}/totals",
         }.items():
             settings.set(name, value)
-        configuration = configure(settings, tokens=["token"])
-        self.accounting = Accounting(self.clock, settings, self.proxy)
+        configuration = configure(settings, CommandLine(tokens=["token"]))
+        calendar = Calendar(self.clock, time.time)
+        self.accounting = Bookkeeping(self.clock, configuration.books, self.proxy, calendar)
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         admin = makeAdmin(
             self.clock,
             configuration,
             self.proxy,
             self.pulse,
+            calendar,
             lambda: Condition.READY,
             lambda: None,
         )
         assert admin is not None
         admin.start(SimpleNamespace(getHost=lambda: UNIXAddress("admin")))  # type: ignore[arg-type]
         self.admin = admin
-        self.monitors = MonitorFactory(self.clock, self.proxy, self.pulse, time.time)
+        self.monitors = MonitorFactory(self.clock, self.proxy, self.pulse, calendar)
         self.accounting.start(self.pulse)
         for number in range(connections):
             self._add(number)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 
 from twisted.python import usage
 
 from nymearemoteproxy.client.options import ClientOptions
 from nymearemoteproxy.monitor.options import MonitorOptions
-from nymearemoteproxy.running.options import Options
-from nymearemoteproxy.running.settings import Number, Setting
+from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.settings.declarations import Setting
 
 COMMANDS: Mapping[str, type[usage.Options]] = {
-    "nymea-remoteproxy": Options,
+    "nymea-remoteproxy": ServerOptions,
     "nymea-remoteproxy-client": ClientOptions,
     "nymea-remoteproxy-monitor": MonitorOptions,
 }
@@ -75,21 +74,13 @@ def describeDefault(setting: Setting) -> str:
     """Return a setting's default as it would stand in the file; some need more words."""
     if "Default:" in setting.meaning:
         return "see below"
-    value = setting.default
-    if value is None:
+    if setting.default is None:
         return "none"
-    if isinstance(value, bool):
-        return "``true``" if value else "``false``"
-    if isinstance(value, Enum):
-        return f"``{value.value}``"
-    if setting.kind == "octal number":
-        return f"``{value:04o}``"
-    if isinstance(value, tuple):
-        return "``" + ", ".join(map(str, value)) + "``"
-    return f"``{value}``" if value != "" else "empty"
+    text = setting.notation.write(setting.default)
+    return f"``{text}``" if text else "empty"
 
 
 def describeRange(setting: Setting) -> str:
     """Return the least and the greatest number that a setting takes; empty if it takes none."""
-    ends = setting.parse
-    return f"{ends.lowest} to {ends.highest}" if isinstance(ends, Number) else ""
+    ends = setting.notation.range
+    return "" if ends is None else f"{ends.lowest} to {ends.highest}"

@@ -29,7 +29,7 @@ from nymearemoteproxy.protocol import slip  # noqa: E402
 from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
     MessageError,
-    ObjectSplitter,
+    MessageSplitter,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome  # noqa: E402
 from nymearemoteproxy.protocol.registration import (  # noqa: E402
@@ -54,8 +54,8 @@ from nymearemoteproxy.protocol.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.running.options import Options  # noqa: E402
-from nymearemoteproxy.running.settings import (  # noqa: E402
+from nymearemoteproxy.running.options import ServerOptions  # noqa: E402
+from nymearemoteproxy.running.settings.sections import (  # noqa: E402
     RETIRED,
     SETTINGS,
 )
@@ -487,7 +487,7 @@ def errors() -> str:
     def rows() -> Iterator[tuple[str, str, str]]:
         for text in BAD_MESSAGES:
             session = Dialogue().session("A")
-            splitter = ObjectSplitter(10240)
+            splitter = MessageSplitter(10240)
             splitter.feed(text.encode())
             try:
                 message = splitter.take()
@@ -527,7 +527,7 @@ def fragments() -> dict[str, str]:
         "settings.rst": settings(),
         "ignored.rst": ignored(),
         "outcomes.rst": outcomes(),
-        "options.rst": options(Options(), "nymea-remoteproxy"),
+        "options.rst": options(ServerOptions(), "nymea-remoteproxy"),
         "client-options.rst": options(ClientOptions(), "nymea-remoteproxy-client"),
         "monitor-options.rst": options(MonitorOptions(), "nymea-remoteproxy-monitor"),
         "states.dot": states(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
@@ -26,7 +27,6 @@ from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Load, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.running.settings import Settings, SettingsError
 from nymearemoteproxy.watching.pulse import Pulse, Reading
 
 log = ProxyLogger()
@@ -160,18 +160,42 @@ class StatisticsLog:
             file.write(format(interval))
 
 
-class Accounting:
-    """All that the settings ask for.
+class AccountingError(Exception):
+    """A file cannot be written; the text is one line for the operator."""
+
+
+@dataclass(frozen=True)
+class Books:
+    """What is to be written down, and in which files.
+
+    :ivar tunnelLog: path of the lines about tunnels; empty = there are none.
+    :ivar statisticsLog: path of the lines about intervals; empty = there are none.
+    :ivar interval: of the statistics, in seconds.
+    :ivar isText: the C++ server's two files are written, too.
+    :ivar textDirectory: where these are; empty = where log files are.
+    :ivar totalsFile: path of the lifetime totals; empty = in the state directory.
+    """
+
+    tunnelLog: str = ""
+    statisticsLog: str = ""
+    interval: float = 60.0
+    isText: bool = False
+    textDirectory: str = ""
+    totalsFile: str = ""
+
+
+class Bookkeeping:
+    """All that is written down.
 
     :param makeRun: returns what has a file written.
     :param proxy: goes on counting where the last one stopped.
-    :raises SettingsError: a file that the settings name cannot be written.
+    :raises AccountingError: a file that is named cannot be written.
     """
 
     def __init__(
         self,
         clock: IReactorTime,
-        settings: Settings,
+        books: Books,
         proxy: Proxy,
         calendar: Calendar,
         makeRun: Callable[[], Run] = lambda: runAtOnce,
@@ -179,17 +203,18 @@ class Accounting:
         self._clock = clock
         self._makeRun = makeRun
         self._calendar = calendar
-        self._settings = settings
+        self._books = books
         self._proxy = proxy
         self._files: list[LineFile] = []
         self._tunnels: list[TunnelLog] = []
         self._statistics: StatisticsLog | None = None
         self._lifetime: Lifetime | None = None
-        if path := settings["Accounting.tunnelLog"]:
-            self._logTunnels(self._named("tunnel log", path), EndedTunnel.asJson)
-        if path := settings["Accounting.statisticsLog"]:
-            self._logStatistics(self._named("statistics log", path), Interval.asJson)
-        if settings["ProxyServer.logEngineEnabled"]:
+        if books.tunnelLog:
+            self._logTunnels(self._named("tunnel log", books.tunnelLog), EndedTunnel.asJson)
+        if books.statisticsLog:
+            statistics = self._named("statistics log", books.statisticsLog)
+            self._logStatistics(statistics, Interval.asJson)
+        if books.isText:
             self._logAsText()
         self._keepTotals()
 
@@ -234,13 +259,13 @@ class Accounting:
         try:
             file.open()
         except OSError as error:
-            raise SettingsError(f"cannot write the {what} {path}: {error.strerror}") from None
+            raise AccountingError(f"cannot write the {what} {path}: {error.strerror}") from None
         self._files.append(file)
         return file
 
     def _logAsText(self) -> None:
         """Write the files of the C++ server, whose settings must not keep ours from starting."""
-        directory = self._settings["Accounting.textDirectory"] or logsDirectory()
+        directory = self._books.textDirectory or logsDirectory()
         tunnels, statistics = (
             LineFile(self._clock, os.path.join(directory, name), self._makeRun())
             for name in (TUNNELS_TEXT, STATISTICS_TEXT)
@@ -268,15 +293,12 @@ class Accounting:
     def _logStatistics(self, file: LineFile, format: IntervalFormat) -> None:
         if self._statistics is None:
             self._statistics = StatisticsLog(
-                self._clock,
-                self._proxy,
-                self._calendar,
-                self._settings.seconds("Accounting.statisticsInterval"),
+                self._clock, self._proxy, self._calendar, self._books.interval
             )
         self._statistics.add(file, format)
 
     def _keepTotals(self) -> None:
-        path = self._settings["Accounting.totalsFile"]
+        path = self._books.totalsFile
         if not path:
             try:
                 path = str(stateDirectory() / TOTALS)

@@ -18,7 +18,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 
 
 class Counters:
-    """Counters connections.
+    """Counts connections.
 
     :param records: all connections that are open, at any moment.
     :ivar outcomes: how often each happened in this process's life.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
@@ -40,6 +40,7 @@ BACKLOG = 1024
 """Connections the kernel holds until they are accepted; Twisted's 50 is too few for a burst."""
 
 _COLON = re.compile(r"(?<!\\):")
+_EQUALS_SIGN = re.compile(r"(?<!\\)=")
 
 
 class ListenerError(Exception):
@@ -91,6 +92,15 @@ class Listener:
     def isShared(self) -> bool:
         """True when the socket is systemd's, who may give it to another process as well."""
         return self.plain.startswith(_SYSTEMD_PREFIX)
+
+    def withMode(self, mode: int) -> Listener:
+        """Return it with a mode for its Unix socket, if it is one and has none of its own."""
+        kind, *arguments = _COLON.split(self.plain)
+        unnamed = [argument for argument in arguments if not _EQUALS_SIGN.search(argument)]
+        hasMode = len(unnamed) > 1 or any(each.startswith("mode=") for each in arguments)
+        if kind != "unix" or hasMode:
+            return self
+        return replace(self, plain=f"{self.plain}:mode={mode:o}")
 
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IListeningPort
 from nymearemoteproxy.common.addresses import describePlace
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import firstName
-from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.watching.admin.certificates import servedCertificate
 
 CLIENT = "nymea-remoteproxy-client"

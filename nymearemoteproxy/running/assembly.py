@@ -12,13 +12,17 @@ from nymearemoteproxy.authentication import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.limits import Gate
+from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
-from nymearemoteproxy.protocol.session import PairingKeys, makeHello
-from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.protocol.session import PairingKeys
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.settings.sections import Asking, Pairing
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+
+NO_TOKENS = TokenList(())
+"""Lets nobody in."""
 
 
 class Authenticators:
@@ -47,9 +51,9 @@ class Authenticators:
         return server if tokens is None else FirstOf(tokens, server)
 
     def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
-        settings = configuration.settings
-        url, form = settings["Authentication.server"], settings["Authentication.request"] == "form"
-        connections = settings["Authentication.connections"]
+        settings = configuration.settings.authentication
+        url, form = settings.server, settings.request is Asking.FORM
+        connections = settings.connections
         how = (url, form, connections, configuration.credentials)
         if how != self._how:
             self._how = how
@@ -67,39 +71,35 @@ class Authenticators:
 
 
 def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
-    """Return what all connections share."""
-    settings = configuration.settings
-    name = settings["ProxyServer.name"]
+    """Return what all connections share.
+
+    Only what stays as it is at the start is said here; `apply` says the rest, as with every reload.
+    """
     turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(
-            reactor,
-            makeHello(name, True),
-            configuration.terms,
-            turns,
-            configuration.allowedServers,
-        )
-    return Proxy(
+        switchboard = Switchboard(reactor, {}, configuration.terms, turns)
+    settings = configuration.settings
+    proxy = Proxy(
         clock=reactor,
         turns=turns,
-        gate=Gate(reactor, configuration.bounds),
+        gate=Gate(reactor, Bounds()),
         policy=Policy(
-            name=name,
+            name="",
             timing=configuration.timing,
-            keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
-            messageLimit=settings["Limits.maxControlMessageSize"],
+            keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
             traceTraffic=configuration.verbosity > 1,
             hasTunnelProxy=switchboard is not None,
         ),
-        authenticator=authenticators.make(configuration),
+        authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,
-        privacy=settings["ProxyServer.privacy"],
     )
+    apply(proxy, configuration, authenticators)
+    return proxy
 
 
-def change(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
+def apply(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
     """Have a proxy do what the configuration says from now on.
 
     Whoever is connected stays, with the limits and times that applied when they began to.
@@ -108,11 +108,11 @@ def change(proxy: Proxy, configuration: Configuration, authenticators: Authentic
     proxy.registry.gate.bounds = configuration.bounds
     proxy.policy = replace(
         proxy.policy,
-        name=settings["ProxyServer.name"],
+        name=settings.proxyServer.name,
         timing=configuration.timing,
-        messageLimit=settings["Limits.maxControlMessageSize"],
+        messageLimit=settings.limits.maxControlMessageSize,
     )
-    proxy.registry.setPrivacy(settings["ProxyServer.privacy"])
+    proxy.registry.setPrivacy(settings.proxyServer.privacy)
     proxy.authenticator = authenticators.make(configuration)
     if proxy.switchboard is not None and configuration.terms is not None:
         proxy.switchboard.change(

@@ -9,7 +9,7 @@ from twisted.logger import globalLogBeginner
 
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import FORMATS, LogStream
-from nymearemoteproxy.running.options import Options
+from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.service import makeService
 
 
@@ -21,13 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from twisted.internet import reactor
 
     useMonotonicClock(reactor)
-    options = Options()
+    options = ServerOptions()
     options.parseOptions(sys.argv[1:] if arguments is None else arguments)
     configuration = options.configuration
     observers = []
     if configuration.logFile is None and sys.stderr is not None:
         stream = LogStream(
-            sys.stderr.fileno(), FORMATS[configuration.settings["ProxyServer.logFormat"]]
+            sys.stderr.fileno(), FORMATS[configuration.settings.proxyServer.logFormat]
         )
         observers.append(stream)
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)

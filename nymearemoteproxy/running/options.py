@@ -16,8 +16,12 @@ from twisted.python import usage
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.listening.tls import CertificateError
-from nymearemoteproxy.running.configuration import MISTAKES, Configuration, Reading, configure
-from nymearemoteproxy.running.settings import FileError, Settings, SettingsError
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.configuration.parts import MISTAKES, Parts
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.settings.errors import FileError, SettingsError
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.systemd import isJournal
 
 STDERR = 2
@@ -55,7 +59,7 @@ class Refused(SystemExit):
                 print(self, file=sys.stderr)
 
 
-class Options(usage.Options):
+class ServerOptions(usage.Options):
     """The options of ``nymea-remoteproxy`` and ``twistd nymea-remoteproxy``.
 
     :ivar configuration: what they amount to.
@@ -191,8 +195,8 @@ class Options(usage.Options):
             )
 
     def postOptions(self) -> None:
-        reading = Reading()
-        self.configuration = self._configure(self._readSettings(reading), reading)
+        parts = Parts()
+        self.configuration = self._configure(self._readSettings(parts), parts)
 
     def reread(self) -> tuple[Configuration, list[str]]:
         """Read everything that the command line refers to anew.
@@ -201,24 +205,24 @@ class Options(usage.Options):
             was because its file is broken.
         """
         previous = self.configuration
-        reading = Reading(previous)
+        parts = Parts(previous)
         try:
-            settings = self._readSettings(reading)
+            settings = self._readSettings(parts)
             settings.warnings += [
                 f"{name} takes effect with the next start"
                 for name in settings.keepAtStart(previous.settings)
             ]
-            self.configuration = self._configure(settings, reading)
+            self.configuration = self._configure(settings, parts)
         except MISTAKES as error:
-            reading = Reading(previous, reading.read)
-            reading.problems.append(f"the settings stay as they were: {error}")
-            self.configuration = self._configure(previous.settings, reading)
-        return self.configuration, reading.problems
+            parts = Parts(previous, parts.read)
+            parts.problems.append(f"the settings stay as they were: {error}")
+            self.configuration = self._configure(previous.settings, parts)
+        return self.configuration, parts.problems
 
-    def _readSettings(self, reading: Reading) -> Settings:
+    def _readSettings(self, parts: Parts) -> Settings:
         settings = Settings()
         if self._file is not None:
-            settings.load(self._file, reading.read)
+            settings.load(self._file, parts.read)
         for assignment in self._overrides:
             settings.override(assignment)
         for option, name, value in self._assignments:
@@ -230,9 +234,8 @@ class Options(usage.Options):
             settings.set("TunnelProxy.enabled", "true")
         return settings
 
-    def _configure(self, settings: Settings, reading: Reading) -> Configuration:
-        return configure(
-            settings,
+    def _configure(self, settings: Settings, parts: Parts) -> Configuration:
+        given = CommandLine(
             webSockets=self.webSockets,
             streams=self.streams,
             tokens=self.tokens,
@@ -242,8 +245,8 @@ class Options(usage.Options):
             verbosity=self.verbosity,
             inBackground=self.parent is not None and not self.parent["nodaemon"],
             toJournal=isJournal(os.environ, STDERR),
-            reading=reading,
         )
+        return configure(settings, given, parts)
 
     def _assign(self, option: str, name: str, value: str) -> None:
         # An empty one, perhaps of a variable that is not set, would be the default, whatever that

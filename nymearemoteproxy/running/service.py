@@ -24,7 +24,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.accounting.bookkeeping import Accounting
+from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping
 from nymearemoteproxy.accounting.linefile import RunInThread
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbose
@@ -32,10 +32,9 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
 from nymearemoteproxy.listening.listeners import Listener, ListenerError, close, listen
 from nymearemoteproxy.running.announcing import showToken, url
-from nymearemoteproxy.running.assembly import Authenticators, change, makeProxy
-from nymearemoteproxy.running.configuration import Configuration
-from nymearemoteproxy.running.options import Options
-from nymearemoteproxy.running.settings import SettingsError
+from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
 from nymearemoteproxy.watching.condition import Condition
@@ -70,10 +69,12 @@ class ProxyService(Service):
     :param logFile: is opened anew with `reload`; None if there is none.
     :ivar ports: where clients come in, in the order of the configuration's listeners.
     :ivar isDraining: no new client is let in; the process ends when the last tunnel has.
-    :raises SettingsError: a file of the accounting cannot be written.
+    :raises AccountingError: a file of the accounting cannot be written.
     """
 
-    def __init__(self, reactor: Any, options: Options, logFile: LogFile | None = None) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, logFile: LogFile | None = None
+    ) -> None:
         self._reactor = reactor
         self._options = options
         self._configuration = options.configuration
@@ -82,9 +83,9 @@ class ProxyService(Service):
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
         calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(
+        self._accounting = Bookkeeping(
             reactor,
-            self._configuration.settings,
+            self._configuration.books,
             self.proxy,
             calendar,
             lambda: RunInThread(reactor),
@@ -131,7 +132,7 @@ class ProxyService(Service):
             self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
-            raise SystemExit(f"{Options.program}: {error}") from None
+            raise SystemExit(f"{ServerOptions.program}: {error}") from None
 
     def _factory(self, listener: Listener) -> IProtocolFactory:
         """Return what serves the connections of a listener."""
@@ -241,7 +242,7 @@ class ProxyService(Service):
     def _reload(self) -> None:
         madePrint = self._configuration.fingerprint
         self._configuration, problems = self._options.reread()
-        change(self.proxy, self._configuration, self._authenticators)
+        apply(self.proxy, self._configuration, self._authenticators)
         for listener, factory in self._tlsFactories:
             factory.context = self._configuration.certificates[listener.files]
         self._watchers.change(self._configuration)
@@ -274,7 +275,7 @@ class ProxyService(Service):
         if self.isDraining or self._stopping:
             return
         self.isDraining = True
-        timeout = self._configuration.settings.seconds("ProxyServer.drainTimeout")
+        timeout = self._configuration.settings.proxyServer.drainTimeout
         log.info(
             "draining: no new clients, the server stops when the last tunnel has ended{limit}",
             limit=f", in {timeout:.0f} s at the latest" if timeout else "",
@@ -312,7 +313,7 @@ class ProxyService(Service):
         yield super().stopService()
         yield self._stopListening()
         gone = self.proxy.registry.dismissal.all()
-        grace = self._configuration.settings.seconds("ProxyServer.shutdownTimeout")
+        grace = self._configuration.settings.proxyServer.shutdownTimeout
         cutOff = self._reactor.callLater(grace, self.proxy.registry.dismissal.abort)
         yield gone
         if cutOff.active():
@@ -344,24 +345,24 @@ def startLogging(configuration: Configuration) -> LogFile | None:
     Factory.noisy = False  # one line for every question to an authentication server
     if configuration.logFile is None:
         return None
-    format = FORMATS[configuration.settings["ProxyServer.logFormat"]]
+    format = FORMATS[configuration.settings.proxyServer.logFormat]
     try:
         file = LogFile(configuration.logFile, format)
     except OSError as error:
         raise SystemExit(
-            f"{Options.program}: cannot write the log file {configuration.logFile}: "
+            f"{ServerOptions.program}: cannot write the log file {configuration.logFile}: "
             f"{error.strerror}"
         ) from None
     globalLogPublisher.addObserver(file)
     return file
 
 
-def makeService(options: Options, reactor: Any = None) -> IService:
+def makeService(options: ServerOptions, reactor: Any = None) -> IService:
     """Return the service that `options` describe; what twistd calls."""
     if reactor is None:
         from twisted.internet import reactor
     logFile = startLogging(options.configuration)
     try:
         return ProxyService(reactor, options, logFile)
-    except SettingsError as error:
-        raise SystemExit(f"{Options.program}: {error}") from None
+    except AccountingError as error:
+        raise SystemExit(f"{ServerOptions.program}: {error}") from None

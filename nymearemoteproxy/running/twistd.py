@@ -8,12 +8,13 @@ from twisted.logger import globalLogPublisher
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import keepAside
 from nymearemoteproxy.running import service
-from nymearemoteproxy.running.options import Options
+from nymearemoteproxy.running.options import ServerOptions
 
-__all__ = ["Options", "makeService"]
+Options = ServerOptions
+"""The name that twistd looks for."""
 
 
-def makeService(options: Options) -> IService:
+def makeService(options: ServerOptions) -> IService:
     """Return the service that `options` describe."""
     from twisted.internet import reactor
 

@@ -15,20 +15,19 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener, close, listen
-from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import MOST_MONITORS, MonitorFactory
 from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.wires.direct import DirectFactory
 
 if TYPE_CHECKING:
-    from nymearemoteproxy.watching.admin.routes import Admin
+    from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
 
 def _ownCertificate(configuration: Configuration) -> str:
     """Return what to call the certificate that is on every listener without one of its own."""
-    path: str = configuration.settings["SSL.certificate"]
-    return path or "self-signed"
+    return configuration.settings.ssl.certificate or "self-signed"
 
 
 def makeAdmin(
@@ -39,20 +38,20 @@ def makeAdmin(
     calendar: Calendar,
     condition: Callable[[], Condition],
     drain: Callable[[], object],
-) -> Admin | None:
+) -> AdminEndpoint | None:
     """Return the admin endpoint, unless it is switched off."""
     if configuration.admin is None:
         return None
     # Imported only where it is wanted: it takes 20 ms and 2 MiB.
-    from nymearemoteproxy.watching.admin.routes import Admin
+    from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
-    return Admin(
+    return AdminEndpoint(
         reactor,
         configuration.admin,
         configuration.adminUsers,
         configuration.certificates,
         ownCertificate=_ownCertificate(configuration),
-        name=configuration.settings["ProxyServer.name"],
+        name=configuration.settings.proxyServer.name,
         proxy=proxy,
         pulse=pulse,
         calendar=calendar,
@@ -78,12 +77,12 @@ class Watchers:
         condition: Callable[[], Condition],
         drain: Callable[[], object],
     ) -> None:
-        settings = configuration.settings
+        settings = configuration.settings.proxyServer
         self._reactor = reactor
         self._monitorPort: IListeningPort | None = None
         self._adminPort: IListeningPort | None = None
-        self._path = settings["ProxyServer.monitorSocket"]
-        self._mode = settings["ProxyServer.monitorSocketMode"]
+        self._path = settings.monitorSocket
+        self._mode = settings.monitorSocketMode
         self._monitors: MonitorFactory | None = None
         if self._path:
             self._monitors = MonitorFactory(reactor, proxy, pulse, calendar)
@@ -118,7 +117,7 @@ class Watchers:
                 configuration.adminUsers,
                 configuration.certificates,
                 _ownCertificate(configuration),
-                configuration.settings["ProxyServer.name"],
+                configuration.settings.proxyServer.name,
             )
 
     @inlineCallbacks

@@ -17,7 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import bookkeeping as accounting
-from nymearemoteproxy.accounting.bookkeeping import Accounting, TunnelLog
+from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping, Books, TunnelLog
 from nymearemoteproxy.accounting.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, LineFile
 from nymearemoteproxy.authentication import Verdict
@@ -28,7 +28,6 @@ from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Load, Record, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.running.settings import Settings, SettingsError
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.pulse import Pulse
 from tests.support.memory import Pipe
@@ -310,8 +309,6 @@ class DocumentationTests(SynchronousTestCase):
 class AccountingCase(InMemory):
     """A proxy with accounting."""
 
-    settings: dict[str, str] = {}
-
     def setUp(self) -> None:
         super().setUp()
         self.clock.advance(START)
@@ -320,15 +317,12 @@ class AccountingCase(InMemory):
         self.patch(os, "environ", {"STATE_DIRECTORY": str(self.directory / "state")})
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
 
-    def make(self, **given: str) -> Accounting:
-        """Make what the settings ask for; `_` stands for the dot in their names."""
-        settings = Settings()
-        for name, value in given.items():
-            settings.set(name.replace("_", "."), value)
+    def make(self, **given: Any) -> Bookkeeping:
+        """Make what is asked for with the parameters of `Books`."""
         calendar = Calendar(self.clock, self.clock.seconds)
-        return Accounting(self.clock, settings, self.proxy, calendar)
+        return Bookkeeping(self.clock, Books(**given), self.proxy, calendar)
 
-    def start(self, **given: str) -> Accounting:
+    def start(self, **given: Any) -> Bookkeeping:
         """Make and start it; it stops with the test."""
         accounting = self.make(**given)
         accounting.start(self.pulse)
@@ -336,7 +330,7 @@ class AccountingCase(InMemory):
         self.addCleanup(self.stop, accounting)
         return accounting
 
-    def stop(self, accounting: Accounting) -> None:
+    def stop(self, accounting: Bookkeeping) -> None:
         """Stop it."""
         self.successResultOf(accounting.stop())
 
@@ -371,7 +365,7 @@ class TunnelLogTests(AccountingCase):
         self.clock.advance(0)
 
     def test_line(self) -> None:
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         (entry,) = self.entries("tunnels")
         self.assertEqual(entry["duration"], 1.5)
@@ -385,7 +379,7 @@ class TunnelLogTests(AccountingCase):
 
     def test_onlyTunnels(self) -> None:
         """Who never had a partner is not in it."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         pipe = self.open("TCP")
         self.authenticate(pipe)
         self.leave(pipe)
@@ -394,10 +388,10 @@ class TunnelLogTests(AccountingCase):
     def test_noSecrets(self) -> None:
         """Neither token nor nonce, in any file."""
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            Accounting_statisticsLog=self.path("statistics"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            statisticsLog=self.path("statistics"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         one, two = self.open("TCP"), self.open("TCP")
         for pipe in (one, two):
@@ -412,7 +406,7 @@ class TunnelLogTests(AccountingCase):
 
     def test_privacyAtOnce(self) -> None:
         """A stricter setting applies to the tunnels that are up, too."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         self.proxy.registry.privacy = Privacy.NONE
         self.endTunnel()
@@ -421,7 +415,7 @@ class TunnelLogTests(AccountingCase):
         self.assertNotIn("127.0.0", second)
 
     def test_reopen(self) -> None:
-        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        accounting = self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
         os.rename(self.path("tunnels"), self.path("old"))
         accounting.reopen()
@@ -432,9 +426,9 @@ class TunnelLogTests(AccountingCase):
         """The authentication backend names the user."""
         self.backend.authenticate = lambda token: succeed(Verdict(True, "Käthe K"))  # type: ignore[method-assign]
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         self.endTunnel()
         (entry,) = self.entries("tunnels")
@@ -451,9 +445,9 @@ class TunnelProxyLogTests(AccountingCase):
     def test_lines(self) -> None:
         """One for each, when it ends; they name the same server."""
         self.start(
-            Accounting_tunnelLog=self.path("tunnels"),
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
+            tunnelLog=self.path("tunnels"),
+            isText=True,
+            textDirectory=str(self.directory),
         )
         server, client = self.open("TCP"), self.open("TCP")
         self.call(server, "TunnelProxy.RegisterServer", serverName="core", serverUuid=SERVER)
@@ -486,7 +480,7 @@ class ManyTunnelsTests(AccountingCase):
         """A slice of them is written down in one turn, all in the end, in their order."""
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.patch(accounting, "TUNNELS_A_TURN", 3)
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         written: list[int] = []
         format = EndedTunnel.asJson
         (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
@@ -509,14 +503,14 @@ class ManyTunnelsTests(AccountingCase):
 
     def test_stop(self) -> None:
         """What is not written yet is written at the end."""
-        accounting = self.start(Accounting_tunnelLog=self.path("tunnels"))
+        accounting = self.start(tunnelLog=self.path("tunnels"))
         self.end(120)
         self.stop(accounting)
         self.assertEqual(len(self.entries("tunnels")), 120)
 
     def test_fault(self) -> None:
         """One that cannot be described keeps no other from being written down."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         self.end(2)
         (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
         log._ended[0].sides[0].role = None
@@ -528,11 +522,11 @@ class ManyTunnelsTests(AccountingCase):
 class StatisticsLogTests(AccountingCase):
     """Intervals."""
 
-    def startEvery(self, milliseconds: int, **more: str) -> Accounting:
+    def startEvery(self, milliseconds: int, **more: str) -> Bookkeeping:
         """Write statistics so often."""
         return self.start(
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_statisticsInterval=str(milliseconds),
+            statisticsLog=self.path("statistics"),
+            interval=milliseconds / 1000,
             **more,
         )
 
@@ -653,7 +647,7 @@ class StatisticsLogTests(AccountingCase):
 
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
-        self.startEvery(10_000, Accounting_totalsFile=self.path("totals"))
+        self.startEvery(10_000, totalsFile=self.path("totals"))
         self.patch(self.proxy.registry.counters, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
@@ -662,8 +656,8 @@ class StatisticsLogTests(AccountingCase):
         """What was counted before this start is in no interval, and not in the pulse."""
         Path(self.path("totals")).write_text('{"traffic": 1000000, "connections": 5000}')
         accounting = self.make(
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_totalsFile=self.path("totals"),
+            statisticsLog=self.path("statistics"),
+            totalsFile=self.path("totals"),
         )
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         accounting.start(self.pulse)
@@ -679,11 +673,11 @@ class StatisticsLogTests(AccountingCase):
 class EngineLogTests(AccountingCase):
     """The text files of the C++ server."""
 
-    def startEngine(self, directory: str) -> Accounting:
+    def startEngine(self, directory: str) -> Bookkeeping:
         return self.start(
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=directory,
-            Accounting_statisticsInterval="1000",
+            isText=True,
+            textDirectory=directory,
+            interval=1.0,
         )
 
     def test_files(self) -> None:
@@ -700,7 +694,7 @@ class EngineLogTests(AccountingCase):
     def test_directory(self) -> None:
         """What systemd says, as far as nothing else is said."""
         os.environ["LOGS_DIRECTORY"] = f"{self.directory}:/nonexistent"
-        self.start(ProxyServer_logEngineEnabled="true")
+        self.start(isText=True)
         self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
 
     def test_defaultDirectory(self) -> None:
@@ -708,7 +702,7 @@ class EngineLogTests(AccountingCase):
         self.patch(paths, "LOGS_DIRECTORY", str(self.directory))
         for value in ({}, {"LOGS_DIRECTORY": ""}):
             os.environ.update(value)
-            self.start(ProxyServer_logEngineEnabled="true")
+            self.start(isText=True)
             self.assertEqual(self.lines("nymea-remoteproxy-tunnels.log"), [])
             os.unlink(self.path("nymea-remoteproxy-tunnels.log"))
 
@@ -734,10 +728,10 @@ class EngineLogTests(AccountingCase):
     def test_beside(self) -> None:
         """Both kinds of files at once."""
         self.start(
-            ProxyServer_logEngineEnabled="true",
-            Accounting_textDirectory=str(self.directory),
-            Accounting_statisticsLog=self.path("statistics"),
-            Accounting_statisticsInterval="1000",
+            isText=True,
+            textDirectory=str(self.directory),
+            statisticsLog=self.path("statistics"),
+            interval=1.0,
         )
         self.clock.advance(1)
         self.assertEqual(len(self.lines("statistics")), 1)
@@ -761,9 +755,9 @@ class SettingsTests(AccountingCase):
     def test_run(self) -> None:
         """No file is written but by what was given for that."""
         jobs: list[object] = []
-        accounting = Accounting(
+        accounting = Bookkeeping(
             self.clock,
-            Settings(),
+            Books(),
             self.proxy,
             Calendar(self.clock, self.clock.seconds),
             lambda: lambda job, _done: jobs.append(job),
@@ -778,9 +772,9 @@ class SettingsTests(AccountingCase):
 
     def test_cannotBeWritten(self) -> None:
         """Whoever names a file wants it."""
-        for setting, what in (("tunnelLog", "tunnel log"), ("statisticsLog", "statistics log")):
+        for name, what in (("tunnelLog", "tunnel log"), ("statisticsLog", "statistics log")):
             path = self.path("nowhere/file")
-            mistake = self.assertRaises(SettingsError, self.make, **{f"Accounting_{setting}": path})
+            mistake = self.assertRaises(AccountingError, self.make, **{name: path})
             self.assertEqual(
                 str(mistake), f"cannot write the {what} {path}: No such file or directory"
             )
@@ -801,7 +795,7 @@ class SettingsTests(AccountingCase):
 
     def test_authenticated(self) -> None:
         """Observers are told of it; here nothing follows."""
-        self.start(Accounting_tunnelLog=self.path("tunnels"))
+        self.start(tunnelLog=self.path("tunnels"))
         for each in self.proxy.registry.observers:
             each.authenticated(1.0)
         self.clock.advance(0)

@@ -32,7 +32,7 @@ NONE = dict.fromkeys(NAMES, 0)
 
 
 class FakeCounts:
-    """Counters as a test says.
+    """Counts as a test says.
 
     :ivar totals: what is to be counted.
     :ivar carried: bytes that open connections have carried.
@@ -244,7 +244,7 @@ class KeepTests(Case):
         self.assertEqual(json.loads(target.read_text())["tunnels"], 1)
 
     def test_otherVersions(self) -> None:
-        """Counters that an older version did not have begin at 0, a newer one's stay."""
+        """Counts that an older version did not have begin at 0, a newer one's stay."""
         self.put('{"tunnels": 5, "rockets": {"launched": 1}}')
         counts, lifetime = self.start()
         self.assertEqual(counts.totals, Totals(tunnels=5))

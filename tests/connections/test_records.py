@@ -71,7 +71,7 @@ class RecordTests(SynchronousTestCase):
 
 
 class TotalsTests(SynchronousTestCase):
-    """Counters of all times."""
+    """Counts of all times."""
 
     def test_joined(self) -> None:
         """Each role has its own."""

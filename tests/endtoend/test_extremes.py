@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 
-from nymearemoteproxy.running.settings import SETTINGS, Number
+from nymearemoteproxy.running.settings.sections import SETTINGS
 from tests.endtoend.test_tunnelproxy import Core, anyUuid, visit
 from tests.support.endtoend import (
     PING,
@@ -21,7 +21,7 @@ from tests.support.endtoend import (
     tunnel,
 )
 
-NUMBERS = {each.name: each.parse for each in SETTINGS if isinstance(each.parse, Number)}
+NUMBERS = {each.name: each.notation.range for each in SETTINGS if each.notation.range}
 
 SHORTEST = {
     name: number.lowest

@@ -19,9 +19,11 @@ from nymearemoteproxy.listening.tls import CertificateError
 from nymearemoteproxy.monitor.options import MonitorOptions
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import TRANSITIONS, TUNNEL_PROXY_API, Event
-from nymearemoteproxy.running.configuration import configure
-from nymearemoteproxy.running.options import Options
-from nymearemoteproxy.running.settings import RETIRED, SETTINGS, Settings, SettingsError
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.sections import RETIRED, SETTINGS, Pairing
+from nymearemoteproxy.running.settings.values import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"
@@ -109,7 +111,7 @@ class GeneratedTests(SynchronousTestCase):
 
     def test_everyOptionIsThere(self) -> None:
         for name, options in (
-            ("options.rst", Options()),
+            ("options.rst", ServerOptions()),
             ("client-options.rst", ClientOptions()),
             ("monitor-options.rst", MonitorOptions()),
         ):
@@ -144,8 +146,8 @@ class ExampleTests(SynchronousTestCase):
 
     def test_loads(self) -> None:
         self.assertEqual(self.settings.warnings, [])
-        self.assertEqual(self.settings["WebSocketServer.port"], 443)
-        self.assertEqual(self.settings["Authentication.pairing"], "subject")
+        self.assertEqual(self.settings.webSocketServer.port, 443)
+        self.assertIs(self.settings.authentication.pairing, Pairing.SUBJECT)
 
     def test_goesTogether(self) -> None:
         """Only the files it names are missing."""
@@ -176,7 +178,7 @@ class TextTests(SynchronousTestCase):
 
     def test_commandsHaveRealOptions(self) -> None:
         known = {
-            "nymea-remoteproxy": optionNames(Options()),
+            "nymea-remoteproxy": optionNames(ServerOptions()),
             "nymea-remoteproxy-client": optionNames(ClientOptions()),
             "nymea-remoteproxy-monitor": optionNames(MonitorOptions()),
         }
@@ -230,7 +232,7 @@ class TaskTests(SynchronousTestCase):
         settings.load(str(DOCS / "examples" / "cpp-server.conf"))
         (warning,) = settings.warnings
         self.assertIn("[AWS] is ignored", warning)
-        self.assertEqual(settings["WebSocketServer.port"], 1212)
+        self.assertEqual(settings.webSocketServer.port, 1212)
         page = pages()["migration.rst"]
         for line in (DOCS / "examples" / "cpp-server.conf").read_text("utf-8").splitlines():
             name = line.partition("=")[0].strip("[]")

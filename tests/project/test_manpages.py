@@ -16,7 +16,7 @@ from types import ModuleType
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.running.settings import RETIRED, SETTINGS
+from nymearemoteproxy.running.settings.sections import RETIRED, SETTINGS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOCS = CHECKOUT / "docs"

@@ -78,9 +78,8 @@ INTENDED: dict[str, set[str]] = {
 """By the base that defines them first, or is meant by it."""
 
 
-TWICE = {"Reading", "Request"}
-"""Classes of one name that may be: what was read, of settings and of counters; what is asked, by
-JSON-RPC and by HTTP."""
+TWICE = {"Request"}
+"""Classes of one name that may be: what is asked, by JSON-RPC and by HTTP."""
 
 
 def modules() -> Iterator[ModuleType]:

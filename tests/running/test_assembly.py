@@ -13,9 +13,11 @@ from nymearemoteproxy.authentication.http import HttpAuthenticator
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.running.assembly import Authenticators, change, makeProxy
-from nymearemoteproxy.running.configuration import Configuration, configure
-from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
 LISTENER = "tcp:1:interface=127.0.0.1"
@@ -27,7 +29,7 @@ def configured(acceptAnyToken: bool = False, token: str = "", **values: str) -> 
     for name, text in values.items():
         settings.set(name.replace("_", ".", 1), text)
     tokens = [token] if token else []
-    return configure(settings, [LISTENER], tokens=tokens, acceptAnyToken=acceptAnyToken)
+    return configure(settings, CommandLine([LISTENER], (), tokens, acceptAnyToken=acceptAnyToken))
 
 
 class AssemblyTests(SynchronousTestCase):
@@ -39,7 +41,7 @@ class AssemblyTests(SynchronousTestCase):
         switched = {} if configuration.terms is None else {"TunnelProxy_enabled": "yes"}
         authenticators = Authenticators(reactor)
         changed = makeProxy(reactor, configured(token="other", **switched), authenticators)
-        change(changed, configuration, authenticators)
+        apply(changed, configuration, authenticators)
         return [makeProxy(reactor, configuration, Authenticators(reactor)), changed]
 
     def test_authenticationServerStays(self) -> None:
@@ -102,7 +104,7 @@ class AssemblyTests(SynchronousTestCase):
         uuids = self.mktemp()
         Path(uuids).write_text("5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77\n")
         changed = configured(**switched, TunnelProxy_serverUuidFile=uuids)
-        change(proxy, changed, authenticators)
+        apply(proxy, changed, authenticators)
         self.assertEqual(len(changed.allowedServers or ()), 1)
         self.assertEqual(told, [(proxy.policy.hello, changed.terms, changed.allowedServers)])
 

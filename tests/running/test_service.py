@@ -25,7 +25,7 @@ from nymearemoteproxy.accounting.linefile import runAtOnce
 from nymearemoteproxy.listening.listeners import Listener, parseListener
 from nymearemoteproxy.running import service
 from nymearemoteproxy.running.announcing import CLIENT, whereToTry
-from nymearemoteproxy.running.options import Options
+from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.service import ProxyService, StartError, makeService
 from nymearemoteproxy.wires.transports import isGivenUp, tuneTcp
 from tests.support.certificates import issue, pem
@@ -44,7 +44,7 @@ class ServiceCase(SynchronousTestCase):
 
     def make(self, *arguments: str) -> ProxyService:
         """Make the service for a command line."""
-        options = Options()
+        options = ServerOptions()
         options.parseOptions(["--websocket", "tcp:1:interface=127.0.0.1", *arguments])
         made = makeService(options, self.reactor)
         assert isinstance(made, ProxyService)
@@ -131,7 +131,7 @@ class ServiceTests(ServiceCase):
 
     def command(self, *arguments: str) -> str:
         """Return the options of the command that is shown, up to the token; empty if none is."""
-        options = Options()
+        options = ServerOptions()
         options.parseOptions(arguments)
         self.terminal.seek(0)
         self.terminal.truncate()
@@ -202,7 +202,7 @@ class ServiceTests(ServiceCase):
 
     def test_cannotStartInTheBackground(self) -> None:
         """twistd tells who started it, and removes its pid file, for ordinary exceptions only."""
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": False}
         options.parseOptions(["--websocket", "systemd:domain=INET:index=7", "--token", "t"])
         made = makeService(options, self.reactor)
@@ -210,7 +210,7 @@ class ServiceTests(ServiceCase):
 
     def test_tunnelProxyInTheBackground(self) -> None:
         """It starts without tokens, and shows none."""
-        options = Options()
+        options = ServerOptions()
         options.parent = {"nodaemon": False}
         options.parseOptions(["--websocket", "tcp:1:interface=127.0.0.1", "--tunnelproxy"])
         made = makeService(options, self.reactor)

@@ -386,7 +386,7 @@ class JournalTests(SynchronousTestCase):
     def test_noToken(self) -> None:
         """None is made then, and the server does not start; the tunnel proxy needs none."""
         self.patch(options, "isJournal", lambda *_details: True)
-        made = options.Options()
+        made = options.ServerOptions()
         problem = self.assertRaises(SystemExit, made.parseOptions, [])
         self.assertIn("no authentication is given", str(problem))
         made.parseOptions(["--tunnelproxy", "--set=SSL.enabled=no"])

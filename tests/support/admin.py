@@ -14,8 +14,9 @@ from nymearemoteproxy.connections.limits import Bounds, Ticket
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.running.configuration import configure
-from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
@@ -109,7 +110,7 @@ class AdminInMemory:
         given.set("Admin.endpoint", endpoint)
         for name, value in settings.items():
             given.set(name.replace("_", "."), value)
-        self.configuration = configure(given, tokens=["t"])
+        self.configuration = configure(given, CommandLine(tokens=["t"]))
         made = makeAdmin(
             self.clock,
             self.configuration,

@@ -94,7 +94,7 @@ def _always(answer: Answer) -> Callable[[Question], Answer]:
 NOTHING = Route(_always(text(404, "there is nothing here")))
 
 
-class Admin:
+class AdminEndpoint:
     """The admin endpoint of one server.
 
     :param reactor: tells the time.

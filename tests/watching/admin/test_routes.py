@@ -16,8 +16,9 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.running.configuration import configure
-from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.watching.admin import routes
 from nymearemoteproxy.watching.admin.delay import PERIOD
 from nymearemoteproxy.watching.admin.routes import SECURITY_HEADERS, readPages
@@ -233,7 +234,7 @@ class PasswordTests(SynchronousTestCase):
         settings = Settings()
         settings.set("Admin.endpoint", "tcp:1")
         settings.set("Admin.passwordFile", self.path)
-        changed = configure(settings, tokens=["t"])
+        changed = configure(settings, CommandLine(tokens=["t"]))
         self.made.admin.reconfigure(changed.adminUsers, changed.certificates, "own", "new name")
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
         seen = self.made.ask("/api/status", authorization=credentials("otto", "other"))

@@ -1,0 +1,62 @@
+"""What comes out: all that the server is to do.
+
+Owns what is decided before the parts are made. Knows nothing of how it was worked out.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from nymearemoteproxy.accounting.bookkeeping import Books
+from nymearemoteproxy.connections.limits import Bounds
+from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.running.settings.values import Settings
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
+
+Certificates = Mapping[CertificateFiles | None, ssl.SSLContext]
+"""What each secure listener speaks TLS with, by its `Listener.files`."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the server is to do.
+
+    :ivar acceptedTokens: that this server knows by itself; None = it knows none, and asks.
+    :ivar terms: of the tunnel proxy; None while it is switched off.
+    :ivar allowedServers: which may register with it; None = any.
+    :ivar credentials: client id and secret for the authentication server.
+    :ivar admin: where the admin pages are served; None = nowhere.
+    :ivar adminUsers: who may see them, with passwords; None = everybody who can connect.
+    :ivar books: what is to be written down.
+    :ivar generatedToken: the one token that was made because none was given; to be shown.
+    :ivar fingerprint: of the certificate that was made because none was given.
+    :ivar logFile: where the log goes, too; None = nowhere.
+    :ivar verbosity: 1 = log more, 2 = also the sizes of what is relayed.
+    :ivar inBackground: nobody looks at the terminal.
+    :ivar warnings: what the operator should know, one line each.
+    """
+
+    settings: Settings
+    listeners: Sequence[Listener]
+    certificates: Certificates
+    timing: Timing
+    bounds: Bounds
+    acceptedTokens: Sequence[str] | None = field(repr=False)
+    terms: Terms | None
+    allowedServers: frozenset[UUID] | None
+    credentials: tuple[str, str] | None = field(repr=False)
+    admin: Listener | None
+    adminUsers: Mapping[str, str] | None = field(repr=False)
+    books: Books
+    acceptAnyToken: bool
+    generatedToken: str | None = field(repr=False)
+    fingerprint: str | None
+    logFile: str | None
+    verbosity: int
+    inBackground: bool
+    warnings: Sequence[str]

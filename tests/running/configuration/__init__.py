@@ -1,0 +1,1 @@
+"""The checks of what settings and the command line amount to."""

@@ -1,0 +1,128 @@
+"""How long, and how many."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from nymearemoteproxy.connections.limits import LOOPBACK, RESERVED_FILES, Bounds
+from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.running.configuration import limits
+from tests.support.configured import FILES, ConfigurationCase
+
+
+class BareTests(ConfigurationCase):
+    """The command without options."""
+
+    def test_timing(self) -> None:
+        """The contract's time limits, in seconds."""
+        self.assertEqual(
+            self.configured().timing,
+            Timing(
+                tlsHandshake=5,
+                webSocketHandshake=5,
+                inactive=8,
+                authentication=8,
+                alone=8,
+                notificationGap=0.02,
+                ping=30,
+                pingAnswer=10,
+                close=10,
+            ),
+        )
+
+    def test_doubtfulTimes(self) -> None:
+        """They are warned of as they count in the end."""
+        short = "ProxyServer.aloneTimeout=8"
+        (warning,) = self.configured("--set", short).warnings
+        self.assertEqual(warning, "[ProxyServer] aloneTimeout is 8 milliseconds; is 8000 meant?")
+        configured = self.configured("--set", short, "--set", "ProxyServer.aloneTimeout=8000")
+        self.assertEqual(list(configured.warnings), [])
+
+    def test_bounds(self) -> None:
+        """What the limit of open files allows, less a reserve; half of them unauthenticated."""
+        self.assertEqual(
+            self.configured().bounds,
+            Bounds(
+                connections=FILES - RESERVED_FILES,
+                unauthenticated=(FILES - RESERVED_FILES) // 2,
+                connectionsPerAddress=1000,
+                unauthenticatedPerAddress=100,
+                attemptsPerSecondPerAddress=50,
+                exempt=LOOPBACK,
+            ),
+        )
+
+
+class FileTests(ConfigurationCase):
+    """What settings amount to."""
+
+    def test_timing(self) -> None:
+        """Milliseconds become seconds; the lower limit of a call counts."""
+        keys = {
+            "tlsHandshakeTimeout": "tlsHandshake",
+            "webSocketHandshakeTimeout": "webSocketHandshake",
+            "inactiveTimeout": "inactive",
+            "aloneTimeout": "alone",
+            "notificationGap": "notificationGap",
+            "pingInterval": "ping",
+            "pingTimeout": "pingAnswer",
+            "closeTimeout": "close",
+        }
+        for number, (key, name) in enumerate(keys.items(), 1):
+            timing = self.configured("--set", f"ProxyServer.{key}={number}").timing
+            self.assertEqual(getattr(timing, name), number / 1000)
+        for authentication, call, expected in ((2000, 1000, 1), (1000, 2000, 1)):
+            timing = self.configured(
+                "--set",
+                f"ProxyServer.authenticationTimeout={authentication}",
+                "--set",
+                f"ProxyServer.jsonRpcTimeout={call}",
+            ).timing
+            self.assertEqual(timing.authentication, expected)
+
+    def bounds(self, **limits: str) -> tuple[Bounds, list[str]]:
+        """Return the bounds and the warnings that these limits amount to."""
+        options = [f"--set=Limits.{name}={value}" for name, value in limits.items()]
+        configured = self.configured(*options)
+        return configured.bounds, list(configured.warnings)
+
+    def test_bounds(self) -> None:
+        """Each limit has its bound."""
+        bounds, warnings = self.bounds(
+            maxConnections="10",
+            maxUnauthenticated="9",
+            maxConnectionsPerAddress="8",
+            maxUnauthenticatedPerAddress="7",
+            attemptsPerSecondPerAddress="6",
+            exemptNetworks="10.0.0.0/8",
+        )
+        self.assertEqual(bounds, Bounds(10, 9, 8, 7, 6, (ipaddress.ip_network("10.0.0.0/8"),)))
+        self.assertEqual(warnings, [])
+
+    def test_boundsThatDependOnEachOther(self) -> None:
+        """Half of the connections may be unauthenticated; none remains none."""
+        self.assertEqual(self.bounds(maxConnections="11")[0].unauthenticated, 5)
+        bounds = self.bounds(maxConnections="0")[0]
+        self.assertEqual(bounds.connections, 0)
+        self.assertEqual(bounds.unauthenticated, (FILES - RESERVED_FILES) // 2)
+        self.assertEqual(self.bounds(maxUnauthenticated="0")[0].unauthenticated, 0)
+
+    def test_moreThanTheFileLimit(self) -> None:
+        """A promise that cannot be kept is told."""
+        bounds, warnings = self.bounds(maxConnections=str(FILES))
+        self.assertEqual(bounds.connections, FILES)
+        (warning,) = warnings
+        self.assertIn(str(FILES - RESERVED_FILES), warning)
+        self.assertEqual(self.bounds(maxConnections=str(FILES - RESERVED_FILES))[1], [])
+
+    def test_questionsAreFiles(self) -> None:
+        """More of them than usual at once leave fewer for clients; fewer change nothing."""
+        for questions, taken in ((1, 0), (16, 0), (17, 1), (1000, 984)):
+            option = f"--set=Authentication.connections={questions}"
+            connections = self.configured(option).bounds.connections
+            self.assertEqual(connections, FILES - RESERVED_FILES - taken)
+
+    def test_tinyFileLimit(self) -> None:
+        """However few files there may be, no limit becomes none by accident."""
+        self.patch(limits, "raiseFileLimit", lambda: 10)
+        self.assertEqual(self.configured().bounds.connections, 1)

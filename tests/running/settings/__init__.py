@@ -1,0 +1,1 @@
+"""The checks of the settings: their declarations, values and file."""

@@ -1,0 +1,79 @@
+"""What command lines and files amount to."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.running.configuration import limits
+from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.options import WRONG_USAGE, ServerOptions
+from tests.support.certificates import issue, pem
+
+FILES = 5000
+"""What the limit of open files pretends to be."""
+
+
+class ConfigurationCase(SynchronousTestCase):
+    """Helpers for the checks of the command line."""
+
+    def setUp(self) -> None:
+        self.state = Path(self.mktemp()).absolute()
+        self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.state)})
+        self.patch(limits, "raiseFileLimit", lambda: FILES)
+
+    def write(self, content: str | bytes) -> str:
+        """Write a file, return its path."""
+        path = os.path.abspath(self.mktemp())
+        Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def certificate(self) -> str:
+        """Return the path of a certificate with its key."""
+        return self.write(pem(*issue("test", None)))
+
+    def configured(self, *arguments: str, file: str | None = None) -> Configuration:
+        """Return what these arguments, and this content of a file, amount to."""
+        options = ServerOptions()
+        options.parseOptions([*arguments, *(() if file is None else ("-C", self.write(file)))])
+        return options.configuration
+
+    def assertMistake(
+        self, *arguments: str, file: str | None = None, status: int = WRONG_USAGE
+    ) -> str:
+        """The operator is told in one line on standard error, with this exit status; return it."""
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            mistake = self.assertRaises(SystemExit, self.configured, *arguments, file=file)
+        text = shown.getvalue()
+        self.assertEqual(mistake.code, status, text)
+        self.assertTrue(text.startswith("nymea-remoteproxy: "), text)
+        self.assertEqual((text.count("\n"), text[-1]), (1, "\n"))
+        return text.rstrip("\n")
+
+    def descriptions(self, configured: Configuration) -> list[tuple[str, bool, bool]]:
+        """Return where it listens: description for Twisted, WebSocket, secure."""
+        return [
+            (listener.plain, listener.webSocket, listener.secure)
+            for listener in configured.listeners
+        ]
+
+
+class RereadCase(ConfigurationCase):
+    """Helpers for what is read anew; `file` is the configuration file."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = Path(self.write(""))
+
+    def options(self, *arguments: str, parent: Any = None) -> ServerOptions:
+        """Return options that have been read."""
+        options = ServerOptions()
+        options.parent = parent
+        options.parseOptions([*arguments, "-C", str(self.file)])
+        return options
