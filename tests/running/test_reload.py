@@ -135,7 +135,7 @@ class ReloadTests(ServiceCase):
         made.drain()
         drain = self.waits(made.stop)
         stopped = made.stopService()
-        grace = self.waits(made.proxy.abortAll)
+        grace = self.waits(made.proxy.registry.dismissal.abort)
         client.leave()
         self.successResultOf(stopped)
         return [drain, grace]
