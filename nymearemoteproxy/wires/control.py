@@ -128,6 +128,7 @@ class Control(Phase, Protocol):
         self.perform(self.session.gone())
         self.linger.stop()
         super().connectionLost(reason)
+        self._errands.forget()
 
     def pauseProducing(self) -> None:
         self._blocked = True
@@ -253,6 +254,7 @@ class Control(Phase, Protocol):
         self.next(leg)
         tunnel.attach(leg)
         self.handOver(leg)
+        self._errands.forget()
 
     def _close(self, outcome: Outcome) -> None:
         self.clearDeadline()

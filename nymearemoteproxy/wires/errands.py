@@ -27,6 +27,10 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 log = ProxyLogger()
 
 
+def _ignore(_what: object) -> None:
+    """Nobody is there any more."""
+
+
 class Errands:
     """Runs them for one connection, one at a time.
 
@@ -72,6 +76,13 @@ class Errands:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
+
+    def forget(self) -> None:
+        """There are no more: let go of the connection, which holds this, so that no cycle is left.
+
+        An answer that still comes is for nobody, as a session that is over asks for nothing.
+        """
+        self._perform = self._failed = _ignore
 
     def checkToken(self, token: str, hasMore: Callable[[], bool]) -> None:
         """Have a token judged, as soon as all that has arrived is looked at.
