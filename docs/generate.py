@@ -29,7 +29,7 @@ from nymearemoteproxy.protocol import slip  # noqa: E402
 from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
     MessageError,
-    ObjectSplitter,
+    MessageSplitter,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome  # noqa: E402
 from nymearemoteproxy.protocol.registration import (  # noqa: E402
@@ -484,7 +484,7 @@ def errors() -> str:
     def rows() -> Iterator[tuple[str, str, str]]:
         for text in BAD_MESSAGES:
             session = Dialogue().session("A")
-            splitter = ObjectSplitter(10240)
+            splitter = MessageSplitter(10240)
             splitter.feed(text.encode())
             try:
                 message = splitter.take()
