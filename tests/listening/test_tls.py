@@ -287,6 +287,13 @@ class MistakeTests(TlsCase):
                 CertificateFiles(self.certificate, self.key, path), path, "chain", "damaged"
             )
 
+    def test_unknownVersion(self) -> None:
+        """A certificate of a version that does not exist."""
+        der = self.own.certificate.public_bytes(serialization.Encoding.DER)
+        changed = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1)
+        path = self.write(ssl.DER_cert_to_PEM_cert(changed).encode())
+        self.assertFails(CertificateFiles(path, self.key), path, "damaged")
+
     def test_badKey(self) -> None:
         """A key that is damaged, no key, or a public one."""
         public = self.own.key.public_key().public_bytes(
