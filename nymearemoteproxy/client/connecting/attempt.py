@@ -43,7 +43,7 @@ class IProxyConnection(Interface):
 
 
 @dataclass
-class Route:
+class ProxyRoute:
     """Where a proxy is, and what it may take to get there.
 
     :ivar reactor: connects and waits.
@@ -70,7 +70,7 @@ class Attempt:
     :ivar check: decides over TLS whether the server is the right one; None without TLS.
     """
 
-    def __init__(self, route: Route, factory: Any, control: ControlPhase) -> None:
+    def __init__(self, route: ProxyRoute, factory: Any, control: ControlPhase) -> None:
         self.route = route
         self.factory = factory
         self.control = control
