@@ -829,8 +829,11 @@ class Backend:
     """
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        # While this is bound nobody else is given the port; who asks for it may listen on it.
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reservation.bind(("127.0.0.1", 0))
+        self.port: int = self._reservation.getsockname()[1]
         self.asked: list[Asked] = []
         self.answer: Answer = lambda request: b'{"isValid": true}'
         self._changed = threading.Condition()
