@@ -20,7 +20,7 @@ from benchmarks.names import isWebSocket
 from benchmarks.registered import register
 from benchmarks.tunnels import openMany
 from benchmarks.wires import BINARY, Wire, connect, frame
-from nymearemoteproxy import slip
+from nymearemoteproxy.protocol import slip
 
 CHUNK = 64 << 10
 """Bytes given to the kernel at a time."""

@@ -115,13 +115,14 @@ class Own(Peer):
     @property
     def canBeWatched(self) -> bool:
         """Tell whether it has a monitor socket and admin pages."""
-        return (self._path / "nymearemoteproxy" / "admin").is_dir()
+        package = self._path / "nymearemoteproxy"
+        return any((package / name).is_dir() for name in ("watching", "admin"))
 
     async def start(self, lab: Lab, *more: str) -> Server:
         log = lab.directory / f"{self.name}-{now()}.log"
         child = lab.start(
             (
-                *(sys.executable, "-m", "nymearemoteproxy.cli"),
+                *(sys.executable, "-c", "from nymearemoteproxy.commands import server; server()"),
                 *("--token", TOKEN, "--certificate", certificate(lab), "--logging", log),
                 "--tunnelproxy",
                 *("--websocket", "tcp:0:interface=127.0.0.1"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.meetings import SECONDS, Address, Tunnel
 from benchmarks.wires import Wire, connect
-from nymearemoteproxy.slip import PROXY, PacketReader
+from nymearemoteproxy.protocol.slip import PROXY, PacketReader
 
 
 class Channel(Wire):

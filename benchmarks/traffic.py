@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 
 from benchmarks.wires import BINARY, TEXT, Wire, frame
-from nymearemoteproxy import slip
+from nymearemoteproxy.protocol import slip
 
 RING_BYTES = 4 << 20
 """Larger than the processor's cache per core, as messages of real clients are not warm either."""

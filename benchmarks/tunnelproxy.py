@@ -20,7 +20,7 @@ from benchmarks.steady import PING_PONG, Load, Steady, measure, measureLoad
 from benchmarks.traffic import Flow, ring
 from benchmarks.tunnels import closing
 from benchmarks.wires import BINARY, Wire, frame
-from nymearemoteproxy import slip
+from nymearemoteproxy.protocol import slip
 
 DOWN = Steady("tunnelproxy-down", "", 2, 64 << 10, underWay=4)
 UP = Steady("tunnelproxy-up", "", 2, 64 << 10, underWay=4)

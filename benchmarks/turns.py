@@ -19,20 +19,20 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
-from nymearemoteproxy.accounting import Accounting
-from nymearemoteproxy.admin.condition import Condition
+from nymearemoteproxy.accounting.bookkeeping import Accounting
 from nymearemoteproxy.authentication.tokens import AnyToken
-from nymearemoteproxy.configuration import configure
-from nymearemoteproxy.limits import Bounds, Gate, Ticket
-from nymearemoteproxy.monitorsocket import MonitorFactory
-from nymearemoteproxy.outcomes import Outcome
-from nymearemoteproxy.proxy import Proxy, Timing
-from nymearemoteproxy.pulse import Pulse, Reading
-from nymearemoteproxy.records import TCP, UNIX, WEBSOCKET, Load, Record, Totals
-from nymearemoteproxy.rendezvous import Rendezvous
-from nymearemoteproxy.session import PairingKeys, Role
-from nymearemoteproxy.settings import Settings
-from nymearemoteproxy.watchers import makeAdmin
+from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
+from nymearemoteproxy.connections.proxy import Proxy, Timing
+from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Record, Totals
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import PairingKeys, Role
+from nymearemoteproxy.running.configuration import configure
+from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.watchers import makeAdmin
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.monitorsocket import MonitorFactory
+from nymearemoteproxy.watching.pulse import Pulse, Reading
 
 CONNECTIONS = 50_000
 ENDING = 20_000

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from described import Option, describeOptions
 from twisted.python import usage
 
-from nymearemoteproxy.settings import SETTINGS
+from nymearemoteproxy.running.settings import SETTINGS
 
 FILES = "files"
 """Instead of words: names of files."""

@@ -13,7 +13,7 @@ from enum import Enum
 
 from twisted.python import usage
 
-from nymearemoteproxy.settings import Number, Setting
+from nymearemoteproxy.running.settings import Number, Setting
 
 
 @dataclass(frozen=True)

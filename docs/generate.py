@@ -23,15 +23,16 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
-from nymearemoteproxy import slip  # noqa: E402
-from nymearemoteproxy.admin.metrics import DECLARATIONS, PREFIX  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
-from nymearemoteproxy.dialogue import Dialogue as RegisteredServer  # noqa: E402
-from nymearemoteproxy.jsonrpc import MessageError, ObjectSplitter  # noqa: E402
 from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
-from nymearemoteproxy.options import Options  # noqa: E402
-from nymearemoteproxy.outcomes import Outcome  # noqa: E402
-from nymearemoteproxy.registration import (  # noqa: E402
+from nymearemoteproxy.protocol import slip  # noqa: E402
+from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
+from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
+    MessageError,
+    ObjectSplitter,
+)
+from nymearemoteproxy.protocol.outcomes import Outcome  # noqa: E402
+from nymearemoteproxy.protocol.registration import (  # noqa: E402
     DISCONNECT_CLIENT,
     PING,
     REGISTER_CLIENT,
@@ -40,7 +41,7 @@ from nymearemoteproxy.registration import (  # noqa: E402
     clientConnected,
     clientDisconnected,
 )
-from nymearemoteproxy.session import (  # noqa: E402
+from nymearemoteproxy.protocol.session import (  # noqa: E402
     TRANSITIONS,
     TUNNEL_PROXY_API,
     Close,
@@ -53,7 +54,15 @@ from nymearemoteproxy.session import (  # noqa: E402
     State,
     makeHello,
 )
-from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
+from nymearemoteproxy.running.options import Options  # noqa: E402
+from nymearemoteproxy.running.settings import (  # noqa: E402
+    RETIRED,
+    SETTINGS,
+)
+from nymearemoteproxy.watching.admin.metrics import (  # noqa: E402
+    DECLARATIONS,
+    PREFIX,
+)
 
 NOTICE = "Made by docs/generate.py; do not edit."
 

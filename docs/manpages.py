@@ -31,8 +31,11 @@ from twisted.python import usage  # noqa: E402
 from nymearemoteproxy import __version__  # noqa: E402
 from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
 from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
-from nymearemoteproxy.options import Options  # noqa: E402
-from nymearemoteproxy.settings import RETIRED, SETTINGS  # noqa: E402
+from nymearemoteproxy.running.options import Options  # noqa: E402
+from nymearemoteproxy.running.settings import (  # noqa: E402
+    RETIRED,
+    SETTINGS,
+)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def _run(program: str) -> int | None:
 
 def server() -> int | None:
     """Run ``nymea-remoteproxy``."""
-    return _run("nymearemoteproxy.cli")
+    return _run("nymearemoteproxy.running.cli")
 
 
 def client() -> int | None:

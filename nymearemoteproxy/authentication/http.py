@@ -31,7 +31,7 @@ from zope.interface import implementer
 from nymearemoteproxy.authentication import BackendError, IAuthenticator, Verdict
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.authentication.verification import VerifiedHttps
-from nymearemoteproxy.jsonrpc import MessageError, decodeObject
+from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
 
 MAX_ANSWER = 64 * 1024
 """Bytes; an answer is a small JSON object, even with a verified token's claims in it."""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import IAuthenticator, Verdict
-from nymearemoteproxy.lists import parseList
+from nymearemoteproxy.common.lists import parseList
 
 
 def parseTokens(content: bytes) -> list[str]:

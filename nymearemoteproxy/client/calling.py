@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nymearemoteproxy.client.control import REQUEST_ID, Messages, call, oneLine, paramsOf, stranger
-from nymearemoteproxy.slip import HIGHEST_ADDRESS, PROXY
+from nymearemoteproxy.client.controlphase import (
+    REQUEST_ID,
+    Messages,
+    call,
+    oneLine,
+    paramsOf,
+    stranger,
+)
+from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
 
 
 @dataclass(frozen=True)

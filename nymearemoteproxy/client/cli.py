@@ -28,8 +28,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client.addresses import Address, parseListen, parseService
-from nymearemoteproxy.client.control import TunnelError, oneLine
+from nymearemoteproxy.client.controlphase import TunnelError, oneLine
 from nymearemoteproxy.client.copying import Relay, SharedFiles
 from nymearemoteproxy.client.endpoint import (
     DEFAULT_NAME,
@@ -47,11 +46,12 @@ from nymearemoteproxy.client.retrying import (
     RetryingEndpoint,
 )
 from nymearemoteproxy.client.serving import Service
-from nymearemoteproxy.client.tls import TlsOptions
-from nymearemoteproxy.files import readFile
-from nymearemoteproxy.lists import parseList, parseSecret
-from nymearemoteproxy.logs import LogEvent, LogStream
-from nymearemoteproxy.openfiles import raiseFileLimit
+from nymearemoteproxy.client.trust import TlsOptions
+from nymearemoteproxy.client.urls import Address, parseListen, parseService
+from nymearemoteproxy.common.files import readFile
+from nymearemoteproxy.common.lists import parseList, parseSecret
+from nymearemoteproxy.common.logs import LogEvent, LogStream
+from nymearemoteproxy.common.openfiles import raiseFileLimit
 
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"

@@ -19,7 +19,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.control import oneLine
+from nymearemoteproxy.client.controlphase import oneLine
 from nymearemoteproxy.client.farend import SILENCE, FarEnd
 
 STDIN = 0

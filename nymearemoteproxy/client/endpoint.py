@@ -29,14 +29,18 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.client.addresses import ProxyUrl
-from nymearemoteproxy.client.control import ControlPhase, TunnelError, oneLine
+from nymearemoteproxy.client.controlphase import ControlPhase, TunnelError, oneLine
 from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
 from nymearemoteproxy.client.joining import Joining
 from nymearemoteproxy.client.reasons import FIRST_WORDS, SILENT, meantScheme, whyNotConnected
 from nymearemoteproxy.client.registering import ClientRegistration, Probe, ServerRegistration
-from nymearemoteproxy.client.tls import ServerCheck, TlsOptions, isNoTls
-from nymearemoteproxy.client.transports import StreamTransport, TunnelTransport, WebSocketTransport
+from nymearemoteproxy.client.trust import ServerCheck, TlsOptions, isNoTls
+from nymearemoteproxy.client.tunneltransport import (
+    StreamTransport,
+    TunnelTransport,
+    WebSocketTransport,
+)
+from nymearemoteproxy.client.urls import ProxyUrl
 
 txaio.use_twisted()
 

@@ -21,7 +21,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.control import TunnelError, oneLine
+from nymearemoteproxy.client.controlphase import TunnelError, oneLine
 from nymearemoteproxy.client.farend import FarEnd
 from nymearemoteproxy.client.reasons import whyLost
 from nymearemoteproxy.client.retrying import Reports

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nymearemoteproxy.client.control import (
+from nymearemoteproxy.client.controlphase import (
     MIN_SECRET_LENGTH,
     ControlPhase,
     Partner,

@@ -10,7 +10,7 @@ import os
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.client.control import oneLine
+from nymearemoteproxy.client.controlphase import oneLine
 from nymearemoteproxy.client.heartbeat import INTERVAL
 
 # What a server's first bytes are when it speaks something else than we do.

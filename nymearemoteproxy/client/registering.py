@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nymearemoteproxy.client.control import (
+from nymearemoteproxy.client.controlphase import (
     REQUEST_ID,
     ControlPhase,
     Partner,

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.client.control import TunnelError, oneLine
+from nymearemoteproxy.client.controlphase import TunnelError, oneLine
 
 # Seconds between attempts, before chance has its say: the first time, and at most.
 FIRST_DELAY = 1.0

@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.client.calling import Calls, ClientConnected, Event
-from nymearemoteproxy.client.control import TunnelError
+from nymearemoteproxy.client.controlphase import TunnelError
 from nymearemoteproxy.client.delivering import LocalConnection
 from nymearemoteproxy.client.heartbeat import Heartbeat
 from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.retrying import Reports
-from nymearemoteproxy.slip import PROXY, PacketReader, PacketTooLarge, encode
+from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
 
 # Bytes of a client's data in one packet, so that no client holds up the others for long, and a
 # packet fits whatever a proxy accepts.

@@ -1,9 +1,9 @@
 """Owns where a JSON object ends in a stream of them.
 
 The server sends an object a line; the C++ server sends indented ones of many lines. So objects are
-told apart by their braces. ``nymearemoteproxy.jsonrpc`` has a splitter too, made for small messages
-of strangers: with the megabytes of ten thousand clients it takes three times as long. It must not
-know what is in an object.
+told apart by their braces. ``protocol.jsonrpc`` has a splitter too, made for small messages of
+strangers: with the megabytes of ten thousand clients it takes three times as long. It must not know
+what is in an object.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from twisted.application.service import ServiceMaker
 
 nymeaRemoteproxy = ServiceMaker(
     "nymea-remoteproxy",
-    "nymearemoteproxy.twistd",
+    "nymearemoteproxy.running.twistd",
     "Joins two clients that show the same token, and relays what they send.",
     "nymea-remoteproxy",
 )

@@ -1,0 +1,44 @@
+"""What may happen very often, in few lines of log.
+
+Owns how often the log is told. Knows nothing of what happens.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+
+from nymearemoteproxy.common.logs import ProxyLogger
+
+log = ProxyLogger()
+
+INTERVAL = 10.0
+"""Seconds between two lines, so that a flood does not fill the disk."""
+
+
+class Tally:
+    """Tells the log of the first time, and then how often it happened since.
+
+    :param first: the format of a line about one time.
+    :param more: the format of a line about several times, with the fields count and interval.
+    """
+
+    def __init__(self, clock: IReactorTime, first: str, more: str) -> None:
+        self._clock = clock
+        self._first = first
+        self._more = more
+        self._count = 0
+
+    def add(self, **values: object) -> None:
+        """It happened.
+
+        :param values: of the fields in the line about one time.
+        """
+        if not self._count:
+            log.warn(self._first, **values)
+            self._clock.callLater(INTERVAL, self._sumUp)
+        self._count += 1
+
+    def _sumUp(self) -> None:
+        more, self._count = self._count - 1, 0
+        if more:
+            log.warn(self._more, count=more, interval=INTERVAL)

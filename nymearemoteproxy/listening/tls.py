@@ -1,0 +1,269 @@
+"""TLS for the listeners: loading certificates, making one where there is none.
+
+Owns what a certificate must be like, and which versions and ciphers are spoken. Knows nothing of
+listeners or connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
+
+from nymearemoteproxy.common.files import Read, readFile
+
+FORWARD_SECRET = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Cipher suites of TLS 1.2 with forward secrecy and authenticated encryption; all of TLS 1.3's
+are such."""
+
+GROUP = "prime256v1"
+"""The group of the key exchange: P-256, which every client of TLS 1.3 has (RFC 8446 section 9.1).
+By default OpenSSL also takes ffdhe8192, with which one handshake costs the server 150 ms instead
+of 0.4, and Python's `ssl` takes all or one. A client that begins with another, mostly X25519,
+needs one round trip more."""
+
+SELF_SIGNED_DAYS = 3650
+"""A made certificate is pinned by its fingerprint, so that renewing it would only break pins."""
+
+_PEM_END = b"-----END CERTIFICATE-----"
+_KEY_BEGIN = b"PRIVATE KEY-----"
+
+
+class CertificateError(Exception):
+    """The certificate or key cannot be used; the text is one line for the operator."""
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where a certificate is.
+
+    :ivar certificate: PEM; may hold the chain, and the key if `key` is empty.
+    :ivar key: PEM.
+    :ivar chain: PEM, the certificates between ours and the root; may be empty.
+    """
+
+    certificate: str
+    key: str = ""
+    chain: str = ""
+
+
+def _read(path: str, what: str, read: Read) -> bytes:
+    try:
+        return read(path)
+    except OSError as error:
+        raise CertificateError(f"cannot read the {what} {path}: {error.strerror}") from None
+
+
+def _certificates(path: str, what: str, read: Read) -> list[crypto.X509]:
+    blocks = [block + _PEM_END for block in _read(path, what, read).split(_PEM_END)[:-1]]
+    if not blocks:
+        raise CertificateError(
+            f"the {what} {path} holds no PEM certificate, which begins with "
+            "-----BEGIN CERTIFICATE-----"
+        )
+    try:
+        return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
+    except (crypto.Error, ValueError):
+        raise CertificateError(f"the {what} {path} is damaged") from None
+
+
+def _key(files: CertificateFiles, read: Read) -> tuple[bytes, crypto.PKey]:
+    """Return the private key as it is in its file, and read."""
+    path = files.key or files.certificate
+    content = _read(path, "certificate key", read)
+    if _KEY_BEGIN not in content:
+        if not files.key:
+            raise CertificateError(
+                f"the certificate {path} comes without its private key; say where that is with "
+                "--certificate-key or [SSL] certificateKey, or put it into the same file"
+            )
+        raise CertificateError(
+            f"the certificate key {path} is damaged or something else: it holds no PEM private "
+            "key, whose first line ends with PRIVATE KEY-----"
+        )
+    try:
+        return content, crypto.load_privatekey(crypto.FILETYPE_PEM, content, _noPassphrase)
+    except (crypto.Error, ValueError, TypeError):
+        raise CertificateError(
+            f"the certificate key {path} is damaged, or encrypted with a passphrase"
+        ) from None
+
+
+def _noPassphrase(*_details: object) -> bytes:
+    """Answer OpenSSL, which would otherwise ask on the terminal."""
+    raise ValueError("the key is encrypted")
+
+
+def loadCertificate(files: CertificateFiles, read: Read = readFile) -> ssl.SSLContext:
+    """Load a certificate and its key, ready to serve.
+
+    :raises CertificateError: a file is missing or damaged, the key does not belong to the
+        certificate, or the certificate has expired.
+    """
+    own, *chain = _certificates(files.certificate, "certificate", read)
+    if files.chain:
+        chain += _certificates(files.chain, "certificate chain", read)
+    keyContent, key = _key(files, read)
+    if _publicKey(own.to_cryptography()) != _publicKey(key.to_cryptography_key()):
+        raise CertificateError(
+            f"the key {files.key or files.certificate} does not belong to the certificate "
+            f"{files.certificate}"
+        )
+    if own.has_expired():
+        raise CertificateError(f"the certificate {files.certificate} has expired")
+    context = _makeContext()
+    bundle = b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in (own, *chain))
+    try:
+        with _inMemory(bundle) as certificatePath, _inMemory(keyContent) as keyPath:
+            context.load_cert_chain(certificatePath, keyPath)
+    except ssl.SSLError as error:
+        raise CertificateError(
+            f"OpenSSL does not accept the certificate {files.certificate}: {error.reason}"
+        ) from None
+    except OSError as error:
+        raise CertificateError(
+            f"cannot hand the certificate {files.certificate} to OpenSSL through /proc: "
+            f"{error.strerror}"
+        ) from None
+    return context
+
+
+def _makeContext() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(FORWARD_SECRET)
+    context.set_ecdh_curve(GROUP)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+@contextlib.contextmanager
+def _inMemory(content: bytes) -> Iterator[str]:
+    """Give something that was read a path, since `ssl` has OpenSSL read files (Linux).
+
+    OpenSSL is not given the path that it was read from: what was checked is what is served, and a
+    pipe can be read only once.
+    """
+    with open(os.memfd_create("certificate"), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
+
+
+def _publicKey(holder: Any) -> bytes:
+    """Return the public key of a certificate or private key, to be compared."""
+    encoded: bytes = holder.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
+
+
+def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
+    """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
+    own = _certificates(files.certificate, "certificate", read)[0]
+    return own.digest("sha256").decode("ascii")
+
+
+def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.datetime:
+    """Return when the certificate begins to be valid, in UTC.
+
+    :raises CertificateError: it cannot be read.
+    """
+    own = _certificates(files.certificate, "certificate", read)[0].to_cryptography()
+    if hasattr(own, "not_valid_before_utc"):
+        return own.not_valid_before_utc
+    # Debian 12's cryptography: UTC as well, but without saying so.
+    return own.not_valid_before.replace(tzinfo=datetime.UTC)
+
+
+def firstName(certificate: x509.Certificate) -> str | None:
+    """Return the first host name or address that a certificate is for; None if it names none.
+
+    A name with a wildcard stands for others, and is none itself.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):  # one that cannot be read names nothing
+        return None
+    for name in extension.value:
+        if isinstance(name, x509.DNSName | x509.IPAddress) and "*" not in str(name.value):
+            return str(name.value)
+    return None
+
+
+def selfSigned(directory: Path) -> CertificateFiles:
+    """Return the self-signed certificate in `directory`; make it if it is not there.
+
+    :raises CertificateError: it can be neither seen nor written.
+    """
+    path = directory / "certificate.pem"
+    try:
+        if not path.exists():
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, _make())
+    except OSError as error:
+        raise CertificateError(
+            f"cannot keep a self-signed certificate in {path}: {error.strerror}; "
+            "give one with --certificate"
+        ) from None
+    return CertificateFiles(str(path))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, all of it or nothing.
+
+    When another process was faster, its file stays.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            path.hardlink_to(unfinished)
+        except FileExistsError:
+            pass
+        finally:
+            unfinished.unlink()
+
+
+def _make() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nymea-remoteproxy")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.IPAddress(ipaddress.ip_address("::1")),
+        ]
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=SELF_SIGNED_DAYS))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ) + certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,149 @@
+"""Who waits for whom: clients meet here under their pairing key.
+
+Owns the waiting places and the keys of the tunnels that are up. Knows nothing of messages,
+transports or time. `Rendezvous` keeps everything in this process; whatever shares it between
+processes later provides the same interface, which is why it answers through Deferreds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Identity
+
+Look = Callable[[], Deferred[bool]]
+"""Finds out whether a client is still there; see `Presence.look`."""
+
+
+class PairingRefused(Exception):
+    """There is no place for this client.
+
+    :ivar outcome: TUNNEL_EXISTS or DUPLICATE_UUID.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.label)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Two clients found each other.
+
+    :ivar partner: the other one.
+    :ivar tunnel: the tunnel both attach their leg to.
+    """
+
+    partner: Identity
+    tunnel: Tunnel
+
+
+class IRendezvous(Interface):
+    """Brings together the two clients that have the same key."""
+
+    def join(key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
+        """Wait for the partner.
+
+        :param look: finds out whether this client is still there; asked when another one comes
+            with the same uuid, which may be this one's next connection.
+        :returns: a Deferred that fires when the partner is there, and fails with
+            `PairingRefused`. Cancelling it gives up the place at once, and with it a meeting that
+            comes about all the same.
+        """
+
+
+@dataclass(eq=False)
+class _Waiter:
+    key: bytes
+    identity: Identity
+    look: Look
+    met: Deferred[Meeting]
+
+
+@implementer(IRendezvous)
+class Rendezvous:
+    """The meeting place of one process: first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, _Waiter] = {}
+        # Where it is looked whether the one who waits is there: those who came since.
+        self._behind: dict[bytes, dict[Deferred[Meeting], _Waiter]] = {}
+        self._tunnels: dict[bytes, Tunnel] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many clients wait."""
+        return len(self._waiting) + sum(map(len, self._behind.values()))
+
+    @property
+    def tunnels(self) -> int:
+        """How many tunnels are up."""
+        return len(self._tunnels)
+
+    def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
+        # Cancelling finds the waiter by its Deferred: if each referred to the other, older versions
+        # of Twisted, which keep what cancels, would leave both to the garbage collector.
+        met: Deferred[Meeting] = Deferred(partial(self._giveUp, key))
+        self._place(_Waiter(key, identity, look, met))
+        return met
+
+    def _place(self, waiter: _Waiter) -> None:
+        key = waiter.key
+        first = self._waiting.get(key)
+        if key in self._tunnels:
+            _refuse(waiter, Outcome.TUNNEL_EXISTS)
+        elif key in self._behind:
+            self._behind[key][waiter.met] = waiter
+        elif first is None:
+            self._waiting[key] = waiter
+        elif _isSame(first.identity.uuid, waiter.identity.uuid):
+            self._behind[key] = {waiter.met: waiter}
+            first.look().addCallback(self._looked, first, waiter)
+        else:
+            del self._waiting[key]
+            tunnel = Tunnel(lambda: self._tunnels.pop(key))
+            self._tunnels[key] = tunnel
+            first.met.callback(Meeting(waiter.identity, tunnel))
+            waiter.met.callback(Meeting(first.identity, tunnel))
+
+    def _looked(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
+        """It is known whether `first` is still there; if not, its place was given up before."""
+        key = first.key
+        if not isThere or self._waiting.get(key) is not first:
+            return
+        if self._behind[key].pop(second.met, None) is not None:
+            del self._waiting[key]
+            _refuse(first, Outcome.DUPLICATE_UUID)
+            _refuse(second, Outcome.DUPLICATE_UUID)
+        self._goOn(key)
+
+    def _giveUp(self, key: bytes, met: Deferred[Meeting]) -> None:
+        first = self._waiting.get(key)
+        if first is not None and first.met is met:
+            del self._waiting[key]
+            self._goOn(key)
+        else:
+            del self._behind[key][met]
+
+    def _goOn(self, key: bytes) -> None:
+        """Let those who came meanwhile in, in their order."""
+        for waiter in self._behind.pop(key, {}).values():
+            self._place(waiter)
+
+
+def _refuse(waiter: _Waiter, outcome: Outcome) -> None:
+    waiter.met.errback(PairingRefused(outcome))
+
+
+def _isSame(one: str | None, other: str | None) -> bool:
+    """Compare uuids, with or without the braces that Qt puts around them; None equals nothing."""
+    if one is None or other is None:
+        return False
+    return one.strip("{}").lower() == other.strip("{}").lower()

@@ -1,0 +1,375 @@
+"""JSON-RPC as this server speaks it: framing, requests, responses, and the declared API.
+
+Owns how a message is found in a byte stream, what is valid JSON here, and the one declaration
+of each method that both validates requests and answers Introspect. Knows nothing of sessions,
+connections or Twisted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nymearemoteproxy.protocol.outcomes import Outcome
+
+FIRST_NOTIFICATION = 1
+"""The id of a connection's first notification, from which they count up. Never 0: the field's C++
+library numbers all of its requests 0, and takes whatever comes with that id for the answer."""
+
+UNKNOWN_ID = -1
+"""The id of an error response when the request's own id could not be read."""
+
+_NO_SPACE = re.compile(rb"[^ \t\r\n]")
+_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"{", b"}", b'"', b"\\"
+_STRUCTURE = re.compile(rb'[{}"\x00-\x1f]|\\["\\]?')
+_FIRST_PRINTABLE = 0x20
+_METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
+
+BASIC_TYPES = ("Uuid", "String", "Int", "UInt", "Double", "Bool", "Variant", "Object")
+
+
+class MessageError(Exception):
+    """A message that is answered with an error, after which the connection is closed.
+
+    :ivar requestId: the id to answer with.
+    :ivar text: what the client is told; never holds a value the client sent, only param names.
+    :ivar outcome: how the connection ends.
+    """
+
+    def __init__(self, requestId: int, text: str, outcome: Outcome) -> None:
+        super().__init__(text)
+        self.requestId = requestId
+        self.text = text
+        self.outcome = outcome
+
+
+def tooLarge(limit: int) -> MessageError:
+    """The error for a message of more than `limit` bytes."""
+    return MessageError(
+        UNKNOWN_ID, f"Message larger than {limit} bytes.", Outcome.MESSAGE_TOO_LARGE
+    )
+
+
+def _invalid(text: str) -> MessageError:
+    return MessageError(UNKNOWN_ID, text, Outcome.INVALID_JSON)
+
+
+class ObjectSplitter:
+    """Finds the JSON objects in a byte stream, each complete as soon as its last brace arrives.
+
+    Every byte is looked at once, however the stream is cut.
+
+    :param limit: the most bytes one object may have; 0 = no limit.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._depth = 0
+        self._inString = False
+        self._lineEndDue = False
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes; `take` then returns what they completed."""
+        self._buffer += data
+
+    def take(self) -> bytes | None:
+        """Return the next complete object, None when there is none yet.
+
+        :raises MessageError: no object starts here, it is too large, or a string holds a control
+            character as it is, which is never valid (RFC 8259 section 7): a quotation mark is
+            missing before it, and no later byte can mend that.
+        """
+        buffer = self._buffer
+        if not self._depth:
+            self.skipWhiteSpace()
+            if not buffer:
+                return None
+            if not buffer.startswith(_OPEN):
+                raise _invalid("Invalid JSON: an object must start with a brace.")
+        end = self._scan()
+        size = len(buffer) if end is None else end
+        if self._limit and size > self._limit:
+            raise tooLarge(self._limit)
+        if end is None:
+            return None
+        message = bytes(buffer[:end])
+        del buffer[:end]
+        self._scanned = 0
+        self._lineEndDue = True
+        return message
+
+    def skipWhiteSpace(self) -> None:
+        """Drop what may stand between objects."""
+        buffer = self._buffer
+        first = _NO_SPACE.search(buffer)
+        skipped = len(buffer) if first is None else first.start()
+        if skipped:
+            self._lineEndDue = self._lineEndDue and b"\n" not in buffer[:skipped]
+            del buffer[:skipped]
+
+    def _scan(self) -> int | None:
+        """Go on to the brace that closes the object; return the position behind it."""
+        while found := _STRUCTURE.search(self._buffer, self._scanned):
+            if 0 < self._limit <= found.start():
+                break  # it is too large, wherever it ends
+            what = found[0]
+            if self._inString:
+                if what == _BACKSLASH and found.end() == len(self._buffer):
+                    self._scanned = found.start()  # it matters what it stands before
+                    return None
+                if what[0] < _FIRST_PRINTABLE:
+                    raise _invalid("Invalid JSON: a control character in a string.")
+                self._inString = what != _QUOTE
+                self._scanned = found.end()
+                continue
+            self._scanned = found.start() + 1  # outside a string a backslash escapes nothing
+            if what == _QUOTE:
+                self._inString = True
+            elif what == _OPEN:
+                self._depth += 1
+            elif what == _CLOSE:
+                self._depth -= 1
+                if not self._depth:
+                    return self._scanned
+        self._scanned = len(self._buffer)
+        return None
+
+    def rest(self) -> bytes:
+        """Return what arrived behind the object taken last, without its line end.
+
+        Nothing more can be fed: what follows is no JSON-RPC.
+        """
+        rest = bytes(self._buffer)
+        for lineEnd in (b"\n", b"\r\n"):
+            if self._lineEndDue and rest.startswith(lineEnd):
+                rest = rest.removeprefix(lineEnd)
+                self._lineEndDue = False
+        return rest
+
+    @property
+    def lineEndDue(self) -> bool:
+        """True while the line end of the object taken last has not arrived."""
+        return self._lineEndDue
+
+    @property
+    def pending(self) -> int:
+        """How many bytes are held that no object was made of."""
+        return len(self._buffer)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("number out of range")
+    return number
+
+
+def _integer(text: str) -> int:
+    _finite(text)  # the range of JSON numbers is that of IEEE 754 doubles (RFC 8259 section 6)
+    return int(text)
+
+
+def _noConstant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_integer, parse_constant=_noConstant)
+
+
+def decodeObject(raw: bytes) -> dict[str, Any]:
+    """Decode one JSON object.
+
+    Of a key given twice the last counts. Strings with lone surrogates are refused, since they
+    cannot be written as UTF-8 again (RFC 7493 section 2.1).
+
+    :raises MessageError: it is no JSON, or no object.
+    """
+    try:
+        text = raw.decode("utf-8")
+        message = _DECODER.decode(text)
+        if "\\u" in text:
+            json.dumps(message, ensure_ascii=False).encode("utf-8")
+    except UnicodeDecodeError:
+        raise _invalid("Invalid JSON: not UTF-8.") from None
+    except UnicodeEncodeError:
+        raise _invalid("Invalid JSON: a string has a lone surrogate.") from None
+    except json.JSONDecodeError as error:
+        raise _invalid(f"Invalid JSON: {error.msg} at position {error.pos}.") from None
+    except ValueError:
+        raise _invalid("Invalid JSON: a number is out of range or none.") from None
+    except RecursionError:
+        raise _invalid("Invalid JSON: nested too deeply.") from None
+    if not isinstance(message, dict):
+        raise _invalid("Invalid JSON: the message is not an object.")
+    return message
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Encode one message, ended by a line feed as field clients expect it."""
+    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def encodeParams(params: Mapping[str, Any]) -> bytes:
+    """Encode the params of a response that is sent often; see `encodeSuccess`."""
+    return encode(params).rstrip()
+
+
+def encodeSuccess(requestId: int, params: bytes) -> bytes:
+    """Encode what `success` returns, the params of which are encoded already."""
+    return b'{"id":%d,"status":"success","params":%b}\n' % (requestId, params)
+
+
+def success(requestId: int, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A response that says the call was carried out."""
+    message: dict[str, Any] = {"id": requestId, "status": "success"}
+    if params is not None:
+        message["params"] = params
+    return message
+
+
+def failure(requestId: int, text: str) -> dict[str, Any]:
+    """A response that says why the call was not carried out."""
+    return {"id": requestId, "status": "error", "error": text}
+
+
+def notice(number: int, notification: Notification, params: Mapping[str, Any]) -> bytes:
+    """Encode one notification.
+
+    :param number: its id; see `FIRST_NOTIFICATION`.
+    """
+    return encode({"id": number, "notification": notification.name, "params": params})
+
+
+def _isInteger(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_CHECKS = {
+    "String": lambda value: isinstance(value, str),
+    "Uuid": lambda value: isinstance(value, str),
+    "UInt": lambda value: _isInteger(value) and value >= 0,
+    "Int": _isInteger,
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """The declaration of one method.
+
+    :ivar params: type by param name; the name of an optional one starts with ``o:``.
+    :ivar together: names of optional params that are given together or not at all.
+    """
+
+    name: str
+    description: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    returns: Mapping[str, str] = field(default_factory=dict)
+    together: Sequence[str] = ()
+
+    def check(self, requestId: int, params: Mapping[str, Any]) -> None:
+        """Hold `params` against the declaration.
+
+        :raises MessageError: a param is missing, unknown or of the wrong type; the text names it.
+        """
+        required = {name for name in self.params if not name.startswith("o:")}
+        if any(name in params for name in self.together):
+            required.update(self.together)
+        declared = {name.removeprefix("o:"): kind for name, kind in self.params.items()}
+        for name in declared:
+            if name in required and name not in params:
+                raise self._refusal(requestId, f'Missing param "{name}"')
+        for name, value in params.items():
+            if name not in declared:
+                raise self._refusal(requestId, f'Unknown param "{name}"')
+            if not _CHECKS[declared[name]](value):
+                raise self._refusal(requestId, f'Param "{name}" is no {declared[name]}')
+
+    def _refusal(self, requestId: int, text: str) -> MessageError:
+        return MessageError(requestId, f"{text} in call of {self.name}.", Outcome.INVALID_REQUEST)
+
+
+@dataclass(frozen=True)
+class Notification:
+    """The declaration of one notification."""
+
+    name: str
+    description: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A valid call of a declared method."""
+
+    id: int
+    method: Method
+    params: Mapping[str, Any] = field(repr=False)
+
+
+class Api:
+    """The methods, notifications and types that one kind of connection offers."""
+
+    def __init__(
+        self,
+        methods: Sequence[Method],
+        notifications: Sequence[Notification],
+        enums: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._methods = {method.name: method for method in methods}
+        self._namespaces = {name.partition(".")[0] for name in self._methods}
+        self.introspection: Mapping[str, Any] = {
+            "methods": {
+                method.name: {
+                    "description": method.description,
+                    "params": dict(method.params),
+                    "returns": dict(method.returns),
+                }
+                for method in methods
+            },
+            "notifications": {
+                notification.name: {
+                    "description": notification.description,
+                    "params": dict(notification.params),
+                }
+                for notification in notifications
+            },
+            "types": {
+                "BasicType": list(BASIC_TYPES),
+                **{name: list(values) for name, values in enums.items()},
+            },
+        }
+        self.encodedIntrospection = encodeParams(self.introspection)
+
+    def parse(self, raw: bytes) -> Request:
+        """Read one request.
+
+        :raises MessageError: it is no valid call of a declared method.
+        """
+        message = decodeObject(raw)
+        requestId = message.get("id")
+        if not _isInteger(requestId):
+            raise MessageError(
+                UNKNOWN_ID, "The id is missing or no integer.", Outcome.INVALID_REQUEST
+            )
+        assert isinstance(requestId, int)
+
+        def refusal(text: str) -> MessageError:
+            return MessageError(requestId, text, Outcome.INVALID_REQUEST)
+
+        name = message.get("method")
+        if not isinstance(name, str) or not _METHOD.fullmatch(name):
+            raise refusal('The method is missing or not of the form "Namespace.Method".')
+        method = self._methods.get(name)
+        if method is None:
+            known = name.partition(".")[0] in self._namespaces
+            raise refusal("Unknown method." if known else "Unknown namespace.")
+        params = message.get("params", {})
+        if not isinstance(params, dict):
+            raise refusal("The params are not an object.")
+        method.check(requestId, params)
+        return Request(requestId, method, params)

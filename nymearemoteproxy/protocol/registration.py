@@ -1,0 +1,183 @@
+"""The calls of the tunnel proxy as they are declared, and what a registration says.
+
+Owns the methods, notifications and errors of the namespace TunnelProxy, and what is a uuid. Knows
+nothing of who is registered, of sessions or of SLIP.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+from nymearemoteproxy.protocol.jsonrpc import Method, Notification, Request, encode, notice, success
+from nymearemoteproxy.protocol.outcomes import Outcome
+
+REGISTER_SERVER = Method(
+    "TunnelProxy.RegisterServer",
+    "Be found by clients under this uuid. From the byte behind the answer on the connection is a "
+    "SLIP stream: each packet begins with the address of a client, 2 bytes in network byte order, "
+    "and the address 0 is for calls and notifications. Send something at least once a minute.",
+    params={"serverName": "String", "serverUuid": "Uuid"},
+    returns={"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+)
+REGISTER_CLIENT = Method(
+    "TunnelProxy.RegisterClient",
+    "Be connected to the server with this uuid. All that follows the answer comes from the server, "
+    "and all that is sent goes to it.",
+    params={"clientName": "String", "clientUuid": "Uuid", "serverUuid": "Uuid"},
+    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
+)
+DISCONNECT_CLIENT = Method(
+    "TunnelProxy.DisconnectClient",
+    "Disconnect the client with this address; for registered servers.",
+    params={"socketAddress": "UInt"},
+    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
+)
+PING = Method(
+    "TunnelProxy.Ping",
+    "Get the timestamp back.",
+    params={"timestamp": "UInt"},
+    returns={"timestamp": "UInt"},
+)
+CLIENT_CONNECTED = Notification(
+    "TunnelProxy.ClientConnected",
+    "A client is there; what it sends comes from this address, and what is sent there goes to it.",
+    {
+        "clientName": "String",
+        "clientUuid": "Uuid",
+        "clientPeerAddress": "String",
+        "socketAddress": "UInt",
+    },
+)
+CLIENT_DISCONNECTED = Notification(
+    "TunnelProxy.ClientDisconnected",
+    "The client is gone; from now on another one may get its address.",
+    {"socketAddress": "UInt"},
+)
+
+
+class TunnelProxyError(Enum):
+    """What the answer to a call of the tunnel proxy says."""
+
+    NO_ERROR = "TunnelProxyErrorNoError"
+    INVALID_UUID = "TunnelProxyErrorInvalidUuid"
+    INTERNAL_SERVER_ERROR = "TunnelProxyErrorInternalServerError"
+    SERVER_NOT_FOUND = "TunnelProxyErrorServerNotFound"
+    FORBIDDEN_CALL = "TunnelProxyErrorForbiddenCall"
+    ALREADY_REGISTERED = "TunnelProxyErrorAlreadyRegistered"
+    NOT_REGISTERED = "TunnelProxyErrorNotRegistered"
+    UNKNOWN_SOCKET_ADDRESS = "TunnelProxyErrorUnknownSocketAddress"
+
+
+class RegistrationRefused(Exception):
+    """The connection cannot be registered.
+
+    :ivar error: what it is told.
+    :ivar outcome: how it ends.
+    """
+
+    def __init__(self, error: TunnelProxyError, outcome: Outcome) -> None:
+        super().__init__(outcome.label)
+        self.error = error
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class ServerRegistration:
+    """A server that wants to be found."""
+
+    name: str
+    uuid: UUID
+
+
+@dataclass(frozen=True)
+class ClientRegistration:
+    """A client that wants to be connected to a server."""
+
+    name: str
+    uuid: UUID
+    serverUuid: UUID
+
+
+Registration = ServerRegistration | ClientRegistration
+
+_UUID = re.compile(r"(\{)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(1)\})", re.ASCII | re.I)
+
+
+def parseUuid(text: str) -> UUID | None:
+    """Read a uuid with or without braces; return None if it is none or null."""
+    match = _UUID.fullmatch(text)
+    if match is None:
+        return None
+    uuid = UUID(match[2])
+    return uuid if uuid.int else None
+
+
+def parseUuids(entries: Iterable[tuple[int, str]]) -> frozenset[UUID]:
+    """Read a list of uuids.
+
+    :param entries: each with the number of its line.
+    :raises ValueError: one of them is none, or null; the text is one line that says which, and
+        does not repeat it.
+    """
+    uuids = set()
+    for number, text in entries:
+        uuid = parseUuid(text)
+        if uuid is None:
+            raise ValueError(f"line {number} is no uuid")
+        uuids.add(uuid)
+    return frozenset(uuids)
+
+
+def readRegistration(request: Request) -> Registration | None:
+    """Return what a call of RegisterServer or RegisterClient says; None if a uuid is invalid."""
+    params = request.params
+    serverUuid = parseUuid(params["serverUuid"])
+    if request.method is REGISTER_SERVER:
+        return None if serverUuid is None else ServerRegistration(params["serverName"], serverUuid)
+    clientUuid = parseUuid(params["clientUuid"])
+    if serverUuid is None or clientUuid is None:
+        return None
+    return ClientRegistration(params["clientName"], clientUuid, serverUuid)
+
+
+def answer(request: Request, error: TunnelProxyError) -> bytes:
+    """Return the response to any call of the tunnel proxy but Ping."""
+    params: dict[str, Any] = {"tunnelProxyError": error.value}
+    if request.method is REGISTER_SERVER:
+        params["slipEnabled"] = error is TunnelProxyError.NO_ERROR
+    return encode(success(request.id, params))
+
+
+def pong(request: Request) -> Mapping[str, Any]:
+    """Return the params of the response to Ping."""
+    return {"timestamp": request.params["timestamp"]}
+
+
+def clientConnected(
+    number: int, registration: ClientRegistration, peerAddress: str, address: int
+) -> bytes:
+    """Return the notification that a client is there.
+
+    :param number: which of the connection's notifications it is.
+    :param peerAddress: the IP address it comes from, empty if it has none.
+    """
+    return notice(
+        number,
+        CLIENT_CONNECTED,
+        {
+            "clientName": registration.name,
+            "clientUuid": f"{{{registration.uuid}}}",
+            "clientPeerAddress": peerAddress,
+            "socketAddress": address,
+        },
+    )
+
+
+def clientDisconnected(number: int, address: int) -> bytes:
+    """Return the notification that a client is gone."""
+    return notice(number, CLIENT_DISCONNECTED, {"socketAddress": address})

@@ -1,0 +1,106 @@
+"""Makes the parts of the server from a configuration, and changes them when it has changed.
+
+Owns which part gets which setting. Knows nothing of listening, signals or logs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nymearemoteproxy.authentication import FirstOf, IAuthenticator
+from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
+from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.limits import Gate
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
+from nymearemoteproxy.protocol.session import PairingKeys, makeHello
+from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+
+
+class Authenticators:
+    """Makes the backend, and makes it anew when the configuration has changed.
+
+    What asks the authentication server stays as long as nothing about it changes: its connections
+    are reused, and its bound counts the questions from before and after.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._how: tuple[Any, ...] = ()
+        self._server: HttpAuthenticator | None = None
+
+    def make(self, configuration: Configuration) -> IAuthenticator:
+        """Return what judges tokens from now on."""
+        if configuration.acceptAnyToken:
+            return AnyToken()
+        tokens = None
+        if configuration.acceptedTokens is not None:
+            tokens = TokenList(configuration.acceptedTokens)
+        server = self._askServer(configuration)
+        if server is None:
+            assert tokens is not None
+            return tokens
+        return server if tokens is None else FirstOf(tokens, server)
+
+    def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
+        settings = configuration.settings
+        url, form = settings["Authentication.server"], settings["Authentication.request"] == "form"
+        connections = settings["Authentication.connections"]
+        how = (url, form, connections, configuration.credentials)
+        if how != self._how:
+            self._how = how
+            self._server = None
+            if url:
+                self._server = HttpAuthenticator(
+                    makeHttpClient(self._reactor, connections),
+                    url,
+                    connections,
+                    form=form,
+                    credentials=configuration.credentials,
+                    freshClient=makeHttpClient(self._reactor, 0),
+                )
+        return self._server
+
+
+def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
+    """Return what all connections share."""
+    settings = configuration.settings
+    name = settings["ProxyServer.name"]
+    turns = Turns(reactor)
+    switchboard = None
+    if configuration.terms is not None:
+        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms, turns)
+        switchboard.allow(configuration.allowedServers)
+    return Proxy(
+        clock=reactor,
+        gate=Gate(reactor, configuration.bounds),
+        authenticator=authenticators.make(configuration),
+        rendezvous=Rendezvous(),
+        timing=configuration.timing,
+        keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
+        name=name,
+        messageLimit=settings["Limits.maxControlMessageSize"],
+        traceTraffic=configuration.verbosity > 1,
+        switchboard=switchboard,
+        privacy=settings["ProxyServer.privacy"],
+        turns=turns,
+    )
+
+
+def change(proxy: Proxy, configuration: Configuration, authenticators: Authenticators) -> None:
+    """Have a proxy do what the configuration says from now on.
+
+    Whoever is connected stays, with the limits and times that applied when they began to.
+    """
+    settings = configuration.settings
+    proxy.gate.bounds = configuration.bounds
+    proxy.timing = configuration.timing
+    proxy.messageLimit = settings["Limits.maxControlMessageSize"]
+    proxy.setPrivacy(settings["ProxyServer.privacy"])
+    proxy.authenticator = authenticators.make(configuration)
+    hello = makeHello(settings["ProxyServer.name"], proxy.switchboard is not None)
+    proxy.hello = hello
+    if proxy.switchboard is not None and configuration.terms is not None:
+        proxy.switchboard.change(hello, configuration.terms, configuration.allowedServers)

@@ -1,0 +1,44 @@
+"""The command ``nymea-remoteproxy``: runs the service in the foreground, without twistd."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from twisted.logger import globalLogBeginner
+
+from nymearemoteproxy.common.clocks import useMonotonicClock
+from nymearemoteproxy.common.logs import FORMATS, LogStream
+from nymearemoteproxy.running.options import Options
+from nymearemoteproxy.running.service import makeService
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the server until SIGTERM or Ctrl-C; logs to stderr unless a log file is given.
+
+    :raises SystemExit: for a mistake of the operator's.
+    """
+    from twisted.internet import reactor
+
+    useMonotonicClock(reactor)
+    options = Options()
+    options.parseOptions(sys.argv[1:] if arguments is None else arguments)
+    configuration = options.configuration
+    observers = []
+    if configuration.logFile is None and sys.stderr is not None:
+        stream = LogStream(
+            sys.stderr.fileno(), FORMATS[configuration.settings["ProxyServer.logFormat"]]
+        )
+        observers.append(stream)
+    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
+    service = makeService(options, reactor)
+    service.privilegedStartService()
+    service.startService()
+    for each in observers:
+        reactor.callWhenRunning(each.start)  # type: ignore[attr-defined]
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)  # type: ignore[attr-defined]
+    reactor.run()  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()

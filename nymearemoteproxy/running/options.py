@@ -1,0 +1,275 @@
+"""The command line of the server, the same under twistd and alone.
+
+Owns the options and how they go together with the settings. What comes out is a `Configuration`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import getopt
+import os
+import sys
+from collections.abc import Sequence
+
+from twisted.python import usage
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.listening.tls import CertificateError
+from nymearemoteproxy.running.configuration import MISTAKES, Configuration, Reading, configure
+from nymearemoteproxy.running.settings import FileError, Settings, SettingsError
+from nymearemoteproxy.running.systemd import isJournal
+
+STDERR = 2
+
+FAILED = 1
+WRONG_USAGE = 2
+"""Exit statuses: something around the server is not as it has to be, such as a file that it cannot
+read; and what it was told, on the command line or in its file, can never be right."""
+
+_RETIRED = {
+    "m": "the C++ server let everybody in with it; here --accept-any-token does, for tests",
+    "mock-authenticator": "here it is --accept-any-token, for tests",
+    "d": "the C++ server took AWS credentials of a developer with it; AWS is gone, see --server",
+    "development": "AWS is gone, see --server",
+}
+"""Options of the C++ server that are not here."""
+
+
+class Refused(SystemExit):
+    """Ends the program for a mistake of the operator's.
+
+    (Python itself tells the text of a SystemExit, but with exit status 1 only.)
+
+    :param reason: one line.
+    """
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.code = status
+
+    def tell(self) -> None:
+        """Say on standard error why."""
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                print(self, file=sys.stderr)
+
+
+class Options(usage.Options):
+    """The options of ``nymea-remoteproxy`` and ``twistd nymea-remoteproxy``.
+
+    :ivar configuration: what they amount to.
+    """
+
+    longdesc = (
+        "Joins two clients that show the same token, and relays what they send. "
+        "Without options it listens on wss://127.0.0.1:2212, with a self-signed certificate "
+        "and a token that it shows on the terminal."
+    )
+    program = "nymea-remoteproxy"
+
+    configuration: Configuration
+
+    optFlags = [
+        ["accept-any-token", None, "for tests: let everybody in; only for local listeners"],
+        ["tunnelproxy", None, "switch the tunnel proxy on, on every listener"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._assignments: list[tuple[str, str, str]] = []
+        self._overrides: list[str] = []
+        self._file: str | None = None
+        self.webSockets: list[str] = []
+        self.streams: list[str] = []
+        self.tokens: list[str] = []
+        self.tokenFiles: list[str] = []
+        self.logFile: str | None = None
+        self.verbosity = 0
+
+    def getSynopsis(self) -> str:
+        """Return the line of the help text that shows how the command is used."""
+        twistd = "" if self.parent is None else "twistd [twistd options] "
+        return f"Usage: {twistd}{self.program} [options]"
+
+    def opt_logging(self, file: str) -> None:
+        """write the log to this file"""
+        self.logFile = _given("--logging", file)
+
+    def opt_server(self, url: str) -> None:
+        """URL of the authentication server, http or https"""
+        self._assign("--server", "Authentication.server", url)
+
+    def opt_port(self, number: str) -> None:
+        """port of the main WebSocket listener, 0 picks a free one [default: 2212]"""
+        self._assign("--port", "WebSocketServer.port", number)
+
+    def opt_host(self, address: str) -> None:
+        """address of the main listener [default: all with a certificate, else 127.0.0.1]"""
+        self._assign("--host", "WebSocketServer.host", address)
+
+    def opt_certificate(self, file: str) -> None:
+        """PEM file with the certificate, may hold the chain"""
+        self._assign("--certificate", "SSL.certificate", file)
+
+    def opt_certificate_key(self, file: str) -> None:
+        """PEM file with the certificate's private key"""
+        self._assign("--certificate-key", "SSL.certificateKey", file)
+
+    def opt_verbose(self) -> None:
+        """log more; given twice, also the sizes of what is relayed"""
+        self.verbosity += 1
+
+    def opt_configuration(self, file: str) -> None:
+        """INI file with settings"""
+        self._file = _given("--configuration", file)
+
+    def opt_websocket(self, endpoint: str) -> None:
+        """listen here (a Twisted endpoint, tls: before it for TLS) instead of on the main one"""
+        self.webSockets.append(endpoint)
+
+    def opt_stream(self, endpoint: str) -> None:
+        """listen here for clients without WebSocket: TCP, TLS or a Unix socket; may be repeated"""
+        self.streams.append(endpoint)
+
+    def opt_admin(self, endpoint: str) -> None:
+        """serve a status page, metrics and health checks over HTTP here (a Twisted endpoint)"""
+        self._assign("--admin", "Admin.endpoint", endpoint)
+
+    def opt_token(self, token: str) -> None:
+        """accept this token; may be repeated; visible to other users of this machine"""
+        self.tokens.append(token)
+
+    def opt_token_file(self, file: str) -> None:
+        """accept the tokens in this file, one per line; may be repeated"""
+        self._assign("--token-file", "Authentication.tokenFile", file)
+        self.tokenFiles.append(file)
+
+    def opt_set(self, assignment: str) -> None:
+        """override one setting: SECTION.KEY=VALUE; may be repeated"""
+        self._overrides.append(assignment)
+
+    def opt_version(self) -> None:
+        """show the version"""
+        print(f"nymea-remoteproxy {__version__}")
+        raise SystemExit(0)
+
+    opt_l = opt_logging
+    opt_s = opt_server
+    opt_p = opt_port
+    opt_c = opt_certificate
+    opt_k = opt_certificate_key
+    opt_v = opt_verbose
+    opt_C = opt_configuration
+    opt_V = opt_version
+    opt_h = usage.Options.opt_help
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line and all that it refers to.
+
+        :raises Refused: for a mistake of the operator's, which standard error tells.
+            (twistd itself answers a UsageError with its whole help text and exit status 0.)
+        """
+        try:
+            super().parseOptions(options)
+        except (usage.UsageError, *MISTAKES) as error:
+            cause = error.__context__
+            text = self._explain(cause) if isinstance(cause, getopt.GetoptError) else str(error)
+            status = FAILED if isinstance(error, FileError | CertificateError) else WRONG_USAGE
+            refused = Refused(f"{self.program}: {' '.join(text.split())}", status)
+            refused.tell()
+            raise refused from None
+
+    def parseArgs(self, *arguments: str) -> None:
+        """Refuse what is no option.
+
+        :raises UsageError: there is something.
+        """
+        if arguments:
+            raise usage.UsageError(
+                f"it takes no arguments, but options: {arguments[0]!r}; --help shows them"
+            )
+
+    def postOptions(self) -> None:
+        reading = Reading()
+        self.configuration = self._configure(self._readSettings(reading), reading)
+
+    def reread(self) -> tuple[Configuration, list[str]]:
+        """Read everything that the command line refers to anew.
+
+        :returns: what the server is to do from now on, and one line for each part that stays as it
+            was because its file is broken.
+        """
+        previous = self.configuration
+        reading = Reading(previous)
+        try:
+            settings = self._readSettings(reading)
+            settings.warnings += [
+                f"{name} takes effect with the next start"
+                for name in settings.keepAtStart(previous.settings)
+            ]
+            self.configuration = self._configure(settings, reading)
+        except MISTAKES as error:
+            reading = Reading(previous, reading.read)
+            reading.problems.append(f"the settings stay as they were: {error}")
+            self.configuration = self._configure(previous.settings, reading)
+        return self.configuration, reading.problems
+
+    def _readSettings(self, reading: Reading) -> Settings:
+        settings = Settings()
+        if self._file is not None:
+            settings.load(self._file, reading.read)
+        for assignment in self._overrides:
+            settings.override(assignment)
+        for option, name, value in self._assignments:
+            try:
+                settings.set(name, value, option)
+            except SettingsError as error:
+                raise SettingsError(f"{option}: {error}") from None
+        if self["tunnelproxy"]:
+            settings.set("TunnelProxy.enabled", "true")
+        return settings
+
+    def _configure(self, settings: Settings, reading: Reading) -> Configuration:
+        return configure(
+            settings,
+            webSockets=self.webSockets,
+            streams=self.streams,
+            tokens=self.tokens,
+            tokenFiles=self.tokenFiles,
+            acceptAnyToken=bool(self["accept-any-token"]),
+            logFile=self.logFile,
+            verbosity=self.verbosity,
+            inBackground=self.parent is not None and not self.parent["nodaemon"],
+            toJournal=isJournal(os.environ, STDERR),
+            reading=reading,
+        )
+
+    def _assign(self, option: str, name: str, value: str) -> None:
+        # An empty one, perhaps of a variable that is not set, would be the default, whatever that
+        # opens.
+        self._assignments.append((option, name, _given(option, value)))
+
+    def _explain(self, error: getopt.GetoptError) -> str:
+        """Say what is wrong with an option."""
+        name, dashes = error.opt, "--" if len(error.opt) > 1 else "-"
+        names = [each.removesuffix("=") for each in self.longOpt]
+        if "requires argument" in error.msg:
+            return f"{dashes}{name} needs a value; --help says which"
+        if "must not have" in error.msg:
+            return f"{dashes}{name} takes no value"
+        if "unique prefix" in error.msg:
+            similar = [each for each in names if each.startswith(name)]
+            return f"--{name} may mean {' or '.join(f'--{each}' for each in similar)}"
+        if name in _RETIRED:
+            return f"there is no option {dashes}{name}: {_RETIRED[name]}"
+        near = difflib.get_close_matches(name, names, 1)
+        return f"there is no option {dashes}{name}; " + (
+            f"the nearest one is --{near[0]}" if near else "--help shows all"
+        )
+
+
+def _given(option: str, value: str) -> str:
+    if not value:
+        raise usage.UsageError(f"{option} needs a value; --help says which")
+    return value

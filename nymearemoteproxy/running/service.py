@@ -1,0 +1,366 @@
+"""The service: puts the parts together, listens, reloads, drains and stops.
+
+Owns the life of the server process. Everything in it is made elsewhere.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IListeningPort,
+    IProtocolFactory,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import globalLogPublisher
+
+from nymearemoteproxy import __version__
+from nymearemoteproxy.accounting.bookkeeping import Accounting
+from nymearemoteproxy.accounting.linefile import RunInThread
+from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbose
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
+from nymearemoteproxy.listening.listeners import Listener, ListenerError, close, listen
+from nymearemoteproxy.running.announcing import showToken, url
+from nymearemoteproxy.running.assembly import Authenticators, change, makeProxy
+from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.running.options import Options
+from nymearemoteproxy.running.settings import SettingsError
+from nymearemoteproxy.running.systemd import Notifier
+from nymearemoteproxy.running.watchers import Watchers
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.direct import DirectFactory
+from nymearemoteproxy.wires.introduction import IntroductionFactory
+from nymearemoteproxy.wires.stream import StreamControl
+from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.websocket import Upgrade, makeUpgradeFactory
+
+log = ProxyLogger()
+
+GC_THRESHOLD = 10_000
+"""Objects made, less those freed, between two runs of the garbage collector. With Python's 700 it
+is busy for a seventh of the time in which connections are set up, and it finds next to nothing."""
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+"""Those that are handled."""
+
+
+class StartError(Exception):
+    """The service cannot start; the text is one line for the operator."""
+
+
+class ProxyService(Service):
+    """The server.
+
+    :param reactor: listens, and tells the time.
+    :param options: where everything is read from, again with `reload`.
+    :param logFile: is opened anew with `reload`; None if there is none.
+    :ivar ports: where clients come in, in the order of the configuration's listeners.
+    :ivar isDraining: no new client is let in; the process ends when the last tunnel has.
+    :raises SettingsError: a file of the accounting cannot be written.
+    """
+
+    def __init__(self, reactor: Any, options: Options, logFile: LogFile | None = None) -> None:
+        self._reactor = reactor
+        self._options = options
+        self._configuration = options.configuration
+        self._logFile = logFile
+        self._authenticators = Authenticators(reactor)
+        self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
+        calendar = Calendar(reactor, time.time)
+        # Before the pulse, which would take the totals of earlier days for throughput.
+        self._accounting = Accounting(
+            reactor,
+            self._configuration.settings,
+            self.proxy,
+            calendar,
+            lambda: RunInThread(reactor),
+        )
+        self.pulse = Pulse(reactor, self.proxy)
+        self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
+        self._watchers = Watchers(
+            reactor,
+            self._configuration,
+            self.proxy,
+            self.pulse,
+            calendar,
+            self._condition,
+            self.drain,
+        )
+        self._upgradeFactory = makeUpgradeFactory(reactor)
+        self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
+        self._stopping = False
+        self.isDraining = False
+        self._drainTimer: IDelayedCall | None = None
+        self._gcThresholds = gc.get_threshold()
+        self.ports: list[IListeningPort] = []
+
+    # The beginning
+
+    def privilegedStartService(self) -> None:
+        """Listen on every listener.
+
+        :raises SystemExit: one of them cannot be listened on; the text is one line that says why.
+        :raises StartError: the same in the background, where twistd passes on exceptions only.
+        """
+        super().privilegedStartService()
+        listeners = self._configuration.listeners
+        try:
+            endpoints = [listener.endpoint(self._reactor) for listener in listeners]
+            for listener, endpoint in zip(listeners, endpoints, strict=True):
+                port = listen(listener.description, endpoint, self._factory(listener))
+                self.ports.append(port)
+            self._watchers.listen(self._secured)
+        except ListenerError as error:
+            self._watchers.stop()
+            for port in self.ports:
+                close(port)
+            self._warn()  # one of them may be about this very listener
+            if self._configuration.inBackground:
+                raise StartError(str(error)) from None
+            raise SystemExit(f"{Options.program}: {error}") from None
+
+    def _factory(self, listener: Listener) -> IProtocolFactory:
+        """Return what serves the connections of a listener."""
+        if listener.webSocket:
+            factory = ProxyFactory(
+                self.proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
+            )
+        else:
+            factory = ProxyFactory(
+                self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
+            )
+        return DirectFactory(self._secured(listener, factory))
+
+    def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
+        if listener.secure:
+            context = self._configuration.certificates[listener.files]
+            factory = TlsFactory(context, factory, self.proxy.turns)
+            self._tlsFactories.append((listener, factory))
+        return IntroductionFactory(factory) if listener.behindProxy else factory
+
+    def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
+        return Upgrade(proxy, record, self._upgradeFactory)
+
+    def startService(self) -> None:
+        super().startService()
+        self._accounting.start(self.pulse)
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        """The reactor runs: signals are ours from now on, and clients may come."""
+        configuration = self._configuration
+        self._handleSignals()
+        self._collectGarbageSeldom()
+        self._watchers.start()
+        self.pulse.start()
+        log.info("nymea-remoteproxy {version} runs", version=__version__)
+        self._warn()
+        for listener, port in zip(configuration.listeners, self.ports, strict=True):
+            log.info("listening on {url}", url=url(listener, port))
+        self._tellFingerprint()
+        showToken(configuration, self.ports)
+        if self._logFile is not None:
+            self._logFile.start()
+        self.notifier.ready()
+
+    def _warn(self) -> None:
+        for warning in self._configuration.warnings:
+            log.warn("{reason}", reason=warning)
+
+    def _tellFingerprint(self) -> None:
+        if self._configuration.fingerprint is not None:
+            log.info(
+                "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
+                fingerprint=self._configuration.fingerprint,
+            )
+
+    def _collectGarbageSeldom(self) -> None:
+        """Spare the garbage collector what lives for ever, and most of its runs."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, *self._gcThresholds[1:])
+
+    def _handleSignals(self) -> None:
+        """Have SIGTERM and Ctrl-C end the process with status 0, also under twistd."""
+        self._onSignal(signal.SIGTERM, self.stop)
+        self._onSignal(signal.SIGINT, self.stop)
+        self._onSignal(signal.SIGHUP, self.reload)
+        self._onSignal(signal.SIGUSR2, self.drain)
+        atexit.register(_ignoreSignals)
+
+    def _onSignal(self, number: int, act: Callable[[], object]) -> None:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_details: self._reactor.callFromThread(act))
+
+    @property
+    def isReady(self) -> bool:
+        """True while clients are let in."""
+        return bool(self.ports) and not self._stopping
+
+    def _condition(self) -> Condition:
+        if self._stopping:
+            return Condition.STOPPING
+        if self.isDraining:
+            return Condition.DRAINING
+        return Condition.READY if self.isReady else Condition.STARTING
+
+    def _status(self) -> str:
+        return f"{'draining, ' if self.isDraining else ''}{len(self.proxy.records)} connections"
+
+    # Reload
+
+    def reload(self) -> None:
+        """Read the configuration and everything it names anew; no connection is touched.
+
+        What is broken stays as it was, and the log says why.
+        """
+        if self._stopping:
+            return
+        self.notifier.reloading()
+        try:
+            self._reload()
+        finally:
+            self.notifier.ready()
+
+    def _reload(self) -> None:
+        madePrint = self._configuration.fingerprint
+        self._configuration, problems = self._options.reread()
+        change(self.proxy, self._configuration, self._authenticators)
+        for listener, factory in self._tlsFactories:
+            factory.context = self._configuration.certificates[listener.files]
+        self._watchers.change(self._configuration)
+        if self._logFile is not None:
+            self._logFile.reopen(self._cannotReopenLog)
+        self._accounting.reopen()
+        for problem in problems:
+            log.error("{problem}", problem=problem)
+        self._warn()
+        if self._configuration.fingerprint != madePrint:
+            self._tellFingerprint()
+        log.info(
+            "reloaded{but}: {tokens} tokens, {servers} server uuids, {certificates} certificates",
+            but=", but not everything" if problems else "",
+            tokens=len(self._configuration.acceptedTokens or ()),
+            servers=len(self._configuration.allowedServers or ()),
+            certificates=len(self._configuration.certificates),
+        )
+
+    def _cannotReopenLog(self, error: OSError) -> None:
+        """Say so; called in any thread."""
+        problem = f"the log goes on in the old file: {error.filename}: {error.strerror}"
+        self._reactor.callFromThread(log.error, "{problem}", problem=problem)
+
+    # The end
+
+    @inlineCallbacks
+    def drain(self) -> Any:
+        """Let nobody in any more, and stop when the last tunnel has ended, or the time is over."""
+        if self.isDraining or self._stopping:
+            return
+        self.isDraining = True
+        timeout = self._configuration.settings.seconds("ProxyServer.drainTimeout")
+        log.info(
+            "draining: no new clients, the server stops when the last tunnel has ended{limit}",
+            limit=f", in {timeout:.0f} s at the latest" if timeout else "",
+        )
+        self.notifier.changed()
+        yield self._stopListening()
+        # With a socket of systemd's, another process is going to listen on it.
+        yield self._watchers.giveWay(any(each.isShared for each in self._configuration.listeners))
+        if self._stopping:
+            return
+        if timeout:
+            self._drainTimer = self._reactor.callLater(timeout, self.stop)
+        yield self.proxy.drain()
+        if not self._stopping:
+            log.info("drained: the last tunnel has ended")
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the process; asking twice does not hurry it."""
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop listening, say goodbye to every client, and wait until they are gone."""
+        self._stopping = True
+        log.info("stopping")
+        self.notifier.stopping()
+        gc.set_threshold(*self._gcThresholds)
+        gc.unfreeze()
+        self.pulse.stop()
+        if self._drainTimer is not None and self._drainTimer.active():
+            self._drainTimer.cancel()
+        yield super().stopService()
+        yield self._stopListening()
+        gone = self.proxy.shutDown()
+        grace = self._configuration.settings.seconds("ProxyServer.shutdownTimeout")
+        cutOff = self._reactor.callLater(grace, self.proxy.abortAll)
+        yield gone
+        if cutOff.active():
+            cutOff.cancel()
+        yield self._watchers.stop()
+        yield self._accounting.stop()
+        self.notifier.stopped()
+        log.info("stopped")
+
+    @inlineCallbacks
+    def _stopListening(self) -> Any:
+        ports, self.ports = self.ports, []
+        for port in ports:
+            yield close(port)
+
+
+def _ignoreSignals() -> None:
+    """Let no second signal kill the process while Python takes it apart, as handlers go first."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def startLogging(configuration: Configuration) -> LogFile | None:
+    """Log to the configured file, besides wherever the log goes already; return that file.
+
+    :raises SystemExit: it cannot be opened.
+    """
+    setVerbose(configuration.verbosity > 0)
+    Factory.noisy = False  # one line for every question to an authentication server
+    if configuration.logFile is None:
+        return None
+    format = FORMATS[configuration.settings["ProxyServer.logFormat"]]
+    try:
+        file = LogFile(configuration.logFile, format)
+    except OSError as error:
+        raise SystemExit(
+            f"{Options.program}: cannot write the log file {configuration.logFile}: "
+            f"{error.strerror}"
+        ) from None
+    globalLogPublisher.addObserver(file)
+    return file
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """Return the service that `options` describe; what twistd calls."""
+    if reactor is None:
+        from twisted.internet import reactor
+    logFile = startLogging(options.configuration)
+    try:
+        return ProxyService(reactor, options, logFile)
+    except SettingsError as error:
+        raise SystemExit(f"{Options.program}: {error}") from None

@@ -1,0 +1,149 @@
+"""Those who watch the server: the monitor socket and the admin endpoint, as far as they are wanted.
+
+Owns where they listen, and how long. Knows nothing of what they tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import UNIXServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.listening.listeners import Listener, close, listen
+from nymearemoteproxy.running.configuration import Configuration
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.monitorsocket import MOST_MONITORS, MonitorFactory
+from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.wires.direct import DirectFactory
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.watching.admin.server import Admin
+
+
+def _ownCertificate(configuration: Configuration) -> str:
+    """Return what to call the certificate that is on every listener without one of its own."""
+    path: str = configuration.settings["SSL.certificate"]
+    return path or "self-signed"
+
+
+def makeAdmin(
+    reactor: Any,
+    configuration: Configuration,
+    proxy: Proxy,
+    pulse: Pulse,
+    calendar: Calendar,
+    condition: Callable[[], Condition],
+    drain: Callable[[], object],
+) -> Admin | None:
+    """Return the admin endpoint, unless it is switched off."""
+    if configuration.admin is None:
+        return None
+    # Imported only where it is wanted: it takes 20 ms and 2 MiB.
+    from nymearemoteproxy.watching.admin.server import Admin
+
+    return Admin(
+        reactor,
+        configuration.admin,
+        configuration.adminUsers,
+        configuration.certificates,
+        ownCertificate=_ownCertificate(configuration),
+        name=configuration.settings["ProxyServer.name"],
+        proxy=proxy,
+        pulse=pulse,
+        calendar=calendar,
+        condition=condition,
+        drain=drain,
+    )
+
+
+class Watchers:
+    """What the configuration asks for.
+
+    :param condition: tells whether clients are let in.
+    :param drain: has the server drained.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        proxy: Proxy,
+        pulse: Pulse,
+        calendar: Calendar,
+        condition: Callable[[], Condition],
+        drain: Callable[[], object],
+    ) -> None:
+        settings = configuration.settings
+        self._reactor = reactor
+        self._monitorPort: IListeningPort | None = None
+        self._adminPort: IListeningPort | None = None
+        self._path = settings["ProxyServer.monitorSocket"]
+        self._mode = settings["ProxyServer.monitorSocketMode"]
+        self._monitors: MonitorFactory | None = None
+        if self._path:
+            self._monitors = MonitorFactory(reactor, proxy, pulse, calendar)
+        self._admin = makeAdmin(reactor, configuration, proxy, pulse, calendar, condition, drain)
+
+    def listen(self, secured: Callable[[Listener, IProtocolFactory], IProtocolFactory]) -> None:
+        """Let them come.
+
+        :param secured: returns a factory that speaks TLS and reads PROXY headers, where the
+            listener does.
+        :raises ListenerError: a place cannot be listened on.
+        """
+        if self._monitors is not None:
+            endpoint = UNIXServerEndpoint(
+                self._reactor, self._path, MOST_MONITORS, self._mode, wantPID=True
+            )
+            self._monitorPort = listen(self._path, endpoint, self._monitors)
+        if self._admin is not None:
+            listener = self._admin.listener
+            serve = DirectFactory(secured(listener, self._admin.factory))
+            self._adminPort = listen(listener.description, listener.endpoint(self._reactor), serve)
+
+    def start(self) -> None:
+        """The reactor runs; to be called before the pulse starts."""
+        if self._admin is not None and self._adminPort is not None:
+            self._admin.start(self._adminPort)
+
+    def change(self, configuration: Configuration) -> None:
+        """Do what the configuration says from now on."""
+        if self._admin is not None:
+            self._admin.reconfigure(
+                configuration.adminUsers,
+                configuration.certificates,
+                _ownCertificate(configuration),
+                configuration.settings["ProxyServer.name"],
+            )
+
+    @inlineCallbacks
+    def giveWay(self, hasSuccessor: bool) -> Any:
+        """The server drains: leave the monitor socket's path; the monitors that are here stay.
+
+        :param hasSuccessor: another process takes over, so leave it the place of the admin
+            endpoint, too. Otherwise that stays, to tell that the server is not ready any more.
+        """
+        port, self._monitorPort = self._monitorPort, None
+        if port is not None:
+            yield close(port)
+        if hasSuccessor:
+            yield self._stopAdmin()
+
+    @inlineCallbacks
+    def stop(self) -> Any:
+        """Send them away."""
+        yield self.giveWay(hasSuccessor=True)
+        if self._monitors is not None:
+            self._monitors.closeAll()
+
+    @inlineCallbacks
+    def _stopAdmin(self) -> Any:
+        port, self._adminPort = self._adminPort, None
+        if self._admin is not None and port is not None:
+            self._admin.stop()
+            yield close(port)

@@ -1,0 +1,82 @@
+"""The proxy's own ends of tunnels: what those of servers and of their clients have in common.
+
+Each connection of the tunnel proxy has a tunnel, with the connection's leg on one side and an end
+on the other. Knows nothing of transports or framing, nor of who is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
+from nymearemoteproxy.protocol.frames import Frames
+from nymearemoteproxy.protocol.outcomes import Outcome
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a connection comes from.
+
+    :ivar number: of the connection, in the log.
+    :ivar host: its IP address, empty if it has none.
+    :ivar source: what the limits per address count it as; None where they do not apply.
+    :ivar look: finds out whether it is still there; see `Presence.look`.
+    """
+
+    number: int
+    host: str = ""
+    source: str | None = None
+    look: Callable[[], Deferred[bool]] = lambda: succeed(True)
+
+
+class End:
+    """What both kinds of end have in common."""
+
+    __slots__ = ("origin", "_clock", "_isOver", "_leg", "_timer", "_tunnel")
+
+    _tunnel: Tunnel
+    record = None
+
+    def __init__(self, clock: IReactorTime, origin: Origin) -> None:
+        self._clock = clock
+        self.origin = origin
+        self._leg: ILeg = NOBODY
+        self._timer: IDelayedCall | None = None
+        self._isOver = False
+
+    def enter(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+
+    def open(self, partner: ILeg) -> None:
+        self._leg = partner
+
+    def begin(self) -> None:
+        """Nothing to do."""
+
+    def sendBytes(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def sendFrames(self, frames: Frames) -> None:
+        payloads = frames[1::2]
+        self.sendBytes(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+
+    def partnerLost(self) -> None:
+        self._leg = NOBODY
+
+    def cutOff(self, outcome: Outcome) -> None:
+        """Nothing that comes from a client is lost."""
+
+    def _dropTunnel(self) -> Tunnel:
+        """Return the tunnel, which refers to this end: no cycle is left to the collector."""
+        tunnel = self._tunnel
+        del self._tunnel
+        return tunnel
+
+    def _stopTimer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,423 @@
+"""The far end of a registered server's tunnel: its SLIP stream, taken apart and put together.
+
+Owns the addresses of the server's clients, its liveness, and back pressure from the server to its
+clients. Knows nothing of transports, framing other than SLIP, or uuids.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.meeting.tunnel import ILeg
+from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
+from nymearemoteproxy.protocol.jsonrpc import FIRST_NOTIFICATION
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.registration import clientDisconnected
+from nymearemoteproxy.protocol.session import Close, Send
+from nymearemoteproxy.protocol.slip import (
+    HIGHEST_ADDRESS,
+    PROXY,
+    Packet,
+    PacketReader,
+    PacketTooLarge,
+    encode,
+)
+from nymearemoteproxy.tunnelproxy.ends import End, Origin
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+
+log = ProxyLogger()
+
+SERVER_BACKLOG = 1 << 20
+"""Bytes that wait for a server from which on all of its clients are paused, and not only those that
+send, and no new one is let in."""
+
+CALLS_A_TURN = 4
+"""Calls that are answered before others get their turn: a packet may hold a hundred thousand."""
+
+PACKETS_A_TURN = 128
+"""The same for packets. Each takes about a microsecond, or ten when each is for another client."""
+
+PAUSES_A_TURN = 100
+"""Clients that are paused, or read from again, before others get their turn. Each takes some
+microseconds, mostly in the kernel."""
+
+CLIENTS_A_TURN = 16
+"""Clients that are sent away before others get their turn, when their server is gone. Each takes a
+tenth of a millisecond, with the line of log about it."""
+
+_CALL_END = b"}"  # before this one, order with what is for clients does not matter
+
+_LINE_ENDS = (b"\n", b"\r\n")
+
+
+@implementer(ILeg)
+class ServerEnd(End):
+    """The far end of a registered server's tunnel: its packets, taken apart.
+
+    :param packetLimit: bytes; 0 = none.
+    :param timeout: seconds of silence after which the server counts as dead; 0 = never.
+    :param turns: where it waits when there is more to do than one turn of the reactor allows.
+    :param backlog: where it is counted what waits for the rest of a packet.
+    :ivar unfinished: bytes of a packet that has no end yet, and of calls that were not taken.
+    """
+
+    __slots__ = (
+        "unfinished",
+        "_backlog",
+        "_blocked",
+        "_calls",
+        "_clients",
+        "_dialogue",
+        "_freed",
+        "_heard",
+        "_holding",
+        "_isFresh",
+        "_isLeaving",
+        "_nextNotice",
+        "_paused",
+        "_reader",
+        "_timeout",
+        "_toPause",
+        "_toResume",
+        "_turns",
+        "_unanswered",
+        "_unknown",
+        "_unused",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        origin: Origin,
+        dialogue: Dialogue,
+        packetLimit: int,
+        timeout: float,
+        turns: Turns,
+        backlog: Backlog,
+    ) -> None:
+        super().__init__(clock, origin)
+        self._dialogue = dialogue
+        self._reader = PacketReader(packetLimit, PACKETS_A_TURN)
+        self._timeout = timeout
+        self._turns = turns
+        self._backlog = backlog
+        self.unfinished = 0
+        self._clients: dict[int, ClientEnd] = {}  # in the order of their turns
+        self._unused = PROXY + 1  # from here on no address was ever given
+        self._freed: deque[int] = deque()
+        self._heard = 0.0  # when it sent something, by the clock
+        self._isFresh = True
+        self._nextNotice = FIRST_NOTIFICATION
+        self._unknown = 0
+        self._calls = 0  # how many may be answered before others get their turn
+        self._unanswered = False  # there may be calls that wait, for a turn or to be answered
+        self._isLeaving = False  # it is gone; what it said before is still to be delivered
+        # Towards the server
+        self._blocked = False
+        self._waiting = 0
+        self._paused: dict[ClientEnd, None] = {}  # whose turn it is goes on first
+        self._toPause: list[ClientEnd] = []  # in `_paused` already
+        self._toResume: list[ClientEnd] = []  # in `_paused` still
+        # From the server
+        self._holding: set[End] = set()
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected to the server."""
+        return len(self._clients)
+
+    @property
+    def isStalled(self) -> bool:
+        """Whether more waits for the server than is good for another client."""
+        return self._waiting > SERVER_BACKLOG
+
+    def begin(self) -> None:
+        self._heard = self._clock.seconds()
+        if self._timeout:
+            self._timer = self._clock.callLater(self._timeout, self._checkAlive)
+
+    def _checkAlive(self) -> None:
+        now = self._clock.seconds()
+        if self._holding and self not in self._holding:
+            self._heard = now  # for the sake of a client it was not listened to
+        left = self._heard + self._timeout - now
+        if left > 0:
+            self._timer = self._clock.callLater(left, self._checkAlive)
+        else:
+            self._end(Outcome.SERVER_SILENT)
+
+    # The clients
+
+    def admit(self, client: ClientEnd) -> int:
+        """Return an address for a client: one that was never used, else the longest unused one."""
+        if self._unused <= HIGHEST_ADDRESS:
+            address = self._unused
+            self._unused += 1
+        else:
+            address = self._freed.popleft()
+        self._clients[address] = client
+        return address
+
+    def dismiss(self, client: ClientEnd, wasAnnounced: bool) -> None:
+        """A client is gone: say so, then its address is free again."""
+        if self._isOver:
+            return
+        if client in self._paused:
+            del self._paused[client]
+            client.resume()
+        self.goOn(client)
+        del self._clients[client.address]
+        if wasAnnounced:
+            self.tell(clientDisconnected(self.numberNotice(), client.address))
+        self._freed.append(client.address)
+
+    def numberNotice(self) -> int:
+        """Return the id of the next notification."""
+        number = self._nextNotice
+        self._nextNotice += 1
+        return number
+
+    def tell(self, message: bytes) -> None:
+        """Send a message of the proxy's own."""
+        self._send(encode(PROXY, message))
+
+    def relay(self, client: ClientEnd, data: bytes) -> None:
+        """Send what a client sent."""
+        if self._isOver:
+            return  # the client will hear of it
+        self._send(encode(client.address, data))
+        if self._blocked:
+            self._pause(client)
+
+    def _send(self, packet: bytes) -> None:
+        self._leg.sendBytes(packet)
+        if self._blocked:
+            self._waiting += len(packet)
+
+    def _pause(self, client: ClientEnd) -> None:
+        """Read nothing more from a client, and from none if that does not help.
+
+        All go on at the same time, and the first ones may fill again what the server has taken. So
+        those who have sent come behind those who could not.
+        """
+        self._clients[client.address] = self._clients.pop(client.address)
+        self._paused[client] = None
+        client.pause()
+        if self.isStalled and len(self._paused) < len(self._clients):
+            others = self._clients.values()
+            self._toPause = [each for each in others if each not in self._paused]
+            self._paused = dict.fromkeys(others)
+            self._pauseSome()
+
+    def _pauseSome(self) -> None:
+        for _ in range(min(PAUSES_A_TURN, len(self._toPause))):
+            self._toPause.pop().pause()
+        if self._toPause:
+            self._turns.wait(self._pauseSome, self._failed, relays=True)
+
+    def pauseReading(self) -> None:
+        self._blocked = True
+
+    def resumeReading(self) -> None:
+        self._blocked = False
+        self._waiting = 0
+        self._toPause = []
+        self._toResume = list(reversed(self._paused))
+        self._resumeSome()
+        self._work()
+
+    def _resumeSome(self) -> None:
+        for _ in range(min(PAUSES_A_TURN, len(self._toResume))):
+            if self._blocked:
+                break
+            client = self._toResume.pop()
+            if client in self._paused:
+                del self._paused[client]
+                client.resume()
+        if self._toResume and not (self._blocked or self._isOver):
+            self._turns.wait(self._resumeSome, self._failed, relays=True)
+
+    # The server
+
+    def holdUp(self, cause: End) -> None:
+        """Read nothing more from the server for now."""
+        if self._isOver:
+            return
+        if not self._holding:
+            self._leg.pauseReading()
+        self._holding.add(cause)
+
+    def goOn(self, cause: End) -> None:
+        """For this cause the server need not be held up any more."""
+        if cause in self._holding:
+            self._holding.remove(cause)
+            if not self._holding:
+                self._heard = self._clock.seconds()
+                self._leg.resumeReading()
+
+    def sendBytes(self, data: bytes) -> None:
+        self._heard = self._clock.seconds()
+        if self._isFresh:
+            data = self._begin(data)
+        self._work(data)
+
+    def _work(self, data: bytes = b"") -> None:
+        """Do what the server asked for, as much as one turn allows; meanwhile nothing is read."""
+        if self._isOver:
+            return
+        self._calls = CALLS_A_TURN
+        try:
+            packets = self._reader.receive(data)
+        except PacketTooLarge:
+            self._end(Outcome.PACKET_TOO_LARGE)
+            return
+        self._count(self._reader.held + self._dialogue.pending)
+        if not self._isOver:
+            self._handle(packets)
+        if self._isOver:
+            return
+        if self._isLeaving and not self._reader.rest:
+            self._end(Outcome.PARTNER_LEFT)
+        elif self._unanswered or self._reader.rest:
+            self.holdUp(self)
+            if self._reader.rest or not self._blocked:
+                self._turns.wait(self._work, self._failed, relays=True)
+            self._count(self._reader.held + self._dialogue.pending)
+        else:
+            self.goOn(self)
+
+    def _count(self, unfinished: int) -> None:
+        if unfinished != self.unfinished:
+            change, self.unfinished = unfinished - self.unfinished, unfinished
+            self._backlog.changeUnfinished(self, change)
+            if change > 0:
+                self._backlog.makeRoom(self._clock.seconds())
+
+    def giveUp(self) -> None:
+        """There is no room for what it has begun."""
+        self._end(Outcome.TOO_MUCH_UNFINISHED)
+
+    def _handle(self, packets: list[Packet]) -> None:
+        # What one read brought for a client goes out together, however many packets it was in.
+        waiting: dict[int, list[bytes]] = {}
+        for address, payload in packets:
+            if address != PROXY:
+                waiting.setdefault(address, []).append(payload)
+                continue
+            self._unanswered = True
+            self._dialogue.feed(payload)
+            if _CALL_END in payload:
+                self._deliver(waiting)
+                waiting = {}
+                self._answer()
+                if self._isOver:
+                    return
+        self._deliver(waiting)
+        if self._unanswered:
+            self._answer()
+
+    def _deliver(self, waiting: dict[int, list[bytes]]) -> None:
+        for address, payloads in waiting.items():
+            client = self._clients.get(address)
+            if client is None:
+                self._unknown += len(payloads)  # it may have left just now
+            else:
+                client.deliver(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+
+    def _begin(self, data: bytes) -> bytes:
+        """Take off the line end of the request, if it came that late.
+
+        Read as an address it would be one that has not been given yet.
+        """
+        self._isFresh = False
+        for lineEnd in _LINE_ENDS:
+            if data.startswith(lineEnd) and self._unused <= lineEnd[0] << 8:
+                return data.removeprefix(lineEnd)
+        return data
+
+    def _answer(self) -> None:
+        """Answer calls, as long as the turn lasts and the answers are taken."""
+        while self._calls and not (self._blocked or self._isOver):
+            effects = self._dialogue.take()
+            if not effects:
+                self._unanswered = False
+                break
+            self._calls -= 1
+            for effect in effects:
+                self._perform(effect)
+
+    def _perform(self, effect: Send | Disconnect | Close) -> None:
+        match effect:
+            case Send(message):
+                self.tell(message)
+            case Disconnect(address, done, unknown):
+                client = self._clients.get(address)
+                self.tell(unknown if client is None else done)
+                if client is not None:
+                    client.leave(Outcome.DISCONNECTED_BY_SERVER)
+            case _:
+                self._end(effect.outcome)
+
+    def _failed(self, failure: Failure) -> None:
+        """A fault of ours: it costs this server's connection."""
+        log.failure("connection {number}: internal error", failure, number=self.origin.number)
+        self._leg.cutOff(Outcome.INTERNAL_ERROR)
+        self._end(Outcome.PARTNER_LEFT)
+
+    # The end
+
+    def finish(self, outcome: Outcome) -> None:
+        if not self._isOver and self._reader.rest:
+            self._isLeaving = True
+        else:
+            self._end(outcome)
+
+    def partnerLost(self) -> None:
+        super().partnerLost()
+        self._blocked = False
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._isOver:
+            return
+        self._isOver = True
+        self._stopTimer()
+        for work in (self._work, self._pauseSome, self._resumeSome):
+            self._turns.leave(work)
+        self._dismissClients()
+        self._holding.clear()
+        if self._unknown or self._reader.dropped:
+            log.info(
+                "registered server, connection {number}: {invalid} packets were invalid, {unknown} "
+                "were for clients that were not there",
+                number=self.origin.number,
+                invalid=self._reader.dropped,
+                unknown=self._unknown,
+            )
+        del self._reader, self._dialogue  # clients that are slow to leave keep the rest in memory
+        self._count(0)
+        if outcome is not Outcome.PARTNER_LEFT:
+            self._leg.finish(outcome)
+        self._dropTunnel().lost(self)
+
+    def _dismissClients(self) -> None:
+        for _ in range(min(CLIENTS_A_TURN, len(self._clients))):
+            _address, client = self._clients.popitem()
+            try:
+                if client in self._paused:
+                    del self._paused[client]
+                    client.resume()  # a slow one leaves later, or before
+                client.leave(Outcome.PARTNER_LEFT)
+            except Exception:  # the others are to be told all the same
+                log.failure("connection {number}: internal error", number=client.origin.number)
+        if self._clients:
+            self._turns.wait(self._dismissClients, relays=True)

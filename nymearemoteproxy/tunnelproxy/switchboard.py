@@ -1,0 +1,226 @@
+"""Who is registered with the tunnel proxy, and who may be.
+
+Owns the uuids in use and the limits of the tunnel proxy. Knows nothing of transports or of what is
+relayed. `Switchboard` keeps everything in this process; whatever shares it between processes later
+provides the same interface, which is why it answers through Deferreds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol.dialogue import Dialogue
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.registration import (
+    ClientRegistration,
+    Registration,
+    RegistrationRefused,
+    ServerRegistration,
+    TunnelProxyError,
+)
+from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API
+from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
+from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
+
+
+class ISwitchboard(Interface):
+    """Connects clients with the server they ask for."""
+
+    def register(registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+        """Register a connection as a server, or as a client of one.
+
+        :returns: a Deferred that fires with a tunnel, whose far end is there already; the
+            registration ends with it. It fails with `RegistrationRefused`. It is not cancelled:
+            whoever does not want the tunnel any more abandons it.
+        """
+
+    def change(hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None) -> None:
+        """Go by these from now on; those that are registered stay.
+
+        :param hello: the params of the answer to Hello.
+        :param terms: all but the backlogs count for those who register from now on.
+        :param servers: that may register; None = any.
+        """
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the tunnel proxy demands and allows; sizes in bytes, times in seconds.
+
+    The meaning of each is in the settings reference. 0 = none for `serverTimeout`, `packetSize`,
+    `messageSize` and the numbers of servers and clients.
+    """
+
+    serverTimeout: float = 60.0
+    packetSize: int = 4 << 20
+    messageSize: int = 10240
+    clientBacklog: int = 16 << 20
+    totalBacklog: int = 256 << 20
+    clientPatience: float = 3.0
+    serversPerAddress: int = 0
+    clientsPerAddress: int = 0
+    clientsPerServer: int = 0
+
+
+@implementer(ISwitchboard)
+class Switchboard:
+    """The tunnel proxy of one process.
+
+    Its parameters are those of `ISwitchboard.change`.
+
+    :param turns: the line of those who have more to do than one turn of the reactor allows.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        hello: Mapping[str, str],
+        terms: Terms,
+        turns: Turns | None = None,
+    ) -> None:
+        self._clock = clock
+        self._turns = turns or Turns(clock)
+        self.hello = hello
+        self.terms = terms
+        self._allowed: Collection[UUID] | None = None
+        self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
+        self._servers: dict[UUID, ServerEnd] = {}
+        self._clients: dict[UUID, ClientEnd] = {}
+        self._serversFrom: Counter[str | None] = Counter()
+        self._clientsFrom: Counter[str | None] = Counter()
+
+    @property
+    def servers(self) -> int:
+        """How many servers are registered."""
+        return len(self._servers)
+
+    @property
+    def clients(self) -> int:
+        """How many clients are connected to a server."""
+        return len(self._clients)
+
+    def allow(self, servers: Collection[UUID] | None) -> None:
+        """Let only these servers register from now on; None = any.
+
+        Those that are registered stay.
+        """
+        self._allowed = servers
+
+    def change(
+        self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
+    ) -> None:
+        self.hello = hello
+        self.terms = terms
+        self.allow(servers)
+
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+        uuid = registration.uuid
+        holder = self._servers.get(uuid) or self._clients.get(uuid)
+        if holder is None:
+            return execute(self._register, registration, origin)
+        # It may be this one's own connection of before, which is dead.
+        looked = holder.origin.look()
+        return looked.addCallback(lambda _isThere: self._register(registration, origin))
+
+    def _register(self, registration: Registration, origin: Origin) -> Tunnel:
+        if isinstance(registration, ServerRegistration):
+            return self._registerServer(registration, origin)
+        return self._registerClient(registration, origin)
+
+    def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Tunnel:
+        uuid = registration.uuid
+        self._checkUnused(uuid)
+        if self._allowed is not None and uuid not in self._allowed:
+            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED)
+        terms = self.terms
+        _checkRoom(
+            self._serversFrom[origin.source],
+            terms.serversPerAddress,
+            Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
+        )
+        dialogue = Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize)
+        end = ServerEnd(
+            self._clock,
+            origin,
+            dialogue,
+            terms.packetSize,
+            terms.serverTimeout,
+            self._turns,
+            self._backlog,
+        )
+        self._servers[uuid] = end
+        release = partial(self._servers.pop, uuid)
+        return _tunnel(end, _counted(self._serversFrom, origin, release))
+
+    def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
+        uuid = registration.uuid
+        self._checkUnused(uuid)
+        if self._allowed is not None and uuid in self._allowed:
+            # Otherwise it could keep the server out that the uuid is for.
+            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.UUID_RESERVED)
+        server = self._servers.get(registration.serverUuid)
+        if server is None:
+            raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
+        terms = self.terms
+        _checkRoom(
+            self._clientsFrom[origin.source],
+            terms.clientsPerAddress,
+            Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS,
+        )
+        most = min(terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
+        _checkRoom(server.clients, most, Outcome.TOO_MANY_CLIENTS_OF_SERVER)
+        if server.isStalled:
+            raise RegistrationRefused(
+                TunnelProxyError.INTERNAL_SERVER_ERROR, Outcome.SERVER_STALLED
+            )
+        end = ClientEnd(self._clock, origin, registration, server, self._backlog)
+        self._clients[uuid] = end
+        release = partial(self._clients.pop, uuid)
+        return _tunnel(end, _counted(self._clientsFrom, origin, release))
+
+    def _checkUnused(self, uuid: UUID) -> None:
+        if uuid in self._servers or uuid in self._clients:
+            raise RegistrationRefused(
+                TunnelProxyError.ALREADY_REGISTERED, Outcome.ALREADY_REGISTERED
+            )
+
+
+def _counted(
+    counter: Counter[str | None], origin: Origin, release: Callable[[], object]
+) -> Callable[[], object]:
+    """Count a registration until it is released."""
+    source = origin.source
+    if source is None:
+        return release
+    counter[source] += 1
+
+    def releaseCounted() -> None:
+        release()
+        counter[source] -= 1
+        if not counter[source]:
+            del counter[source]
+
+    return releaseCounted
+
+
+def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
+    if 0 < limit <= count:
+        raise RegistrationRefused(TunnelProxyError.INTERNAL_SERVER_ERROR, outcome)
+
+
+def _tunnel(end: ServerEnd | ClientEnd, release: Callable[[], object]) -> Tunnel:
+    tunnel = Tunnel(release)
+    tunnel.attach(end)
+    return tunnel

@@ -1,0 +1,229 @@
+"""The admin endpoint as a whole: which path answers what.
+
+Owns the paths and the headers that every answer has. What is behind them is made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.resources import files
+from ssl import SSLContext
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+
+from nymearemoteproxy.common.addresses import describePlace
+from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
+from nymearemoteproxy.watching.admin.certificates import Expiry
+from nymearemoteproxy.watching.admin.delay import DelaySampler
+from nymearemoteproxy.watching.admin.history import History
+from nymearemoteproxy.watching.admin.metrics import Metrics
+from nymearemoteproxy.watching.admin.status import Row, Status, Work, encode
+from nymearemoteproxy.watching.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.pulse import Pulse
+
+log = ProxyLogger()
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "trusted-types 'none'; require-trusted-types-for 'script'"  # no HTML out of strings at all
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer. The page is small, and after an upgrade nobody wants the old one: so nothing is
+kept in a cache."""
+
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+PAGE = "index.html"
+
+OPEN = ("/healthz", "/readyz")
+"""Answered to everybody: probes have no passwords, and learn nothing but whether it runs."""
+
+NOT_FOUND = text(404, "there is nothing here")
+
+
+def readPages() -> dict[str, Answer]:
+    """Return the files of the status page, by path."""
+    pages = {}
+    for file in files("nymearemoteproxy.watching.admin").joinpath("static").iterdir():
+        suffix = file.name[file.name.rfind(".") :]
+        if suffix in CONTENT_TYPES:
+            path = "/" if file.name == PAGE else f"/{file.name}"
+            pages[path] = Answer(200, file.read_bytes(), CONTENT_TYPES[suffix])
+    return pages
+
+
+class Admin:
+    """The admin endpoint of one server.
+
+    :param reactor: tells the time.
+    :param users: passwords by user; None = everybody may.
+    :param certificates: those in use, by the files they come from; None for the server's own.
+    :param ownCertificate: what to call that one.
+    :param name: of the server, for people.
+    :param condition: tells where the server stands.
+    :param drain: stops listening and ends the process when the last tunnel has ended.
+    :ivar listener: where to listen with `factory`.
+    :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        listener: Listener,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
+        name: str,
+        proxy: Proxy,
+        pulse: Pulse,
+        calendar: Calendar,
+        condition: Callable[[], Condition],
+        drain: Callable[[], object],
+    ) -> None:
+        self.listener = listener
+        self._clock = reactor
+        self._proxy = proxy
+        self._pulse = pulse
+        self._condition = condition
+        self._drain = drain
+        self._expiry = Expiry(reactor, certificates, ownCertificate)
+        self._metrics = Metrics(proxy, condition, self._expiry)
+        self._delay = DelaySampler(reactor, self._metrics.delayed)
+        self._history = History(proxy.outcomes, self._delay.takeWorst)
+        self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
+        isUnix = listener.plain.startswith("unix:")
+        self._access = Access(reactor, users, listener.isLocal and not isUnix)
+        self._pages = readPages()
+        self._measures = False
+        self.factory = WebFactory(reactor, self.answer, listener.secure)
+
+    def start(self, port: IListeningPort) -> None:
+        """Say where it is, and begin to measure; the pulse has to begin after this.
+
+        :param port: on which `factory` listens.
+        """
+        scheme = "https" if self.listener.secure else "http"
+        log.info("admin endpoint on {url}", url=describePlace(scheme, port.getHost(), "/"))
+        self._measures = True
+        self._proxy.observers.append(self._metrics)
+        self._pulse.listeners.append(self._history.add)
+        self._delay.start()
+
+    def reconfigure(
+        self,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
+        name: str,
+    ) -> None:
+        """From now on these are the users, the certificates in use, and the server's name."""
+        self._status.name = name
+        self._access.replace(users)
+        self._expiry.replace(certificates, ownCertificate)
+
+    def stop(self) -> None:
+        """Close all connections, and measure no more."""
+        self.factory.closeAll()
+        if self._measures:
+            self._measures = False
+            self._delay.stop()
+            self._proxy.observers.remove(self._metrics)
+            self._pulse.listeners.remove(self._history.add)
+
+    # Answers
+
+    def answer(self, question: Question) -> Answer | Deferred[Answer]:
+        """Return the answer to a question, at once if that is no work.
+
+        The Deferred can be cancelled.
+        """
+        answer = self._answer(question)
+        if isinstance(answer, Answer):
+            return _secured(answer)
+        return self._proxy.turns.run(answer).addCallback(_secured)
+
+    def _answer(self, question: Question) -> Answer | Work[Answer]:
+        path = question.path
+        if path not in OPEN:
+            refusal = self._access.refusal(question)
+            if refusal is not None:
+                return refusal
+        if path == "/drain":
+            return self._askedToDrain(question)
+        if question.method not in ("GET", "HEAD"):
+            return text(405, "only GET and HEAD", Allow="GET, HEAD")
+        if path in self._pages:
+            return self._pages[path]
+        match path:
+            case "/healthz":
+                return text(200, "ok")
+            case "/readyz":
+                condition = self._condition()
+                return text(200 if condition is Condition.READY else 503, condition.value)
+            case "/metrics":
+                return self._scrape(question.headers.get("accept", ""))
+            case "/api/status":
+                return _json(self._status.overview())
+            case "/api/history":
+                return _json(self._status.history(_time(question.query.get("since", ""))))
+            case "/api/tunnels":
+                return _json(self._status.tunnels(question.query))
+            case "/api/servers":
+                return _json(self._status.servers(question.query))
+        return NOT_FOUND
+
+    def _scrape(self, accept: str) -> Work[Answer]:
+        yield from self._expiry.refresh()
+        load = yield from self._proxy.counting()
+        yield
+        body, contentType = self._metrics.render(accept, load)
+        return Answer(200, body, contentType)
+
+    def _askedToDrain(self, question: Question) -> Answer:
+        if question.method != "POST":
+            return text(405, "only POST", Allow="POST")
+        if isCrossSite(question):
+            return text(403, f"refused: only our own page, or with the header {CONFIRMATION}")
+        log.warn("asked to drain by the admin endpoint")
+        self._clock.callLater(0, self._drain)  # which may close this very connection
+        return text(202, "draining")
+
+
+def _secured(answer: Answer) -> Answer:
+    return replace(answer, headers={**SECURITY_HEADERS, **answer.headers})
+
+
+def _json(making: Work[Row]) -> Work[Answer]:
+    members = yield from making
+    body = yield from encode(members)
+    return Answer(200, body, "application/json")
+
+
+def _time(text: str) -> float:
+    """Return a time that was asked for; 0 when it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

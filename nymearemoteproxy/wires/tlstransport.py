@@ -1,0 +1,385 @@
+"""TLS on a connection, by the standard library's `ssl` over memory buffers.
+
+It takes the place of Twisted's TLS, which goes through pyOpenSSL and cffi and costs three times as
+much for a small record. Owns the handshake, records, and the end of both directions (RFC 8446,
+RFC 5246). Knows nothing of certificates or of what is spoken above it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IHandshakeListener,
+    IPushProducer,
+)
+from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.wires.direct import DirectTransport
+from nymearemoteproxy.wires.introduction import IIntroductionListener
+
+log = ProxyLogger()
+
+RECORD_SIZE = 1 << 14
+"""Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
+
+SLICE_SIZE = RECORD_SIZE + 22
+"""Bytes given to OpenSSL at a time. Its buffers grow to what they held once and never shrink, so
+this bounds what a connection costs after a burst. It is one full record of TLS 1.3 (RFC 8446
+section 5.2: header, content type, tag), for a record that is cut costs an exception."""
+
+RECORDS_AT_ONCE = 256
+"""Records after which others get their turn, if more than one slice has arrived. Each takes some
+microseconds; a read has fewer when they are of more than 350 bytes."""
+
+MAX_UNSENT_ANSWERS = 1 << 14
+"""Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
+
+
+class IFarewellListener(Interface):
+    """A protocol that wants to know at once when the client has sent close_notify."""
+
+    def clientLeft() -> None:
+        """Nothing more will come. The connection is closed when the client has taken what waits."""
+
+
+@implementer(IIntroductionListener)
+class TlsTransport:
+    """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
+
+    The protocol must not write before `handshakeCompleted`. A client that sends close_notify has
+    ended the connection, in both directions; ours ends only what we send. With it comes the end of
+    the stream, for many clients, Qt's among them, wait for that and answer no close_notify. It does
+    not provide ISSLTransport: Autobahn would ask for what only Twisted's own has.
+
+    :param context: of a server.
+    :param protocol: the first one of the connection.
+    :param turns: where it waits when it has been sent many small records; None = it does not.
+    """
+
+    __slots__ = (
+        "_isPaused",
+        "_rest",
+        "_turns",
+        "_transport",
+        "_protocol",
+        "_tls",
+        "_incoming",
+        "_outgoing",
+        "_established",
+        "_closing",
+        "_aborted",
+        "_closedByUs",
+        "_closedByClient",
+        "_endWaits",
+        "_fault",
+    )
+
+    _transport: DirectTransport
+
+    def __init__(self, context: ssl.SSLContext, protocol: Any, turns: Turns | None = None) -> None:
+        self._protocol = protocol
+        self._turns = turns
+        self._rest = b""  # what has arrived and waits for its turn
+        self._isPaused = False
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._established = False
+        self._closing = False
+        self._aborted = False
+        self._closedByUs = False
+        self._closedByClient = False
+        self._endWaits = False  # the client's end is to be told when it is read again
+        self._fault: Failure | None = None
+
+    def makeConnection(self, transport: DirectTransport) -> None:
+        """The client is there, and will begin the handshake."""
+        self._transport = transport
+        self._protocol.makeConnection(self)
+
+    def introduced(self) -> None:
+        """Below TLS somebody said whose the connection is."""
+        if IIntroductionListener.providedBy(self._protocol):
+            self._protocol.introduced()
+
+    def switchProtocol(self, protocol: Any) -> None:
+        """Hand the connection to another protocol."""
+        self._protocol = protocol
+        protocol.makeConnection(self)
+
+    # From the network
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of TLS arrived."""
+        isNew = not self._established
+        while not self._established:
+            self._incoming.write(data[:SLICE_SIZE])
+            data = data[SLICE_SIZE:]
+            self._shakeHands()
+            if not self._established and (self._closing or not data):
+                return
+        self._decrypt(data, isNew)
+
+    def _shakeHands(self) -> None:
+        """Go on with the handshake."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError as error:
+            self._fail(error)
+        else:
+            self._established = True
+            self._flush()
+
+    def _decrypt(self, data: bytes, isNew: bool) -> None:
+        """Deliver what these bytes complete.
+
+        :param isNew: the handshake is done just now; the protocol hears of it when OpenSSL has read
+            everything, so that it may close.
+        """
+        records: list[bytes] = []
+        fault: ssl.SSLError | None = None
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        try:
+            if len(data) <= SLICE_SIZE:
+                self._readRecords(data, records)
+            else:
+                rest = memoryview(data)
+                for start in range(0, len(data), SLICE_SIZE):
+                    self._readRecords(rest[start : start + SLICE_SIZE], records)
+                    if len(records) > RECORDS_AT_ONCE and self._mayWait():
+                        self._rest = bytes(rest[start + SLICE_SIZE :])
+                        break
+        except ssl.SSLError as error:
+            fault = error.with_traceback(None)  # which refers to this very frame
+            self._closing = True  # nothing can be sent any more
+        if self._outgoing.pending:
+            self._answer()
+        if isNew and IHandshakeListener.providedBy(self._protocol):
+            self._protocol.handshakeCompleted()
+        if records and not self._aborted:
+            self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
+        if fault is not None:
+            self._fail(fault)
+        elif self._closedByClient:
+            self._clientLeft()
+        elif self._rest:
+            self._transport.pauseProducing()
+            self._awaitTurn()
+
+    def _clientLeft(self) -> None:
+        """Both directions are over; who has left calls unread answers them first."""
+        isListener = IFarewellListener.providedBy(self._protocol)
+        self._endWaits = self._isPaused and not isListener
+        if self._endWaits:
+            return
+        self._closing = True
+        if isListener:
+            self._protocol.clientLeft()
+        self._sayGoodbye()
+
+    def _mayWait(self) -> bool:
+        return self._turns is not None and not self._closedByClient
+
+    def _awaitTurn(self) -> None:
+        if self._isPaused or self._aborted:
+            return
+        if self._turns is None:
+            self._takeTurn()
+        else:
+            self._turns.wait(self._takeTurn, self._failed, relays=True)
+
+    def _takeTurn(self) -> None:
+        if self._isPaused or self._aborted:
+            return
+        if self._rest:
+            self._transport.resumeProducing()
+            self._decrypt(b"", False)
+        elif self._endWaits:
+            self._clientLeft()
+
+    def _failed(self, failure: Failure) -> None:
+        log.failure("internal error below TLS", failure)
+        self.abortConnection()
+
+    def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
+        incoming, read = self._incoming, self._tls.read
+        incoming.write(data)
+        try:
+            while record := read(RECORD_SIZE):
+                records.append(record)
+                if not incoming.pending:
+                    return
+        except ssl.SSLWantReadError:
+            return  # a record that has not arrived whole, or one of TLS's own
+        except ssl.SSLZeroReturnError:
+            pass
+        self._closedByClient = True
+
+    def _answer(self) -> None:
+        """Send what TLS has to say by itself, unless the client does not take anything."""
+        if self._closedByUs:
+            self._outgoing.read()  # nothing may follow the goodbye
+        elif not self._transport.blocked:
+            self._flush()
+        elif self._outgoing.pending > MAX_UNSENT_ANSWERS:
+            self.abortConnection()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())
+
+    def _fail(self, fault: ssl.SSLError) -> None:
+        """The client broke TLS; OpenSSL has written the alert that says so."""
+        if self._aborted:
+            return
+        self._fault = self._fault or Failure(fault.with_traceback(None))
+        self._closing = True
+        if self._closedByUs:
+            self._transport.loseConnection()  # no alert can follow
+        elif self._transport.blocked:
+            self.abortConnection()  # it would not take the alert
+        else:
+            self._flush()
+            self._transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The connection is closed; without close_notify something may be missing."""
+        if self._fault is not None:
+            reason = self._fault
+        elif reason.check(ConnectionDone) and not self._closedByClient:
+            reason = Failure(ConnectionLost("closed without close_notify"))
+        self._closing = self._aborted = True
+        protocol = self._protocol
+        del self._protocol
+        protocol.connectionLost(reason)
+
+    # From the protocol
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send."""
+        if self._closing:
+            return
+        encrypt, take = self._tls.write, self._outgoing.read
+        try:
+            if len(data) <= RECORD_SIZE:
+                encrypt(data)
+                sealed = take()
+            else:
+                records = []
+                rest = memoryview(data)
+                for start in range(0, len(data), RECORD_SIZE):
+                    encrypt(rest[start : start + RECORD_SIZE])
+                    records.append(take())
+                sealed = b"".join(records)
+        except ssl.SSLError as error:
+            self._fail(error)
+        else:
+            self._transport.write(sealed)
+
+    def loseWriteConnection(self) -> None:
+        """Send what waits, then the end of what we send; what still comes is delivered."""
+        if not self._established:
+            self.abortConnection()
+        elif not self._closing:
+            self._closing = True
+            self._sayGoodbye()
+
+    def loseConnection(self) -> None:
+        """The same: the connection is closed when the client does so."""
+        self.loseWriteConnection()
+
+    def _sayGoodbye(self) -> None:
+        """Send close_notify and the end of the stream, at once; with the client's, close."""
+        if self._aborted:
+            return
+        if not self._closedByUs:
+            self._closedByUs = True
+            # It fails as long as theirs is missing, and if they broke TLS, which reading tells.
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._flush()
+        if self._closedByClient:
+            self._transport.loseConnection()
+        else:
+            self._transport.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once; nothing more is delivered."""
+        self._closing = self._aborted = True
+        self._transport.abortConnection()
+
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
+        """Have a push producer paused while something waits to be sent."""
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Pause and resume nobody."""
+        self._transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._isPaused = True
+        self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read again; first what has arrived."""
+        self._isPaused = False
+        if self._rest or self._endWaits:
+            self._awaitTurn()
+        else:
+            self._transport.resumeProducing()
+
+    def getPeer(self) -> IAddress:
+        """The client's address."""
+        return self._transport.getPeer()
+
+    def getHost(self) -> IAddress:
+        """Our address."""
+        return self._transport.getHost()
+
+    @property
+    def blocked(self) -> bool:
+        """Something waits to be sent."""
+        return self._transport.blocked
+
+    @property
+    def lowest(self) -> DirectTransport:
+        """What is below TLS."""
+        return self._transport
+
+
+class TlsFactory(WrappingFactory):
+    """Speaks TLS on the connections of another factory.
+
+    :param turns: see `TlsTransport`.
+    :ivar context: of a server; for those who connect from now on.
+    """
+
+    noisy = False
+
+    def __init__(self, context: ssl.SSLContext, factory: Any, turns: Turns | None = None) -> None:
+        super().__init__(factory)
+        self.context = context
+        self._turns = turns
+
+    def logPrefix(self) -> str:
+        """In the log it is the factory behind it that listens."""
+        return f"{self.wrappedFactory.logPrefix()} (TLS)"
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        # A connection that is refused is not worth the expense of TLS.
+        protocol = self.wrappedFactory.buildProtocol(addr)
+        return None if protocol is None else TlsTransport(self.context, protocol, self._turns)

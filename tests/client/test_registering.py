@@ -1,0 +1,265 @@
+"""Owns the checks of the tunnel proxy's control phase and calls, as a client sees them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.client.calling import Calls, ClientConnected, ClientDisconnected
+from nymearemoteproxy.client.controlphase import (
+    MAX_CONTROL_SIZE,
+    ControlPhase,
+    Partner,
+    TunnelError,
+)
+from nymearemoteproxy.client.registering import ClientRegistration, Probe, ServerRegistration
+from nymearemoteproxy.client.urls import Address, parseListen, parseService
+
+CLIENT = "{00000000-0000-0000-0000-00000000000c}"
+SERVER = "{00000000-0000-0000-0000-00000000000d}"
+
+
+def line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def answer(error: object, **params: object) -> bytes:
+    return line({"id": 1, "status": "success", "params": {"tunnelProxyError": error, **params}})
+
+
+ACCEPTED = answer("TunnelProxyErrorNoError", slipEnabled=True)
+
+
+class RegistrationTests(SynchronousTestCase):
+    """Both registrations, without any wire."""
+
+    def setUp(self) -> None:
+        self.makers = (
+            lambda: ServerRegistration("me", SERVER),
+            lambda: ClientRegistration("me", CLIENT, SERVER),
+        )
+
+    def test_requests(self) -> None:
+        requests = [json.loads(make().request) for make in self.makers]
+        self.assertEqual(
+            [(request["id"], request["method"], request["params"]) for request in requests],
+            [
+                (1, "TunnelProxy.RegisterServer", {"serverName": "me", "serverUuid": SERVER}),
+                (
+                    1,
+                    "TunnelProxy.RegisterClient",
+                    {"clientName": "me", "clientUuid": CLIENT, "serverUuid": SERVER},
+                ),
+            ],
+        )
+        for make in self.makers:
+            self.assertTrue(make().request.endswith(b"}\n"))
+
+    def test_everyCut(self) -> None:
+        notification = line({"id": 0, "notification": "Some.Thing", "params": {"a": "}"}})
+        stream = b" \r\n" + notification + ACCEPTED + b"\xc0payload"
+        for make, partner in zip(self.makers, (Partner("", ""), Partner("", SERVER)), strict=True):
+            for cut in range(len(stream)):
+                phase = make()
+                rest = phase.receive(stream[:cut])
+                rest += stream[cut:] if phase.partner else phase.receive(stream[cut:])
+                self.assertEqual((rest, phase.partner), (b"\n\xc0payload", partner))
+                self.assertFalse(phase.waiting)
+
+    def failing(self, data: bytes) -> list[TunnelError]:
+        return [self.assertRaises(TunnelError, make().receive, data) for make in self.makers]
+
+    def test_refusals(self) -> None:
+        for error, isTransient in (
+            ("ServerNotFound", True),
+            ("InternalServerError", True),
+            ("AlreadyRegistered", True),
+            ("InvalidUuid", False),
+            ("ForbiddenCall", False),
+            ("NotRegistered", False),
+            ("\x1b[2J\n", False),
+        ):
+            for problem in self.failing(answer(f"TunnelProxyError{error}", slipEnabled=False)):
+                self.assertEqual(problem.isTransient, isTransient, error)
+                self.assertTrue(str(problem).startswith("refused by the proxy: "))
+                self.assertTrue(str(problem).isprintable())
+
+    def test_notSwitchedOn(self) -> None:
+        for words in ("Unknown namespace.", "No such namespace"):
+            for problem in self.failing(line({"id": 1, "status": "error", "error": words})):
+                self.assertEqual(str(problem), "the tunnel proxy is not switched on there")
+                self.assertFalse(problem.isTransient)
+
+    def test_probe(self) -> None:
+        """Nobody has the null uuid; any answer but an error shows that there is a tunnel proxy."""
+        probe = Probe("me", CLIENT)
+        (null,) = {json.loads(probe.request)["params"]["serverUuid"]} - {CLIENT}
+        self.assertEqual(UUID(null), UUID(int=0))
+        for error in ("InvalidUuid", "ServerNotFound", "ForbiddenCall", "NoError"):
+            probe = Probe("me", CLIENT)
+            probe.receive(answer(f"TunnelProxyError{error}"))
+            self.assertIsNotNone(probe.partner)
+        for words, isTransient in (("Unknown namespace.", False), ("Some other", False)):
+            probe = Probe("me", CLIENT)
+            data = line({"id": 1, "status": "error", "error": words})
+            problem = self.assertRaises(TunnelError, probe.receive, data)
+            self.assertEqual(problem.isTransient, isTransient)
+        self.assertRaises(TunnelError, Probe("me", CLIENT).receive, answer(None))
+
+    def test_errors(self) -> None:
+        """An error about our request is for good, one about the proxy's own state is not."""
+        for requestId, isTransient in ((1, False), (-1, True)):
+            for message in ({"error": "Some\nwords"}, {}):
+                data = line({"id": requestId, "status": "error", **message})
+                words = "Some words" if message else "no reason given"
+                for problem in self.failing(data):
+                    self.assertEqual(str(problem), f"refused by the proxy: {words}")
+                    self.assertEqual(problem.isTransient, isTransient)
+
+    def test_strangers(self) -> None:
+        for data in (
+            b"HTTP/1.1 400 Bad Request\r\n",
+            b"\xff\x00",
+            b"{]}",
+            b'{"a": NaN}',
+            b'{"id": 1}',
+            b'{"id": 1, "status": "success"}',
+            b'{"id": 1, "status": "success", "params": []}',
+            b'{"id": 1, "status": "other"}',
+            b"{" + b" " * MAX_CONTROL_SIZE,
+            answer(None),
+            answer(1),
+        ):
+            for problem in self.failing(data):
+                told = str(problem)
+                self.assertTrue(told.startswith("not a nymea-remoteproxy: "), told)
+                self.assertTrue(told.isprintable(), told)
+                self.assertFalse(problem.isTransient)
+
+    def test_whatAStrangerSays(self) -> None:
+        phase = ServerRegistration("me", SERVER)
+        self.assertEqual(phase.receive(b'{"notification": "x"}\n  '), b"")
+        problem = self.assertRaises(TunnelError, phase.receive, b" \r\nSSH-2.0 " + b"x" * 70000)
+        self.assertIn("it says 'SSH-2.0 xxx", str(problem))
+
+    def test_endlessMessageInPieces(self) -> None:
+        phase = ServerRegistration("me", SERVER)
+        phase.receive(b'{"a": "' + b" " * 40000)
+        problem = self.assertRaises(TunnelError, phase.receive, b" " * 40000)
+        self.assertIn("endless", str(problem))
+
+    def test_withoutSlip(self) -> None:
+        for params in ({}, {"slipEnabled": False}, {"slipEnabled": 1}):
+            phase = ServerRegistration("me", SERVER)
+            data = answer("TunnelProxyErrorNoError", **params)
+            problem = self.assertRaises(TunnelError, phase.receive, data)
+            self.assertIn("without SLIP", str(problem))
+
+    def test_partnerShown(self) -> None:
+        self.assertEqual(Partner("", SERVER).shown, SERVER)
+        self.assertEqual(Partner("a\nb", SERVER).shown, f"'a\\nb' {SERVER}")
+        self.assertEqual(Partner("", "").shown, "'' ")
+
+    def test_onePhaseIsAbstract(self) -> None:
+        phase = ControlPhase("Some.Thing", {})
+        self.assertRaises(NotImplementedError, phase.receive, b"{}")
+
+
+class CallsTests(SynchronousTestCase):
+    """What a registered server and the proxy say to each other."""
+
+    def setUp(self) -> None:
+        self.calls = Calls()
+
+    def test_calls(self) -> None:
+        first, second = self.calls.disconnectClient(7), self.calls.ping(1234)
+        self.assertTrue(first.endswith(b"}\n") and second.endswith(b"}\n"))
+        one, other = json.loads(first), json.loads(second)
+        self.assertNotEqual(one["id"], other["id"])
+        self.assertEqual(
+            (one["method"], one["params"]), ("TunnelProxy.DisconnectClient", {"socketAddress": 7})
+        )
+        self.assertEqual(
+            (other["method"], other["params"]), ("TunnelProxy.Ping", {"timestamp": 1234})
+        )
+
+    def connected(self, address: object) -> bytes:
+        params = {
+            "clientName": "a\x1bname",
+            "clientUuid": CLIENT,
+            "clientPeerAddress": "::1",
+            "socketAddress": address,
+        }
+        return line({"id": 0, "notification": "TunnelProxy.ClientConnected", "params": params})
+
+    def disconnected(self, address: object) -> bytes:
+        params = {"socketAddress": address}
+        return line({"id": 0, "notification": "TunnelProxy.ClientDisconnected", "params": params})
+
+    def test_everyCut(self) -> None:
+        stream = (
+            line({"id": 2, "status": "success", "params": {"timestamp": 1}})
+            + self.connected(1)
+            + line({"id": 3, "status": "error", "error": "something}"})
+            + line({"id": 0, "notification": "Some.Thing"})
+            + self.disconnected(1)
+        )
+        told = [ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1"), ClientDisconnected(1)]
+        for cut in range(len(stream) + 1):
+            calls = Calls()
+            self.assertEqual(calls.receive(stream[:cut]) + calls.receive(stream[cut:]), told)
+
+    def test_impossibleAddresses(self) -> None:
+        for address in (0, -1, 0xFFFF, 1.0, True, "1", None):
+            for data in (self.connected(address), self.disconnected(address)):
+                problem = self.assertRaises(TunnelError, Calls().receive, data)
+                self.assertIn("impossible address", str(problem))
+        self.assertEqual(Calls().receive(self.disconnected(0xFFFE)), [ClientDisconnected(0xFFFE)])
+
+    def test_noJson(self) -> None:
+        for data in (b"nothing", b"{]}", b'{"notification":"TunnelProxy.ClientConnected"}'):
+            self.assertRaises(TunnelError, Calls().receive, data)
+
+
+class AddressTests(SynchronousTestCase):
+    def test_services(self) -> None:
+        for text, address, where in (
+            ("localhost:80", Address("localhost", 80), "localhost:80"),
+            ("[::1]:65535", Address("::1", 65535), "[::1]:65535"),
+            ("[127.0.0.1]:1", Address("127.0.0.1", 1), "127.0.0.1:1"),
+            ("unix:/run/x y", Address(path="/run/x y"), "unix:/run/x y"),
+            ("unix:a\nb", Address(path="a\nb"), "unix:a b"),
+        ):
+            self.assertEqual((parseService(text), parseService(text).where), (address, where))
+
+    def test_ports(self) -> None:
+        for text, address in (
+            ("0", Address("127.0.0.1", 0)),
+            ("8080", Address("127.0.0.1", 8080)),
+            ("0.0.0.0:1", Address("0.0.0.0", 1)),
+            ("[::]:0", Address("::", 0)),
+            ("[fe80::1%lo]:0", Address("fe80::1%lo", 0)),
+            ("localhost:0", Address("localhost", 0)),
+        ):
+            self.assertEqual(parseListen(text), address)
+
+    def test_bad(self) -> None:
+        common = (
+            *("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1"),
+            *("h_x:1", "u@h:1", "a..b:1", "[h]:1", "[::1]x:1", "[::1]", "[]:1", "h\n:1", "h%:1"),
+            *("[fe80::1%\x1b]:1", "[fe80::1%ü]:1"),
+        )
+        for parse, texts in (
+            (
+                parseService,
+                (*common, "80", "h:0", "unix:", "unix:a\0b", "h:" + "9" * 5000, "h:000080")
+                + ("[fe80::1%lo]:80", "http://h:80"),
+            ),
+            (parseListen, (*common, "x", "65536", "[a]b:1")),
+        ):
+            for text in texts:
+                problem = self.assertRaises(ValueError, parse, text)
+                self.assertTrue(str(problem).isprintable(), text)

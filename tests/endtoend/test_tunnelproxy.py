@@ -1,0 +1,366 @@
+"""The tunnel proxy in the real server process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.support.endtoend import (
+    BINARY,
+    CLOSE,
+    PATIENCE,
+    PING,
+    SIGHUP,
+    SIGTERM,
+    Certificate,
+    EndToEnd,
+    Server,
+    Stream,
+    WebSocket,
+    call,
+    connect,
+    inThread,
+    secret,
+    tunnel,
+)
+from tests.support.wires import slip, unslip
+
+STREAM = "tcp:0:interface=127.0.0.1"
+
+
+def anyUuid() -> str:
+    """Return a new uuid."""
+    return f"{{{uuid4()}}}"
+
+
+def error(name: str) -> str:
+    """Return how an answer spells an error."""
+    return f"TunnelProxyError{name}"
+
+
+class Core:
+    """A server that registers; it knows packets, and whom they come from.
+
+    :ivar answer: the params of the answer to its registration.
+    """
+
+    def __init__(self, url: str, uuid: str) -> None:
+        self.stream = connect(url)
+        request = call("TunnelProxy.RegisterServer", serverName="core", serverUuid=uuid)
+        self.stream.sendMessage(request)
+        self.answer = json.loads(self.stream.message())["params"]
+        self._packets: list[bytes] = []
+        self._held = b""
+
+    def send(self, address: int, data: bytes) -> None:
+        """Send a packet."""
+        packet = slip(address, data)
+        self.stream.sendMessage(packet)
+
+    def packet(self) -> tuple[int, bytes]:
+        """Return the next packet."""
+        while not self._packets:
+            *self._packets, self._held = (self._held + self._read()).split(b"\xc0")
+        return unslip(self._packets.pop(0))
+
+    def _read(self) -> bytes:
+        if isinstance(self.stream, WebSocket):
+            opcode, payload = self.stream.frame()
+            assert opcode == BINARY, (opcode, payload)
+            return payload
+        return self.stream.readUntil(b"\xc0")
+
+    def message(self) -> dict[str, Any]:
+        """Return the next packet, a message of the proxy."""
+        address, data = self.packet()
+        assert address == 0, (address, data)
+        message: dict[str, Any] = json.loads(data)
+        return message
+
+    def take(self, address: int, size: int) -> bytes:
+        """Return the next bytes of a client; only it sends."""
+        data = b""
+        while len(data) < size:
+            source, more = self.packet()
+            assert source == address, (source, more)
+            data += more
+        return data
+
+
+def visit(url: str, uuid: str) -> tuple[Stream, str]:
+    """Return a client that asked for a server, and what the proxy says to it."""
+    client = connect(url)
+    request = call(
+        "TunnelProxy.RegisterClient", clientName="app", clientUuid=anyUuid(), serverUuid=uuid
+    )
+    client.sendMessage(request)
+    said: str = json.loads(client.message())["params"]["tunnelProxyError"]
+    return client, said
+
+
+class TunnelProxyCase(EndToEnd):
+    """Helpers for servers with the tunnel proxy."""
+
+    def register(self, url: str, uuid: str) -> Core:
+        """Return a registered server, which is closed with the test."""
+        core = Core(url, uuid)
+        self.keep(core.stream)
+        expected = {"tunnelProxyError": error("NoError"), "slipEnabled": True}
+        self.assertEqual(core.answer, expected)
+        return core
+
+    def join(self, url: str, uuid: str, core: Core) -> tuple[Stream, int]:
+        """Return a client of a server, and its address."""
+        client, said = visit(url, uuid)
+        self.keep(client)
+        self.assertEqual(said, error("NoError"))
+        message = core.message()
+        self.assertEqual(message["notification"], "TunnelProxy.ClientConnected")
+        address: int = message["params"]["socketAddress"]
+        return client, address
+
+    def read(self, client: Stream, size: int) -> bytes:
+        """Return the next bytes that a client receives."""
+        if not isinstance(client, WebSocket):
+            return client.read(size)
+        data = b""
+        while len(data) < size:
+            opcode, payload = client.frame()
+            self.assertNotIn(opcode, (CLOSE, PING, -1))
+            data += payload
+        return data
+
+    def works(self, core: Core, client: Stream, address: int) -> None:
+        """Check that bytes pass in both directions."""
+        client.sendMessage(b"from the client")
+        self.assertEqual(core.take(address, 15), b"from the client")
+        core.send(address, b"from the server")
+        self.assertEqual(self.read(client, 15), b"from the server")
+
+
+class ConsoleTunnelProxyTests(TunnelProxyCase):
+    """Switched on by the option."""
+
+    twistd = False
+
+    def launch(self, *arguments: str) -> Server:
+        """Start a server with a WebSocket and a TLS stream listener."""
+        return self.start(
+            *("--tunnelproxy", "--websocket", STREAM, "--stream", f"tls:{STREAM}", "-vv"),
+            *arguments,
+            twistd=self.twistd,
+            listeners=2,
+        )
+
+    @inThread
+    def testTlsServerAndWebSocketClient(self) -> None:
+        """They exchange megabytes beside a token tunnel, and are all there when it is stopped."""
+        server = self.launch("--token", (token := secret()))
+        uuid = anyUuid()
+        core = self.register(server.url("tls"), uuid)
+        client, address = self.join(server.url("ws"), uuid, core)
+        one, two = tunnel(server.url("ws"), token, server.url("tls"))
+        there, back = os.urandom(1_000_000), os.urandom(1_000_000)
+        got: list[bytes] = []
+        reading = threading.Thread(target=lambda: got.append(core.take(address, len(there))))
+        reading.daemon = True
+        reading.start()
+        for start in range(0, len(there), 50_000):
+            client.sendMessage(there[start : start + 50_000])
+        reading.join(PATIENCE)
+        self.assertEqual(hashlib.sha256(got[0]).digest(), hashlib.sha256(there).digest())
+        writing = threading.Thread(
+            target=lambda: [
+                core.send(address, back[start : start + 50_000])
+                for start in range(0, len(back), 50_000)
+            ]
+        )
+        writing.daemon = True
+        writing.start()
+        received = self.read(client, len(back))
+        writing.join(PATIENCE)
+        self.assertEqual(hashlib.sha256(received).digest(), hashlib.sha256(back).digest())
+        two.send(b"by token")
+        self.assertEqual(self.read(one, 8), b"by token")
+        server.signal(SIGTERM)
+        self.assertEqual(client.goodbye(), (b"", 1001))
+        self.assertEqual(one.goodbye(), (b"", 1001))
+        for stream in core.stream, two:
+            self.assertEqual(stream.goodbye(), (b"", None))
+        self.assertEqual(server.wait(), 0)
+        for stream in core.stream, client, one, two:
+            self.assertEqual(server.ended(stream), "shutdown")
+        server.waitFor("stopped")
+
+    @inThread
+    def testWithoutAuthentication(self) -> None:
+        """Nothing is needed but the switch; whoever leaves is told to the others, and logged."""
+        server = self.launch()
+        uuid = anyUuid()
+        hello = connect(server.url("ws"))
+        hello.sendMessage(call("RemoteProxy.Hello"))
+        self.assertEqual(json.loads(hello.message())["params"]["apiVersion"], "5")
+        hello.close()
+        stranger, said = visit(server.url("ws"), uuid)
+        self.assertEqual(said, error("ServerNotFound"))
+        self.assertEqual(stranger.goodbye(), (b"", 1013))
+        self.assertEqual(server.ended(stranger), "server-not-found")
+        core = self.register(server.url("tls"), uuid)
+        one, first = self.join(server.url("ws"), uuid, core)
+        two, second = self.join(server.url("tls"), uuid, core)
+        self.works(core, one, first)
+        self.works(core, two, second)
+        one.close()
+        message = core.message()
+        self.assertEqual(message["notification"], "TunnelProxy.ClientDisconnected")
+        self.assertEqual(message["params"], {"socketAddress": first})
+        self.assertEqual(server.ended(one), "connection-lost")
+        core.stream.close()
+        self.assertEqual(two.goodbye(), (b"", None))
+        self.assertEqual(server.ended(two), "partner-left")
+        self.assertNotIn("from the", server.text())
+        server.settle()
+
+    @inThread
+    def testLimits(self) -> None:
+        """Of each address, and of each server."""
+        server = self.launch(
+            *("--set", "Limits.exemptNetworks=", "--set", "Limits.maxServersPerAddress=2"),
+            *("--set", "Limits.maxClientsPerAddress=2", "--set", "Limits.maxClientsPerServer=1"),
+        )
+        url = server.url("ws")
+        uuids = [anyUuid() for _ in range(3)]
+        cores = [self.register(url, uuid) for uuid in uuids[:2]]
+        third = Core(url, uuids[2])
+        expected = {"tunnelProxyError": error("InternalServerError"), "slipEnabled": False}
+        self.assertEqual(third.answer, expected)
+        self.assertEqual(third.stream.goodbye(), (b"", 1013))
+        self.assertEqual(server.ended(third.stream), "too-many-servers-from-address")
+        one, _address = self.join(url, uuids[0], cores[0])
+        two, said = visit(url, uuids[0])
+        self.assertEqual(said, error("InternalServerError"))
+        self.assertEqual(two.goodbye(), (b"", 1013))
+        self.assertEqual(server.ended(two), "too-many-clients-of-server")
+        self.join(url, uuids[1], cores[1])
+        three, said = visit(url, uuids[1])
+        self.assertEqual(said, error("InternalServerError"))
+        self.assertEqual(three.goodbye(), (b"", 1013))
+        self.assertEqual(server.ended(three), "too-many-clients-from-address")
+        one.close()
+        server.ended(one)
+        self.join(url, uuids[0], self.again(cores[0]))
+
+    def again(self, core: Core) -> Core:
+        """Let a server hear that its client has left."""
+        self.assertEqual(core.message()["notification"], "TunnelProxy.ClientDisconnected")
+        return core
+
+    @inThread
+    def testReload(self) -> None:
+        """SIGHUP reads the list of servers anew; who is registered stays, a broken list changes
+        nothing."""
+        old, new = anyUuid(), anyUuid()
+        file = Path(self.file(f"# servers\n{old}\n"))
+        server = self.launch("--set", f"TunnelProxy.serverUuidFile={file}")
+        url = server.url("tls")
+
+        def reload(expected: str) -> None:
+            mark = server.mark()
+            server.signal(SIGHUP)
+            server.waitFor(expected, mark)
+
+        def assertForbidden(uuid: str) -> None:
+            core = Core(url, uuid)
+            expected = {"tunnelProxyError": error("ForbiddenCall"), "slipEnabled": False}
+            self.assertEqual(core.answer, expected)
+            self.assertEqual(core.stream.goodbye(), (b"", None))
+            self.assertEqual(server.ended(core.stream), "server-not-allowed")
+
+        assertForbidden(new)
+        first = self.register(url, old)
+        file.write_text(f"{new.strip('{}').upper()}\n")
+        reload("reloaded: .* 1 server uuids")
+        client, address = self.join(server.url("ws"), old, first)
+        self.works(first, client, address)
+        self.register(url, new)
+        stays = rf"the server uuids stay as they were: .*{re.escape(str(file))}"
+        for content in (b"no uuid\n", b"\xff\n", b"{00000000-0000-0000-0000-000000000000}\n"):
+            file.write_bytes(content)
+            reload(stays)
+        file.unlink()
+        reload(stays)
+        first.stream.close()
+        server.ended(first.stream)
+        assertForbidden(old)
+        file.write_text(f"{old}\n{new}\n")
+        reload("reloaded: .* 2 server uuids")
+        self.register(url, old)
+
+
+class TwistdTunnelProxyTests(ConsoleTunnelProxyTests):
+    """The same under twistd."""
+
+    twistd = True
+
+
+class OriginalsFileTests(TunnelProxyCase):
+    """Switched on by a file of the C++ server's."""
+
+    def file_(self, directory: Path) -> str:
+        """Return its path."""
+        certificate = Certificate(str(directory))
+        return self.file(
+            "[ProxyServer]\nname=nymea-remoteproxy\nwriteLogs=false\n"
+            "logFile=/var/log/nymea-remoteproxy.log\nlogEngineEnabled=false\n"
+            f"monitorSocket={directory}/monitor.sock\njsonRpcTimeout=10000\n"
+            "authenticationTimeout=8000\ninactiveTimeout=8000\naloneTimeout=8000\n\n"
+            f"[SSL]\nenabled=true\ncertificate={certificate.certificate}\n"
+            f"certificateKey={certificate.key}\ncertificateChain=\n\n"
+            "[WebSocketServerTunnelProxy]\nhost=127.0.0.1\nport=0\n\n"
+            "[TcpServerTunnelProxy]\nhost=127.0.0.1\nport=0\n\n"
+            f"[UnixSocketServerTunnelProxy]\nunixSocketFileName={directory}/tunnel.sock\n"
+        )
+
+    @inThread
+    def testFile(self) -> None:
+        """Its three listeners are all there are, and the tunnel proxy is on, on each."""
+        ini = self.file_(self.temporary())
+        server = self.start(
+            *("-C", ini, "--token", (token := secret())),
+            *("--set", "ProxyServer.shutdownTimeout=300"),
+            listeners=3,
+        )
+        self.assertEqual([url.partition(":")[0] for url in server.urls], ["wss", "tls", "unix"])
+        for url in server.urls:
+            uuid = anyUuid()
+            core = self.register(url, uuid)
+            for other in server.urls:
+                client, address = self.join(other, uuid, core)
+                self.works(core, client, address)
+        one, two = tunnel(server.url("wss"), token, server.url("unix"))
+        two.send(b"by token")
+        self.assertEqual(self.read(one, 8), b"by token")
+        server.signal(SIGTERM)
+        self.assertEqual(server.wait(), 0)
+
+    @inThread
+    def testSwitchedOff(self) -> None:
+        """One line is enough: the main listener instead, which knows of nothing."""
+        ini = self.file_(self.temporary())
+        server = self.start(
+            *("-C", ini, "-p", "0", "--host", "127.0.0.1", "--token", secret()),
+            *("--set", "TunnelProxy.enabled=false"),
+        )
+        self.assertEqual([url.partition(":")[0] for url in server.urls], ["wss"])
+        client = connect(server.urls[0])
+        client.sendMessage(call("TunnelProxy.Ping", timestamp=1))
+        response = json.loads(client.message())
+        self.assertEqual(response["status"], "error")
+        self.assertEqual(client.goodbye(), (b"", 1008))
+        self.assertEqual(server.ended(client), "invalid-request")

@@ -1,0 +1,142 @@
+"""Names that our classes share with their bases in Twisted, Autobahn and other libraries.
+
+A library's base class may use a name for something else: then one of the two reads what the other
+has written. So each name that both sides define has to be on a list here, as meant.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from types import ModuleType
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import nymearemoteproxy
+from nymearemoteproxy.wires.websocket import Upgrade
+
+HARMLESS = ("builtins", "enum", "typing", "abc", "zope", "collections", "dataclasses")
+"""Packages whose classes are made to be derived from, and define next to nothing besides."""
+
+STREAM = {"connectionMade", "dataReceived", "connectionLost"}
+FACTORY = {"buildProtocol", "logPrefix", "noisy"}
+OPTIONS = {"getSynopsis", "opt_version", "parseArgs", "parseOptions", "postOptions"}
+
+INTENDED: dict[str, set[str]] = {
+    "Protocol": STREAM,
+    "Factory": FACTORY,
+    "Options": OPTIONS,
+    "Service": {"privilegedStartService", "startService", "stopService"},
+    "Logger": {"emit"},
+    "Collector": {"collect"},
+    "Port": {"createInternetSocket"},
+    # Or an IPv6 address would be taken for an international name.
+    "URL": {"to_uri"},
+    # The descriptor is systemd's, and not to be shut down.
+    "_UNIXPort": {"_shouldShutdown"},
+    "HTTPChannel": {
+        "allContentReceived",
+        "allHeadersReceived",
+        "maxHeaders",
+        "requestFactory",
+        "timeOut",
+        "totalHeadersSize",
+    },
+    # We do what the original does, and no more than that.
+    "Request": {
+        "clientproto",
+        "connectionLost",
+        "gotLength",
+        "handleContentChunk",
+        "method",
+        "parseCookies",
+        "requestReceived",
+        "uri",
+    },
+    # What it logs holds secrets, what it copies into each connection is the factory's.
+    "WebSocketServerProtocol": {"CONFIG_ATTRS", "factory", "log", "onOpen"},
+    "WebSocketClientProtocol": {
+        "http_status_line",
+        "onCloseFrame",
+        "onMessageBegin",
+        "onMessageEnd",
+        "onMessageFrameBegin",
+        "onMessageFrameData",
+        "onMessageFrameEnd",
+        "onOpen",
+    },
+}
+"""By the base that defines them first, or is meant by it."""
+
+
+def modules() -> Iterator[ModuleType]:
+    """Yield all modules of the program."""
+    for found in pkgutil.walk_packages(nymearemoteproxy.__path__, "nymearemoteproxy."):
+        if not found.name.endswith("__main__"):
+            yield import_module(found.name)
+
+
+def classes() -> Iterator[type]:
+    """Yield all classes of the program."""
+    for module in modules():
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                yield value
+
+
+def package(one: type) -> str:
+    """Return the name of the package that a class is from."""
+    return one.__module__.partition(".")[0]
+
+
+def namesOf(one: type) -> set[str]:
+    """Return what a class defines: in its body, and in its methods as attributes of `self`."""
+    names = set(vars(one))
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+    except (OSError, TypeError, SyntaxError):  # made at run time, or in C
+        return names
+    names.update(
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    )
+    return names
+
+
+def shared(one: type) -> set[str]:
+    """Return the names that both our classes and others among its bases define."""
+    ours: set[str] = set()
+    theirs: set[str] = set()
+    for base in one.__mro__:
+        if package(base) == "nymearemoteproxy":
+            ours |= namesOf(base)
+        elif package(base) not in HARMLESS:
+            theirs |= namesOf(base)
+            theirs.update(vars(base).get("CONFIG_ATTRS", ()))  # Autobahn sets these, too
+    return {name for name in ours & theirs if not name.startswith(("__", "_abc_", "_is_protocol"))}
+
+
+class NameTests(SynchronousTestCase):
+    """All classes, with the libraries that are installed."""
+
+    def test_allAreIntended(self) -> None:
+        """A name that a library uses, too, is used to change what the library does."""
+        unintended = {}
+        for one in classes():
+            intended = set().union(*(INTENDED.get(base.__name__, ()) for base in one.__mro__))
+            if names := shared(one) - intended:
+                unintended[f"{one.__module__}.{one.__name__}"] = names
+        self.assertEqual(unintended, {})
+
+    def test_seesAttributesOfInstances(self) -> None:
+        """Such as Autobahn's state, which is no attribute of the class."""
+        bases = [base for base in Upgrade.__mro__ if package(base) == "autobahn"]
+        self.assertIn("state", set().union(*map(namesOf, bases)))

@@ -1,0 +1,121 @@
+"""Which part of the server gets which setting, and gets it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.authentication import FirstOf
+from nymearemoteproxy.authentication.http import HttpAuthenticator
+from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
+from nymearemoteproxy.common.privacy import Privacy
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.running.assembly import Authenticators, change, makeProxy
+from nymearemoteproxy.running.configuration import Configuration, configure
+from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+
+LISTENER = "tcp:1:interface=127.0.0.1"
+
+
+def configured(acceptAnyToken: bool = False, token: str = "", **values: str) -> Configuration:
+    """Return what these settings amount to; of their names the dot is an underscore."""
+    settings = Settings()
+    for name, text in values.items():
+        settings.set(name.replace("_", ".", 1), text)
+    tokens = [token] if token else []
+    return configure(settings, [LISTENER], tokens=tokens, acceptAnyToken=acceptAnyToken)
+
+
+class AssemblyTests(SynchronousTestCase):
+    """Made and changed, a proxy is the same."""
+
+    def both(self, configuration: Configuration) -> list[Proxy]:
+        """Return a proxy that is made so, and one that is changed so."""
+        reactor: Any = MemoryReactorClock()
+        switched = {} if configuration.terms is None else {"TunnelProxy_enabled": "yes"}
+        authenticators = Authenticators(reactor)
+        changed = makeProxy(reactor, configured(token="other", **switched), authenticators)
+        change(changed, configuration, authenticators)
+        return [makeProxy(reactor, configuration, Authenticators(reactor)), changed]
+
+    def test_authenticationServerStays(self) -> None:
+        """As long as nothing about it changes, whatever becomes of the tokens."""
+        reactor: Any = MemoryReactorClock()
+        authenticators = Authenticators(reactor)
+        server = {"Authentication_server": "http://127.0.0.1/"}
+        first = authenticators.make(configured(**server))
+        self.assertIs(authenticators.make(configured(**server)), first)
+        both = authenticators.make(configured(token="t", **server))
+        assert isinstance(both, FirstOf)
+        self.assertIs(both._second, first)
+        other = authenticators.make(configured(Authentication_server="http://127.0.0.1/other"))
+        self.assertIsNot(other, first)
+
+    def test_authenticators(self) -> None:
+        """By whom tokens are judged."""
+        server = {"Authentication_server": "http://127.0.0.1/"}
+        for configuration, kind in (
+            (configured(acceptAnyToken=True), AnyToken),
+            (configured(token="t"), TokenList),
+            (configured(**server), HttpAuthenticator),
+            (configured(token="t", **server), FirstOf),
+        ):
+            for proxy in self.both(configuration):
+                self.assertIsInstance(proxy.authenticator, kind)
+
+    def test_settings(self) -> None:
+        """Each gets where it belongs."""
+        configuration = configured(
+            token="t",
+            ProxyServer_name="changed",
+            ProxyServer_aloneTimeout="1234",
+            ProxyServer_privacy="none",
+            Limits_maxControlMessageSize="77",
+            Limits_maxConnections="88",
+        )
+        for proxy in self.both(configuration):
+            self.assertEqual(proxy.hello["name"], "changed")
+            self.assertEqual(proxy.hello["apiVersion"], "0.3")
+            self.assertEqual(proxy.timing.alone, 1.234)
+            self.assertEqual(proxy.messageLimit, 77)
+            self.assertEqual(proxy.gate.bounds.connections, 88)
+            self.assertIs(proxy.privacy, Privacy.NONE)
+            self.assertIsNone(proxy.switchboard)
+
+    def test_anySwitchboard(self) -> None:
+        """A change reaches whatever provides the tunnel proxy."""
+        told: list[tuple[object, ...]] = []
+
+        class Other:
+            def change(self, *what: object) -> None:
+                told.append(what)
+
+        reactor: Any = MemoryReactorClock()
+        authenticators = Authenticators(reactor)
+        switched = {"token": "t", "TunnelProxy_enabled": "yes"}
+        proxy = makeProxy(reactor, configured(**switched), authenticators)
+        proxy.switchboard = Other()  # type: ignore[assignment]
+        uuids = self.mktemp()
+        Path(uuids).write_text("5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77\n")
+        changed = configured(**switched, TunnelProxy_serverUuidFile=uuids)
+        change(proxy, changed, authenticators)
+        self.assertEqual(len(changed.allowedServers or ()), 1)
+        self.assertEqual(told, [(proxy.hello, changed.terms, changed.allowedServers)])
+
+    def test_tunnelProxy(self) -> None:
+        """It says the same, and has the terms."""
+        configuration = configured(
+            token="t",
+            ProxyServer_name="changed",
+            TunnelProxy_enabled="yes",
+            TunnelProxy_serverTimeout="5000",
+        )
+        for proxy in self.both(configuration):
+            self.assertEqual(proxy.hello["apiVersion"], "5")
+            assert isinstance(proxy.switchboard, Switchboard)
+            self.assertEqual(proxy.switchboard.hello, proxy.hello)
+            self.assertEqual(proxy.switchboard.terms.serverTimeout, 5.0)

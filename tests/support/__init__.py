@@ -1,0 +1,1 @@
+"""Clients, servers, fakes and processes that several tests use; no tests."""

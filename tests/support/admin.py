@@ -1,0 +1,161 @@
+"""A proxy with connections, and an admin endpoint on it, all in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import Clock
+
+from nymearemoteproxy.authentication.tokens import AnyToken
+from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
+from nymearemoteproxy.connections.proxy import Proxy, Timing
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
+from nymearemoteproxy.protocol.session import PairingKeys, Role
+from nymearemoteproxy.running.configuration import configure
+from nymearemoteproxy.running.settings import Settings
+from nymearemoteproxy.running.watchers import makeAdmin
+from nymearemoteproxy.watching.admin.web import Answer, Question
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.pulse import Pulse
+
+NOW = 1_700_000_000.0
+"""When the tests begin."""
+
+
+class Client:
+    """Stands for a connection's protocol."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+
+def makeProxy(clock: Any) -> Proxy:
+    """Return a proxy without connections."""
+    return Proxy(
+        clock=clock,
+        gate=Gate(clock, Bounds(100, 100)),
+        authenticator=AnyToken(),
+        rendezvous=Rendezvous(),
+        timing=Timing(),
+        keys=PairingKeys(False),
+        name="test",
+        messageLimit=0,
+    )
+
+
+def add(
+    proxy: Proxy,
+    state: str = "tunneled",
+    transport: str = WEBSOCKET,
+    received: int = 0,
+    name: str = "",
+    role: Role | None = None,
+    uuid: str = "",
+    serverUuid: str = "",
+) -> Record:
+    """Add an open connection."""
+    proxy._number += 1
+    number = proxy._number
+    address = f"192.0.2.1:{number}"
+    record = Record(
+        number, transport, False, address, address, "192.0.2.1", Ticket(None), proxy.clock.seconds()
+    )
+    record.client = Client(state)
+    record.received, record.sent = received, 2 * received
+    record.name, record.uuid, record.serverUuid = name, uuid, serverUuid
+    record.role = role
+    if role is not None:
+        record.joined = record.started
+    proxy._records[number] = record
+    proxy.totals.connections += 1
+    return record
+
+
+def addTunnel(proxy: Proxy, one: str = "one", other: str = "other", received: int = 0) -> Record:
+    """Add two partners; return the first."""
+    first = add(proxy, role=Role.PARTNER, name=one, received=received)
+    second = add(proxy, role=Role.PARTNER, name=other, transport=TCP)
+    first.partner, second.partner = second, first
+    return first
+
+
+def remove(proxy: Proxy, record: Record) -> None:
+    """A connection is gone."""
+    del proxy._records[record.number]
+    record.client = None
+
+
+class Port:
+    """A port that listens."""
+
+    def __init__(self, address: Any) -> None:
+        self.getHost = lambda: address
+
+
+class AdminInMemory:
+    """An admin endpoint that is asked without HTTP.
+
+    :ivar condition: may be set.
+    :ivar epoch: Unix time at the clock's 0.
+    :ivar drains: how often it was asked to drain.
+    """
+
+    def __init__(
+        self,
+        endpoint: str = "tcp:1:interface=127.0.0.1",
+        proxy: Proxy | None = None,
+        clock: Any = None,
+        **settings: str,
+    ) -> None:
+        self.clock = clock or Clock()
+        if clock is None:
+            self.clock.advance(NOW)
+        self.proxy = proxy or makeProxy(self.clock)
+        self.pulse = Pulse(self.clock, self.proxy)
+        self.condition = Condition.READY
+        self.epoch = 0.0
+        self.drains = 0
+        given = Settings()
+        given.set("Admin.endpoint", endpoint)
+        for name, value in settings.items():
+            given.set(name.replace("_", "."), value)
+        self.configuration = configure(given, tokens=["t"])
+        made = makeAdmin(
+            self.clock,
+            self.configuration,
+            self.proxy,
+            self.pulse,
+            Calendar(self.clock, lambda: self.clock.seconds() + self.epoch),
+            condition=lambda: self.condition,
+            drain=self.drain,
+        )
+        assert made is not None
+        self.admin = made
+
+    def drain(self) -> None:
+        self.drains += 1
+
+    def ask(
+        self,
+        path: str,
+        method: str = "GET",
+        query: dict[str, str] | None = None,
+        host: str = "192.0.2.9",
+        **headers: str,
+    ) -> Answer:
+        """Return an answer; in a header's name an underscore stands for a hyphen."""
+        given = {"host": "localhost"}
+        given.update({name.replace("_", "-"): value for name, value in headers.items()})
+        return self.answer(Question(method, path, query or {}, given, host))
+
+    def answer(self, question: Question) -> Answer:
+        """Return an answer, however many turns of the reactor it takes."""
+        answers: list[Any] = []
+        maybeDeferred(self.admin.answer, question).addBoth(answers.append)
+        self.clock.advance(0)
+        (answer,) = answers
+        assert isinstance(answer, Answer)
+        return answer
