@@ -47,12 +47,14 @@ from nymearemoteproxy.client.reasons import meantScheme
 from nymearemoteproxy.client.trust import ServerCheck, TlsOptions
 from nymearemoteproxy.client.tunneltransport import TunnelTransport
 from nymearemoteproxy.client.urls import ProxyUrl
+from tests.support.endtoend import CLIENT, forker
 
 txaio.use_twisted()
 
 reactor: Any = globalReactor
 
 ROOT = Path(__file__).resolve().parents[2]
+MISTAKE = r"\Anymea-remoteproxy-client: [^\n]+\n\Z"
 TOKEN = "a-token-nobody-may-see"
 NONCE = "a-nonce-nobody-may-see"
 PARTNER = Partner("the\x1b[2J partner\n", "{00000000-0000-0000-0000-000000000001}")
@@ -1315,11 +1317,15 @@ class CommandTests(TestCase):
         self.assertEqual(fake.requests[0]["params"]["token"], "from-a-file")
 
     @awaited
-    async def test_mistakes(self) -> None:
+    async def test_mistake(self) -> None:
+        out, told, status = await self.run_("--url", "http://h:1")
+        self.assertEqual((status, out), (1, b""))
+        self.assertRegex(told, MISTAKE)
+
+    def test_mistakes(self) -> None:
         url = ["--url", "tcp://127.0.0.1:1"]
         for arguments in (
             [],
-            ["--url", "http://h:1"],
             [*url, "--nothing"],
             [*url, "stray"],
             [*url, "--uuid", "x"],
@@ -1331,10 +1337,12 @@ class CommandTests(TestCase):
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12"],
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12", "--insecure"],
         ):
-            out, told, status = await self.run_(*arguments)
-            self.assertEqual((status, out), (1, b""), arguments)
-            self.assertRegex(told, r"\Anymea-remoteproxy-client: [^\n]+\n\Z")
-        out, told, status = await self.run_(*url, env={"NYMEA_REMOTEPROXY_TOKEN": ""})
+            status, told = forker(CLIENT).run(arguments, {"NYMEA_REMOTEPROXY_TOKEN": TOKEN})
+            self.assertEqual(status, 1, arguments)
+            self.assertRegex(told, MISTAKE)
+            self.assertNotIn("Traceback", told)
+            self.assertNotIn(TOKEN, told)
+        status, told = forker(CLIENT).run(url, {"NYMEA_REMOTEPROXY_TOKEN": ""})
         self.assertEqual(status, 1)
         self.assertIn("no token", told)
 
