@@ -7,13 +7,23 @@ the manual pages and the completion each do that in their own way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from twisted.python import usage
 
+from nymearemoteproxy.client.options import ClientOptions
+from nymearemoteproxy.monitor.options import MonitorOptions
+from nymearemoteproxy.running.options import Options
 from nymearemoteproxy.running.settings import Number, Setting
+
+COMMANDS: Mapping[str, type[usage.Options]] = {
+    "nymea-remoteproxy": Options,
+    "nymea-remoteproxy-client": ClientOptions,
+    "nymea-remoteproxy-monitor": MonitorOptions,
+}
+"""All commands, and what parses their options."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +72,12 @@ def describeOptions(options: usage.Options) -> list[Option]:
 
 
 def describeDefault(setting: Setting) -> str:
-    """Return a setting's default as it would stand in the file."""
+    """Return a setting's default as it would stand in the file; some need more words."""
+    if "Default:" in setting.meaning:
+        return "see below"
     value = setting.default
     if value is None:
-        return "depends, see below" if "Default:" in setting.meaning else "none"
+        return "none"
     if isinstance(value, bool):
         return "``true``" if value else "``false``"
     if isinstance(value, Enum):

@@ -1,9 +1,9 @@
-"""Owns where a JSON object ends in a stream of them.
+"""Where a JSON object ends in a stream of them.
 
 The server sends an object a line; the C++ server sends indented ones of many lines. So objects are
-told apart by their braces. ``protocol.jsonrpc`` has a splitter too, made for small messages of
-strangers: with the megabytes of ten thousand clients it takes three times as long. It must not know
-what is in an object.
+told apart by their braces. `protocol.jsonrpc` has a splitter too, made for small messages of
+strangers: with the megabytes of ten thousand clients it takes three times as long. Owns that the
+end is found in time, and how large an object may be. Knows nothing of what is in it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class NonsenseError(Exception):
 class Framing:
     """Cuts a stream into JSON objects, in time linear in its size, however it arrives.
 
-    Args:
-        limit: the most bytes of one object.
+    :param limit: the most bytes of one object.
     """
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
@@ -42,10 +41,10 @@ class Framing:
         self._inString = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Add ``data``; return the objects that it completed, to be taken before there is more.
+        """Add `data`; return the objects that it completed, to be taken before there is more.
 
-        Raises:
-            NonsenseError: no object begins where one must, or one is too large. Of no further use.
+        :raises NonsenseError: no object begins where one must, or one is too large. Of no further
+            use.
         """
         self._buffer += data
         while (end := self._scan()) is not None:

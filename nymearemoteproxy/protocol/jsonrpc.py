@@ -22,6 +22,10 @@ library numbers all of its requests 0, and takes whatever comes with that id for
 UNKNOWN_ID = -1
 """The id of an error response when the request's own id could not be read."""
 
+CALLS_A_TURN = 4
+"""Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
+one read may hold a hundred, and one packet of a registered server a hundred thousand."""
+
 _NO_SPACE = re.compile(rb"[^ \t\r\n]")
 _OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"{", b"}", b'"', b"\\"
 _STRUCTURE = re.compile(rb'[{}"\x00-\x1f]|\\["\\]?')

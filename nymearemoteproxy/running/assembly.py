@@ -5,6 +5,7 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
@@ -12,6 +13,7 @@ from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClie
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Gate
+from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys, makeHello
@@ -71,21 +73,29 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, makeHello(name, True), configuration.terms, turns)
-        switchboard.allow(configuration.allowedServers)
+        switchboard = Switchboard(
+            reactor,
+            makeHello(name, True),
+            configuration.terms,
+            turns,
+            configuration.allowedServers,
+        )
     return Proxy(
         clock=reactor,
+        turns=turns,
         gate=Gate(reactor, configuration.bounds),
+        policy=Policy(
+            name=name,
+            timing=configuration.timing,
+            keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
+            messageLimit=settings["Limits.maxControlMessageSize"],
+            traceTraffic=configuration.verbosity > 1,
+            hasTunnelProxy=switchboard is not None,
+        ),
         authenticator=authenticators.make(configuration),
         rendezvous=Rendezvous(),
-        timing=configuration.timing,
-        keys=PairingKeys(settings["Authentication.pairing"] == "subject"),
-        name=name,
-        messageLimit=settings["Limits.maxControlMessageSize"],
-        traceTraffic=configuration.verbosity > 1,
         switchboard=switchboard,
         privacy=settings["ProxyServer.privacy"],
-        turns=turns,
     )
 
 
@@ -95,12 +105,16 @@ def change(proxy: Proxy, configuration: Configuration, authenticators: Authentic
     Whoever is connected stays, with the limits and times that applied when they began to.
     """
     settings = configuration.settings
-    proxy.gate.bounds = configuration.bounds
-    proxy.timing = configuration.timing
-    proxy.messageLimit = settings["Limits.maxControlMessageSize"]
-    proxy.setPrivacy(settings["ProxyServer.privacy"])
+    proxy.registry.gate.bounds = configuration.bounds
+    proxy.policy = replace(
+        proxy.policy,
+        name=settings["ProxyServer.name"],
+        timing=configuration.timing,
+        messageLimit=settings["Limits.maxControlMessageSize"],
+    )
+    proxy.registry.setPrivacy(settings["ProxyServer.privacy"])
     proxy.authenticator = authenticators.make(configuration)
-    hello = makeHello(settings["ProxyServer.name"], proxy.switchboard is not None)
-    proxy.hello = hello
     if proxy.switchboard is not None and configuration.terms is not None:
-        proxy.switchboard.change(hello, configuration.terms, configuration.allowedServers)
+        proxy.switchboard.change(
+            proxy.policy.hello, configuration.terms, configuration.allowedServers
+        )

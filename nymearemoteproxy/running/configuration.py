@@ -26,7 +26,7 @@ from nymearemoteproxy.common.lists import parseEntries, parseSecret, parseUsers
 from nymearemoteproxy.common.openfiles import raiseFileLimit
 from nymearemoteproxy.common.paths import logsDirectory, stateDirectory
 from nymearemoteproxy.connections.limits import QUESTIONS, RESERVED_FILES, Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening.descriptions import problemOf
 from nymearemoteproxy.listening.listeners import (
     Listener,
@@ -330,9 +330,11 @@ def _listener(option: str, description: str, webSocket: bool) -> Listener:
 
 
 def _isOfFirstServer(settings: Settings) -> bool:
-    """Tell whether the file is one of the C++ server 0.1: with [AWS], as its authentication was, or
-    with its port, and without any section that came with the streams, which only later ones really
-    served."""
+    """Tell whether the file is one of the C++ server 0.1.
+
+    That has [AWS], as its authentication was, or its port, and no section that came with the
+    streams, which only later ones really served.
+    """
     later = ("UnixSocketServer", *_TUNNEL_PROXY_SECTIONS)
     return (
         settings.isGiven("TcpServer.port")

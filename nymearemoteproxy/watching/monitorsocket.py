@@ -63,7 +63,7 @@ class Snapshot:
 
     def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
         self._proxy = proxy
-        self._survey = proxy.survey()
+        self._survey = proxy.registry.counts.survey()
         self._latest = latest
         self._epoch = epoch
         self._printAll = printAll
@@ -123,7 +123,7 @@ class Snapshot:
         yield b"".join(parts)
 
     def _parts(self, servers: list[Record]) -> Iterator[Part]:
-        hello, load, latest = self._proxy.hello, self._survey.load, self._latest
+        hello, load, latest = self._proxy.policy.hello, self._survey.load, self._latest
         totals = load.totals
         head = {
             "serverName": hello["name"],

@@ -32,7 +32,7 @@ class StreamControl(Control):
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
-        self._splitter = ObjectSplitter(proxy.messageLimit)
+        self._splitter = ObjectSplitter(proxy.policy.messageLimit)
         self._inputEnded = False
         self._rest = b""
 
@@ -57,7 +57,7 @@ class StreamControl(Control):
             self.linger.stopSending()
 
     def makeLeg(self, start: StartTunnel) -> Leg:
-        gap = self.proxy.timing.notificationGap if start.needsGap else 0.0
+        gap = self.proxy.policy.timing.notificationGap if start.needsGap else 0.0
         self._rest = self._splitter.rest()
         lineEndDue = self._splitter.lineEndDue and not self._rest
         return StreamLeg(self.proxy, self.record, self.linger, gap, lineEndDue)

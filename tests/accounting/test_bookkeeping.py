@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import bookkeeping as accounting
@@ -28,9 +27,9 @@ from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Load, Record, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import Role, makeHello
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.settings import Settings, SettingsError
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.pulse import Pulse
 from tests.support.memory import Pipe
 from tests.wires.test_time import InMemory
@@ -319,7 +318,7 @@ class AccountingCase(InMemory):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.patch(os, "environ", {"STATE_DIRECTORY": str(self.directory / "state")})
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
 
     def make(self, **given: str) -> Accounting:
         """Make what the settings ask for; `_` stands for the dot in their names."""
@@ -415,7 +414,7 @@ class TunnelLogTests(AccountingCase):
         """A stricter setting applies to the tunnels that are up, too."""
         self.start(Accounting_tunnelLog=self.path("tunnels"))
         self.endTunnel()
-        self.proxy.privacy = Privacy.NONE
+        self.proxy.registry.privacy = Privacy.NONE
         self.endTunnel()
         first, second = self.lines("tunnels")
         self.assertIn("127.0.0", first)
@@ -447,9 +446,7 @@ class TunnelLogTests(AccountingCase):
 class TunnelProxyLogTests(AccountingCase):
     """Servers and clients of the tunnel proxy."""
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
+    terms = Terms()
 
     def test_lines(self) -> None:
         """One for each, when it ends; they name the same server."""
@@ -492,7 +489,7 @@ class ManyTunnelsTests(AccountingCase):
         self.start(Accounting_tunnelLog=self.path("tunnels"))
         written: list[int] = []
         format = EndedTunnel.asJson
-        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
 
         def look(tunnel: EndedTunnel, privacy: Privacy) -> str:
             written.append(tunnel.sides[0].number)
@@ -521,7 +518,7 @@ class ManyTunnelsTests(AccountingCase):
         """One that cannot be described keeps no other from being written down."""
         self.start(Accounting_tunnelLog=self.path("tunnels"))
         self.end(2)
-        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
         log._ended[0].sides[0].role = None
         self.clock.advance(0)
         self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)
@@ -620,12 +617,12 @@ class StatisticsLogTests(AccountingCase):
         """The last interval is as long as it gets, and what is counted then is not written."""
         counting: Deferred[Load] = Deferred()
         accounting = self.startEvery(10_000)
-        self.patch(self.proxy, "count", lambda: counting)
+        self.patch(self.proxy.registry.counts, "count", lambda: counting)
         self.pulse.stop()
         self.clock.advance(10)
         self.clock.advance(1)
         self.stop(accounting)
-        counting.callback(self.proxy.load())
+        counting.callback(self.proxy.registry.counts.load())
         self.clock.advance(0)
         self.assertEqual([interval for interval, _ in self.times()], [11])
 
@@ -657,7 +654,7 @@ class StatisticsLogTests(AccountingCase):
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
         self.startEvery(10_000, Accounting_totalsFile=self.path("totals"))
-        self.patch(self.proxy, "outcomes", None)
+        self.patch(self.proxy.registry.counts, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
@@ -668,10 +665,10 @@ class StatisticsLogTests(AccountingCase):
             Accounting_statisticsLog=self.path("statistics"),
             Accounting_totalsFile=self.path("totals"),
         )
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
         accounting.start(self.pulse)
         self.pulse.start()
-        self.assertEqual(self.proxy.totals.connections, 5000)
+        self.assertEqual(self.proxy.registry.counts.totals.connections, 5000)
         self.clock.advance(1)
         self.assertEqual(self.pulse.latest.throughput, 0)
         self.pulse.stop()
@@ -730,7 +727,7 @@ class EngineLogTests(AccountingCase):
             (warning,) = [event for event in self.events if event["log_level"].name != "info"]
             self.assertIn(directory, warning["directory"])
             self.assertEqual(warning["reason"], reason)
-            self.assertEqual(self.proxy.observers, [])
+            self.assertEqual(self.proxy.registry.observers, [])
             self.events.clear()
         self.assertEqual(set(os.listdir("/proc/self/fd")), before)
 
@@ -754,7 +751,7 @@ class SettingsTests(AccountingCase):
         """By default only the totals are kept, and the pulse has nobody to beat for."""
         self.start()
         self.assertEqual(self.pulse.listeners, [])
-        self.assertEqual(self.proxy.observers, [])
+        self.assertEqual(self.proxy.registry.observers, [])
         self.leave(self.open("TCP"))
         self.clock.advance(5)
         self.assertEqual([path.name for path in self.directory.iterdir()], ["state"])
@@ -805,7 +802,7 @@ class SettingsTests(AccountingCase):
     def test_authenticated(self) -> None:
         """Observers are told of it; here nothing follows."""
         self.start(Accounting_tunnelLog=self.path("tunnels"))
-        for each in self.proxy.observers:
+        for each in self.proxy.registry.observers:
             each.authenticated(1.0)
         self.clock.advance(0)
         self.assertEqual(self.lines("tunnels"), [])

@@ -263,8 +263,10 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
 
     @inThread
     def testReload(self) -> None:
-        """SIGHUP reads the list of servers anew; who is registered stays, a broken list changes
-        nothing."""
+        """SIGHUP reads the list of servers anew; who is registered stays.
+
+        A broken list changes nothing.
+        """
         old, new = anyUuid(), anyUuid()
         file = Path(self.file(f"# servers\n{old}\n"))
         server = self.launch("--set", f"TunnelProxy.serverUuidFile={file}")

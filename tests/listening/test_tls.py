@@ -435,8 +435,10 @@ class SelfSignedTests(TlsCase):
         )
 
     def test_mayNotLook(self) -> None:
-        """A directory of somebody else's is told in one line, as after twistd has become another
-        user."""
+        """A directory of somebody else's is told in one line.
+
+        So it is after twistd has become another user.
+        """
 
         def exists(_path: Path) -> bool:
             raise PermissionError(13, "Permission denied")

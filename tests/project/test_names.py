@@ -1,7 +1,8 @@
-"""Names that our classes share with their bases in Twisted, Autobahn and other libraries.
+"""Names that stand for two things: in our classes and their bases, and in two of our modules.
 
 A library's base class may use a name for something else: then one of the two reads what the other
-has written. So each name that both sides define has to be on a list here, as meant.
+has written. So each name that both sides define has to be on a list here, as meant. And whoever
+reads two of our modules is to meet no name with two meanings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ast
 import inspect
 import pkgutil
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
@@ -17,7 +19,7 @@ from types import ModuleType
 from twisted.trial.unittest import SynchronousTestCase
 
 import nymearemoteproxy
-from nymearemoteproxy.wires.websocket import Upgrade
+from nymearemoteproxy.wires.upgrade import Upgrade
 
 HARMLESS = ("builtins", "enum", "typing", "abc", "zope", "collections", "dataclasses")
 """Packages whose classes are made to be derived from, and define next to nothing besides."""
@@ -71,6 +73,11 @@ INTENDED: dict[str, set[str]] = {
     },
 }
 """By the base that defines them first, or is meant by it."""
+
+
+TWICE = {"Reading", "Request"}
+"""Classes of one name that may be: what was read, of settings and of counters; what is asked, by
+JSON-RPC and by HTTP."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -135,6 +142,11 @@ class NameTests(SynchronousTestCase):
             if names := shared(one) - intended:
                 unintended[f"{one.__module__}.{one.__name__}"] = names
         self.assertEqual(unintended, {})
+
+    def test_noNameForTwoClasses(self) -> None:
+        """The server, its client and its monitor do not call different things the same."""
+        count = Counter(one.__name__ for one in classes())
+        self.assertEqual({name for name in count if count[name] > 1} - TWICE, set())
 
     def test_seesAttributesOfInstances(self) -> None:
         """Such as Autobahn's state, which is no attribute of the class."""

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common import files
 from nymearemoteproxy.connections.limits import LOOPBACK, RESERVED_FILES, Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening import listeners
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,

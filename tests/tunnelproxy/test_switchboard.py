@@ -10,7 +10,7 @@ import itertools
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -25,21 +25,23 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import turns
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     Registration,
-    RegistrationRefused,
     ServerRegistration,
     TunnelProxyError,
+    errorFor,
 )
-from nymearemoteproxy.tunnelproxy import clientend, serverend
+from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, STALLED
-from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.ends import IClientEnd, IServerEnd, Origin
 from nymearemoteproxy.tunnelproxy.serverend import (
-    CALLS_A_TURN,
     CLIENTS_A_TURN,
     PACKETS_A_TURN,
     SERVER_BACKLOG,
@@ -276,27 +278,29 @@ class World:
 
     def __init__(self, terms: Terms) -> None:
         self.clock = Clock()
-        self.switchboard = Switchboard(self.clock, HELLO, terms)
+        self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock))
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)
 
-    def register(
-        self, registration: Registration, origin: Origin | None = None
-    ) -> Deferred[Tunnel]:
+    def allow(self, servers: Collection[UUID] | None) -> None:
+        """Let only these register from now on; None = any."""
+        self.switchboard.change(HELLO, self.switchboard.terms, servers)
+
+    def register(self, registration: Registration, origin: Origin | None = None) -> Deferred[Place]:
         """Ask for a place."""
         return self.switchboard.register(registration, origin or Origin(1))
 
-    def attach(self, asked: Deferred[Tunnel], leg: FakeLeg) -> None:
+    def attach(self, asked: Deferred[Place], leg: FakeLeg) -> None:
         """Attach a leg to the tunnel that was asked for; its own errors are raised."""
-        tunnels: list[Tunnel] = []
-        asked.addCallback(tunnels.append)
+        places: list[Place] = []
+        asked.addCallback(places.append)
         failures: list[Any] = []
         asked.addErrback(failures.append)
         for failure in failures:
             failure.raiseException()
-        (tunnel,) = tunnels
+        (place,) = places
         self.legs.append(leg)
-        tunnel.attach(leg)
+        place.tunnel.attach(leg)
 
     def server(self, number: int = 1, origin: Origin | None = None) -> ServerLeg:
         """Let a server register."""
@@ -363,8 +367,8 @@ class SwitchboardCase(SynchronousTestCase):
     ) -> None:
         """There is no place; whoever has one keeps it."""
         before = (self.switchboard.servers, self.switchboard.clients)
-        refusal = self.assertRaises(RegistrationRefused, ask)
-        self.assertIs(refusal.error, error)
+        refusal = self.assertRaises(PlaceRefused, ask)
+        self.assertIs(errorFor(refusal.outcome), error)
         self.assertIs(refusal.outcome, outcome)
         self.assertCounts(*before)
 
@@ -401,8 +405,9 @@ class RegistrationTests(SwitchboardCase):
         self.assertTrue(verifyObject(ISwitchboard, self.switchboard))
         server = self.world.server()
         client = self.world.client(server)
-        for leg in (server, client):
+        for leg, interface in ((server, IServerEnd), (client, IClientEnd)):
             self.assertTrue(verifyObject(ILeg, leg.partner))
+            self.assertTrue(verifyObject(interface, leg.partner))
 
     def test_counts(self) -> None:
         """Servers and clients are counted from the registration to the end."""
@@ -480,7 +485,7 @@ class RegistrationTests(SwitchboardCase):
     def test_allowList(self) -> None:
         """Servers that are not on it are refused; those that are registered already stay."""
         early = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(2)}))
+        self.world.allow(frozenset({uuid(2)}))
         for number in (1, 3):
             error, outcome = TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED
             if number == 1:
@@ -493,9 +498,9 @@ class RegistrationTests(SwitchboardCase):
             TunnelProxyError.FORBIDDEN_CALL,
             Outcome.SERVER_NOT_ALLOWED,
         )
-        self.switchboard.allow(None)
+        self.world.allow(None)
         self.world.server(1)
-        self.switchboard.allow(frozenset())
+        self.world.allow(frozenset())
         self.assertRefused(
             lambda: self.world.server(4),
             TunnelProxyError.FORBIDDEN_CALL,
@@ -505,7 +510,7 @@ class RegistrationTests(SwitchboardCase):
     def test_listedUuidIsNoClients(self) -> None:
         """What is on it is for servers: a client could keep them out."""
         server = self.world.server(1)
-        self.switchboard.allow(frozenset({uuid(1), uuid(2)}))
+        self.world.allow(frozenset({uuid(1), uuid(2)}))
         self.assertRefused(
             lambda: self.world.client(server, 2),
             TunnelProxyError.FORBIDDEN_CALL,
@@ -597,9 +602,9 @@ class LimitTests(SwitchboardCase):
         server = self.world.server(1, here)
         for number in range(10, 20):
             registration = ServerRegistration("", uuid(number))
-            self.successResultOf(self.world.register(registration, here)).abandon()
+            self.successResultOf(self.world.register(registration, here)).tunnel.abandon()
             client = ClientRegistration("", uuid(number), server.uuid)
-            self.successResultOf(self.world.register(client, here)).abandon()
+            self.successResultOf(self.world.register(client, here)).tunnel.abandon()
         self.assertCounts(1, 0)
         self.assertEqual(server.heard(), [])
 
@@ -681,7 +686,7 @@ class AddressTests(SwitchboardCase):
             self.assertEqual(server.heard(), [(address, b"new")])
         client.leave()
         self.assertEqual([self.world.client(server).address for _ in range(2)], [0xC0DB, 0xFFFE])
-        self.assertRaises(RegistrationRefused, self.world.client, server)
+        self.assertRaises(PlaceRefused, self.world.client, server)
         for client in clients.values():
             self.assertEqual(client.sent, [])
 
@@ -689,7 +694,7 @@ class AddressTests(SwitchboardCase):
         """Of a client that left before its tunnel was there the server hears nothing."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         tunnel.abandon()
         self.assertEqual(server.heard(), [])
         client = self.world.client(server, 7)
@@ -1050,7 +1055,7 @@ class LivenessTests(SwitchboardCase):
     def test_fromTheBeginning(self) -> None:
         """The time begins with the tunnel, not with the registration."""
         registration = ServerRegistration("", uuid(9))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.server.leave()
         self.clock.advance(100)
         leg = FakeLeg()
@@ -2097,7 +2102,7 @@ class SlowServerTests(SwitchboardCase):
     def test_fromTheBeginning(self) -> None:
         """A server that was blocked before its tunnel began is so in it."""
         registration = ServerRegistration("", uuid(9))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         server = ServerLeg(9)
         server.blocked, server.room = True, -1
         self.world.legs.append(server)
@@ -2154,7 +2159,7 @@ class SlowServerTests(SwitchboardCase):
                 break
             try:
                 clients.append(self.world.client(self.server))
-            except RegistrationRefused:
+            except PlaceRefused:
                 break
         waits = sum(len(data) for data in self.server.sent)
         self.assertLess(waits, SERVER_BACKLOG + 200_000)
@@ -2181,7 +2186,7 @@ class SlowServerTests(SwitchboardCase):
         for _ in range(20_000):
             try:
                 self.world.client(self.server).leave()
-            except RegistrationRefused as refusal:
+            except PlaceRefused as refusal:
                 self.assertIs(refusal.outcome, Outcome.SERVER_STALLED)
                 break
             came += 1
@@ -2461,7 +2466,7 @@ class TurnTests(SwitchboardCase):
             server.room = room
             server.receive(PING * 2 + packet(1, b"x") * (3 * PACKETS_A_TURN))
             server.leave()
-            self.assertRaises(RegistrationRefused, self.world.client, server)
+            self.assertRaises(PlaceRefused, self.world.client, server)
             self.assertIsNone(client.outcome)
             client.receive(b"nobody hears that")
             self.turn(9)
@@ -2512,7 +2517,7 @@ class EndingTests(SwitchboardCase):
     def test_abandonedServer(self) -> None:
         """Its uuid is free at once, and a leg that comes too late is sent away."""
         registration = ServerRegistration("", uuid(1))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.assertCounts(1, 0)
         tunnel.abandon()
         self.assertCounts(0, 0)
@@ -2526,7 +2531,7 @@ class EndingTests(SwitchboardCase):
     def test_abandonedServerWithClients(self) -> None:
         """Those that were there already are closed."""
         registration = ServerRegistration("", uuid(1))
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         client = self.world.client(ServerLeg(1))
         tunnel.abandon()
         self.assertOver(client, Outcome.PARTNER_LEFT)
@@ -2548,11 +2553,52 @@ class EndingTests(SwitchboardCase):
         self.assertEqual(self.switchboard.servers, 0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_faultForOneClient(self) -> None:
+        """A fault of ours while one is sent something ends that one; all others go on."""
+
+        def fail(_data: bytes) -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        clients = [self.world.client(server) for _ in range(3)]
+        for size in (1, 3 * SLICE_SIZE):
+            broken = self.world.client(server)
+            broken.sendBytes = fail  # type: ignore[method-assign]
+            server.heard()
+            sent = [packet(each.address, b"." * size) for each in (clients[0], broken, *clients)]
+            server.receive(b"".join(sent))
+            self.assertOver(broken, Outcome.INTERNAL_ERROR)
+            self.assertEqual([len(each.take()) for each in clients], [2 * size, size, size])
+            self.assertEqual(server.heard(), [disconnected(broken.address)])
+            self.assertAlive(server, *clients)
+            self.assertEqual(self.world.backlog, 0)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertCounts(1, 3)
+
+    def test_faultWhileItLeaves(self) -> None:
+        """A client that is given up while it is sent something is over, and is not ended twice."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        server = self.world.server()
+        client, sibling = self.world.client(server), self.world.client(server)
+        client.drain(0)
+        server.say(client.address, bytes(SLICE_SIZE + 1))
+        self.clock.advance(STALLED / 2)
+        client.partnerLost = fail  # type: ignore[method-assign]
+        self.patch(self.switchboard._backlog, "_most", SLICE_SIZE)
+        server.say(client.address, bytes(SLICE_SIZE))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIs(client.outcome, Outcome.CLIENT_TOO_SLOW)
+        self.assertAlive(server, sibling)
+        self.assertCounts(1, 1)
+
     def test_abandonedClient(self) -> None:
         """The server hears nothing of it, and a leg that comes too late is sent away."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         self.assertCounts(1, 1)
         server.say(1, b"nobody is told this address")
         tunnel.abandon()
@@ -2566,7 +2612,7 @@ class EndingTests(SwitchboardCase):
         """The client is sent away as soon as it is there."""
         server = self.world.server()
         registration = ClientRegistration("", uuid(7), server.uuid)
-        tunnel = self.successResultOf(self.world.register(registration))
+        tunnel = self.successResultOf(self.world.register(registration)).tunnel
         server.leave()
         self.assertCounts(0, 0)
         late = FakeLeg()
@@ -2686,7 +2732,7 @@ class Story:
         """Let a client come."""
         try:
             client = self.world.client(server)
-        except RegistrationRefused as refusal:
+        except PlaceRefused as refusal:
             if refusal.outcome is Outcome.SERVER_STALLED:
                 self.case.assertTrue(server.blocked)
             else:
@@ -2765,7 +2811,7 @@ class AnythingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(clientend, "SLICE_SIZE", 16)
-        self.patch(clientend, "CAUGHT_UP", 8)
+        self.patch(backlog, "CAUGHT_UP", 8)
         self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
         self.patch(serverend, "PACKETS_A_TURN", 3)

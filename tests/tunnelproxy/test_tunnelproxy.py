@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 
-from nymearemoteproxy.connections.proxy import Timing
 from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, ClientEnd
 from nymearemoteproxy.tunnelproxy.serverend import SERVER_BACKLOG, ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import READ_SIZE
@@ -90,7 +91,7 @@ class Switched(Served):
 
     def record(self, number: int) -> Record:
         """Return the record of the connection that came as the `number`-th, from 1."""
-        return self.proxy._records[number]
+        return self.proxy.registry._records[number]
 
     @inlineCallbacks
     def serve(self, transport: str, uuid: str = SERVER, opcode: int = 2) -> Inline:
@@ -283,7 +284,7 @@ class RegistrationMixin:
         )
         yield self.works(server, client, address)
         self.assertEqual((self.switchboard.servers, self.switchboard.clients), (1, 1))
-        self.assertEqual(self.proxy.gate.unauthenticated, 0)
+        self.assertEqual(self.proxy.registry.gate.unauthenticated, 0)
 
     @inlineCallbacks
     def test_invalidUuid(self) -> Inline:
@@ -438,7 +439,7 @@ class BeginningMixin:
         if self.transport != "unix":
             wire.transport.setTcpNoDelay(True)
         number = self.connector.wires.index(wire) + 1
-        yield self.eventually(lambda: number in self.proxy._records)
+        yield self.eventually(lambda: number in self.proxy.registry._records)
         record = self.record(number)
         for byte in maskedFrame(2, data) if wire.webSocket else data:
             received = record.received
@@ -838,19 +839,19 @@ class ServerMixin:
         for transport in TRANSPORTS:
             clients.append((yield self.visit(transport, server))[0])
         server.wire.transport.pauseProducing()
-        stopped = self.proxy.shutDown()
+        stopped = self.proxy.registry.dismissal.all()
         for wire in clients:
             self.assertEqual((yield wire.end()), b"")
             self.assertClosed(wire, 1001, "server is shutting down")
             wire.leave()
             yield wire.gone()
-        yield self.eventually(lambda: self.proxy.gate.connections == 1)
+        yield self.eventually(lambda: self.proxy.registry.gate.connections == 1)
         server.wire.transport.resumeProducing()
         self.assertEqual((yield server.wire.end()), b"")
         self.assertClosed(server.wire, 1001, "server is shutting down")
         server.wire.leave()
         yield stopped
-        self.assertEqual(self.proxy.outcomes, {Outcome.SHUTDOWN: 6})
+        self.assertEqual(self.proxy.registry.counts.outcomes, {Outcome.SHUTDOWN: 6})
 
 
 class PacketSizeMixin:
@@ -1346,7 +1347,7 @@ class SlowClientMixin(PressureMixin):
         self.assertEqual(digests((yield deaf.take(len(data)))), digests(data))
         self.assertEqual((yield other.take(16)), b"behind the flood")
         yield self.works(server, deaf, first)
-        self.assertEqual(self.proxy.outcomes, {})
+        self.assertEqual(self.proxy.registry.counts.outcomes, {})
 
 
 class LeftBehindMixin(PressureMixin):
@@ -1538,7 +1539,7 @@ class CrowdMixin:
             gone.add(message["params"]["socketAddress"])
         self.assertEqual(gone, set(said.values()))
         self.assertEqual(self.switchboard.clients, 0)
-        yield self.eventually(lambda: self.proxy.gate.connections == 1)
+        yield self.eventually(lambda: self.proxy.registry.gate.connections == 1)
 
     @inlineCallbacks
     def test_serverLeavesCrowd(self) -> Inline:

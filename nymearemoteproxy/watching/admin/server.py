@@ -111,7 +111,7 @@ class Admin:
         self._expiry = Expiry(reactor, certificates, ownCertificate)
         self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
-        self._history = History(proxy.outcomes, self._delay.takeWorst)
+        self._history = History(proxy.registry.counts.outcomes, self._delay.takeWorst)
         self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
         isUnix = listener.plain.startswith("unix:")
         self._access = Access(reactor, users, listener.isLocal and not isUnix)
@@ -127,7 +127,7 @@ class Admin:
         scheme = "https" if self.listener.secure else "http"
         log.info("admin endpoint on {url}", url=describePlace(scheme, port.getHost(), "/"))
         self._measures = True
-        self._proxy.observers.append(self._metrics)
+        self._proxy.registry.observers.append(self._metrics)
         self._pulse.listeners.append(self._history.add)
         self._delay.start()
 
@@ -149,7 +149,7 @@ class Admin:
         if self._measures:
             self._measures = False
             self._delay.stop()
-            self._proxy.observers.remove(self._metrics)
+            self._proxy.registry.observers.remove(self._metrics)
             self._pulse.listeners.remove(self._history.add)
 
     # Answers
@@ -196,7 +196,7 @@ class Admin:
 
     def _scrape(self, accept: str) -> Work[Answer]:
         yield from self._expiry.refresh()
-        load = yield from self._proxy.counting()
+        load = yield from self._proxy.registry.counts.counting()
         yield
         body, contentType = self._metrics.render(accept, load)
         return Answer(200, body, contentType)

@@ -22,7 +22,7 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import MOST_TEXT, RECORDS_A_TURN, Record, slices
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History, groupOf
+from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
 
@@ -86,12 +86,12 @@ class Status:
 
     def overview(self) -> Work[Row]:
         """Return the state of the server."""
-        load = yield from self._proxy.counting()
+        load = yield from self._proxy.registry.counts.counting()
         now, reading = self._clock.seconds(), self._pulse.latest
         connections: dict[str, dict[str, int]] = defaultdict(dict)
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
-        outcomes, epoch = self._proxy.outcomes, self._epoch
+        outcomes, epoch = self._proxy.registry.counts.outcomes, self._epoch
         lastHour = self._history.lastHour
         return {
             "name": self.name,
@@ -117,7 +117,7 @@ class Status:
             "outcomes": [
                 {
                     "name": outcome.label,
-                    "group": groupOf(outcome),
+                    "group": outcome.group.value,
                     "meaning": outcome.meaning,
                     "count": outcomes[outcome],
                     "lastHour": lastHour[outcome],
@@ -155,7 +155,7 @@ class Status:
         seen: set[int] = set()  # the other ends of tunnels that are listed
 
         def found() -> Iterator[list[Group]]:
-            for records in slices(list(self._proxy.records)):
+            for records in slices(list(self._proxy.registry.records)):
                 groups = []
                 for record in records:
                     if not _isInTunnel(record) or record.number in seen:
@@ -175,7 +175,7 @@ class Status:
         wanted = _wanted(query)
         servers: list[Group] = []
         clients: dict[str, list[Record]] = defaultdict(list)
-        for records in slices(list(self._proxy.records)):
+        for records in slices(list(self._proxy.registry.records)):
             for record in records:
                 if record.client is None:
                     continue
@@ -278,7 +278,7 @@ class Speedometer:
         before, then = self._received, self._time
         measured: dict[int, int] = {}
         rates: dict[int, float] = {}
-        for records in slices(list(self._proxy.records)):
+        for records in slices(list(self._proxy.registry.records)):
             for record in records:
                 number, received = record.number, record.received
                 known = before.get(number)

@@ -115,8 +115,10 @@ def text(status: int, words: str, **headers: str) -> Answer:
 
 @implementer(IPushProducer)
 class Request(TwistedRequest):
-    """One request. It is not finished before its response is taken, so that whoever sends many at
-    once and reads none makes one response wait and not many."""
+    """One request, which is not finished before its response is taken.
+
+    So whoever sends many at once and reads none makes one response wait and not many.
+    """
 
     channel: Any
     _asked: Deferred[Any] | None = None
@@ -198,8 +200,10 @@ class Request(TwistedRequest):
     # What the channel tells
 
     def pauseProducing(self) -> None:
-        """The client does not take the response yet: read nothing from it, for meanwhile the
-        channel would keep all it sends."""
+        """The client does not take the response yet: read nothing from it.
+
+        Meanwhile the channel would keep all it sends.
+        """
         self._waits = True
         self.channel.transport.pauseProducing()
 
@@ -243,8 +247,9 @@ class Channel(HTTPChannel):
 
 @implementer(IPushProducer)
 class Connection:
-    """Between our own transports and Twisted's channel: adds what the channel needs of a transport,
-    and limits the time of everything.
+    """Between our own transports and Twisted's channel.
+
+    Adds what the channel needs of a transport, and limits the time of everything.
 
     :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
     :ivar source: what the limits count it as; None on a Unix socket.
