@@ -1,5 +1,5 @@
 # make run         install into a local virtual environment and start the server
-# make test        run the whole test suite
+# make test        run the whole test suite; JOBS=1 for one test at a time
 # make check       what a commit must pass besides: ruff, mypy, generated documentation, fragments
 # make hooks       have git do the same before each commit
 # make docs        build the documentation (needs Graphviz)
@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
+JOBS ?= $(shell nproc)
 
 .PHONY: run test check hooks docs man deb benchmark clean
 
@@ -19,7 +20,8 @@ run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy --set ProxyServer.aloneTimeout=300000
 
 test: $(VENV)/installed
-	$(TRIAL) tests
+	@echo "About nine minutes of processor time, shared by $(JOBS) processes."
+	$(TRIAL) -j $(JOBS) tests
 
 check: $(VENV)/installed-check
 	$(BIN)/pre-commit run --all-files
