@@ -119,7 +119,7 @@ class Crowd:
             settings.set(name, value)
         configuration = configure(settings, tokens=["token"])
         self.accounting = Accounting(self.clock, settings, self.proxy)
-        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         admin = makeAdmin(
             self.clock,
             configuration,

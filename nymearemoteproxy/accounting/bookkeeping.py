@@ -122,28 +122,28 @@ class StatisticsLog:
         """The first interval begins."""
         pulse.listeners.append(self._noteDelay)
         self._began = self._clock.seconds()
-        self._before = self._proxy.registry.counts.load()  # nobody is here yet
-        self._outcomes = self._proxy.registry.counts.outcomes.copy()
+        self._before = self._proxy.registry.counters.load()  # nobody is here yet
+        self._outcomes = self._proxy.registry.counters.outcomes.copy()
         self._ends.start()
 
     def stop(self) -> None:
         """End the last interval."""
         if self._ends.running:
             self._ends.stop()
-            counts = self._proxy.registry.counts
+            counts = self._proxy.registry.counters
             self._write(self._clock.seconds(), counts.load(), counts.outcomes)
 
     def _noteDelay(self, reading: Reading) -> None:
         self._delay = max(self._delay, reading.delay)
 
     def _end(self) -> Deferred[None]:
-        now, outcomes = self._clock.seconds(), self._proxy.registry.counts.outcomes.copy()
+        now, outcomes = self._clock.seconds(), self._proxy.registry.counters.outcomes.copy()
 
         def counted(load: Load) -> None:
             if self._ends.running:
                 self._write(now, load, outcomes)
 
-        return self._proxy.registry.counts.count().addCallback(counted)
+        return self._proxy.registry.counters.count().addCallback(counted)
 
     def _write(self, now: float, load: Load, outcomes: Counter[Outcome]) -> None:
         interval = Interval(
@@ -283,4 +283,4 @@ class Accounting:
             except RuntimeError:  # the user has no home, as in a container
                 log.warn("there is no state directory, so the lifetime totals begin at 0")
                 return
-        self._lifetime = Lifetime(self._clock, self._proxy.registry.counts, path, self._makeRun())
+        self._lifetime = Lifetime(self._clock, self._proxy.registry.counters, path, self._makeRun())

@@ -26,7 +26,7 @@ from nymearemoteproxy.accounting.linefile import LAST_WORDS, Run, runAtOnce
 from nymearemoteproxy.common.files import readFile
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
-from nymearemoteproxy.connections.counts import Counts
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.records import Totals
 
 log = ProxyLogger()
@@ -142,7 +142,7 @@ class Lifetime:
     """
 
     def __init__(
-        self, clock: IReactorTime, counts: Counts, path: str, run: Run = runAtOnce
+        self, clock: IReactorTime, counts: Counters, path: str, run: Run = runAtOnce
     ) -> None:
         self._clock = clock
         self._counts = counts

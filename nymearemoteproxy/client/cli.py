@@ -33,9 +33,7 @@ from nymearemoteproxy.client.connecting.retrying import (
     Reports,
     RetryingEndpoint,
 )
-from nymearemoteproxy.client.endpoints import (
-    ClientEndpoint,
-)
+from nymearemoteproxy.client.endpoints import ClientEndpoint
 from nymearemoteproxy.client.local.copying import CopyingEnd, SharedFiles
 from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
-from nymearemoteproxy.client.connecting.attempt import Attempt, Route
+from nymearemoteproxy.client.connecting.attempt import Attempt, ProxyRoute
 from nymearemoteproxy.client.connecting.proxystream import streamFactory
 from nymearemoteproxy.client.connecting.proxywebsocket import webSocketFactory
 from nymearemoteproxy.client.connecting.trust import TlsOptions
@@ -56,7 +56,7 @@ class ProxyEndpoint:
         parsed = ProxyUrl.parse(url)
         if tls is not None and not parsed.isSecure:
             raise ValueError(f"there is no TLS to check in a {parsed.scheme} URL")
-        self.route = Route(reactor, parsed, tls or TlsOptions(), timeout, onWaiting)
+        self.route = ProxyRoute(reactor, parsed, tls or TlsOptions(), timeout, onWaiting)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Build a protocol once the tunnel is up.

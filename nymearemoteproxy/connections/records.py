@@ -137,7 +137,7 @@ class Record:
 
 @dataclass
 class Totals:
-    """Counts since the very first start of the server; traffic in bytes that clients sent.
+    """Counters since the very first start of the server; traffic in bytes that clients sent.
 
     :ivar connections: all that were accepted.
     :ivar tunnels: pairs of clients that were joined by a token.

@@ -15,7 +15,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.counts import Counts
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.dismissal import Dismissal
 from nymearemoteproxy.connections.limits import Gate
 from nymearemoteproxy.connections.observers import Observers
@@ -47,7 +47,7 @@ class Registry:
         self._turns = turns
         self._number = 0
         self._records: dict[int, Record] = {}
-        self.counts = Counts(turns, self.records)
+        self.counters = Counters(turns, self.records)
         self.dismissal = Dismissal(clock, turns, self.records)
         self._refusals: dict[Outcome, Tally] = {}
 
@@ -80,7 +80,7 @@ class Registry:
             self._number, transport, secure, text, peer, host or "", ticket, self._clock.seconds()
         )
         self._records[record.number] = record
-        self.counts.totals.connections += 1
+        self.counters.totals.connections += 1
         log.debug(
             "connection {number} from {peer} opened ({transport})",
             number=record.number,
@@ -91,7 +91,7 @@ class Registry:
 
     def _refused(self, outcome: Outcome, peer: str) -> None:
         """Count a refused connection; log the first of its kind, then sums."""
-        self.counts.outcomes[outcome] += 1
+        self.counters.outcomes[outcome] += 1
         if outcome not in self._refusals:
             self._refusals[outcome] = Tally(
                 self._clock,
@@ -120,7 +120,7 @@ class Registry:
         record.partner = partner
         self.dismissal.joined(record)
         if partner is None or partner.partner is record:
-            self.counts.totals.joined(record.role)
+            self.counters.totals.joined(record.role)
 
     def ended(self, record: Record) -> None:
         """A connection is closed: count it and write the one line about it."""
@@ -129,7 +129,7 @@ class Registry:
         record.client = None
         self.presence.gone(record)
         outcome = record.outcome or Outcome.CONNECTION_LOST
-        self.counts.outcomes[outcome] += 1
+        self.counters.outcomes[outcome] += 1
         log.info(
             "connection {number} from {peer} ended: {outcome} "
             "({transport}, {duration:.1f} s, {received} bytes in, {sent} bytes out)",
@@ -144,7 +144,7 @@ class Registry:
             received=record.received,
             sent=record.sent,
         )
-        self.counts.carried(record)
+        self.counters.carried(record)
         self._tellOfTunnel(record)
         self.dismissal.ended(record)
 

@@ -20,9 +20,9 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.sample import Sample, decode, read
+from nymearemoteproxy.monitor.sample import NonsenseError, Sample, decode, read
 from nymearemoteproxy.monitor.text import safe
+from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectError, ObjectSplitter
 
 RETRY_DELAY = 1.0
 """Seconds between attempts to connect: on the same machine they cost nothing."""
@@ -30,6 +30,15 @@ RETRY_DELAY = 1.0
 ANSWER_PATIENCE = 10.0
 """Seconds that an answer may take, from the request to its last byte: with ten thousand clients it
 is 3 MB, which the server makes in well under a second."""
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes of the largest message. A client takes 300, with the longest name and user name 120 KiB."""
+
+_FAULTS = {
+    Fault.NO_BRACE: "no JSON object begins where one must",
+    Fault.CONTROL_CHARACTER: "a message that is no JSON",
+    Fault.TOO_LARGE: f"a message of more than {MAX_MESSAGE} bytes",
+}
 
 Answered = Callable[[Mapping[str, Any], Sample], None]
 
@@ -155,7 +164,7 @@ class _MonitorConnection(Protocol):
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._framing = Framing()
+        self._splitter = ObjectSplitter(MAX_MESSAGE)
         self._reason = "the server has closed the connection"
         self._isAborted = False
 
@@ -173,13 +182,17 @@ class _MonitorConnection(Protocol):
         self._poller.connected(self)
 
     def dataReceived(self, data: bytes) -> None:
+        self._splitter.feed(data)
         try:
-            for message in self._framing.feed(data):
+            while not self._isAborted and (message := self._splitter.take()) is not None:
                 self._poller.received(message)
-                if self._isAborted:
-                    break
+        except ObjectError as error:
+            self._stranger(_FAULTS[error.fault])
         except NonsenseError as problem:
-            self.abort(f"this is no monitor socket of a nymea-remoteproxy: it sent {problem}")
+            self._stranger(problem)
+
+    def _stranger(self, sent: object) -> None:
+        self.abort(f"this is no monitor socket of a nymea-remoteproxy: it sent {sent}")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._poller.lost(self._reason)

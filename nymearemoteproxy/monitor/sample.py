@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nymearemoteproxy.monitor.framing import NonsenseError
-
 # The largest number that is taken as it is; beyond it are no counts of anything.
 _MOST = 2**63
+
+
+class NonsenseError(Exception):
+    """What was received is nothing that a monitor socket sends; ``str()`` is one line."""
 
 
 @dataclass(slots=True)

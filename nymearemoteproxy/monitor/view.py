@@ -45,7 +45,7 @@ _MAX_FILTER = 60
 
 
 @dataclass
-class Place:
+class Position:
     """Where somebody is in one table.
 
     :ivar sort: the position of the column that the rows are sorted by.
@@ -87,7 +87,7 @@ class View:
         self._isPrintingAll = isPrintingAll
         self._onPrintAll = onPrintAll
         self._table: Table = TABLES[0]
-        self._places = {table.title: Place(table.position("Traffic")) for table in TABLES}
+        self._places = {table.title: Position(table.position("Traffic")) for table in TABLES}
         self._filter = ""
         self._isTyping = False
         self._hasHelp = False
@@ -128,7 +128,7 @@ class View:
         self.update()
 
     @property
-    def _place(self) -> Place:
+    def _place(self) -> Position:
         return self._places[self._table.title]
 
     def _show(self, table: Table) -> None:

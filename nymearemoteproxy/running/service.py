@@ -89,7 +89,7 @@ class ProxyService(Service):
             calendar,
             lambda: RunInThread(reactor),
         )
-        self.pulse = Pulse(reactor, self.proxy.registry.counts)
+        self.pulse = Pulse(reactor, self.proxy.registry.counters)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
             reactor,

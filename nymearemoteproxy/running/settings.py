@@ -158,7 +158,7 @@ MAX_GAP = 10_000
 """Milliseconds; in every tunnel of such a client everything stands still for so long."""
 
 MAX_COUNT = 1 << 31
-"""Counts are only compared; nothing that is counted becomes as many."""
+"""Counters are only compared; nothing that is counted becomes as many."""
 
 MAX_MESSAGE = 1 << 20
 """Bytes; a message before the tunnel is held for each stranger until it is whole, and then read in

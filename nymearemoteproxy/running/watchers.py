@@ -22,7 +22,7 @@ from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.wires.direct import DirectFactory
 
 if TYPE_CHECKING:
-    from nymearemoteproxy.watching.admin.server import Admin
+    from nymearemoteproxy.watching.admin.routes import Admin
 
 
 def _ownCertificate(configuration: Configuration) -> str:
@@ -44,7 +44,7 @@ def makeAdmin(
     if configuration.admin is None:
         return None
     # Imported only where it is wanted: it takes 20 ms and 2 MiB.
-    from nymearemoteproxy.watching.admin.server import Admin
+    from nymearemoteproxy.watching.admin.routes import Admin
 
     return Admin(
         reactor,

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
-from nymearemoteproxy.connections.counts import Counts
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.records import Load
 
 log = ProxyLogger()
@@ -47,7 +47,7 @@ class Pulse:
     :ivar latest: the last reading; the first is taken at the start.
     """
 
-    def __init__(self, clock: IReactorTime, counts: Counts) -> None:
+    def __init__(self, clock: IReactorTime, counts: Counters) -> None:
         self.listeners: list[Callable[[Reading], object]] = []
         self._clock = clock
         self._counts = counts

@@ -318,7 +318,7 @@ class AccountingCase(InMemory):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.patch(os, "environ", {"STATE_DIRECTORY": str(self.directory / "state")})
-        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
 
     def make(self, **given: str) -> Accounting:
         """Make what the settings ask for; `_` stands for the dot in their names."""
@@ -617,12 +617,12 @@ class StatisticsLogTests(AccountingCase):
         """The last interval is as long as it gets, and what is counted then is not written."""
         counting: Deferred[Load] = Deferred()
         accounting = self.startEvery(10_000)
-        self.patch(self.proxy.registry.counts, "count", lambda: counting)
+        self.patch(self.proxy.registry.counters, "count", lambda: counting)
         self.pulse.stop()
         self.clock.advance(10)
         self.clock.advance(1)
         self.stop(accounting)
-        counting.callback(self.proxy.registry.counts.load())
+        counting.callback(self.proxy.registry.counters.load())
         self.clock.advance(0)
         self.assertEqual([interval for interval, _ in self.times()], [11])
 
@@ -654,7 +654,7 @@ class StatisticsLogTests(AccountingCase):
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
         self.startEvery(10_000, Accounting_totalsFile=self.path("totals"))
-        self.patch(self.proxy.registry.counts, "outcomes", None)
+        self.patch(self.proxy.registry.counters, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
@@ -665,10 +665,10 @@ class StatisticsLogTests(AccountingCase):
             Accounting_statisticsLog=self.path("statistics"),
             Accounting_totalsFile=self.path("totals"),
         )
-        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         accounting.start(self.pulse)
         self.pulse.start()
-        self.assertEqual(self.proxy.registry.counts.totals.connections, 5000)
+        self.assertEqual(self.proxy.registry.counters.totals.connections, 5000)
         self.clock.advance(1)
         self.assertEqual(self.pulse.latest.throughput, 0)
         self.pulse.stop()

@@ -32,7 +32,7 @@ NONE = dict.fromkeys(NAMES, 0)
 
 
 class FakeCounts:
-    """Counts as a test says.
+    """Counters as a test says.
 
     :ivar totals: what is to be counted.
     :ivar carried: bytes that open connections have carried.
@@ -244,7 +244,7 @@ class KeepTests(Case):
         self.assertEqual(json.loads(target.read_text())["tunnels"], 1)
 
     def test_otherVersions(self) -> None:
-        """Counts that an older version did not have begin at 0, a newer one's stay."""
+        """Counters that an older version did not have begin at 0, a newer one's stay."""
         self.put('{"tunnels": 5, "rockets": {"launched": 1}}')
         counts, lifetime = self.start()
         self.assertEqual(counts.totals, Totals(tunnels=5))
@@ -357,8 +357,8 @@ class SlowDiskTests(Case):
         super().setUp()
         self.jobs: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self.put('{"tunnels": 5}')
-        self.counts: Any = FakeCounts()
-        self.lifetime = Lifetime(self.clock, self.counts, str(self.path), self.run_)
+        self.counters: Any = FakeCounts()
+        self.lifetime = Lifetime(self.clock, self.counters, str(self.path), self.run_)
         self.lifetime.start()
 
     def run_(self, job: Callable[[], object], done: Callable[[], object]) -> None:
@@ -374,7 +374,7 @@ class SlowDiskTests(Case):
     def test_meanwhile(self) -> None:
         """Nobody waits, and nothing piles up; what was counted is written when it can be."""
         for _ in range(5):
-            self.counts.totals.tunnels += 1
+            self.counters.totals.tunnels += 1
             self.clock.advance(INTERVAL)
         self.assertEqual(len(self.jobs), 1)
         self.answer()
@@ -387,7 +387,7 @@ class SlowDiskTests(Case):
     def test_damaged(self) -> None:
         """Nothing is done to the disk but in the job."""
         self.path.write_text("damaged")
-        self.counts.totals.tunnels += 1
+        self.counters.totals.tunnels += 1
         self.clock.advance(INTERVAL)
         self.assertEqual(self.names(), {"totals.json"})
         self.answer()
@@ -396,9 +396,9 @@ class SlowDiskTests(Case):
 
     def test_stop(self) -> None:
         """What is being written comes first, and nothing is counted twice."""
-        self.counts.totals.tunnels += 1
+        self.counters.totals.tunnels += 1
         self.clock.advance(INTERVAL)
-        self.counts.totals.tunnels += 1
+        self.counters.totals.tunnels += 1
         stopped: Deferred[None] = self.lifetime.stop()
         self.answer()
         self.assertNoResult(stopped)
@@ -410,7 +410,7 @@ class SlowDiskTests(Case):
 
     def test_neverAnswers(self) -> None:
         """The end does not wait for ever, and the log says so; an answer after it does no harm."""
-        self.counts.totals.tunnels += 1
+        self.counters.totals.tunnels += 1
         self.clock.advance(INTERVAL)
         stopped: Deferred[None] = self.lifetime.stop()
         self.clock.advance(LAST_WORDS - 0.1)

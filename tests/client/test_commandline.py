@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import txaio
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
@@ -35,7 +34,6 @@ from tests.support.proxies import (
     awaited,
 )
 
-txaio.use_twisted()
 reactor: Any = globalReactor
 
 MISTAKE = r"\Anymea-remoteproxy-client: [^\n]+\n\Z"
@@ -83,7 +81,7 @@ class CommandTests(TestCase):
     async def run_(
         self, *arguments: str, shell: str = '"$@"', env: dict[str, str] | None = None
     ) -> tuple[bytes, str, int]:
-        """Run the command as ``"$@"`` in ``shell``."""
+        """Run the command as ``"$@"`` in `shell`."""
         command = [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments]
         out, err, status = await getProcessOutputAndValue(
             "/bin/sh",

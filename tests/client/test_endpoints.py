@@ -6,7 +6,6 @@ import os
 from typing import Any
 from uuid import UUID
 
-import txaio
 from twisted.internet import error
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,6 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.client.connecting.proxywebsocket import MAX_HTTP_HEADER_SIZE
 from nymearemoteproxy.client.connecting.trust import TlsOptions
+from nymearemoteproxy.client.connecting.tunneltransport import CLOSE_TIMEOUT
 from nymearemoteproxy.client.endpoints import TunnelEndpoint
 from nymearemoteproxy.client.rules.errors import TunnelError
 from tests.support.proxies import (
@@ -36,7 +36,6 @@ from tests.support.proxies import (
     recording,
 )
 
-txaio.use_twisted()
 reactor: Any = globalReactor
 
 
@@ -49,6 +48,7 @@ class EndpointMixin:
     assertIn: Any
     addCleanup: Any
     assertFailure: Any
+    assertIsNone: Any
 
     def setUp(self) -> None:
         self.fake = self.makeFake()
@@ -539,6 +539,85 @@ class TlsMixin(EndpointMixin):
 
 class TlsTests(TlsMixin, TestCase):
     scheme = "tls"
+    timeout = 60
+
+    async def deaf(self) -> tuple[Any, Clock]:
+        """Return a tunnel through a proxy that reads nothing more, and the clock of its end."""
+        clock = Clock()
+        endpoint = self.endpoint()
+        endpoint.route.reactor = TwoReactors(clock)
+        protocol = await endpoint.connect(recording())
+        self.fake.connections[0].transport.pauseProducing()
+        return protocol, clock
+
+    @awaited
+    async def test_closingIsNotAnswered(self) -> None:
+        """It is waited for, but not for ever; that the end was wanted is what counts."""
+        protocol, clock = await self.deaf()
+        protocol.transport.loseConnection()
+        protocol.transport.loseConnection()
+        clock.advance(CLOSE_TIMEOUT - 1)
+        await self.turns(10)
+        self.assertIsNone(protocol.reason)
+        clock.advance(1)
+        self.assertEqual(type(await protocol.lost), error.ConnectionDone)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    @awaited
+    async def test_answerIsPrecededByData(self) -> None:
+        """The partner still has something to say, and takes its time."""
+        protocol, clock = await self.deaf()
+        (peer,) = self.fake.connections
+        protocol.transport.loseConnection()
+        for size in (1, 2):
+            clock.advance(CLOSE_TIMEOUT - 1)
+            peer.send(b"x")
+            await protocol.received(size)
+        clock.advance(CLOSE_TIMEOUT - 1)
+        await self.turns(10)
+        self.assertIsNone(protocol.reason)
+        peer.transport.resumeProducing()
+        self.assertEqual(type(await protocol.lost), error.ConnectionDone)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    @awaited
+    async def test_closingWhileNobodyReads(self) -> None:
+        """Whoever does not listen cannot tell that the proxy is silent."""
+        protocol, clock = await self.deaf()
+        (peer,) = self.fake.connections
+        protocol.transport.loseConnection()
+        clock.advance(CLOSE_TIMEOUT - 1)
+        protocol.transport.pauseProducing()
+        clock.pump([1, CLOSE_TIMEOUT - 1])
+        peer.send(b"x")
+        protocol.transport.resumeProducing()
+        clock.advance(CLOSE_TIMEOUT - 1)
+        self.assertEqual(await protocol.received(1), b"x")
+        peer.transport.resumeProducing()
+        self.assertEqual(type(await protocol.lost), error.ConnectionDone)
+
+    @awaited
+    async def test_closingWhatIsClosed(self) -> None:
+        """Nothing is left behind."""
+        protocol, clock = await self.deaf()
+        self.fake.connections[0].transport.abortConnection()
+        await protocol.lost
+        protocol.transport.loseConnection()
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    @awaited
+    async def test_closingWaitsForTheProducer(self) -> None:
+        """As long as there is one, the proxy has no reason to close."""
+        protocol, clock = await self.deaf()
+        producer: Any = StringTransport()
+        protocol.transport.registerProducer(producer, True)
+        protocol.transport.loseConnection()
+        clock.advance(2 * CLOSE_TIMEOUT)
+        await self.turns(10)
+        self.assertIsNone(protocol.reason)
+        protocol.transport.unregisterProducer()
+        clock.advance(CLOSE_TIMEOUT)
+        self.assertEqual(type(await protocol.lost), error.ConnectionDone)
 
 
 class SecureWebSocketTests(TlsMixin, TestCase):

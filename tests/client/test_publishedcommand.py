@@ -21,13 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.support.endtoend import CLIENT, forker
-from tests.support.proxies import (
-    ROOT,
-    Recorder,
-    awaited,
-    line,
-    recording,
-)
+from tests.support.proxies import ROOT, Recorder, awaited, line, recording
 from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, answer
 
 reactor: Any = globalReactor
@@ -55,7 +49,7 @@ class Process(ProcessProtocol):
         test.addCleanup(self.end)
 
     def line(self, words: str, start: int = 0) -> Deferred[str]:
-        """Fires with the first line, from number ``start`` on, that has ``words`` in it."""
+        """Fires with the first line, from number `start` on, that has `words` in it."""
         wanted: Deferred[str] = Deferred()
         self._wanted.append((words, start, wanted))
         self._look()

@@ -15,11 +15,7 @@ from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import TunnelEndpoint
 from nymearemoteproxy.client.rules.errors import TunnelError
 from tests.support.endtoend import Server
-from tests.support.proxies import (
-    TOKEN,
-    awaited,
-    recording,
-)
+from tests.support.proxies import TOKEN, awaited, recording
 
 reactor: Any = globalReactor
 

@@ -483,7 +483,7 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.slow.full = True
 
     def fill(self, size: int = MAX_QUEUE, address: int = 1) -> bytes:
-        """Let the queue hold more than ``size``: the transport takes a piece before it is full."""
+        """Let the queue hold more than `size`: the transport takes a piece before it is full."""
         data = os.urandom(size + PIECE + 1)
         for start in range(0, len(data), MAX_PAYLOAD):
             self.receive(encode(address, data[start : start + MAX_PAYLOAD]))

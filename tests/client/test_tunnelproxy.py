@@ -75,7 +75,7 @@ class EndsMixin(ProxyMixin):
         return self.listen(Forwarder(reactor, retrying, reports, failures.append, 100))
 
     async def ask(self, port: int, data: bytes) -> None:
-        """Let the service behind a forwarded port hash ``data``."""
+        """Let the service behind a forwarded port hash `data`."""
         wire = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
         asking = await wire.connect(recording())
         asking.transport.write(len(data).to_bytes(4, "big") + data)

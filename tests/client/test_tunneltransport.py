@@ -8,10 +8,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.connecting.tunneltransport import TunnelTransport
-from tests.support.proxies import (
-    PARTNER,
-    Recorder,
-)
+from tests.support.proxies import PARTNER, Recorder
 
 
 class TransportTests(SynchronousTestCase):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import txaio
 from twisted.internet import reactor as globalReactor
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,11 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions
 from nymearemoteproxy.client.endpoints import TunnelEndpoint
 from nymearemoteproxy.client.rules.urls import ProxyUrl
-from tests.support.proxies import (
-    TOKEN,
-)
+from tests.support.proxies import TOKEN
 
-txaio.use_twisted()
 reactor: Any = globalReactor
 
 

@@ -278,7 +278,7 @@ class BookkeepingTests(SynchronousTestCase):
         perAddress: int,
         unauthenticatedPerAddress: int,
     ) -> None:
-        """Counts are right after every step, bounds hold, and in the end all is zero."""
+        """Counters are right after every step, bounds hold, and in the end all is zero."""
         clock = Clock()
         gate = Gate(
             clock,

@@ -71,7 +71,7 @@ class PartnerTests(ClashCase):
             self.assertFalse(old.lost)
             self.clock.pump([0.06] * 3)
             self.assertTrue(old.lost)
-            self.assertEqual(self.proxy.registry.counts.outcomes.pop(Outcome.PING_TIMEOUT), 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.PING_TIMEOUT), 1)
             partner = self.open("TCP")
             self.authenticate(partner, uuid="2", name="two")
             self.assertIn(b"TunnelEstablished", new.take())
@@ -85,7 +85,7 @@ class PartnerTests(ClashCase):
             self.answer(kind, old)
             for pipe in (old, new):
                 pipe.lose(ConnectionError())
-            self.assertEqual(self.proxy.registry.counts.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unix(self) -> None:
@@ -96,7 +96,7 @@ class PartnerTests(ClashCase):
         self.clock.advance(0.06)
         for pipe in (old, new):
             pipe.lose(ConnectionError())
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.DUPLICATE_UUID], 2)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.DUPLICATE_UUID], 2)
 
     def test_gone(self) -> None:
         """Of one that has left it is known at once."""
@@ -255,7 +255,7 @@ class RegistrationTests(ClashCase):
         self.assertIn(b"AlreadyRegistered", new.take())
         self.assertFalse(old.lost)
         self.clock.advance(TIMING.pingAnswer)
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.PING_TIMEOUT], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.PING_TIMEOUT], 1)
         self.assertIn(b"NoError", self.serve("TCP").take())
 
     def test_deadInLine(self) -> None:

@@ -107,8 +107,10 @@ class TunnelTests(ProxyCase):
         """A pair counts once, and each side knows when it began and with whom."""
         self.clock.advance(7)
         one, two = self.join()
-        self.assertEqual(self.proxy.registry.counts.load().totals, Totals(connections=2, tunnels=1))
-        self.assertEqual(self.proxy.registry.counts.load().tunnels, 1)
+        self.assertEqual(
+            self.proxy.registry.counters.load().totals, Totals(connections=2, tunnels=1)
+        )
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
         for guest, partner in (one, two), (two, one):
             self.assertEqual(guest.record.joined, 7)
             self.assertIs(guest.record.partner, partner.record)
@@ -117,14 +119,14 @@ class TunnelTests(ProxyCase):
         """When both are gone, with the last one first; then they know nothing of each other."""
         one, two = self.join()
         one.record.received, two.record.received = 3, 4
-        self.assertEqual(self.proxy.registry.counts.load().totals.traffic, 7)
+        self.assertEqual(self.proxy.registry.counters.load().totals.traffic, 7)
         one.leave()
         self.assertEqual(self.observer.ended, [])
-        self.assertEqual(self.proxy.registry.counts.load().tunnels, 1)
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
         two.leave()
         self.assertEqual(self.observer.ended, [(two.record, one.record)])
         self.assertEqual((one.record.partner, two.record.partner), (None, None))
-        load = self.proxy.registry.counts.load()
+        load = self.proxy.registry.counters.load()
         self.assertEqual((load.tunnels, load.totals.traffic), (0, 7))
         self.assertEqual((load.received, load.sent), ({TCP: 7}, {TCP: 0}))
 
@@ -133,13 +135,13 @@ class TunnelTests(ProxyCase):
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
         server.record.received, client.record.received = 10, 5
-        load = self.proxy.registry.counts.load()
+        load = self.proxy.registry.counters.load()
         self.assertEqual((load.servers, load.clients, load.tunnels), (1, 1, 0))
         server.leave()
         client.leave()
         self.assertEqual(self.observer.ended, [(server.record, None), (client.record, None)])
         expected = Totals(connections=2, servers=1, clients=1, tunnelProxyTraffic=15)
-        self.assertEqual(self.proxy.registry.counts.load().totals, expected)
+        self.assertEqual(self.proxy.registry.counters.load().totals, expected)
 
     def test_withoutTunnel(self) -> None:
         """Nothing is told of who had none."""

@@ -71,7 +71,7 @@ class RecordTests(SynchronousTestCase):
 
 
 class TotalsTests(SynchronousTestCase):
-    """Counts of all times."""
+    """Counters of all times."""
 
     def test_joined(self) -> None:
         """Each role has its own."""
@@ -163,7 +163,7 @@ class SurveyTests(SynchronousTestCase):
         """Nothing is counted twice, and no count of all times is ever less than the last one."""
         proxy = makeProxy(Clock())
         walk: Iterator[object] = iter(())
-        survey = proxy.registry.counts.survey()
+        survey = proxy.registry.counters.survey()
         before, sent = Totals(), 0
         for step, which in [*steps, ("walk", 0)]:
             if step == "walk":  # to its end
@@ -173,14 +173,14 @@ class SurveyTests(SynchronousTestCase):
                 for name in (each.name for each in fields(totals)):
                     self.assertGreaterEqual(getattr(totals, name), getattr(before, name), name)
                 before = totals
-                self.assertLessEqual(survey.load.tunnels, proxy.registry.counts.totals.tunnels)
-                survey = proxy.registry.counts.survey()
+                self.assertLessEqual(survey.load.tunnels, proxy.registry.counters.totals.tunnels)
+                survey = proxy.registry.counters.survey()
                 walk = iter(survey)
             elif step == "look":
                 next(walk, None)
             else:
                 sent += happen(proxy, step, which)
-        everything = proxy.registry.counts.load()
+        everything = proxy.registry.counters.load()
         self.assertEqual(everything.connections.total(), len(proxy.registry.records))
         self.assertEqual(everything.received.total(), sent)
 

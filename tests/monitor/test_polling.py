@@ -19,7 +19,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, RETRY_DELAY, Poller, explain
+from nymearemoteproxy.monitor.polling import (
+    ANSWER_PATIENCE,
+    MAX_MESSAGE,
+    RETRY_DELAY,
+    Poller,
+    explain,
+)
 from nymearemoteproxy.monitor.sample import Sample
 from tests.support.monitored import client, encoded, message
 
@@ -168,6 +174,7 @@ class PollerTests(SynchronousTestCase):
         for data, reason in (
             (b"SSH-2.0-x\r\n", "no JSON object begins where one must"),
             (b"{nonsense}", "a message that is no JSON"),
+            (b'{"serverName":"\n', "a message that is no JSON"),
             (b'{"id":1,"status":"error"}', "a message without statistics"),
         ):
             self.setUp()
@@ -182,6 +189,18 @@ class PollerTests(SynchronousTestCase):
                 ],
             )
             self.poller.stop()
+
+    def test_tooLarge(self) -> None:
+        """What never ends is not collected for ever."""
+        self.poller.start()
+        transport = self.endpoint.succeed()
+        for first in (b"{", *[b" "] * 63):
+            transport.protocol.dataReceived(first + b" " * (MAX_MESSAGE // 64 - 1))
+        self.assertTrue(transport.connected)
+        transport.protocol.dataReceived(b" ")
+        self.assertFalse(transport.connected)
+        self.assertIn(f"it sent a message of more than {MAX_MESSAGE} bytes", self.happened[-1])
+        self.poller.stop()
 
     def test_serverIsRestarted(self) -> None:
         self.poller.start()

@@ -1,105 +1,13 @@
-"""What the monitor reads: where a message ends, and what it says."""
+"""What the monitor reads: what a message says."""
 
 from __future__ import annotations
 
-import json
-import time
 from typing import Any
 
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.monitor.framing import Framing, NonsenseError
-from nymearemoteproxy.monitor.sample import Pair, Peer, decode, read
+from nymearemoteproxy.monitor.sample import NonsenseError, Pair, Peer, decode, read
 from tests.support.monitored import NOW, client, encoded, message, served, server
-
-PROPERTY = settings(max_examples=200, deadline=None, database=None)
-
-# Texts that are full of what matters to framing.
-TRICKY = st.text(st.sampled_from('{}"\\ \n\tä[]:,x'), max_size=12)
-OBJECTS = st.dictionaries(
-    TRICKY,
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | TRICKY,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TRICKY, inner, max_size=3),
-        max_leaves=8,
-    ),
-    max_size=5,
-)
-
-
-def cutAt(data: bytes, cuts: list[int]) -> list[bytes]:
-    """Cut `data` at the given places, wherever they lie."""
-    places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
-
-
-class FramingTests(SynchronousTestCase):
-    def feed(self, pieces: list[bytes]) -> list[bytes]:
-        framing = Framing()
-        return [found for piece in pieces for found in framing.feed(piece)]
-
-    @PROPERTY
-    @given(
-        st.lists(st.tuples(OBJECTS, st.booleans(), st.sampled_from(("\n", "", " \r\n\t")))),
-        st.lists(st.integers(0, 5000), max_size=12),
-    )
-    @example([({'"': "\\"}, False, "\n"), ({"\\": '"'}, True, "")], [])
-    def test_anyObjectsAtAnyCut(
-        self, objects: list[tuple[dict[str, Any], bool, str]], cuts: list[int]
-    ) -> None:
-        """Compact ones as from this server, indented ones as from the C++ server."""
-        texts = [
-            (json.dumps(one, indent=4 if isIndented else None), end)
-            for one, isIndented, end in objects
-        ]
-        stream = "".join(text + end for text, end in texts).encode()
-        wanted = [text.encode() for text, _ in texts]
-        self.assertEqual(self.feed(cutAt(stream, cuts)), wanted)
-
-    def test_everyByteAlone(self) -> None:
-        text = json.dumps({"a": '}\\"{', "b": [{"c": "\\\\"}, {}]}, indent=2).encode()
-        stream = text + b"\n" + text
-        self.assertEqual(self.feed([bytes([byte]) for byte in stream]), [text, text])
-
-    def test_manyStringsBetweenBraces(self) -> None:
-        """More than the patterns take at once."""
-        text = json.dumps({"a": ["x"] * 5000, "b": "\\n" * 5000, "c": "ä\n" * 5000}).encode()
-        self.assertEqual(self.feed([text]), [text])
-
-    def test_asSoonAsTheBraceArrives(self) -> None:
-        framing = Framing()
-        self.assertEqual(list(framing.feed(b'{"a":{}')), [])
-        self.assertEqual(list(framing.feed(b"}")), [b'{"a":{}}'])
-
-    def test_noObject(self) -> None:
-        for stream in (b"[1]", b"HTTP/1.1 400 Bad Request", b" \n}", b'{"a":1},', b"\x00"):
-            with self.assertRaisesRegex(NonsenseError, "no JSON object begins"):
-                self.feed([stream])
-
-    def test_limit(self) -> None:
-        text = b'{"a":"%s"}' % (b"x" * 92)
-        self.assertEqual(list(Framing(100).feed(text * 2 + text[:99])), [text, text])
-        for tooMuch in (b'{"a":"%s"}' % (b"x" * 93), b"{" + b" " * 100):
-            with self.assertRaisesRegex(NonsenseError, "more than 100 bytes"):
-                list(Framing(100).feed(tooMuch))
-
-    def test_timeIsLinear(self) -> None:
-        """Ten times as large must not take a hundred times as long, whatever it is made of."""
-
-        def measured(text: bytes) -> float:
-            framing = Framing()
-            started = time.process_time()
-            for start in range(0, len(text), 65536):
-                list(framing.feed(text[start : start + 65536]))
-            return time.process_time() - started
-
-        # A string without an end, escapes, strings, and a list of many small objects.
-        for start, part in ((b'{"', b"x"), (b'{"', b"\\n"), (b"{", b'""'), (b"{", b'{"a":1},')):
-            small = min(measured(start + part * (200_000 // len(part))) for _ in range(3))
-            large = min(measured(start + part * (2_000_000 // len(part))) for _ in range(3))
-            self.assertLess(large, 40 * small + 0.01, part)
 
 
 class DecodeTests(SynchronousTestCase):

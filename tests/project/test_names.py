@@ -30,7 +30,7 @@ OPTIONS = {"getSynopsis", "opt_version", "parseArgs", "parseOptions", "postOptio
 
 INTENDED: dict[str, set[str]] = {
     "Protocol": STREAM,
-    "Factory": FACTORY,
+    "Factory": {*FACTORY, "protocol"},
     "Options": OPTIONS,
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
@@ -48,6 +48,9 @@ INTENDED: dict[str, set[str]] = {
         "timeOut",
         "totalHeadersSize",
     },
+    # A seat has a transport of ours and a time of its own; both do what the original does besides.
+    "ProtocolWrapper": {"disconnecting", "loseConnection", "makeConnection", "writeSequence"},
+    "WrappingFactory": {"unregisterProtocol"},
     # We do what the original does, and no more than that.
     "Request": {
         "clientproto",

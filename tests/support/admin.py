@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.limits import Bounds, Ticket
@@ -55,7 +57,7 @@ def add(
     if role is not None:
         record.joined = record.started
     proxy.registry._records[number] = record
-    proxy.registry.counts.totals.connections += 1
+    proxy.registry.counters.totals.connections += 1
     return record
 
 
@@ -99,7 +101,7 @@ class AdminInMemory:
         if clock is None:
             self.clock.advance(NOW)
         self.proxy = proxy or makeProxy(self.clock, Bounds(100, 100))
-        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         self.condition = Condition.READY
         self.epoch = 0.0
         self.drains = 0
@@ -144,3 +146,16 @@ class AdminInMemory:
         (answer,) = answers
         assert isinstance(answer, Answer)
         return answer
+
+
+class JsonCase(SynchronousTestCase):
+    """An admin endpoint that is asked for JSON."""
+
+    def setUp(self) -> None:
+        self.made = AdminInMemory(ProxyServer_name="Büro <b>")
+        self.proxy, self.clock = self.made.proxy, self.made.clock
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = self.made.ask(path, query=query)
+        self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
+        return json.loads(answer.body)

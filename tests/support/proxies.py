@@ -86,7 +86,7 @@ class Recorder(Protocol):
         self._wanted: list[tuple[int, Deferred[bytes]]] = []
 
     def received(self, size: int) -> Deferred[bytes]:
-        """Fires when ``size`` bytes have come in."""
+        """Fires when `size` bytes have come in."""
         wanted: Deferred[bytes] = Deferred()
         self._wanted.append((size, wanted))
         self._look()
@@ -127,7 +127,7 @@ def recording(protocol: Callable[[], Recorder] = Recorder) -> Any:
 
 @implementer(IHalfCloseableProtocol)
 class StreamProxy(Protocol):
-    """A proxy on a stream: what ``script`` says is sent when the request is complete."""
+    """A proxy on a stream: what `script` says is sent when the request is complete."""
 
     transport: Any
 
@@ -164,7 +164,7 @@ class StreamProxy(Protocol):
 
 
 class WebSocketProxy(WebSocketServerProtocol):  # type: ignore[misc]
-    """The same on WebSocket; every ``send`` is one message."""
+    """The same on WebSocket; every `send` is one message."""
 
     fake: Fake
     request: bytes | None = None
@@ -266,7 +266,7 @@ class Fake:
 
 
 class Certificate:
-    """A certificate made for a test, signed by itself or by ``issuer``."""
+    """A certificate made for a test, signed by itself or by `issuer`."""
 
     def __init__(
         self,
@@ -312,7 +312,7 @@ class Certificate:
 
 
 class TwoReactors:
-    """The real reactor with another's clock for the long delays."""
+    """The real reactor with another's clock for the delays from 30 seconds up."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

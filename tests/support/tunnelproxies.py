@@ -13,11 +13,7 @@ from twisted.internet.protocol import Protocol
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
-from tests.support.proxies import (
-    Certificate,
-    Fake,
-    line,
-)
+from tests.support.proxies import Certificate, Fake, line
 
 reactor: Any = globalReactor
 

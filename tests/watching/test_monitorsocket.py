@@ -46,7 +46,7 @@ class Watched(InMemory):
         super().setUp()
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
-        self.pulse = Pulse(self.clock, self.proxy.registry.counts)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         self.factory = MonitorFactory(
             self.clock,
             self.proxy,

@@ -24,7 +24,8 @@ from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
-from nymearemoteproxy.watching.admin.web import Answer, WebFactory
+from nymearemoteproxy.watching.admin.seats import Seats
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
@@ -157,9 +158,9 @@ class MemoryFarewellTests(InMemory):
         self.assertTrue(visitor.isTold)
         self.assertFalse(visitor.pipe.disconnecting or visitor.pipe.lost, "it may be reset")
         self.assertEqual(visitor.pipe.producerState, "producing", "its own end would be missed")
-        before = self.proxy.registry.counts.outcomes[outcome]
+        before = self.proxy.registry.counters.outcomes[outcome]
         visitor.pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.registry.counts.outcomes[outcome], before + 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[outcome], before + 1)
 
     def test_refused(self) -> None:
         for version in self.versions:
@@ -296,7 +297,8 @@ class MemoryFarewellTests(InMemory):
     def test_admin(self) -> None:
         """The admin endpoint, when the last response is sent."""
         for version in self.versions:
-            factory = WebFactory(self.clock, lambda _question: Answer(200, b"words"))
+            http = HttpFactory(self.clock, lambda _question: Answer(200, b"words"))
+            factory = Seats(http, self.clock)
             visitor = self.connect(version, factory)
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             self.clock.advance(0)

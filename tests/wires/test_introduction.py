@@ -214,7 +214,7 @@ class ReverseProxyTests(InMemory):
             self.clock.advance(0.5)
             self.assertTrue(pipe.lost or pipe.halfClosed)
             pipe.lose(ConnectionDone())
-            self.assertEqual(self.proxy.registry.counts.outcomes[outcome], 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes[outcome], 1)
 
     def test_leaves(self) -> None:
         """As a health check does."""

@@ -158,7 +158,7 @@ class InMemory(SynchronousTestCase):
     def assertOutcomes(self, *outcomes: Outcome) -> None:
         """Check how connections have ended so far, and that each has one line in the log."""
         self.assertEqual(
-            sorted(self.proxy.registry.counts.outcomes.elements(), key=str),
+            sorted(self.proxy.registry.counters.outcomes.elements(), key=str),
             sorted(outcomes, key=str),
         )
         logged = [event["outcome"] for event in self.events if "outcome" in event]
@@ -774,7 +774,7 @@ class RefusalTests(InMemory):
         self.assertEqual(self.events[-1]["count"], 2)
         self.assertIsNone(self.accept("TCP").protocol)
         self.clock.advance(INTERVAL)
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
 
     def assertOutcomesLogged(self, names: list[str]) -> None:
         """Check the names of the events that were logged about refusals."""
@@ -883,9 +883,9 @@ class RegistrationTests(InMemory):
     def test_takesTooLong(self) -> None:
         pipe = self.ask("TCP")
         self.clock.advance(TIMING.inactive + 0.1)
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
 
 
 class Far(End):

@@ -328,7 +328,7 @@ class BeforeTheTunnelTests(Turnwise):
         self.turn(10)
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.registry.counts.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
 
     def test_faultInALaterTurn(self) -> None:
         """A fault of ours costs the connection, in whatever turn it happens."""
@@ -338,7 +338,7 @@ class BeforeTheTunnelTests(Turnwise):
             self.patch(pipe.protocol, "take", lambda: 1 // 0)
             self.turn()
             self.assertTrue(pipe.lost)
-            self.assertEqual(self.proxy.registry.counts.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_deadline(self) -> None:

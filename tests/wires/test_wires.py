@@ -154,7 +154,7 @@ class Served(TestCase):
     @inlineCallbacks
     def ended(self, outcome: Outcome, count: int = 1) -> Inline:
         """Wait until `count` connections have ended like this."""
-        yield self.eventually(lambda: self.proxy.registry.counts.outcomes[outcome] == count)
+        yield self.eventually(lambda: self.proxy.registry.counters.outcomes[outcome] == count)
 
     @inlineCallbacks
     def eventually(self, condition: Callable[[], bool]) -> Inline:

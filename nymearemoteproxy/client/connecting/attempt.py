@@ -43,7 +43,7 @@ class IProxyConnection(Interface):
 
 
 @dataclass
-class Route:
+class ProxyRoute:
     """Where a proxy is, and what it may take to get there.
 
     :ivar reactor: connects and waits.
@@ -70,7 +70,7 @@ class Attempt:
     :ivar check: decides over TLS whether the server is the right one; None without TLS.
     """
 
-    def __init__(self, route: Route, factory: Any, control: ControlPhase) -> None:
+    def __init__(self, route: ProxyRoute, factory: Any, control: ControlPhase) -> None:
         self.route = route
         self.factory = factory
         self.control = control
@@ -143,13 +143,10 @@ class Attempt:
             connection.failed(connection.refusal(words))
 
     def _wire(self) -> IStreamClientEndpoint:
-        if self.route.url.scheme == "unix":
-            return UNIXClientEndpoint(
-                self.route.reactor, self.route.url.path, timeout=self.route.timeout
-            )
-        wire = HostnameEndpoint(
-            self.route.reactor, self.route.url.host, self.route.url.port, timeout=self.route.timeout
-        )
+        reactor, url, timeout = self.route.reactor, self.route.url, self.route.timeout
+        if url.scheme == "unix":
+            return UNIXClientEndpoint(reactor, url.path, timeout=timeout)
+        wire = HostnameEndpoint(reactor, url.host, url.port, timeout=timeout)
         return wire if self.check is None else wrapClientTLS(self.check, wire)
 
     def _timedOut(self) -> None:

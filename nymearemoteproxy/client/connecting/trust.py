@@ -10,10 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from OpenSSL import SSL, crypto
-from service_identity import VerificationError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
-from twisted.internet.abstract import isIPAddress, isIPv6Address
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -25,6 +24,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
+from nymearemoteproxy.common.servernames import ServerName
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -76,8 +76,9 @@ class TlsOptions:
         if self.ca is None:
             return []
         try:
-            found = [Certificate.loadPEM(pem) for pem in _PEM.findall(self.ca)]
-        except crypto.Error:
+            read = [x509.load_pem_x509_certificate(pem) for pem in _PEM.findall(self.ca)]
+            found = [Certificate.load(each.public_bytes(Encoding.DER)) for each in read]
+        except Exception:  # OpenSSL has errors of its own for what only it refuses
             raise ValueError("a certificate of the CA file is broken") from None
         if not found:
             raise ValueError("the CA file holds no PEM certificate")
@@ -88,15 +89,13 @@ class TlsOptions:
 class ServerCheck:
     """Makes the TLS side of one connection, and decides whether the server is the right one.
 
-    The host is checked here after the handshake, not by `optionsForClientTLS`: Twisted 26.10's
-    lets a trusted certificate without any subjectAltName pass for every host (its callback logs the
-    exception and keeps OpenSSL's verdict on the chain).
+    The host is checked here after the handshake, not by Twisted's `optionsForClientTLS`: see
+    `servernames`.
     """
 
     def __init__(self, options: TlsOptions, host: str) -> None:
         self._options = options
-        self._host = host.removesuffix(".")  # the dot of the root, which no certificate has
-        self._isAddress = isIPAddress(self._host) or isIPv6Address(self._host)
+        self._name = ServerName(host)
         self._chainError: int | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
@@ -107,8 +106,8 @@ class ServerCheck:
         elif self._verifiesChain:
             context["trustRoot"] = platformTrust()
         connection = SSL.Connection(CertificateOptions(**context).getContext(), None)
-        if not self._isAddress:
-            connection.set_tlsext_host_name(self._host.encode("ascii"))
+        if self._name.indication is not None:
+            connection.set_tlsext_host_name(self._name.indication)
         if self._verifiesChain:
             connection.set_verify(SSL.VERIFY_PEER, self._chainVerdict)
         return connection
@@ -124,6 +123,7 @@ class ServerCheck:
         if certificate is None:
             raise TunnelError("TLS verification failed: the server has no certificate")
         if self._options.fingerprint is not None:
+            # Not converted: nothing but its bytes is looked at, however strange it is.
             actual = certificate.digest("sha256").decode("ascii")
             if actual.replace(":", "").lower() != self._options.fingerprint:
                 raise TunnelError(
@@ -131,13 +131,8 @@ class ServerCheck:
                     "--fingerprint"
                 )
             return
-        verify = verify_ip_address if self._isAddress else verify_hostname
         try:
-            verify(connection, self._host)
-        except VerificationError:
-            raise TunnelError(
-                f"TLS verification failed: the certificate is not for {self._host}"
-            ) from None
+            self._name.check(certificate.to_cryptography())
         except Exception as error:  # a certificate that cannot be understood proves nothing
             raise TunnelError(f"TLS verification failed: {oneLine(error)}") from error
 

@@ -20,11 +20,16 @@ from twisted.internet.interfaces import (
     ISSLTransport,
     ITransport,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.rules.controlphase import Partner
+
+CLOSE_TIMEOUT = 60.0
+"""Seconds of silence after which a proxy that does not answer the end of TLS is left. Nothing keeps
+a proxy from answering but what it still has to read, and a slow partner takes its time for that."""
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
@@ -177,6 +182,10 @@ class StreamTransport(TunnelTransport):
     def __init__(self, canCloseByHalves: bool, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._canCloseByHalves = canCloseByHalves
+        self._hasProducer = False
+        self._isLeft = False
+        self._isLost = False
+        self._closing: Any = None
 
     def loseWriteConnection(self) -> None:
         """See `TunnelTransport`."""
@@ -184,6 +193,60 @@ class StreamTransport(TunnelTransport):
             self._wire.loseWriteConnection()
         else:
             self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """See `TunnelTransport`; the end of TLS has to be answered."""
+        super().loseConnection()
+        if not (self._canCloseByHalves or self._hasProducer or self._isLost):
+            self._awaitSilence()
+
+    def resumeProducing(self) -> None:
+        """See `TunnelTransport`; meanwhile the proxy was not heard."""
+        super().resumeProducing()
+        if self._closing is not None:
+            self._awaitSilence()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See `TunnelTransport`."""
+        self._hasProducer = True
+        super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """See `TunnelTransport`."""
+        self._hasProducer = False
+        super().unregisterProducer()
+        if self.disconnecting:
+            self.loseConnection()
+
+    def deliver(self, data: bytes) -> None:
+        """See `TunnelTransport`."""
+        if self._closing is not None:
+            self._awaitSilence()
+        super().deliver(data)
+
+    def lost(self, reason: Failure) -> None:
+        """See `TunnelTransport`."""
+        self._isLost = True
+        self._cancelClosing()
+        super().lost(connectionDone if self._isLeft else reason)
+
+    def _awaitSilence(self) -> None:
+        self._cancelClosing()
+        self._closing = self._reactor.callLater(CLOSE_TIMEOUT, self._leave)
+
+    def _cancelClosing(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+
+    def _leave(self) -> None:
+        self._closing = None
+        if self._paused:
+            self._awaitSilence()
+            return
+        self._isLeft = True
+        # Whatever is still on its way out of TLS is sent first.
+        self._wire.transport.loseConnection()
 
 
 class WebSocketTransport(TunnelTransport):

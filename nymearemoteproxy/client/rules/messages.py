@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nymearemoteproxy.client.rules.errors import TunnelError, stranger
-from nymearemoteproxy.protocol.jsonrpc import MessageError, ObjectSplitter, decodeObject
-from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectError, ObjectSplitter
+from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
 
 MAX_CONTROL_SIZE = 64 * 1024
 """The server's longest message is a notification with a partner's name: the name came in a request
@@ -56,8 +56,8 @@ class Messages:
         """
         try:
             raw = self._splitter.take()
-        except MessageError as error:
-            if error.outcome is Outcome.MESSAGE_TOO_LARGE:
+        except ObjectError as error:
+            if error.fault is Fault.TOO_LARGE:
                 raise self._stranger("it sent an endless message") from None
             begin = self.rest()[:40].decode("utf-8", "backslashreplace")
             raise self._stranger(f"it says {begin!r}") from None

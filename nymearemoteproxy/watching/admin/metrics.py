@@ -182,7 +182,7 @@ class Metrics(Collector):
         self._proxy = proxy
         self._condition = condition
         self._certificates = certificates
-        self._before = replace(proxy.registry.counts.totals)
+        self._before = replace(proxy.registry.counters.totals)
         self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -230,7 +230,7 @@ class Metrics(Collector):
         yield from self._aboutLoad()
         outcomes = _counter("outcomes_total")
         for outcome in Outcome:
-            outcomes.add_metric([outcome.label], self._proxy.registry.counts.outcomes[outcome])
+            outcomes.add_metric([outcome.label], self._proxy.registry.counters.outcomes[outcome])
         yield outcomes
 
     def _aboutServer(self) -> Iterator[Metric]:

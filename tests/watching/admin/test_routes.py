@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.running.configuration import configure
 from nymearemoteproxy.running.settings import Settings
-from nymearemoteproxy.watching.admin import server
+from nymearemoteproxy.watching.admin import routes
 from nymearemoteproxy.watching.admin.delay import PERIOD
-from nymearemoteproxy.watching.admin.server import SECURITY_HEADERS, readPages
+from nymearemoteproxy.watching.admin.routes import SECURITY_HEADERS, readPages
 from nymearemoteproxy.watching.admin.web import Question
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, Port
@@ -162,7 +162,7 @@ class PathTests(SynchronousTestCase):
         directory.mkdir(parents=True)
         for name in ("app.js", "app.js~", ".htaccess", "README"):
             (directory / name).write_text("x")
-        self.patch(server, "files", lambda _package: directory.parent)
+        self.patch(routes, "files", lambda _package: directory.parent)
         self.assertEqual(set(readPages()), {"/app.js"})
 
     def test_pageAsksNobodyElse(self) -> None:
@@ -249,14 +249,14 @@ class LifeTests(SynchronousTestCase):
         made.pulse.start()
         made.clock.pump([1.0] * 5)
         self.assertEqual(len(json.loads(made.ask("/api/history").body)["points"]), 1)
-        for observer in made.proxy.observers:
+        for observer in made.proxy.registry.observers:
             observer.authenticated(0.1)
         body = made.ask("/metrics").body
         self.assertIn(b"nymea_remoteproxy_authentication_seconds_count 1.0", body)
         self.assertNotIn(b"nymea_remoteproxy_event_loop_delay_seconds_count 0.0", body)
         made.pulse.stop()
         made.admin.stop()
-        self.assertEqual((made.proxy.observers, made.pulse.listeners), ([], []))
+        self.assertEqual((made.proxy.registry.observers, made.pulse.listeners), ([], []))
         made.clock.advance(PERIOD)
         self.assertEqual(made.clock.getDelayedCalls(), [])
 

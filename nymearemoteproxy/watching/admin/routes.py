@@ -5,8 +5,8 @@ Owns the paths and the headers that every answer has. What is behind them is mad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from ssl import SSLContext
 from typing import Any
@@ -23,10 +23,13 @@ from nymearemoteproxy.listening.tls import CertificateFiles
 from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
 from nymearemoteproxy.watching.admin.certificates import Expiry
 from nymearemoteproxy.watching.admin.delay import DelaySampler
+from nymearemoteproxy.watching.admin.encoding import Row, Work, encode
 from nymearemoteproxy.watching.admin.history import History
 from nymearemoteproxy.watching.admin.metrics import Metrics
-from nymearemoteproxy.watching.admin.status import Row, Status, Work, encode
-from nymearemoteproxy.watching.admin.web import Answer, Question, WebFactory, text
+from nymearemoteproxy.watching.admin.rows import Rows
+from nymearemoteproxy.watching.admin.seats import Seats
+from nymearemoteproxy.watching.admin.status import Status
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory, Question, text
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
 
@@ -57,11 +60,6 @@ CONTENT_TYPES = {
 
 PAGE = "index.html"
 
-OPEN = ("/healthz", "/readyz")
-"""Answered to everybody: probes have no passwords, and learn nothing but whether it runs."""
-
-NOT_FOUND = text(404, "there is nothing here")
-
 
 def readPages() -> dict[str, Answer]:
     """Return the files of the status page, by path."""
@@ -72,6 +70,28 @@ def readPages() -> dict[str, Answer]:
             path = "/" if file.name == PAGE else f"/{file.name}"
             pages[path] = Answer(200, file.read_bytes(), CONTENT_TYPES[suffix])
     return pages
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is behind a path.
+
+    :ivar answer: returns it, or is the work that does.
+    :ivar methods: those of HTTP that it takes.
+    :ivar isOpen: it is for everybody: probes have no passwords, and learn nothing but whether the
+        server runs.
+    """
+
+    answer: Callable[[Question], Answer | Work[Answer]]
+    methods: Sequence[str] = ("GET", "HEAD")
+    isOpen: bool = False
+
+
+def _always(answer: Answer) -> Callable[[Question], Answer]:
+    return lambda _question: answer
+
+
+NOTHING = Route(_always(text(404, "there is nothing here")))
 
 
 class Admin:
@@ -111,13 +131,14 @@ class Admin:
         self._expiry = Expiry(reactor, certificates, ownCertificate)
         self._metrics = Metrics(proxy, condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
-        self._history = History(proxy.registry.counts.outcomes, self._delay.takeWorst)
+        self._history = History(proxy.registry.counters.outcomes, self._delay.takeWorst)
         self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
+        self._rows = Rows(reactor, proxy)
         isUnix = listener.plain.startswith("unix:")
         self._access = Access(reactor, users, listener.isLocal and not isUnix)
-        self._pages = readPages()
         self._measures = False
-        self.factory = WebFactory(reactor, self.answer, listener.secure)
+        self._routes = self._makeRoutes()
+        self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
@@ -165,45 +186,39 @@ class Admin:
         return self._proxy.turns.run(answer).addCallback(_secured)
 
     def _answer(self, question: Question) -> Answer | Work[Answer]:
-        path = question.path
-        if path not in OPEN:
-            refusal = self._access.refusal(question)
-            if refusal is not None:
-                return refusal
-        if path == "/drain":
-            return self._askedToDrain(question)
-        if question.method not in ("GET", "HEAD"):
-            return text(405, "only GET and HEAD", Allow="GET, HEAD")
-        if path in self._pages:
-            return self._pages[path]
-        match path:
-            case "/healthz":
-                return text(200, "ok")
-            case "/readyz":
-                condition = self._condition()
-                return text(200 if condition is Condition.READY else 503, condition.value)
-            case "/metrics":
-                return self._scrape(question.headers.get("accept", ""))
-            case "/api/status":
-                return _json(self._status.overview())
-            case "/api/history":
-                return _json(self._status.history(_time(question.query.get("since", ""))))
-            case "/api/tunnels":
-                return _json(self._status.tunnels(question.query))
-            case "/api/servers":
-                return _json(self._status.servers(question.query))
-        return NOT_FOUND
+        route = self._routes.get(question.path, NOTHING)
+        refusal = None if route.isOpen else self._access.refusal(question)
+        if refusal is not None:
+            return refusal
+        if question.method not in route.methods:
+            return text(405, f"only {' and '.join(route.methods)}", Allow=", ".join(route.methods))
+        return route.answer(question)
 
-    def _scrape(self, accept: str) -> Work[Answer]:
+    def _makeRoutes(self) -> dict[str, Route]:
+        pages = {path: Route(_always(page)) for path, page in readPages().items()}
+        return pages | {
+            "/healthz": Route(_always(text(200, "ok")), isOpen=True),
+            "/readyz": Route(self._ready, isOpen=True),
+            "/metrics": Route(self._scrape),
+            "/api/status": Route(_json(self._status.overview)),
+            "/api/history": Route(_json(self._status.history)),
+            "/api/tunnels": Route(_json(self._rows.tunnels)),
+            "/api/servers": Route(_json(self._rows.servers)),
+            "/drain": Route(self._askedToDrain, methods=("POST",)),
+        }
+
+    def _ready(self, _question: Question) -> Answer:
+        condition = self._condition()
+        return text(200 if condition is Condition.READY else 503, condition.value)
+
+    def _scrape(self, question: Question) -> Work[Answer]:
         yield from self._expiry.refresh()
-        load = yield from self._proxy.registry.counts.counting()
+        load = yield from self._proxy.registry.counters.counting()
         yield
-        body, contentType = self._metrics.render(accept, load)
+        body, contentType = self._metrics.render(question.headers.get("accept", ""), load)
         return Answer(200, body, contentType)
 
     def _askedToDrain(self, question: Question) -> Answer:
-        if question.method != "POST":
-            return text(405, "only POST", Allow="POST")
         if isCrossSite(question):
             return text(403, f"refused: only our own page, or with the header {CONFIRMATION}")
         log.warn("asked to drain by the admin endpoint")
@@ -215,15 +230,14 @@ def _secured(answer: Answer) -> Answer:
     return replace(answer, headers={**SECURITY_HEADERS, **answer.headers})
 
 
-def _json(making: Work[Row]) -> Work[Answer]:
-    members = yield from making
-    body = yield from encode(members)
-    return Answer(200, body, "application/json")
+def _json(
+    make: Callable[[Mapping[str, str]], Work[Row]],
+) -> Callable[[Question], Work[Answer]]:
+    """Return what answers a question with an object that is made of its query."""
 
+    def answer(question: Question) -> Work[Answer]:
+        members = yield from make(question.query)
+        body = yield from encode(members)
+        return Answer(200, body, "application/json")
 
-def _time(text: str) -> float:
-    """Return a time that was asked for; 0 when it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+    return answer

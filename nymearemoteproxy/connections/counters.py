@@ -17,8 +17,8 @@ from nymearemoteproxy.connections.records import Load, Record, Survey, Totals, s
 from nymearemoteproxy.protocol.outcomes import Outcome
 
 
-class Counts:
-    """Counts connections.
+class Counters:
+    """Counters connections.
 
     :param records: all connections that are open, at any moment.
     :ivar outcomes: how often each happened in this process's life.
