@@ -21,6 +21,7 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.client import cli
 from nymearemoteproxy.client.local import copying
 from nymearemoteproxy.client.local.farend import SILENCE
+from tests.support.endtoend import CLIENT, forker
 from tests.support.proxies import (
     ACCEPTED,
     PARTNER,
@@ -34,6 +35,8 @@ from tests.support.proxies import (
 )
 
 reactor: Any = globalReactor
+
+MISTAKE = r"\Anymea-remoteproxy-client: [^\n]+\n\Z"
 
 
 class FilesTests(SynchronousTestCase):
@@ -231,11 +234,15 @@ class CommandTests(TestCase):
         self.assertEqual(fake.requests[0]["params"]["token"], "from-a-file")
 
     @awaited
-    async def test_mistakes(self) -> None:
+    async def test_mistake(self) -> None:
+        out, told, status = await self.run_("--url", "http://h:1")
+        self.assertEqual((status, out), (1, b""))
+        self.assertRegex(told, MISTAKE)
+
+    def test_mistakes(self) -> None:
         url = ["--url", "tcp://127.0.0.1:1"]
         for arguments in (
             [],
-            ["--url", "http://h:1"],
             [*url, "--nothing"],
             [*url, "stray"],
             [*url, "--uuid", "x"],
@@ -247,10 +254,12 @@ class CommandTests(TestCase):
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12"],
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12", "--insecure"],
         ):
-            out, told, status = await self.run_(*arguments)
-            self.assertEqual((status, out), (1, b""), arguments)
-            self.assertRegex(told, r"\Anymea-remoteproxy-client: [^\n]+\n\Z")
-        out, told, status = await self.run_(*url, env={"NYMEA_REMOTEPROXY_TOKEN": ""})
+            status, told = forker(CLIENT).run(arguments, {"NYMEA_REMOTEPROXY_TOKEN": TOKEN})
+            self.assertEqual(status, 1, arguments)
+            self.assertRegex(told, MISTAKE)
+            self.assertNotIn("Traceback", told)
+            self.assertNotIn(TOKEN, told)
+        status, told = forker(CLIENT).run(url, {"NYMEA_REMOTEPROXY_TOKEN": ""})
         self.assertEqual(status, 1)
         self.assertIn("no token", told)
 

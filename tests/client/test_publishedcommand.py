@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from tests.support.endtoend import CLIENT, forker
 from tests.support.proxies import ROOT, Recorder, awaited, line, recording
 from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, answer
 
@@ -318,34 +319,29 @@ class CommandTests(ProxyMixin, TestCase):
         self.assertEqual(await client.status, 1)
         self.assertIn("cannot listen on [2001:db8::1]:0: ", client.told[0])
 
-    @awaited
-    async def test_mistakes(self) -> None:
+    def test_mistakes(self) -> None:
         serve = ["--serve", SERVER, "--forward", "h:1"]
         client = ["--server-uuid", SERVER]
-        attempts = [
-            Process(self, "--url", "ws://127.0.0.1:1", *arguments)
-            for arguments in (
-                ["--serve", SERVER],
-                ["--forward", "h:1"],
-                ["--listen", "0"],
-                ["--serve", "x", "--forward", "h:1"],
-                ["--serve", SERVER, "--forward", "h"],
-                ["--server-uuid", "x"],
-                [*serve, "--token", "t"],
-                [*serve, "--token-file", "t"],
-                [*serve, "--nonce", "n"],
-                [*serve, "--uuid", SERVER],
-                [*serve, "--listen", "0"],
-                [*serve, *client],
-                [*client, "--token", "t"],
-                [*client, "--nonce", "n"],
-                [*client, "--uuid", "x"],
-                [*client, "--listen", "x"],
-                [*client, "--listen", "0", "--uuid", SERVER],
-                [*client, "--insecure"],
-            )
-        ]
-        for process in attempts:
-            status = await process.status
-            self.assertEqual((status, len(process.told), process.out), (1, 1, b""), process.told)
-            self.assertNotIn("no token", process.told[0])
+        for arguments in (
+            ["--serve", SERVER],
+            ["--forward", "h:1"],
+            ["--listen", "0"],
+            ["--serve", "x", "--forward", "h:1"],
+            ["--serve", SERVER, "--forward", "h"],
+            ["--server-uuid", "x"],
+            [*serve, "--token", "t"],
+            [*serve, "--token-file", "t"],
+            [*serve, "--nonce", "n"],
+            [*serve, "--uuid", SERVER],
+            [*serve, "--listen", "0"],
+            [*serve, *client],
+            [*client, "--token", "t"],
+            [*client, "--nonce", "n"],
+            [*client, "--uuid", "x"],
+            [*client, "--listen", "x"],
+            [*client, "--listen", "0", "--uuid", SERVER],
+            [*client, "--insecure"],
+        ):
+            status, told = forker(CLIENT).run(["--url", "ws://127.0.0.1:1", *arguments], {})
+            self.assertEqual((status, told.count("\n")), (1, 1), told)
+            self.assertNotIn("no token", told)

@@ -320,7 +320,7 @@ class OriginalsFileTests(TunnelProxyCase):
         return self.file(
             "[ProxyServer]\nname=nymea-remoteproxy\nwriteLogs=false\n"
             "logFile=/var/log/nymea-remoteproxy.log\nlogEngineEnabled=false\n"
-            "monitorSocket=/tmp/nymea-remoteproxy-monitor.sock\njsonRpcTimeout=10000\n"
+            f"monitorSocket={directory}/monitor.sock\njsonRpcTimeout=10000\n"
             "authenticationTimeout=8000\ninactiveTimeout=8000\naloneTimeout=8000\n\n"
             f"[SSL]\nenabled=true\ncertificate={certificate.certificate}\n"
             f"certificateKey={certificate.key}\ncertificateChain=\n\n"
