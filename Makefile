@@ -1,6 +1,6 @@
 # make run         install into a local virtual environment and start the server
 # make test        run the whole test suite; JOBS=1 for one test at a time
-# make check       what a commit must pass besides: ruff, mypy, generated documentation, fragments
+# make check       what a commit must pass besides: ruff, mypy, imports, generated documentation, fragments
 # make hooks       have git do the same before each commit
 # make docs        build the documentation (needs Graphviz)
 # make man         write the manual pages and the completion for bash into docs/_build/man
