@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import platformTrust
 from twisted.python.failure import Failure
-from twisted.web.client import (
+from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is not in __all__
     Agent,
     HTTPConnectionPool,
     RequestNotSent,

@@ -132,7 +132,7 @@ class AdoptedEndpoint:
         """Listen on it, or rather on a copy of it."""
         return execute(self._listen, factory)
 
-    def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+    def _listen(self, factory: IProtocolFactory) -> Any:
         descriptor = self._descriptor
         family = _familyOf(descriptor)
         fdesc.setNonBlocking(descriptor)

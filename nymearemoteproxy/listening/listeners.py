@@ -110,7 +110,8 @@ class Listener:
         try:
             if self.isShared:
                 return _systemdEndpoint(reactor, self.plain)
-            return serverFromString(DualStack(reactor), self.plain)
+            endpoint: IStreamServerEndpoint = serverFromString(DualStack(reactor), self.plain)
+            return endpoint
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
             reason = str(error).replace("\n", " ") or type(error).__name__

@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service.privilegedStartService()
     service.startService()
     for each in observers:
-        reactor.callWhenRunning(each.start)  # type: ignore[attr-defined]
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+        reactor.callWhenRunning(each.start)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
 
 
 if __name__ == "__main__":

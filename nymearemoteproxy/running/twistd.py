@@ -21,8 +21,8 @@ def makeService(options: ServerOptions) -> IService:
     useMonotonicClock(reactor)
     # Not earlier: then twistd's observers are there, it will not fork any more, and all that is
     # said at the start is said.
-    reactor.callWhenRunning(  # type: ignore[attr-defined]
-        reactor.callLater,  # type: ignore[attr-defined]
+    reactor.callWhenRunning(
+        reactor.callLater,
         0,
         keepAside,
         globalLogPublisher,

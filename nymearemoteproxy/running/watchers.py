@@ -13,11 +13,12 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.connections.limits import MOST_MONITORS
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener, close, listen
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.watching.condition import Condition
-from nymearemoteproxy.watching.monitorsocket import MOST_MONITORS, MonitorFactory
+from nymearemoteproxy.watching.monitorsocket import MonitorFactory
 from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.wires.direct import DirectFactory
 

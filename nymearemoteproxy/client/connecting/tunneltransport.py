@@ -78,11 +78,13 @@ class TunnelTransport:
 
     def getPeer(self) -> IAddress:
         """Return the proxy's address; the partner's is not known here."""
-        return self._wire.getPeer()
+        address: IAddress = self._wire.getPeer()
+        return address
 
     def getHost(self) -> IAddress:
         """Return the address of this end of the connection to the proxy."""
-        return self._wire.getHost()
+        address: IAddress = self._wire.getHost()
+        return address
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Let `producer` be paused and resumed as our send buffer fills and drains."""
