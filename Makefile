@@ -1,5 +1,7 @@
 # make run         install into a local virtual environment and start the server
-# make test        run the whole test suite
+# make test        run the whole test suite; JOBS=1 for one test at a time
+# make check       what a commit must pass besides: ruff, mypy, imports, generated documentation, fragments
+# make hooks       have git do the same before each commit
 # make docs        build the documentation (needs Graphviz)
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
@@ -9,15 +11,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
+JOBS ?= $(shell nproc)
 
-.PHONY: run test docs man deb benchmark clean
+.PHONY: run test check hooks docs man deb benchmark clean
 
 run: $(VENV)/installed
 	@# Five minutes to start the second client by hand, instead of eight seconds.
 	@$(BIN)/nymea-remoteproxy --set ProxyServer.aloneTimeout=300000
 
 test: $(VENV)/installed
-	$(TRIAL) tests
+	@echo "About nine minutes of processor time, shared by $(JOBS) processes."
+	$(TRIAL) -j $(JOBS) tests
+
+check: $(VENV)/installed-check
+	$(BIN)/pre-commit run --all-files
+
+hooks: $(VENV)/installed-check
+	$(BIN)/pre-commit install
 
 docs: $(VENV)/installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
@@ -39,6 +49,10 @@ $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[test]"
+	@touch $@
+
+$(VENV)/installed-check: $(VENV)/installed
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[check]"
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

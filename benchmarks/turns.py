@@ -19,12 +19,15 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 
-from nymearemoteproxy.accounting.bookkeeping import Accounting
+from nymearemoteproxy.accounting.bookkeeping import Bookkeeping
 from nymearemoteproxy.authentication.tokens import AnyToken
+from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
-from nymearemoteproxy.connections.proxy import Proxy, Timing
+from nymearemoteproxy.connections.policy import Policy
+from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Record, Totals
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import PairingKeys, Role
@@ -102,13 +105,11 @@ class Crowd:
         self.clock = Turns()
         self.proxy = Proxy(
             clock=self.clock,
+            turns=turns.Turns(self.clock),
             gate=Gate(self.clock, Bounds()),
+            policy=Policy(name="crowd", timing=Timing(), keys=PairingKeys(False)),
             authenticator=AnyToken(),
             rendezvous=Rendezvous(),
-            timing=Timing(),
-            keys=PairingKeys(False),
-            name="crowd",
-            messageLimit=0,
         )
         settings = Settings()
         for name, value in {
@@ -120,8 +121,8 @@ class Crowd:
             settings.set(name, value)
         configuration = configure(settings, CommandLine(tokens=["token"]))
         calendar = Calendar(self.clock, time.time)
-        self.accounting = Accounting(self.clock, configuration.books, self.proxy, calendar)
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.accounting = Bookkeeping(self.clock, configuration.books, self.proxy, calendar)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         admin = makeAdmin(
             self.clock,
             configuration,
@@ -156,15 +157,15 @@ class Crowd:
         record.name, record.uuid = f"phone of somebody {number}", f"{{uuid-{number}}}"
         record.received = record.sent = number
         proxy = self.proxy
-        proxy.gate.connections += 1
-        proxy.gate.unauthenticated += 1
-        proxy._records[record.number] = record
+        proxy.registry.gate.connections += 1
+        proxy.registry.gate.unauthenticated += 1
+        proxy.registry._records[record.number] = record
         record.client = Client(record)
         kind = number % 10
         if kind < 6:
             record.role = Role.PARTNER
             if kind % 2:
-                partner = proxy._records[record.number - 1]
+                partner = proxy.registry._records[record.number - 1]
                 partner.partner, record.partner = record, partner
                 partner.joined = record.joined = self.clock.rightNow
         elif kind == 6:
@@ -208,7 +209,7 @@ class Crowd:
         """Let tunnels end, all in one turn, as far as those are concerned who write about them."""
         tunnels = [
             record
-            for record in list(self.proxy.records)[:ENDING]
+            for record in list(self.proxy.registry.records)[:ENDING]
             if record.partner is not None and record.partner.number < record.number
         ]
         for record in tunnels:
@@ -217,7 +218,7 @@ class Crowd:
             lambda: [
                 observer.tunnelEnded(record, record.partner)
                 for record in tunnels
-                for observer in self.proxy.observers
+                for observer in self.proxy.registry.observers
             ]
         )
         return self.clock.settle()

@@ -17,7 +17,7 @@ release = version = __version__
 
 extensions = ["sphinx.ext.graphviz"]
 graphviz_output_format = "svg"
-exclude_patterns = ["_build", "generated"]
+exclude_patterns = ["_build", "generated", "man"]
 highlight_language = "none"
 
 html_theme = "alabaster"

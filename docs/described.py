@@ -7,12 +7,22 @@ the manual pages and the completion each do that in their own way.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from twisted.python import usage
 
+from nymearemoteproxy.client.options import ClientOptions
+from nymearemoteproxy.monitor.options import MonitorOptions
+from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.settings.declarations import Setting
+
+COMMANDS: Mapping[str, type[usage.Options]] = {
+    "nymea-remoteproxy": ServerOptions,
+    "nymea-remoteproxy-client": ClientOptions,
+    "nymea-remoteproxy-monitor": MonitorOptions,
+}
+"""All commands, and what parses their options."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +71,11 @@ def describeOptions(options: usage.Options) -> list[Option]:
 
 
 def describeDefault(setting: Setting) -> str:
-    """Return a setting's default as it would stand in the file."""
+    """Return a setting's default as it would stand in the file; some need more words."""
+    if "Default:" in setting.meaning:
+        return "see below"
     if setting.default is None:
-        return "depends, see below"
+        return "none"
     text = setting.notation.write(setting.default)
     return f"``{text}``" if text else "empty"
 

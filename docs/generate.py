@@ -23,13 +23,13 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS)]
 from described import describeDefault, describeOptions, describeRange  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
-from nymearemoteproxy.client.cli import Options as ClientOptions  # noqa: E402
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions  # noqa: E402
+from nymearemoteproxy.client.options import ClientOptions  # noqa: E402
+from nymearemoteproxy.monitor.options import MonitorOptions  # noqa: E402
 from nymearemoteproxy.protocol import slip  # noqa: E402
 from nymearemoteproxy.protocol.dialogue import Dialogue as RegisteredServer  # noqa: E402
 from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
     MessageError,
-    ObjectSplitter,
+    MessageSplitter,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome  # noqa: E402
 from nymearemoteproxy.protocol.registration import (  # noqa: E402
@@ -235,11 +235,14 @@ def settings() -> str:
 
 def ignored() -> str:
     """What files of the C++ server may say without effect."""
-    rows = []
-    for name, why in RETIRED.items():
-        section, _, key = name.partition(".")
-        rows.append((f"``[{section}] {key}".rstrip() + "``", why))
-    return page(table(("Section, key", "Why"), rows, "40 60"))
+
+    def lines() -> Iterator[str]:
+        for name, why in RETIRED.items():
+            section, _, key = name.partition(".")
+            yield f"``[{section}] {key}".rstrip() + "``"
+            yield wrapped(why, "    ")
+
+    return page(lines())
 
 
 # Outcomes
@@ -402,7 +405,7 @@ def tunnel(first: Identity | None, second: Identity | None, nonce: str = "") -> 
         dialogue.authenticate(who, identity, nonce)
         dialogue.got(who, dialogue.session(who).accepted("T0ken", None))
     for who, partner in (("A", second), ("B", first)):
-        dialogue.got(who, dialogue.session(who).paired(partner or Identity()))
+        dialogue.got(who, dialogue.session(who).placed(partner or Identity()))
     return dialogue.text()
 
 
@@ -412,10 +415,10 @@ def tunnelProxy() -> str:
     client = ClientRegistration("My phone", UUID(UUIDS[1]), UUID(UUIDS[0]))
     params = {"serverName": "nymea:core", "serverUuid": UUIDS[0]}
     dialogue.call("S", {"id": 0, "method": REGISTER_SERVER.name, "params": params})
-    dialogue.got("S", dialogue.session("S").registered())
+    dialogue.got("S", dialogue.session("S").placed(Identity()))
     params = {"clientName": client.name, "clientUuid": UUIDS[1], "serverUuid": UUIDS[0]}
     dialogue.call("A", {"id": 0, "method": REGISTER_CLIENT.name, "params": params})
-    dialogue.got("A", dialogue.session("A").registered())
+    dialogue.got("A", dialogue.session("A").placed(Identity()))
 
     def packet(arrow: str, address: int, data: bytes) -> None:
         """What the server sends or gets from now on, in bytes."""
@@ -484,7 +487,7 @@ def errors() -> str:
     def rows() -> Iterator[tuple[str, str, str]]:
         for text in BAD_MESSAGES:
             session = Dialogue().session("A")
-            splitter = ObjectSplitter(10240)
+            splitter = MessageSplitter(10240)
             splitter.feed(text.encode())
             try:
                 message = splitter.take()

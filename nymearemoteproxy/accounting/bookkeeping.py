@@ -23,7 +23,8 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.paths import logsDirectory, stateDirectory
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.privacy import Privacy
-from nymearemoteproxy.connections.proxy import IObserver, Proxy
+from nymearemoteproxy.connections.observers import IObserver
+from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Load, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.watching.pulse import Pulse, Reading
@@ -84,7 +85,7 @@ class TunnelLog:
         for _ in range(min(len(self._ended), most)):
             tunnel = self._ended.popleft()
             try:
-                line = self._format(tunnel, self._proxy.privacy)
+                line = self._format(tunnel, self._proxy.registry.privacy)
                 if line is not None:
                     self._file.write(line)
             except Exception:
@@ -121,27 +122,28 @@ class StatisticsLog:
         """The first interval begins."""
         pulse.listeners.append(self._noteDelay)
         self._began = self._clock.seconds()
-        self._before = self._proxy.load()  # nobody is here yet
-        self._outcomes = self._proxy.outcomes.copy()
+        self._before = self._proxy.registry.counters.load()  # nobody is here yet
+        self._outcomes = self._proxy.registry.counters.outcomes.copy()
         self._ends.start()
 
     def stop(self) -> None:
         """End the last interval."""
         if self._ends.running:
             self._ends.stop()
-            self._write(self._clock.seconds(), self._proxy.load(), self._proxy.outcomes)
+            counts = self._proxy.registry.counters
+            self._write(self._clock.seconds(), counts.load(), counts.outcomes)
 
     def _noteDelay(self, reading: Reading) -> None:
         self._delay = max(self._delay, reading.delay)
 
     def _end(self) -> Deferred[None]:
-        now, outcomes = self._clock.seconds(), self._proxy.outcomes.copy()
+        now, outcomes = self._clock.seconds(), self._proxy.registry.counters.outcomes.copy()
 
         def counted(load: Load) -> None:
             if self._ends.running:
                 self._write(now, load, outcomes)
 
-        return self._proxy.count().addCallback(counted)
+        return self._proxy.registry.counters.count().addCallback(counted)
 
     def _write(self, now: float, load: Load, outcomes: Counter[Outcome]) -> None:
         interval = Interval(
@@ -182,7 +184,7 @@ class Books:
     totalsFile: str = ""
 
 
-class Accounting:
+class Bookkeeping:
     """All that is written down.
 
     :param makeRun: returns what has a file written.
@@ -286,7 +288,7 @@ class Accounting:
     def _logTunnels(self, file: LineFile, format: TunnelFormat) -> None:
         tunnels = TunnelLog(self._proxy, self._calendar, file, format)
         self._tunnels.append(tunnels)
-        self._proxy.observers.append(tunnels)
+        self._proxy.registry.observers.append(tunnels)
 
     def _logStatistics(self, file: LineFile, format: IntervalFormat) -> None:
         if self._statistics is None:
@@ -303,4 +305,4 @@ class Accounting:
             except RuntimeError:  # the user has no home, as in a container
                 log.warn("there is no state directory, so the lifetime totals begin at 0")
                 return
-        self._lifetime = Lifetime(self._clock, self._proxy, path, self._makeRun())
+        self._lifetime = Lifetime(self._clock, self._proxy.registry.counters, path, self._makeRun())

@@ -26,7 +26,7 @@ from nymearemoteproxy.accounting.linefile import LAST_WORDS, Run, runAtOnce
 from nymearemoteproxy.common.files import readFile
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
-from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.records import Totals
 
 log = ProxyLogger()
@@ -141,9 +141,11 @@ class Lifetime:
     :param run: has the file written, one job after the other.
     """
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy, path: str, run: Run = runAtOnce) -> None:
+    def __init__(
+        self, clock: IReactorTime, counts: Counters, path: str, run: Run = runAtOnce
+    ) -> None:
         self._clock = clock
-        self._proxy = proxy
+        self._counts = counts
         self._file = TotalsFile(path)
         self._run = run
         self._warned = False
@@ -155,8 +157,8 @@ class Lifetime:
         except OSError as error:
             kept = {}
             self._warn("read", error)
-        proxy.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
-        self._saved = asdict(proxy.totals)  # nobody is here yet
+        counts.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
+        self._saved = asdict(counts.totals)  # nobody is here yet
         self._jobs = 0  # while there are any, what is saved is theirs
 
     def start(self) -> None:
@@ -184,10 +186,10 @@ class Lifetime:
             memory, and a file system that loses a renamed file in a power failure is rare.
         :returns: a Deferred that tells whether there is no need to try again.
         """
-        return self._save(self._proxy.load().totals, durably)
+        return self._save(self._counts.load().totals, durably)
 
     def _countAndSave(self) -> Deferred[object]:
-        return self._proxy.countTotals().addCallback(self._saveUnlessStopped)
+        return self._counts.countTotals().addCallback(self._saveUnlessStopped)
 
     def _saveUnlessStopped(self, totals: Totals) -> Deferred[bool] | None:
         return self._save(totals, durably=False) if self._saves.running else None

@@ -1,7 +1,8 @@
 """The client end of nymea-remoteproxy: one side of a tunnel, for any Twisted protocol.
 
-``nymearemoteproxy.client.endpoint`` has Twisted client endpoints whose connections are tunnels;
-``nymearemoteproxy.client.cli`` puts standard input and output or a local service at the end of one.
-Nothing in this package knows the server's code: it holds to the wire contract only, and shares with
-the server how that is spelled, ``slip`` and ``jsonrpc``.
+`endpoints` has Twisted client endpoints whose connections are tunnels; `cli` is the command
+``nymea-remoteproxy-client``, and `options` its command line. Below them are the rooms `local`,
+`connecting` and `rules`. It must not know the server's code: it holds to the wire contract
+only, and shares with the server how that is spelled, `slip`,
+`jsonobjects` and `jsonrpc`.
 """

@@ -25,11 +25,10 @@ def _lines(content: bytes) -> list[str]:
 
 
 def parseEntries(content: bytes) -> list[tuple[int, str]]:
-    """Return the entries, each with the number of its line; empty lines and lines that begin with #
-    do not count.
+    """Return the entries, each with the number of its line.
 
-    A certificate or a configuration that is given by mistake is none: its lines would be taken for
-    tokens, and are no secret.
+    Empty lines and lines that begin with # are no entries. A certificate or a configuration that is
+    given by mistake is no list: its lines would be taken for tokens, and are no secret.
 
     :raises ValueError: it is not UTF-8, or such a file; the text is one line.
     """

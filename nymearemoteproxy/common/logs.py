@@ -262,7 +262,8 @@ class Aside:
 def keepAside(publisher: LogPublisher) -> None:
     """Let none of a publisher's observers hold up who logs: those of twistd write by themselves.
 
-    Twisted has no public way to take the place of an observer that twistd has made.
+    Twisted has no public way to take the place of an observer that twistd has made, nor to ask an
+    observer for its file: both names are Twisted's own (``tests/project/test_privatenames.py``).
     """
     for observer in tuple(publisher._observers):
         if not isinstance(observer, LogStream | Aside):

@@ -20,12 +20,14 @@ class Tally:
 
     :param first: the format of a line about one time.
     :param more: the format of a line about several times, with the fields count and interval.
+    :param values: of further fields in that line.
     """
 
-    def __init__(self, clock: IReactorTime, first: str, more: str) -> None:
+    def __init__(self, clock: IReactorTime, first: str, more: str, **values: object) -> None:
         self._clock = clock
         self._first = first
         self._more = more
+        self._values = values
         self._count = 0
 
     def add(self, **values: object) -> None:
@@ -41,4 +43,4 @@ class Tally:
     def _sumUp(self) -> None:
         more, self._count = self._count - 1, 0
         if more:
-            log.warn(self._more, count=more, interval=INTERVAL)
+            log.warn(self._more, count=more, interval=INTERVAL, **self._values)

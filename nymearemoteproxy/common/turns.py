@@ -2,6 +2,35 @@
 
 Owns how long all of them together keep everybody else waiting, and that no stranger stands before
 those who relay. Knows nothing of what they do.
+
+Theory of operation
+-------------------
+
+One thread serves everybody, so what one connection's bytes cause is what all others wait for. A
+read of 96 KiB may hold a hundred calls, thousands of frames, or the last packet before a thousand
+clients have to be told something. No bound on bytes helps against that; there has to be a bound on
+work.
+
+Whoever knows that its work may be long cuts it into pieces that take well below a millisecond. It
+does the first one at once. If that was all, as it nearly always is, nothing of this module is
+touched, and a single call or message is answered in the turn that read it. If not, it pauses the
+reading of the bytes that cause more of it, and calls `Turns.wait` with what does the next piece. So
+the line holds no more entries than there are connections and lists to be made, and each stands in
+it at most once.
+
+Each turn of the reactor gives those in line `TURN` seconds together, piece by piece, the first in
+line first. One that has still not finished stands at the end again: a long work takes many turns
+and a short one gets past it. Only between two pieces is the clock looked at, hence their size. A
+turn takes at most `TURN` plus one piece, however many connections ask for how much at once. The
+rest of the turn is the reactor's, which reads and writes for everybody.
+
+There are two lines because the ones in the other may be strangers. A thousand connections that have
+not shown a token could fill a single line, and a tunnel with a long read would stand behind all of
+them. Those who relay are served first, for half of the time, and the others have what is left.
+
+What is in line is not yet done, so its owner has to know what may not overtake it: a leg hands over
+what it read before the partner's last words, and a token is not judged before all that came with it
+was seen (`isWaiting`). Whoever goes away leaves the line.
 """
 
 from __future__ import annotations

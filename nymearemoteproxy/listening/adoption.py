@@ -88,7 +88,12 @@ def takeSocket(index: str | None, name: str | None) -> int:
 
 
 class _UnixPort(unix.Port):
-    """Listens on a Unix socket without making its file accessible to all, or removing it."""
+    """Listens on a Unix socket without making its file accessible to all, or removing it.
+
+    What it is made by, and what keeps it from ending the socket for others, are Twisted's private
+    names, since the public ``adoptStreamPort`` makes a ``unix.Port`` and nothing else
+    (``tests/project/test_privatenames.py``).
+    """
 
     _shouldShutdown = False  # as Twisted does for adopted TCP sockets
 

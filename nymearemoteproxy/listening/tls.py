@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from OpenSSL import crypto
 
 from nymearemoteproxy.common.files import Read, readFile
 
@@ -38,6 +38,7 @@ needs one round trip more."""
 SELF_SIGNED_DAYS = 3650
 """A made certificate is pinned by its fingerprint, so that renewing it would only break pins."""
 
+_PEM_BEGIN = b"-----BEGIN CERTIFICATE-----"
 _PEM_END = b"-----END CERTIFICATE-----"
 _KEY_BEGIN = b"PRIVATE KEY-----"
 
@@ -67,20 +68,26 @@ def _read(path: str, what: str, read: Read) -> bytes:
         raise CertificateError(f"cannot read the {what} {path}: {error.strerror}") from None
 
 
-def _certificates(path: str, what: str, read: Read) -> list[crypto.X509]:
-    blocks = [block + _PEM_END for block in _read(path, what, read).split(_PEM_END)[:-1]]
+def _certificates(path: str, what: str, read: Read) -> list[x509.Certificate]:
+    blocks = _read(path, what, read).split(_PEM_END)[:-1]
     if not blocks:
         raise CertificateError(
             f"the {what} {path} holds no PEM certificate, which begins with "
             "-----BEGIN CERTIFICATE-----"
         )
     try:
-        return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
-    except (crypto.Error, ValueError):
+        return [_certificate(block) for block in blocks]
+    except (ValueError, x509.InvalidVersion):
         raise CertificateError(f"the {what} {path} is damaged") from None
 
 
-def _key(files: CertificateFiles, read: Read) -> tuple[bytes, crypto.PKey]:
+def _certificate(block: bytes) -> x509.Certificate:
+    """Read the certificate at the end of a text, of which only its last line is missing."""
+    _before, begin, content = block.partition(_PEM_BEGIN)
+    return x509.load_pem_x509_certificate(begin + content + _PEM_END)
+
+
+def _key(files: CertificateFiles, read: Read) -> tuple[bytes, Any]:
     """Return the private key as it is in its file, and read."""
     path = files.key or files.certificate
     content = _read(path, "certificate key", read)
@@ -95,16 +102,11 @@ def _key(files: CertificateFiles, read: Read) -> tuple[bytes, crypto.PKey]:
             "key, whose first line ends with PRIVATE KEY-----"
         )
     try:
-        return content, crypto.load_privatekey(crypto.FILETYPE_PEM, content, _noPassphrase)
-    except (crypto.Error, ValueError, TypeError):
+        return content, serialization.load_pem_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise CertificateError(
             f"the certificate key {path} is damaged, or encrypted with a passphrase"
         ) from None
-
-
-def _noPassphrase(*_details: object) -> bytes:
-    """Answer OpenSSL, which would otherwise ask on the terminal."""
-    raise ValueError("the key is encrypted")
 
 
 def loadCertificate(files: CertificateFiles, read: Read = readFile) -> ssl.SSLContext:
@@ -117,15 +119,15 @@ def loadCertificate(files: CertificateFiles, read: Read = readFile) -> ssl.SSLCo
     if files.chain:
         chain += _certificates(files.chain, "certificate chain", read)
     keyContent, key = _key(files, read)
-    if _publicKey(own.to_cryptography()) != _publicKey(key.to_cryptography_key()):
+    if _publicKey(own) != _publicKey(key):
         raise CertificateError(
             f"the key {files.key or files.certificate} does not belong to the certificate "
             f"{files.certificate}"
         )
-    if own.has_expired():
+    if validity(own)[1] < datetime.datetime.now(datetime.UTC):
         raise CertificateError(f"the certificate {files.certificate} has expired")
     context = _makeContext()
-    bundle = b"".join(crypto.dump_certificate(crypto.FILETYPE_PEM, each) for each in (own, *chain))
+    bundle = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (own, *chain))
     try:
         with _inMemory(bundle) as certificatePath, _inMemory(keyContent) as keyPath:
             context.load_cert_chain(certificatePath, keyPath)
@@ -174,7 +176,7 @@ def _publicKey(holder: Any) -> bytes:
 def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
     own = _certificates(files.certificate, "certificate", read)[0]
-    return own.digest("sha256").decode("ascii")
+    return own.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.datetime:
@@ -182,11 +184,18 @@ def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.dateti
 
     :raises CertificateError: it cannot be read.
     """
-    own = _certificates(files.certificate, "certificate", read)[0].to_cryptography()
-    if hasattr(own, "not_valid_before_utc"):
-        return own.not_valid_before_utc
+    return validity(_certificates(files.certificate, "certificate", read)[0])[0]
+
+
+def validity(certificate: x509.Certificate) -> tuple[datetime.datetime, datetime.datetime]:
+    """Return from when to when it is valid, in UTC."""
+    if hasattr(certificate, "not_valid_before_utc"):
+        return certificate.not_valid_before_utc, certificate.not_valid_after_utc
     # Debian 12's cryptography: UTC as well, but without saying so.
-    return own.not_valid_before.replace(tzinfo=datetime.UTC)
+    return (
+        certificate.not_valid_before.replace(tzinfo=datetime.UTC),
+        certificate.not_valid_after.replace(tzinfo=datetime.UTC),
+    )
 
 
 def firstName(certificate: x509.Certificate) -> str | None:

@@ -7,55 +7,29 @@ processes later provides the same interface, which is why it answers through Def
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Identity
-
-Look = Callable[[], Deferred[bool]]
-"""Finds out whether a client is still there; see `Presence.look`."""
-
-
-class PairingRefused(Exception):
-    """There is no place for this client.
-
-    :ivar outcome: TUNNEL_EXISTS or DUPLICATE_UUID.
-    """
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome.label)
-        self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """Two clients found each other.
-
-    :ivar partner: the other one.
-    :ivar tunnel: the tunnel both attach their leg to.
-    """
-
-    partner: Identity
-    tunnel: Tunnel
 
 
 class IRendezvous(Interface):
     """Brings together the two clients that have the same key."""
 
-    def join(key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
+    def join(key: bytes, identity: Identity, look: Look) -> Deferred[Place]:
         """Wait for the partner.
 
         :param look: finds out whether this client is still there; asked when another one comes
             with the same uuid, which may be this one's next connection.
-        :returns: a Deferred that fires when the partner is there, and fails with
-            `PairingRefused`. Cancelling it gives up the place at once, and with it a meeting that
-            comes about all the same.
+        :returns: a Deferred that fires when the partner is there, and fails with `PlaceRefused`,
+            whose outcome is TUNNEL_EXISTS or DUPLICATE_UUID. Cancelling it gives up the place at
+            once, and with it a meeting that comes about all the same.
         """
 
 
@@ -64,7 +38,7 @@ class _Waiter:
     key: bytes
     identity: Identity
     look: Look
-    met: Deferred[Meeting]
+    met: Deferred[Place]
 
 
 @implementer(IRendezvous)
@@ -74,7 +48,7 @@ class Rendezvous:
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Waiter] = {}
         # Where it is looked whether the one who waits is there: those who came since.
-        self._behind: dict[bytes, dict[Deferred[Meeting], _Waiter]] = {}
+        self._behind: dict[bytes, dict[Deferred[Place], _Waiter]] = {}
         self._tunnels: dict[bytes, Tunnel] = {}
 
     @property
@@ -87,10 +61,10 @@ class Rendezvous:
         """How many tunnels are up."""
         return len(self._tunnels)
 
-    def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Meeting]:
+    def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Place]:
         # Cancelling finds the waiter by its Deferred: if each referred to the other, older versions
         # of Twisted, which keep what cancels, would leave both to the garbage collector.
-        met: Deferred[Meeting] = Deferred(partial(self._giveUp, key))
+        met: Deferred[Place] = Deferred(partial(self._giveUp, key))
         self._place(_Waiter(key, identity, look, met))
         return met
 
@@ -110,8 +84,8 @@ class Rendezvous:
             del self._waiting[key]
             tunnel = Tunnel(lambda: self._tunnels.pop(key))
             self._tunnels[key] = tunnel
-            first.met.callback(Meeting(waiter.identity, tunnel))
-            waiter.met.callback(Meeting(first.identity, tunnel))
+            first.met.callback(Place(tunnel, waiter.identity))
+            waiter.met.callback(Place(tunnel, first.identity))
 
     def _looked(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
         """It is known whether `first` is still there; if not, its place was given up before."""
@@ -124,7 +98,7 @@ class Rendezvous:
             _refuse(second, Outcome.DUPLICATE_UUID)
         self._goOn(key)
 
-    def _giveUp(self, key: bytes, met: Deferred[Meeting]) -> None:
+    def _giveUp(self, key: bytes, met: Deferred[Place]) -> None:
         first = self._waiting.get(key)
         if first is not None and first.met is met:
             del self._waiting[key]
@@ -139,7 +113,7 @@ class Rendezvous:
 
 
 def _refuse(waiter: _Waiter, outcome: Outcome) -> None:
-    waiter.met.errback(PairingRefused(outcome))
+    waiter.met.errback(PlaceRefused(outcome))
 
 
 def _isSame(one: str | None, other: str | None) -> bool:

@@ -2,6 +2,30 @@
 
 Owns what a leg is to its partner, and the order in which the two are closed. Knows nothing of
 transports, framing or pairing keys.
+
+Theory of operation
+-------------------
+
+A *leg* is one side of a tunnel: a client's connection, an end of the tunnel proxy, and whatever
+else provides `ILeg`. Once both are attached the tunnel is on the way of no byte: each leg hands
+what it reads to its partner, by `sendBytes` or `sendFrames`. The tunnel only knows who is there,
+and who has left in which manner.
+
+A tunnel begins in three steps, `enter`, `open`, `begin`, each for both legs before the next one for
+either. A leg that has entered reads nothing, since there is nobody to pass it to. One that is open
+may be handed data at any moment, and only when both are may either pause the other: a leg that was
+blocked from the beginning would otherwise pause a partner that `open` sets going again.
+
+It ends in one of three ways, which differ in what the other client can still expect. *ended*: this
+client sends nothing more, but may still read, as after a half-close; the partner delivers what it
+has, says goodbye (`finish`), and its client's answers still arrive. *lost*: this client can take
+nothing more; the partner reads on and drops what comes (`partnerLost`), because closing a socket
+with unread data resets it, and a reset may destroy the last words on their way. *abandoned*: a
+client was gone before its leg was attached, so the other one, now or whenever it is attached, hears
+both.
+
+The pairing key is free again as soon as one client can take nothing more, not when the last socket
+is closed: whoever was cut off wants to come back at once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Owns the command ``nymea-remoteproxy-monitor``: options, what they lead to, exit status.
+"""The command ``nymea-remoteproxy-monitor``.
 
-It must not know how the server is asked, nor how a view looks.
+Owns the life of one run: what the options lead to, and the exit status. Knows nothing of how the
+server is asked, nor of how a view looks.
 """
 
 from __future__ import annotations
 
 import locale
-import math
 import os
 import signal
 import sys
@@ -19,104 +19,27 @@ from twisted.logger import globalLogBeginner
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from nymearemoteproxy import __version__
 from nymearemoteproxy.monitor import page
-from nymearemoteproxy.monitor.connection import ANSWER_PATIENCE, Watcher, explain
 from nymearemoteproxy.monitor.model import Model
-from nymearemoteproxy.monitor.reading import Reading
+from nymearemoteproxy.monitor.options import DEFAULT_INTERVAL, PROGRAM, MonitorOptions
+from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, Poller, explain
+from nymearemoteproxy.monitor.sample import Sample
 from nymearemoteproxy.monitor.terminal import Terminal, TerminalError
 from nymearemoteproxy.monitor.text import safe
 from nymearemoteproxy.monitor.view import View
-
-PROGRAM = "nymea-remoteproxy-monitor"
-DEFAULT_SOCKET = "/run/nymea-remoteproxy/monitor.sock"
-DEFAULT_INTERVAL = 1.0
-
-# Seconds. More often the server would be busy with telling rather than relaying; less often than
-# once a day, nobody would notice a mistake for a day.
-_LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
-
-# Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
-_LONGEST_PATH = 107
 
 # Exit status; all other mistakes have 1.
 _WRONG_USAGE = 2
 
 
-class Options(usage.Options):
-    """The command line."""
-
-    synopsis = f"Usage: {PROGRAM} [options]"
-    longdesc = (
-        "Shows what a nymea-remoteproxy on this machine is doing: its clients, tunnels and "
-        "registered servers, and how much each of them moves. In a terminal it is a live view; "
-        "the key ? tells what can be done there. With --once it is a page of text, with --json a "
-        "line for scripts. The server's monitor socket is for its user and group only. "
-        "Exit status 0: asked to quit, or all is printed. 1: the server could not be asked."
-    )
-    optParameters = [
-        ["socket", "s", DEFAULT_SOCKET, "the server's monitor socket"],
-        [
-            "interval",
-            "i",
-            None,
-            "seconds between two looks at the server, 1 in the view; "
-            "with --once or --json: print again and again, not only once",
-        ],
-    ]
-    optFlags = [
-        ["once", None, "print a page of text, and exit"],
-        ["json", None, "print what the server says as one line of JSON, and exit"],
-        ["all", "a", "registered servers without clients, too"],
-        ["no-color", None, "no colours; the variable NO_COLOR does the same"],
-    ]
-
-    def opt_version(self) -> None:
-        """show the version"""
-        print(PROGRAM, __version__)
-        raise SystemExit(0)
-
-    opt_V = opt_version
-    opt_h = usage.Options.opt_help
-
-    def postOptions(self) -> None:
-        """Check the options together."""
-        if self["once"] and self["json"]:
-            raise usage.UsageError("--once and --json exclude each other")
-        # Twisted does not get over what no socket's path can be.
-        size = len(os.fsencode(self["socket"]))
-        if not 0 < size <= _LONGEST_PATH or "\0" in self["socket"]:
-            raise usage.UsageError(f"--socket: not a path of 1 to {_LONGEST_PATH} bytes")
-        if self["interval"] is not None:
-            self["interval"] = _seconds(self["interval"])
-
-    @property
-    def isView(self) -> bool:
-        """Whether a view is wanted, rather than something printed."""
-        return not (self["once"] or self["json"])
-
-
-def _seconds(given: str) -> float:
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = math.nan
-    if not _LEAST_INTERVAL <= seconds <= _MOST_INTERVAL:
-        raise usage.UsageError(
-            f"--interval: not a number from {_LEAST_INTERVAL:g} to {_MOST_INTERVAL:g}"
-        )
-    return seconds
-
-
-class Session:
+class MonitorRun:
     """One run of the command.
 
-    Attributes:
-        status: the exit status.
-        reason: the line to say at the end, if any.
+    :ivar status: the exit status.
+    :ivar reason: the line to say at the end, if any.
     """
 
-    def __init__(self, reactor: Any, options: Options, isUnicode: bool) -> None:
+    def __init__(self, reactor: Any, options: MonitorOptions, isUnicode: bool) -> None:
         self.status = 0
         self.reason: str | None = None
         self._reactor = reactor
@@ -125,7 +48,7 @@ class Session:
         self._isOver = False
         self._model = Model()
         path = options["socket"]
-        self._watcher = Watcher(
+        self._poller = Poller(
             reactor,
             UNIXClientEndpoint(reactor, path, timeout=ANSWER_PATIENCE),
             options["interval"] or DEFAULT_INTERVAL,
@@ -147,7 +70,7 @@ class Session:
 
     def start(self) -> None:
         """Begin; to be called once the reactor runs."""
-        self._watcher.start()
+        self._poller.start()
 
     def stop(self, status: int = 0, reason: str | None = None) -> None:
         """End the run. The first end counts."""
@@ -155,7 +78,7 @@ class Session:
             return
         self._isOver = True
         self.status, self.reason = status, reason
-        self._watcher.stop()
+        self._poller.stop()
         if self._terminal is not None:
             self._terminal.close()
         self._reactor.stop()
@@ -185,8 +108,8 @@ class Session:
         # Whether the signal or this is noticed first is chance.
         self.stop(128 + signal.SIGHUP)
 
-    def _answered(self, message: Mapping[str, Any], reading: Reading) -> None:
-        self._model.update(reading, self._reactor.seconds())
+    def _answered(self, message: Mapping[str, Any], sample: Sample) -> None:
+        self._model.update(sample, self._reactor.seconds())
         if self._view is not None and self._terminal is not None:
             self._view.trouble = ""
             self._view.update()
@@ -222,43 +145,43 @@ class Session:
             self._terminal.draw()
 
     def _printAll(self, isPrintingAll: bool) -> None:
-        self._watcher.isPrintingAll = isPrintingAll
-        self._watcher.ask()
+        self._poller.isPrintingAll = isPrintingAll
+        self._poller.ask()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv``, else the process's arguments; return its exit status."""
+    """Run the command with `argv`, else the process's arguments; return its exit status."""
     # A missing descriptor's number would be given to the reactor's own files.
     if sys.stdin is None or sys.stdout is None:
         return _refuse("standard input or standard output is closed")
     try:
-        options = Options()
+        options = MonitorOptions()
         options.parseOptions(list(sys.argv[1:] if argv is None else argv))
         from twisted.internet import reactor as globalReactor
 
         reactor: Any = globalReactor
         # Deadlines and pauses must not follow the date, which may be set.
         reactor.seconds = time.monotonic
-        session = Session(reactor, options, _isUnicode())
+        run = MonitorRun(reactor, options, _isUnicode())
     except usage.UsageError as problem:
         return _refuse(safe(" ".join(str(problem).split())), _WRONG_USAGE)
     except TerminalError as problem:
         return _refuse(safe(str(problem)))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    observer: Any = session.logged
+    observer: Any = run.logged
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, session.signalled)
+            signal.signal(number, run.signalled)
     if options.isView:
-        signal.signal(signal.SIGWINCH, session.resized)
-    reactor.callWhenRunning(session.start)
+        signal.signal(signal.SIGWINCH, run.resized)
+    reactor.callWhenRunning(run.start)
     # Twisted's own handlers would replace ours.
     reactor.run(installSignalHandlers=False)
-    if session.reason is not None:
-        _say(session.reason)
-    return session.status
+    if run.reason is not None:
+        _say(run.reason)
+    return run.status
 
 
 def _isUnicode() -> bool:

@@ -1,6 +1,7 @@
-"""Owns what the three tables consist of: their columns, and which of them fit into a width.
+"""What the three tables consist of.
 
-Pure: it must not know where on a screen or page a table is.
+Owns their columns, and which of them fit into a width. Knows nothing of where on a screen or page a
+table is.
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ GAP = 1
 class Column:
     """One column of a table.
 
-    Attributes:
-        title: its head.
-        least: terminal columns that it needs.
-        most: what it takes when there is room.
-        rank: those with the lowest go first into a narrow terminal.
-        value: what it is sorted by.
-        show: the cell, of a row and the Unix time now; may be a stranger's text, and unsafe.
-        isText: words, which the filter searches, at the left; else a number, at the right.
-        isHistory: ``value`` is for sorting only, what is shown is a sparkline.
+    :ivar title: its head.
+    :ivar least: terminal columns that it needs.
+    :ivar most: what it takes when there is room.
+    :ivar rank: those with the lowest go first into a narrow terminal.
+    :ivar value: what it is sorted by.
+    :ivar show: the cell, of a row and the Unix time now; may be a stranger's text, and unsafe.
+    :ivar isText: words, which the filter searches, at the left; else a number, at the right.
+    :ivar isHistory: `value` is for sorting only, what is shown is a sparkline.
     """
 
     title: str
@@ -51,10 +51,9 @@ class Column:
 class Table:
     """One of the three tables.
 
-    Attributes:
-        title: its name, also the word for its rows.
-        columns: all of them, in the order in which they are shown.
-        rows: its rows without those below others.
+    :ivar title: its name, also the word for its rows.
+    :ivar columns: all of them, in the order in which they are shown.
+    :ivar rows: its rows without those below others.
     """
 
     title: str
@@ -62,20 +61,19 @@ class Table:
     rows: Callable[[Model], Sequence[Row]]
 
     def position(self, title: str) -> int:
-        """Return where a column is in ``columns``."""
+        """Return where a column is in `columns`."""
         return [column.title for column in self.columns].index(title)
 
     def matches(self, row: Row, wanted: str) -> bool:
-        """Tell whether a column with words has ``wanted``, which is casefolded."""
+        """Tell whether a column with words has `wanted`, which is casefolded."""
         return any(
             wanted in column.show(row, 0).casefold() for column in self.columns if column.isText
         )
 
     def layout(self, width: int, first: int) -> list[tuple[Column, int]]:
-        """Return the columns that fit into ``width``, and how wide each is.
+        """Return the columns that fit into `width`, and how wide each is.
 
-        Args:
-            first: the position of the column that goes in before all others.
+        :param first: the position of the column that goes in before all others.
         """
         ranked = sorted(self.columns, key=lambda column: column.rank)
         ranked.sort(key=lambda column: column is not self.columns[first])
@@ -170,9 +168,9 @@ CLIENTS = Table(
 TUNNELS = Table(
     "Tunnels",
     (
-        _words("One", 12, 32, 0, lambda row: _name(row.one, row.tunnel.one)),
-        _words("Two", 12, 32, 1, lambda row: _name(row.two, row.tunnel.two)),
-        _age(4, lambda row: row.tunnel.since),
+        _words("One", 12, 32, 0, lambda row: _name(row.one, row.pair.one)),
+        _words("Two", 12, 32, 1, lambda row: _name(row.two, row.pair.two)),
+        _age(4, lambda row: row.pair.since),
         _rate("1 to 2/s", 2, lambda row: row.rateIn),
         _rate("2 to 1/s", 3, lambda row: row.rateOut),
         _traffic(5),

@@ -1,6 +1,7 @@
-"""Owns what follows from several readings: rates, histories, and the rows of the three tables.
+"""What follows from several samples.
 
-Pure: the time of a reading is passed in. It must not know how anything is shown.
+Owns rates, histories, and the rows of the three tables. Knows nothing of how anything is shown, nor
+of clocks: the time of a sample is passed in.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from nymearemoteproxy.monitor.reading import Peer, Reading, Totals, Tunnel
+from nymearemoteproxy.monitor.sample import Counts, Pair, Peer, Sample
 
 ROW_HISTORY = 10
 """Rates that a row keeps: a sparkline in a table has no room for more."""
@@ -25,11 +26,10 @@ TOTAL_HISTORY = 500
 class PeerRow:
     """A connection, and how much it moves.
 
-    Attributes:
-        rateIn: bytes per second from it to the server since the reading before; None at first.
-        rateOut: the same from the server to it.
-        history: the sum of both, one for each reading but the first.
-        children: of a server, its clients.
+    :ivar rateIn: bytes per second from it to the server since the sample before; None at first.
+    :ivar rateOut: the same from the server to it.
+    :ivar history: the sum of both, one for each sample but the first.
+    :ivar children: of a server, its clients.
     """
 
     __slots__ = ("peer", "rateIn", "rateOut", "history", "children", "_received", "_sent", "_time")
@@ -48,7 +48,7 @@ class PeerRow:
         return self.peer.id
 
     def update(self, peer: Peer, time: float) -> None:
-        """Take what a later reading says of the same connection."""
+        """Take what a later sample says of the same connection."""
         self.peer = peer
         seconds = time - self._time
         if seconds < _LEAST_WINDOW:
@@ -65,15 +65,15 @@ class PeerRow:
 
 
 class TunnelRow:
-    """A tunnel and its two clients, as far as the reading has them.
+    """A tunnel and its two clients, as far as the sample has them.
 
     A tunnel's traffic is what its clients send. What they receive is the same once more.
     """
 
-    __slots__ = ("tunnel", "one", "two", "history")
+    __slots__ = ("pair", "one", "two", "history")
 
-    def __init__(self, tunnel: Tunnel) -> None:
-        self.tunnel = tunnel
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
         self.one: PeerRow | None = None
         self.two: PeerRow | None = None
         self.history: deque[float] = deque(maxlen=ROW_HISTORY)
@@ -81,7 +81,7 @@ class TunnelRow:
     @property
     def key(self) -> str:
         """What it is called from one reading to the next."""
-        return f"{self.tunnel.one} {self.tunnel.two}"
+        return f"{self.pair.one} {self.pair.two}"
 
     @property
     def children(self) -> list[TunnelRow]:
@@ -104,7 +104,7 @@ class TunnelRow:
         return sum(row.peer.received for row in (self.one, self.two) if row)
 
     def update(self, one: PeerRow | None, two: PeerRow | None) -> None:
-        """Take the rows of a later reading."""
+        """Take the rows of a later sample."""
         self.one, self.two = one, two
         if self.rateIn is not None or self.rateOut is not None:
             self.history.append((self.rateIn or 0) + (self.rateOut or 0))
@@ -114,17 +114,18 @@ Row = PeerRow | TunnelRow
 
 
 class Model:
-    """A server as its readings show it.
+    """A server as its samples show it.
 
-    Attributes:
-        reading: the last one; None before the first.
-        throughput: bytes per second; None when neither the server nor a second reading tells.
-        history: of the throughput.
-        clients, tunnels, servers: the rows of the last reading, in its order.
+    :ivar sample: the last one; None before the first.
+    :ivar throughput: bytes per second; None when neither the server nor a second sample tells.
+    :ivar history: of the throughput.
+    :ivar clients: the rows of the last sample, in its order.
+    :ivar tunnels: the same of its tunnels.
+    :ivar servers: the same of its servers.
     """
 
     def __init__(self) -> None:
-        self.reading: Reading | None = None
+        self.sample: Sample | None = None
         self.throughput: float | None = None
         self.history: deque[float] = deque(maxlen=TOTAL_HISTORY)
         self.clients: list[PeerRow] = []
@@ -135,37 +136,37 @@ class Model:
         """Forget the connections: what comes next is from a new connection, maybe a new server."""
         self.clients, self.tunnels, self.servers = [], [], []
 
-    def update(self, reading: Reading, time: float) -> None:
-        """Take a reading; ``time`` is when, in seconds of any clock that never goes back."""
-        self.clients = _peers(self.clients, reading.clients, time)
+    def update(self, sample: Sample, time: float) -> None:
+        """Take a sample; `time` is when, in seconds of any clock that never goes back."""
+        self.clients = _peers(self.clients, sample.clients, time)
         byId = {row.peer.id: row for row in self.clients}
         known = {row.key: row for row in self.tunnels}
         self.tunnels = []
-        for tunnel in reading.tunnels:
-            made = TunnelRow(tunnel)
+        for pair in sample.tunnels:
+            made = TunnelRow(pair)
             row = known.get(made.key, made)
-            row.tunnel = tunnel
-            row.update(byId.get(tunnel.one), byId.get(tunnel.two))
+            row.pair = pair
+            row.update(byId.get(pair.one), byId.get(pair.two))
             self.tunnels.append(row)
         served = {row.key: row.children for row in self.servers}
-        self.servers = _peers(self.servers, reading.servers, time)
+        self.servers = _peers(self.servers, sample.servers, time)
         for server in self.servers:
             server.children = _peers(served.get(server.key, []), server.peer.clients, time)
-        self.reading = reading
-        self.throughput = self._throughput(reading.totals)
+        self.sample = sample
+        self.throughput = self._throughput(sample.counts)
         if self.throughput is not None:
             self.history.append(self.throughput)
 
-    def _throughput(self, totals: Totals) -> float | None:
-        if totals.throughput is not None:
-            return totals.throughput
+    def _throughput(self, counts: Counts) -> float | None:
+        if counts.throughput is not None:
+            return counts.throughput
         rates = [row.rateIn for row in chain(self.clients, self.servers) if row.rateIn is not None]
         served = [row.rateIn for one in self.servers for row in one.children]
         return sum(rates) + sum(rate for rate in served if rate is not None) if rates else None
 
 
 def _peers(rows: Iterable[PeerRow], peers: Iterable[Peer], time: float) -> list[PeerRow]:
-    """Return the rows of ``peers``, going on with those of ``rows`` that are of the same ones."""
+    """Return the rows of `peers`, going on with those of `rows` that are of the same ones."""
     known = {row.peer.id: row for row in rows}
     following = []
     for peer in peers:
@@ -185,7 +186,7 @@ def arrange(
     isReverse: bool = False,
     isWanted: Callable[[Row], bool] = lambda row: True,
 ) -> Iterator[tuple[Row, int]]:
-    """Return the wanted rows in the order of ``value``, each with its depth: 1 below a server.
+    """Return the wanted rows in the order of `value`, each with its depth: 1 below a server.
 
     A row that is wanted brings the rows below it, and the one above it.
     """

@@ -1,6 +1,6 @@
-"""Owns the text page of ``--once``, and the line of ``--json``.
+"""The text page of ``--once``, and the line of ``--json``.
 
-Pure: it must not know where they are written to.
+Owns how both look. Knows nothing of where they are written to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from nymearemoteproxy.monitor import text
 from nymearemoteproxy.monitor.columns import TABLES, Table
 from nymearemoteproxy.monitor.model import Model, arrange
-from nymearemoteproxy.monitor.reading import Totals
+from nymearemoteproxy.monitor.sample import Counts
 
 # Columns of one cell: a uuid with braces fits, an IPv6 address with its port too.
 _WIDEST = 48
@@ -29,54 +29,53 @@ def line(message: Mapping[str, Any]) -> str:
 
 
 def page(model: Model, now: float, isUnicode: bool = True) -> str:
-    """Return all that is known after a reading as text of many lines.
+    """Return all that is known after a sample as text of many lines.
 
-    Args:
-        now: Unix time.
+    :param now: Unix time.
     """
     return "\n".join(_lines(model, now, isUnicode))
 
 
 def server(model: Model, isUnicode: bool) -> str:
     """Return who the server is."""
-    reading = model.reading
-    assert reading is not None
-    parts = (reading.serverName, reading.serverVersion)
+    sample = model.sample
+    assert sample is not None
+    parts = (sample.serverName, sample.serverVersion)
     shown = " ".join(text.safe(part, isUnicode) for part in parts if part)
-    return f"{shown} (API {text.safe(reading.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
+    return f"{shown} (API {text.safe(sample.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
 
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
-def tokenTunnels(totals: Totals) -> str:
+def tokenTunnels(counts: Counts) -> str:
     """Return the counts of the tunnels by token."""
-    now = f"{_counted(totals.clients, 'client')}, {_counted(totals.tunnels, 'tunnel')}"
-    clients = _counted(totals.everClients, "client")
-    tunnels = _counted(totals.everTunnels, "tunnel")
-    return f"{now}; so far {clients}, {tunnels}, {text.amount(totals.everTraffic)}"
+    now = f"{_counted(counts.clients, 'client')}, {_counted(counts.tunnels, 'tunnel')}"
+    clients = _counted(counts.everClients, "client")
+    tunnels = _counted(counts.everTunnels, "tunnel")
+    return f"{now}; so far {clients}, {tunnels}, {text.amount(counts.everTraffic)}"
 
 
-def tunnelProxy(totals: Totals, isUnicode: bool) -> str:
+def tunnelProxy(counts: Counts, isUnicode: bool) -> str:
     """Return the counts of the tunnel proxy."""
     used = [
         f"{text.safe(name, isUnicode)} {count}"
-        for name, count in totals.transports.items()
+        for name, count in counts.transports.items()
         if count
     ]
     over = f" ({', '.join(used)})" if used else ""
-    servers, clients = totals.servers, totals.serverClients
+    servers, clients = counts.servers, counts.serverClients
     return f"{_counted(servers, 'server')}, {_counted(clients, 'client')}{over}"
 
 
 def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
-    reading = model.reading
-    assert reading is not None
+    sample = model.sample
+    assert sample is not None
     yield f"Server:        {server(model, isUnicode)}"
     yield f"Throughput:    {text.rate(model.throughput)}/s"
-    yield f"Token tunnels: {tokenTunnels(reading.totals)}"
-    yield f"Tunnel proxy:  {tunnelProxy(reading.totals, isUnicode)}"
+    yield f"Token tunnels: {tokenTunnels(sample.counts)}"
+    yield f"Tunnel proxy:  {tunnelProxy(sample.counts, isUnicode)}"
     for table in TABLES:
         if table.rows(model):
             yield ""

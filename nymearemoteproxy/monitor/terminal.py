@@ -1,7 +1,7 @@
-"""Owns the terminal while a view is on it: curses, keys, looks, resizing, and giving it back.
+"""The terminal while a view is on it.
 
-It must not know what is shown. All of the view's lines are handed to curses each time; it writes
-what has changed.
+Owns curses, keys, looks, resizing, and giving it back. Knows nothing of what is shown: all of the
+view's lines are handed to curses each time, and it writes what has changed.
 """
 
 from __future__ import annotations
@@ -75,11 +75,10 @@ class TerminalError(Exception):
 class Terminal:
     """Standard input and output, as the place of one view.
 
-    Args:
-        reactor: an ``IReactorFDSet``.
-        onQuit: is called when the view is over.
-        onGone: is called when the terminal is gone.
-        hasColor: colours may be used if the terminal has any.
+    :param reactor: an `IReactorFDSet`.
+    :param onQuit: is called when the view is over.
+    :param onGone: is called when the terminal is gone.
+    :param hasColor: colours may be used if the terminal has any.
     """
 
     def __init__(
@@ -104,8 +103,7 @@ class Terminal:
     def check() -> None:
         """Make sure that a view can be shown, and change nothing.
 
-        Raises:
-            TerminalError: it cannot.
+        :raises TerminalError: it cannot.
         """
         if not (os.isatty(STDIN) and os.isatty(STDOUT)):
             raise TerminalError("no terminal; use --once or --json")

@@ -1,7 +1,7 @@
-"""Owns how a value is spelled on a terminal: strangers' texts, bytes, times, sparklines.
+"""How a value is spelled on a terminal: strangers' texts, bytes, times, sparklines.
 
-Pure: it must not know what the values mean. Everything returned is one line without control
-characters, and takes as many columns as ``width`` says.
+Owns that everything returned is one line without control characters, and takes as many columns as
+`width` says. Knows nothing of what the values mean.
 """
 
 from __future__ import annotations
@@ -39,13 +39,12 @@ UNKNOWN = "-"
 
 
 def safe(text: str, isUnicode: bool = True) -> str:
-    """Return a stranger's ``text`` as one that a terminal shows and does not obey.
+    """Return a stranger's `text` as one that a terminal shows and does not obey.
 
     What it could obey, what is invisible, and what terminals show at different widths becomes a
     visible escape such as ``\\x1b``.
 
-    Args:
-        isUnicode: the terminal shows more than ASCII.
+    :param isUnicode: the terminal shows more than ASCII.
     """
     if len(text) <= MAX_TEXT and text.isascii() and text.isprintable():
         return text
@@ -69,7 +68,7 @@ def safe(text: str, isUnicode: bool = True) -> str:
 
 
 def _escaped(character: str) -> str:
-    """Return ``character``, or its escape when it is no printable ASCII."""
+    """Return `character`, or its escape when it is no printable ASCII."""
     if character.isascii() and character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
@@ -81,7 +80,7 @@ def _isIn(character: str, ranges: Sequence[range]) -> bool:
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a safe ``text`` takes."""
+    """Return how many columns of a terminal a safe `text` takes."""
     if text.isascii():
         return len(text)
     return sum(map(_widthOf, text))
@@ -94,7 +93,7 @@ def _widthOf(character: str) -> int:
 
 
 def cut(text: str, columns: int, isUnicode: bool = True) -> str:
-    """Return ``text``, shortened to ``columns`` when it takes more; then its end shows that."""
+    """Return `text`, shortened to `columns` when it takes more; then its end shows that."""
     if width(text) <= columns:
         return text
     if columns < 1:
@@ -107,7 +106,7 @@ def cut(text: str, columns: int, isUnicode: bool = True) -> str:
 
 
 def fit(text: str, columns: int, isRight: bool = False, isUnicode: bool = True) -> str:
-    """Return ``text`` in exactly ``columns`` columns, cut or filled, at the left or the right."""
+    """Return `text` in exactly `columns` columns, cut or filled, at the left or the right."""
     text = cut(text, columns, isUnicode)
     space = " " * (columns - width(text))
     return space + text if isRight else text + space
@@ -144,12 +143,12 @@ def duration(seconds: float) -> str:
 
 
 def age(since: int, now: float) -> str:
-    """Return how long ago ``since`` was, both in Unix time; 0 is not known."""
+    """Return how long ago `since` was, both in Unix time; 0 is not known."""
     return duration(now - since) if since else UNKNOWN
 
 
 def sparkline(values: Sequence[float], columns: int, isUnicode: bool = True) -> str:
-    """Return the last ``columns`` of ``values`` as bars, the newest at the right.
+    """Return the last `columns` of `values` as bars, the newest at the right.
 
     The largest one has full height, and 0 has the lowest bar to itself.
     """

@@ -1,7 +1,7 @@
-"""Owns the full-screen view: what is shown at a size, and what a key does.
+"""The full-screen view.
 
-Pure: lines of styled text come out, names of keys go in. It must not know curses, a terminal or a
-connection. Only rows that are visible are spelled out.
+Owns what is shown at a size, and what a key does: lines of styled text come out, names of keys go
+in. Knows nothing of curses, a terminal or a connection. Only rows that are visible are spelled out.
 """
 
 from __future__ import annotations
@@ -45,13 +45,12 @@ _MAX_FILTER = 60
 
 
 @dataclass
-class Place:
+class Position:
     """Where somebody is in one table.
 
-    Attributes:
-        sort: the position of the column that the rows are sorted by.
-        selected: the key of the selected row, ``None`` for none; and its last position.
-        top: the position of the first visible row.
+    :ivar sort: the position of the column that the rows are sorted by.
+    :ivar selected: the key of the selected row, None for none; and its last position.
+    :ivar top: the position of the first visible row.
     """
 
     sort: int
@@ -64,15 +63,12 @@ class Place:
 class View:
     """What somebody sees of a model.
 
-    Args:
-        model: is looked at, never changed.
-        time: returns the Unix time.
-        isUnicode: the terminal shows more than ASCII.
-        onPrintAll: is called with whether servers without clients are wanted.
-
-    Attributes:
-        isOver: the view is to be closed.
-        trouble: a line about what is wrong with the connection; empty for nothing.
+    :param model: is looked at, never changed.
+    :param time: returns the Unix time.
+    :param isUnicode: the terminal shows more than ASCII.
+    :param onPrintAll: is called with whether servers without clients are wanted.
+    :ivar isOver: the view is to be closed.
+    :ivar trouble: a line about what is wrong with the connection; empty for nothing.
     """
 
     def __init__(
@@ -91,7 +87,7 @@ class View:
         self._isPrintingAll = isPrintingAll
         self._onPrintAll = onPrintAll
         self._table: Table = TABLES[0]
-        self._places = {table.title: Place(table.position("Traffic")) for table in TABLES}
+        self._places = {table.title: Position(table.position("Traffic")) for table in TABLES}
         self._filter = ""
         self._isTyping = False
         self._hasHelp = False
@@ -122,7 +118,7 @@ class View:
                 place.position = position
 
     def key(self, name: str) -> None:
-        """Do what a key is for; ``name`` is a character, or a word for one that has none."""
+        """Do what a key is for; `name` is a character, or a word for one that has none."""
         if self._isTyping:
             self._type(name)
         elif name in ("1", "2", "3"):
@@ -132,7 +128,7 @@ class View:
         self.update()
 
     @property
-    def _place(self) -> Place:
+    def _place(self) -> Position:
         return self._places[self._table.title]
 
     def _show(self, table: Table) -> None:
@@ -220,7 +216,7 @@ class View:
     # What is shown
 
     def lines(self, width: int, height: int) -> list[Line]:
-        """Return ``height`` lines, each of pieces that take ``width`` columns together."""
+        """Return `height` lines, each of pieces that take `width` columns together."""
         if width < LEAST_WIDTH or height < LEAST_HEIGHT:
             small = f"needs {LEAST_WIDTH}x{LEAST_HEIGHT}"
             lines = [[(TROUBLE, small)]] if height else []
@@ -251,15 +247,15 @@ class View:
     def _head(self, width: int) -> list[Line]:
         model = self._model
         title = [(TITLE, " nymea-remoteproxy-monitor ")]
-        if model.reading is not None:
+        if model.sample is not None:
             title.append((TITLE, f" {page.server(model, self._isUnicode)} "))
         if self.trouble:
             title = [(TROUBLE, f" {text.safe(self.trouble, self._isUnicode)} ")]
         lines = [title]
-        if model.reading is not None:
-            totals = model.reading.totals
-            lines.append([(PLAIN, f" Token tunnels: {page.tokenTunnels(totals)}")])
-            tunnelProxy = page.tunnelProxy(totals, self._isUnicode)
+        if model.sample is not None:
+            counts = model.sample.counts
+            lines.append([(PLAIN, f" Token tunnels: {page.tokenTunnels(counts)}")])
+            tunnelProxy = page.tunnelProxy(counts, self._isUnicode)
             lines.append([(PLAIN, f" Tunnel proxy:  {tunnelProxy}")])
         start = f" Throughput:    {text.rate(model.throughput):>7}/s "
         room = width - len(start) - 1

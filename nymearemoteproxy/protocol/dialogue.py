@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nymearemoteproxy.protocol.jsonrpc import (
     Api,
     MessageError,
-    ObjectSplitter,
+    MessageSplitter,
     Request,
     encode,
     failure,
@@ -58,7 +58,7 @@ class Dialogue:
     def __init__(self, api: Api, hello: Mapping[str, str], messageLimit: int) -> None:
         self._api = api
         self._hello = hello
-        self._splitter = ObjectSplitter(messageLimit)
+        self._splitter = MessageSplitter(messageLimit)
         self._closed = False
 
     @property

@@ -1,8 +1,8 @@
-"""JSON-RPC as this server speaks it: framing, requests, responses, and the declared API.
+"""JSON-RPC as this server speaks it: requests, responses, and the declared API.
 
-Owns how a message is found in a byte stream, what is valid JSON here, and the one declaration
-of each method that both validates requests and answers Introspect. Knows nothing of sessions,
-connections or Twisted.
+Owns what is valid JSON here, and the one declaration of each method that both validates requests
+and answers Introspect. Where a message ends in a byte stream is for ``jsonobjects``. Knows nothing
+of sessions, connections or Twisted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectSplitter
 from nymearemoteproxy.protocol.outcomes import Outcome
 
 FIRST_NOTIFICATION = 1
@@ -22,10 +23,10 @@ library numbers all of its requests 0, and takes whatever comes with that id for
 UNKNOWN_ID = -1
 """The id of an error response when the request's own id could not be read."""
 
-_NO_SPACE = re.compile(rb"[^ \t\r\n]")
-_OPEN, _CLOSE, _QUOTE, _BACKSLASH = b"{", b"}", b'"', b"\\"
-_STRUCTURE = re.compile(rb'[{}"\x00-\x1f]|\\["\\]?')
-_FIRST_PRINTABLE = 0x20
+CALLS_A_TURN = 4
+"""Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
+one read may hold a hundred, and one packet of a registered server a hundred thousand."""
+
 _METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
 
 BASIC_TYPES = ("Uuid", "String", "Int", "UInt", "Double", "Bool", "Variant", "Object")
@@ -57,109 +58,13 @@ def _invalid(text: str) -> MessageError:
     return MessageError(UNKNOWN_ID, text, Outcome.INVALID_JSON)
 
 
-class ObjectSplitter:
-    """Finds the JSON objects in a byte stream, each complete as soon as its last brace arrives.
+class MessageSplitter(ObjectSplitter):
+    """Finds messages in a byte stream: `take` raises `MessageError` where there can be none."""
 
-    Every byte is looked at once, however the stream is cut.
-
-    :param limit: the most bytes one object may have; 0 = no limit.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._depth = 0
-        self._inString = False
-        self._lineEndDue = False
-
-    def feed(self, data: bytes) -> None:
-        """Add bytes; `take` then returns what they completed."""
-        self._buffer += data
-
-    def take(self) -> bytes | None:
-        """Return the next complete object, None when there is none yet.
-
-        :raises MessageError: no object starts here, it is too large, or a string holds a control
-            character as it is, which is never valid (RFC 8259 section 7): a quotation mark is
-            missing before it, and no later byte can mend that.
-        """
-        buffer = self._buffer
-        if not self._depth:
-            self.skipWhiteSpace()
-            if not buffer:
-                return None
-            if not buffer.startswith(_OPEN):
-                raise _invalid("Invalid JSON: an object must start with a brace.")
-        end = self._scan()
-        size = len(buffer) if end is None else end
-        if self._limit and size > self._limit:
-            raise tooLarge(self._limit)
-        if end is None:
-            return None
-        message = bytes(buffer[:end])
-        del buffer[:end]
-        self._scanned = 0
-        self._lineEndDue = True
-        return message
-
-    def skipWhiteSpace(self) -> None:
-        """Drop what may stand between objects."""
-        buffer = self._buffer
-        first = _NO_SPACE.search(buffer)
-        skipped = len(buffer) if first is None else first.start()
-        if skipped:
-            self._lineEndDue = self._lineEndDue and b"\n" not in buffer[:skipped]
-            del buffer[:skipped]
-
-    def _scan(self) -> int | None:
-        """Go on to the brace that closes the object; return the position behind it."""
-        while found := _STRUCTURE.search(self._buffer, self._scanned):
-            if 0 < self._limit <= found.start():
-                break  # it is too large, wherever it ends
-            what = found[0]
-            if self._inString:
-                if what == _BACKSLASH and found.end() == len(self._buffer):
-                    self._scanned = found.start()  # it matters what it stands before
-                    return None
-                if what[0] < _FIRST_PRINTABLE:
-                    raise _invalid("Invalid JSON: a control character in a string.")
-                self._inString = what != _QUOTE
-                self._scanned = found.end()
-                continue
-            self._scanned = found.start() + 1  # outside a string a backslash escapes nothing
-            if what == _QUOTE:
-                self._inString = True
-            elif what == _OPEN:
-                self._depth += 1
-            elif what == _CLOSE:
-                self._depth -= 1
-                if not self._depth:
-                    return self._scanned
-        self._scanned = len(self._buffer)
-        return None
-
-    def rest(self) -> bytes:
-        """Return what arrived behind the object taken last, without its line end.
-
-        Nothing more can be fed: what follows is no JSON-RPC.
-        """
-        rest = bytes(self._buffer)
-        for lineEnd in (b"\n", b"\r\n"):
-            if self._lineEndDue and rest.startswith(lineEnd):
-                rest = rest.removeprefix(lineEnd)
-                self._lineEndDue = False
-        return rest
-
-    @property
-    def lineEndDue(self) -> bool:
-        """True while the line end of the object taken last has not arrived."""
-        return self._lineEndDue
-
-    @property
-    def pending(self) -> int:
-        """How many bytes are held that no object was made of."""
-        return len(self._buffer)
+    def refusal(self, fault: Fault) -> MessageError:
+        if fault is Fault.TOO_LARGE:
+            return tooLarge(self._limit)
+        return _invalid(f"Invalid JSON: {fault.value}.")
 
 
 def _finite(text: str) -> float:

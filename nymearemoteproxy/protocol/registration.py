@@ -73,17 +73,17 @@ class TunnelProxyError(Enum):
     UNKNOWN_SOCKET_ADDRESS = "TunnelProxyErrorUnknownSocketAddress"
 
 
-class RegistrationRefused(Exception):
-    """The connection cannot be registered.
+_ERRORS = {
+    Outcome.ALREADY_REGISTERED: TunnelProxyError.ALREADY_REGISTERED,
+    Outcome.SERVER_NOT_ALLOWED: TunnelProxyError.FORBIDDEN_CALL,
+    Outcome.SERVER_NOT_FOUND: TunnelProxyError.SERVER_NOT_FOUND,
+    Outcome.UUID_RESERVED: TunnelProxyError.FORBIDDEN_CALL,
+}
 
-    :ivar error: what it is told.
-    :ivar outcome: how it ends.
-    """
 
-    def __init__(self, error: TunnelProxyError, outcome: Outcome) -> None:
-        super().__init__(outcome.label)
-        self.error = error
-        self.outcome = outcome
+def errorFor(outcome: Outcome) -> TunnelProxyError:
+    """Return what is told to a connection that there is no place for, and that ends like this."""
+    return _ERRORS.get(outcome, TunnelProxyError.INTERNAL_SERVER_ERROR)
 
 
 @dataclass(frozen=True)

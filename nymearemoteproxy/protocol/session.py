@@ -2,6 +2,28 @@
 
 Owns every decision between the first message and the tunnel, and the methods a client may call.
 Knows no reactor, clock or socket: it returns effects, and whoever drives it performs them.
+
+Theory of operation
+-------------------
+
+What a client may do depends on what happened before, and nearly every fault of a server like this
+one is an event in a state where nobody thought of it: a token judged after the client left, a
+second Authenticate, a byte behind it. So there are no `if`s about that. `TRANSITIONS` has an
+entry for every pair of `State` and `Event`; it names the next state and the method that says what
+to do. An answer that comes too late, since whoever gives it does not know that the client has gone,
+is in the table like any other event, and changes nothing. The diagram in the documentation is made
+from the same table.
+
+Nothing is done here. A step returns *effects*: send these bytes, check this token, join under this
+key, start the tunnel, close for this reason. Whoever drives the session performs them in their
+order, and comes back with the next event. That makes a whole conversation a list of plain calls,
+and the same for each transport. It is also why the order of bytes on the wire, such as the response
+that goes out before the tunnel begins, can be read here.
+
+What is known only in one state lives in that state's object and is dropped with it: no token
+outlives the verdict on it. Neither the token nor the nonce goes on to the meeting place:
+`PairingKeys` makes a digest of them, keyed with a secret that this process made when it started,
+and two clients meet when their digests are equal.
 """
 
 from __future__ import annotations
@@ -40,6 +62,7 @@ from nymearemoteproxy.protocol.registration import (
     Registration,
     TunnelProxyError,
     answer,
+    errorFor,
     pong,
     readRegistration,
 )
@@ -129,10 +152,8 @@ class Event(Enum):
     ACCEPTED = "token accepted"
     REFUSED = "token refused"
     BACKEND_FAILED = "backend failed"
-    PAIRED = "partner found"
-    PAIRING_REFUSED = "pairing refused"
-    REGISTERED = "registered"
-    REGISTRATION_REFUSED = "registration refused"
+    PLACED = "place found"
+    PLACE_REFUSED = "place refused"
     DEADLINE = "deadline"
     STOPPED = "server stops"
     GONE = "client gone"
@@ -249,10 +270,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.ACCEPTED: _late(_UNAUTHENTICATED),
         Event.REFUSED: _late(_UNAUTHENTICATED),
         Event.BACKEND_FAILED: _late(_UNAUTHENTICATED),
-        Event.PAIRED: _late(_UNAUTHENTICATED),
-        Event.PAIRING_REFUSED: _late(_UNAUTHENTICATED),
-        Event.REGISTERED: _late(_UNAUTHENTICATED),
-        Event.REGISTRATION_REFUSED: _late(_UNAUTHENTICATED),
+        Event.PLACED: _late(_UNAUTHENTICATED),
+        Event.PLACE_REFUSED: _late(_UNAUTHENTICATED),
         Event.DEADLINE: Step(_CLOSED, "closeInactive"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -268,10 +287,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.ACCEPTED: Step(_WAITING, "accept"),
         Event.REFUSED: Step(_CLOSED, "refuse"),
         Event.BACKEND_FAILED: Step(_CLOSED, "blameBackend"),
-        Event.PAIRED: _late(_AUTHENTICATING),
-        Event.PAIRING_REFUSED: _late(_AUTHENTICATING),
-        Event.REGISTERED: _late(_AUTHENTICATING),
-        Event.REGISTRATION_REFUSED: _late(_AUTHENTICATING),
+        Event.PLACED: _late(_AUTHENTICATING),
+        Event.PLACE_REFUSED: _late(_AUTHENTICATING),
         Event.DEADLINE: Step(_CLOSED, "giveUpBackend"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -287,10 +304,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.ACCEPTED: _late(_WAITING),
         Event.REFUSED: _late(_WAITING),
         Event.BACKEND_FAILED: _late(_WAITING),
-        Event.PAIRED: Step(_TUNNELED, "startTunnel"),
-        Event.PAIRING_REFUSED: Step(_CLOSED, "closePairing"),
-        Event.REGISTERED: _late(_WAITING),
-        Event.REGISTRATION_REFUSED: _late(_WAITING),
+        Event.PLACED: Step(_TUNNELED, "startTunnel"),
+        Event.PLACE_REFUSED: Step(_CLOSED, "closePairing"),
         Event.DEADLINE: Step(_CLOSED, "closeAlone"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -298,8 +313,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
     # What arrives meanwhile is kept for the far end, so nothing is read as a message.
     _REGISTERING: {
         **{event: _late(_REGISTERING) for event in Event},
-        Event.REGISTERED: Step(_TUNNELED, "startRelaying"),
-        Event.REGISTRATION_REFUSED: Step(_CLOSED, "refuseRegistration"),
+        Event.PLACED: Step(_TUNNELED, "startRelaying"),
+        Event.PLACE_REFUSED: Step(_CLOSED, "refuseRegistration"),
         Event.DEADLINE: Step(_CLOSED, "closeInactive"),
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
@@ -406,6 +421,11 @@ class Session:
         return self.state is State.UNAUTHENTICATED
 
     @property
+    def expectsPlace(self) -> bool:
+        """True while it waits for what `Join` or `Register` asked for."""
+        return self.state in (State.WAITING, State.REGISTERING)
+
+    @property
     def identity(self) -> Identity:
         """How the client calls itself; empty until it said so, and for the first API."""
         return self._authenticating.identity if self._authenticating else Identity()
@@ -458,21 +478,13 @@ class Session:
         """The backend could not say."""
         return self._step(Event.BACKEND_FAILED)
 
-    def paired(self, partner: Identity) -> Effects:
-        """The partner is there."""
-        return self._step(Event.PAIRED, partner)
+    def placed(self, partner: Identity) -> Effects:
+        """The place it waits for is there: the partner, or an end in the tunnel proxy."""
+        return self._step(Event.PLACED, partner)
 
-    def pairingRefused(self, outcome: Outcome) -> Effects:
-        """There is no place for this client under its key."""
-        return self._step(Event.PAIRING_REFUSED, outcome)
-
-    def registered(self) -> Effects:
-        """The tunnel proxy has a place for this connection."""
-        return self._step(Event.REGISTERED)
-
-    def registrationRefused(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
-        """The tunnel proxy has no place for this connection."""
-        return self._step(Event.REGISTRATION_REFUSED, error, outcome)
+    def placeRefused(self, outcome: Outcome) -> Effects:
+        """There is no place for this client."""
+        return self._step(Event.PLACE_REFUSED, outcome)
 
     def deadlinePassed(self) -> Effects:
         """The time for the present state is over."""
@@ -558,16 +570,16 @@ class Session:
         refusal = answer(request, TunnelProxyError.FORBIDDEN_CALL)
         return (Send(refusal), Close(Outcome.FORBIDDEN_CALL))
 
-    def _startRelaying(self) -> Effects:
+    def _startRelaying(self, _partner: Identity) -> Effects:
         assert self._registering is not None
         isServer = self._registering.method is REGISTER_SERVER
         response = answer(self._registering, TunnelProxyError.NO_ERROR)
         role = Role.SERVER if isServer else Role.CLIENT
         return (Send(response), StartTunnel(needsGap=isServer, role=role))
 
-    def _refuseRegistration(self, error: TunnelProxyError, outcome: Outcome) -> Effects:
+    def _refuseRegistration(self, outcome: Outcome) -> Effects:
         assert self._registering is not None
-        return (Send(answer(self._registering, error)), Close(outcome))
+        return (Send(answer(self._registering, errorFor(outcome))), Close(outcome))
 
     def _closePairing(self, outcome: Outcome) -> Effects:
         return (Close(outcome),)

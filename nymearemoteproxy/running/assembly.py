@@ -5,6 +5,7 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
@@ -12,14 +13,15 @@ from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClie
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
+from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
-from nymearemoteproxy.protocol.session import PairingKeys, makeHello
+from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.running.settings.sections import Pairing, Request
+from nymearemoteproxy.running.settings.sections import Asking, Pairing
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
-NOBODY = TokenList(())
+NO_TOKENS = TokenList(())
 """Lets nobody in."""
 
 
@@ -50,7 +52,7 @@ class Authenticators:
 
     def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
         settings = configuration.settings.authentication
-        url, form = settings.server, settings.request is Request.FORM
+        url, form = settings.server, settings.request is Asking.FORM
         connections = settings.connections
         how = (url, form, connections, configuration.credentials)
         if how != self._how:
@@ -80,16 +82,18 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     settings = configuration.settings
     proxy = Proxy(
         clock=reactor,
-        gate=Gate(reactor, Bounds()),
-        authenticator=NOBODY,
-        rendezvous=Rendezvous(),
-        timing=configuration.timing,
-        keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
-        name="",
-        messageLimit=0,
-        traceTraffic=configuration.verbosity > 1,
-        switchboard=switchboard,
         turns=turns,
+        gate=Gate(reactor, Bounds()),
+        policy=Policy(
+            name="",
+            timing=configuration.timing,
+            keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
+            traceTraffic=configuration.verbosity > 1,
+            hasTunnelProxy=switchboard is not None,
+        ),
+        authenticator=NO_TOKENS,
+        rendezvous=Rendezvous(),
+        switchboard=switchboard,
     )
     apply(proxy, configuration, authenticators)
     return proxy
@@ -101,11 +105,16 @@ def apply(proxy: Proxy, configuration: Configuration, authenticators: Authentica
     Whoever is connected stays, with the limits and times that applied when they began to.
     """
     settings = configuration.settings
-    proxy.gate.bounds = configuration.bounds
-    proxy.timing = configuration.timing
-    proxy.messageLimit = settings.limits.maxControlMessageSize
-    proxy.setPrivacy(settings.proxyServer.privacy)
+    proxy.registry.gate.bounds = configuration.bounds
+    proxy.policy = replace(
+        proxy.policy,
+        name=settings.proxyServer.name,
+        timing=configuration.timing,
+        messageLimit=settings.limits.maxControlMessageSize,
+    )
+    proxy.registry.setPrivacy(settings.proxyServer.privacy)
     proxy.authenticator = authenticators.make(configuration)
-    proxy.hello = makeHello(settings.proxyServer.name, proxy.switchboard is not None)
     if proxy.switchboard is not None and configuration.terms is not None:
-        proxy.switchboard.change(proxy.hello, configuration.terms, configuration.allowedServers)
+        proxy.switchboard.change(
+            proxy.policy.hello, configuration.terms, configuration.allowedServers
+        )

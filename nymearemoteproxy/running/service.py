@@ -24,7 +24,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.accounting.bookkeeping import Accounting, AccountingError
+from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping
 from nymearemoteproxy.accounting.linefile import RunInThread
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbose
@@ -39,12 +39,12 @@ from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
-from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory
-from nymearemoteproxy.wires.websocket import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 
 log = ProxyLogger()
 
@@ -83,14 +83,14 @@ class ProxyService(Service):
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
         calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
-        self._accounting = Accounting(
+        self._accounting = Bookkeeping(
             reactor,
             self._configuration.books,
             self.proxy,
             calendar,
             lambda: RunInThread(reactor),
         )
-        self.pulse = Pulse(reactor, self.proxy)
+        self.pulse = Pulse(reactor, self.proxy.registry.counters)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         self._watchers = Watchers(
             reactor,
@@ -221,7 +221,8 @@ class ProxyService(Service):
         return Condition.READY if self.isReady else Condition.STARTING
 
     def _status(self) -> str:
-        return f"{'draining, ' if self.isDraining else ''}{len(self.proxy.records)} connections"
+        connections = len(self.proxy.registry.records)
+        return f"{'draining, ' if self.isDraining else ''}{connections} connections"
 
     # Reload
 
@@ -287,7 +288,7 @@ class ProxyService(Service):
             return
         if timeout:
             self._drainTimer = self._reactor.callLater(timeout, self.stop)
-        yield self.proxy.drain()
+        yield self.proxy.registry.dismissal.idle()
         if not self._stopping:
             log.info("drained: the last tunnel has ended")
         self.stop()
@@ -311,9 +312,9 @@ class ProxyService(Service):
             self._drainTimer.cancel()
         yield super().stopService()
         yield self._stopListening()
-        gone = self.proxy.shutDown()
+        gone = self.proxy.registry.dismissal.all()
         grace = self._configuration.settings.proxyServer.shutdownTimeout
-        cutOff = self._reactor.callLater(grace, self.proxy.abortAll)
+        cutOff = self._reactor.callLater(grace, self.proxy.registry.dismissal.abort)
         yield gone
         if cutOff.active():
             cutOff.cancel()

@@ -22,7 +22,7 @@ from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.wires.direct import DirectFactory
 
 if TYPE_CHECKING:
-    from nymearemoteproxy.watching.admin.server import Admin
+    from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
 
 def _ownCertificate(configuration: Configuration) -> str:
@@ -38,14 +38,14 @@ def makeAdmin(
     calendar: Calendar,
     condition: Callable[[], Condition],
     drain: Callable[[], object],
-) -> Admin | None:
+) -> AdminEndpoint | None:
     """Return the admin endpoint, unless it is switched off."""
     if configuration.admin is None:
         return None
     # Imported only where it is wanted: it takes 20 ms and 2 MiB.
-    from nymearemoteproxy.watching.admin.server import Admin
+    from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
-    return Admin(
+    return AdminEndpoint(
         reactor,
         configuration.admin,
         configuration.adminUsers,

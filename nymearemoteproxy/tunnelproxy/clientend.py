@@ -1,22 +1,21 @@
 """The far end of a client's tunnel: what the client sends goes to its server, and back.
 
-Owns what waits for a client that does not keep up, and how far behind it may be. Knows nothing of
+Owns what waits for a client that does not keep up, and when it is given up. Knows nothing of
 transports, framing or uuids.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from operator import attrgetter
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from nymearemoteproxy.meeting.tunnel import ILeg
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import ClientRegistration, clientConnected
-from nymearemoteproxy.tunnelproxy.ends import End, Origin
-from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
+from nymearemoteproxy.protocol.registration import ClientRegistration
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.ends import End, IClientEnd, IServerEnd, Origin
 
 SLICE_SIZE = 64 << 10
 """Bytes written to a client at a time, so that a large packet for a slow one waits here, where it
@@ -26,90 +25,10 @@ STALLED = 60.0
 """Seconds in which a client for which something waits has to take something, whether that holds up
 anybody or not: as long as a server may be silent."""
 
-CAUGHT_UP = SLICE_SIZE // 2
-"""Bytes below its limit at which a client has caught up. More would save the server some pauses,
-but demand more of a slow client."""
 
-
-class Backlog:
-    """How far clients may be behind.
-
-    :param each: bytes that one may be behind.
-    :param most: bytes that all together may be behind, with what servers have not ended.
-    :param patience: seconds in which one that is behind too far has to take something.
-    :ivar total: bytes that wait for slow clients, or for the rest of a server's packet.
-    :ivar behind: the clients they wait for.
-    :ivar late: the clients that are behind too far, so that their servers have to wait; who has
-        waited longest goes on first.
-    """
-
-    __slots__ = (
-        "behind",
-        "late",
-        "patience",
-        "total",
-        "_each",
-        "_most",
-        "_unfinished",
-        "_unfinishedTotal",
-    )
-
-    def __init__(self, each: int, most: int, patience: float) -> None:
-        self.total = 0
-        self.behind: set[ClientEnd] = set()
-        self.late: dict[ClientEnd, None] = {}
-        self.patience = patience
-        self._each = each
-        self._most = most
-        self._unfinished: set[ServerEnd] = set()
-        self._unfinishedTotal = 0
-
-    def change(self, size: int) -> None:
-        """Count bytes that wait from now on, or no longer."""
-        self.total += size
-        if size < 0 and self.late and self.total <= self._most:
-            for client in tuple(self.late):
-                client.reconsider()
-
-    def changeUnfinished(self, server: ServerEnd, size: int) -> None:
-        """Count bytes that a server has begun and not ended, from now on or no longer."""
-        self._unfinishedTotal += size
-        if server.unfinished:
-            self._unfinished.add(server)
-        else:
-            self._unfinished.remove(server)
-        self.change(size)
-
-    def isTooMuch(self, waiting: int) -> bool:
-        """Tell whether a client with so many bytes is behind too far."""
-        return waiting > self._each or self.total > self._most
-
-    def makeRoom(self, now: float) -> None:
-        """If all are behind too far, give up some.
-
-        Servers that have begun the most, as long as that is more than clients need; then clients
-        that take nothing, the longest first.
-        """
-        while self.total > self._most and self._unfinishedTotal > self._most // 2:
-            max(self._unfinished, key=attrgetter("unfinished")).giveUp()
-        while self.behind and self.total > self._most:
-            client = min(self.behind, key=attrgetter("progress"))
-            if client.progress + self.patience > now:
-                break
-            client.giveUp()
-
-    def isEnoughLess(self, waiting: int) -> bool:
-        """Tell whether such a client has caught up far enough for its server to go on."""
-        return not waiting or (waiting <= self._each - CAUGHT_UP and self.total <= self._most)
-
-
-@implementer(ILeg)
+@implementer(ILeg, IClientEnd)
 class ClientEnd(End):
-    """The far end of a client's tunnel: what it sends goes to the server, and back.
-
-    :ivar address: stands for the client in the server's packets.
-    :ivar progress: when it took something for the last time, or had nothing to take, by the clock.
-    """
+    """The far end of a client's tunnel: what it sends goes to the server, and back."""
 
     __slots__ = (
         "address",
@@ -129,7 +48,7 @@ class ClientEnd(End):
         clock: IReactorTime,
         origin: Origin,
         registration: ClientRegistration,
-        server: ServerEnd,
+        server: IServerEnd,
         backlog: Backlog,
     ) -> None:
         super().__init__(clock, origin)
@@ -142,14 +61,12 @@ class ClientEnd(End):
         self._queue: deque[bytearray] = deque()
         self._queued = 0
         self._outcome = Outcome.PARTNER_LEFT
-        self.address = server.admit(self)
+        self.address: int = server.admit(self)
 
     def open(self, partner: ILeg) -> None:
         super().open(partner)
         self._isAnnounced = True
-        number = self._server.numberNotice()
-        host = self.origin.host
-        self._server.tell(clientConnected(number, self._registration, host, self.address))
+        self._server.announce(self, self._registration)
 
     # To the server
 
@@ -158,17 +75,14 @@ class ClientEnd(End):
             self._server.relay(self, data)
 
     def pause(self) -> None:
-        """The server takes nothing more for now."""
         self._leg.pauseReading()
 
     def resume(self) -> None:
-        """The server takes more again."""
         self._leg.resumeReading()
 
     # To the client
 
     def deliver(self, data: bytes) -> None:
-        """Send what the server sent."""
         if not data:
             return
         if len(data) <= SLICE_SIZE and not self._blocked:
@@ -225,7 +139,6 @@ class ClientEnd(End):
             self.reconsider()
 
     def reconsider(self) -> None:
-        """It is behind too far: look whether it still is."""
         if self._backlog.isEnoughLess(self._queued):
             del self._backlog.late[self]
             self._server.goOn(self)
@@ -237,7 +150,7 @@ class ClientEnd(End):
         patience = self._backlog.patience if holdsUpOthers else STALLED
         left = self.progress + patience - self._clock.seconds()
         if left <= 0:
-            self.giveUp()
+            self.giveUp(Outcome.CLIENT_TOO_SLOW)
         else:
             # Who comes next does not wait long behind one that holds up nobody so far.
             self._timer = self._clock.callLater(min(left, self._backlog.patience), self._watch)
@@ -248,7 +161,6 @@ class ClientEnd(End):
         self.leave(outcome)
 
     def leave(self, outcome: Outcome) -> None:
-        """End this tunnel, as soon as the client has taken what waits."""
         if self._isOver:
             return
         self._isOver = True
@@ -258,10 +170,9 @@ class ClientEnd(End):
         if not self._queue:
             self._conclude()
 
-    def giveUp(self) -> None:
-        """Something is lost that the client should have got: it must not take this for the end."""
+    def giveUp(self, outcome: Outcome) -> None:
         self._dropQueue()
-        self._leg.cutOff(Outcome.CLIENT_TOO_SLOW)
+        self._leg.cutOff(outcome)
         if self._isOver:
             self._conclude()
         else:

@@ -1,7 +1,8 @@
 """The proxy's own ends of tunnels: what those of servers and of their clients have in common.
 
 Each connection of the tunnel proxy has a tunnel, with the connection's leg on one side and an end
-on the other. Knows nothing of transports or framing, nor of who is registered.
+on the other. Owns what the ends of a server and of its clients are to each other. Knows nothing of
+transports or framing, nor of who is registered.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import Attribute, Interface
 
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.registration import ClientRegistration
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,64 @@ class Origin:
     host: str = ""
     source: str | None = None
     look: Callable[[], Deferred[bool]] = lambda: succeed(True)
+
+
+class IServerEnd(Interface):
+    """The end of a registered server, as its clients' ends see it."""
+
+    clients = Attribute("How many clients are connected to the server.")
+    unfinished = Attribute(
+        "Bytes of a packet that has no end yet, and of calls that were not taken."
+    )
+
+    def admit(client: IClientEnd) -> int:
+        """Return an address for a client: one that was never used, else the longest unused one."""
+
+    def announce(client: IClientEnd, registration: ClientRegistration) -> None:
+        """The client is there: tell the server."""
+
+    def dismiss(client: IClientEnd, wasAnnounced: bool) -> None:
+        """A client is gone: tell the server if it knew of it, then its address is free again."""
+
+    def relay(client: IClientEnd, data: bytes) -> None:
+        """Send what a client sent."""
+
+    def holdUp(cause: object) -> None:
+        """Read nothing more from the server for now."""
+
+    def goOn(cause: object) -> None:
+        """For this cause the server need not be held up any more."""
+
+    def giveUp() -> None:
+        """There is no room for what the server has begun."""
+
+
+class IClientEnd(Interface):
+    """The end of a server's client, as the server's end sees it."""
+
+    address = Attribute("Stands for the client in the server's packets.")
+    origin = Attribute("Where the client comes from.")
+    progress = Attribute(
+        "When it took something for the last time, or had nothing to take, by the clock."
+    )
+
+    def deliver(data: bytes) -> None:
+        """Send what the server sent."""
+
+    def pause() -> None:
+        """The server takes nothing more for now."""
+
+    def resume() -> None:
+        """The server takes more again."""
+
+    def leave(outcome: Outcome) -> None:
+        """End the client's tunnel, as soon as the client has taken what waits."""
+
+    def reconsider() -> None:
+        """It is behind too far: look whether it still is."""
+
+    def giveUp(outcome: Outcome) -> None:
+        """Something is lost that the client should have got: it must not take this for the end."""
 
 
 class End:

@@ -7,7 +7,6 @@ clients. Knows nothing of transports, framing other than SLIP, or uuids.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -17,9 +16,13 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.tunnel import ILeg
 from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
-from nymearemoteproxy.protocol.jsonrpc import FIRST_NOTIFICATION
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import clientDisconnected
+from nymearemoteproxy.protocol.registration import (
+    ClientRegistration,
+    clientConnected,
+    clientDisconnected,
+)
 from nymearemoteproxy.protocol.session import Close, Send
 from nymearemoteproxy.protocol.slip import (
     HIGHEST_ADDRESS,
@@ -29,10 +32,8 @@ from nymearemoteproxy.protocol.slip import (
     PacketTooLarge,
     encode,
 )
-from nymearemoteproxy.tunnelproxy.ends import End, Origin
-
-if TYPE_CHECKING:
-    from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.ends import End, IClientEnd, IServerEnd, Origin
 
 log = ProxyLogger()
 
@@ -40,11 +41,9 @@ SERVER_BACKLOG = 1 << 20
 """Bytes that wait for a server from which on all of its clients are paused, and not only those that
 send, and no new one is let in."""
 
-CALLS_A_TURN = 4
-"""Calls that are answered before others get their turn: a packet may hold a hundred thousand."""
-
 PACKETS_A_TURN = 128
-"""The same for packets. Each takes about a microsecond, or ten when each is for another client."""
+"""Packets that are taken apart before others get their turn. Each takes about a microsecond, or ten
+when each is for another client."""
 
 PAUSES_A_TURN = 100
 """Clients that are paused, or read from again, before others get their turn. Each takes some
@@ -59,7 +58,7 @@ _CALL_END = b"}"  # before this one, order with what is for clients does not mat
 _LINE_ENDS = (b"\n", b"\r\n")
 
 
-@implementer(ILeg)
+@implementer(ILeg, IServerEnd)
 class ServerEnd(End):
     """The far end of a registered server's tunnel: its packets, taken apart.
 
@@ -67,7 +66,6 @@ class ServerEnd(End):
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
     :param backlog: where it is counted what waits for the rest of a packet.
-    :ivar unfinished: bytes of a packet that has no end yet, and of calls that were not taken.
     """
 
     __slots__ = (
@@ -112,7 +110,7 @@ class ServerEnd(End):
         self._turns = turns
         self._backlog = backlog
         self.unfinished = 0
-        self._clients: dict[int, ClientEnd] = {}  # in the order of their turns
+        self._clients: dict[int, IClientEnd] = {}  # in the order of their turns
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
         self._heard = 0.0  # when it sent something, by the clock
@@ -125,15 +123,14 @@ class ServerEnd(End):
         # Towards the server
         self._blocked = False
         self._waiting = 0
-        self._paused: dict[ClientEnd, None] = {}  # whose turn it is goes on first
-        self._toPause: list[ClientEnd] = []  # in `_paused` already
-        self._toResume: list[ClientEnd] = []  # in `_paused` still
+        self._paused: dict[IClientEnd, None] = {}  # whose turn it is goes on first
+        self._toPause: list[IClientEnd] = []  # in `_paused` already
+        self._toResume: list[IClientEnd] = []  # in `_paused` still
         # From the server
-        self._holding: set[End] = set()
+        self._holding: set[object] = set()
 
     @property
     def clients(self) -> int:
-        """How many clients are connected to the server."""
         return len(self._clients)
 
     @property
@@ -158,8 +155,7 @@ class ServerEnd(End):
 
     # The clients
 
-    def admit(self, client: ClientEnd) -> int:
-        """Return an address for a client: one that was never used, else the longest unused one."""
+    def admit(self, client: IClientEnd) -> int:
         if self._unused <= HIGHEST_ADDRESS:
             address = self._unused
             self._unused += 1
@@ -168,8 +164,11 @@ class ServerEnd(End):
         self._clients[address] = client
         return address
 
-    def dismiss(self, client: ClientEnd, wasAnnounced: bool) -> None:
-        """A client is gone: say so, then its address is free again."""
+    def announce(self, client: IClientEnd, registration: ClientRegistration) -> None:
+        number, host = self._numberNotice(), client.origin.host
+        self._tell(clientConnected(number, registration, host, client.address))
+
+    def dismiss(self, client: IClientEnd, wasAnnounced: bool) -> None:
         if self._isOver:
             return
         if client in self._paused:
@@ -178,21 +177,20 @@ class ServerEnd(End):
         self.goOn(client)
         del self._clients[client.address]
         if wasAnnounced:
-            self.tell(clientDisconnected(self.numberNotice(), client.address))
+            self._tell(clientDisconnected(self._numberNotice(), client.address))
         self._freed.append(client.address)
 
-    def numberNotice(self) -> int:
+    def _numberNotice(self) -> int:
         """Return the id of the next notification."""
         number = self._nextNotice
         self._nextNotice += 1
         return number
 
-    def tell(self, message: bytes) -> None:
+    def _tell(self, message: bytes) -> None:
         """Send a message of the proxy's own."""
         self._send(encode(PROXY, message))
 
-    def relay(self, client: ClientEnd, data: bytes) -> None:
-        """Send what a client sent."""
+    def relay(self, client: IClientEnd, data: bytes) -> None:
         if self._isOver:
             return  # the client will hear of it
         self._send(encode(client.address, data))
@@ -204,7 +202,7 @@ class ServerEnd(End):
         if self._blocked:
             self._waiting += len(packet)
 
-    def _pause(self, client: ClientEnd) -> None:
+    def _pause(self, client: IClientEnd) -> None:
         """Read nothing more from a client, and from none if that does not help.
 
         All go on at the same time, and the first ones may fill again what the server has taken. So
@@ -249,16 +247,14 @@ class ServerEnd(End):
 
     # The server
 
-    def holdUp(self, cause: End) -> None:
-        """Read nothing more from the server for now."""
+    def holdUp(self, cause: object) -> None:
         if self._isOver:
             return
         if not self._holding:
             self._leg.pauseReading()
         self._holding.add(cause)
 
-    def goOn(self, cause: End) -> None:
-        """For this cause the server need not be held up any more."""
+    def goOn(self, cause: object) -> None:
         if cause in self._holding:
             self._holding.remove(cause)
             if not self._holding:
@@ -304,7 +300,6 @@ class ServerEnd(End):
                 self._backlog.makeRoom(self._clock.seconds())
 
     def giveUp(self) -> None:
-        """There is no room for what it has begun."""
         self._end(Outcome.TOO_MUCH_UNFINISHED)
 
     def _handle(self, packets: list[Packet]) -> None:
@@ -331,8 +326,17 @@ class ServerEnd(End):
             client = self._clients.get(address)
             if client is None:
                 self._unknown += len(payloads)  # it may have left just now
-            else:
+                continue
+            try:
                 client.deliver(payloads[0] if len(payloads) == 1 else b"".join(payloads))
+            except Exception:
+                self._failedFor(client)
+
+    def _failedFor(self, client: IClientEnd) -> None:
+        """A fault of ours while this client was sent something: it costs its connection."""
+        log.failure("connection {number}: internal error", number=client.origin.number)
+        if self._clients.get(client.address) is client:  # or it was ended meanwhile
+            client.giveUp(Outcome.INTERNAL_ERROR)
 
     def _begin(self, data: bytes) -> bytes:
         """Take off the line end of the request, if it came that late.
@@ -359,10 +363,10 @@ class ServerEnd(End):
     def _perform(self, effect: Send | Disconnect | Close) -> None:
         match effect:
             case Send(message):
-                self.tell(message)
+                self._tell(message)
             case Disconnect(address, done, unknown):
                 client = self._clients.get(address)
-                self.tell(unknown if client is None else done)
+                self._tell(unknown if client is None else done)
                 if client is not None:
                     client.leave(Outcome.DISCONNECTED_BY_SERVER)
             case _:

@@ -18,19 +18,19 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.dialogue import Dialogue
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     Registration,
-    RegistrationRefused,
     ServerRegistration,
-    TunnelProxyError,
 )
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
-from nymearemoteproxy.tunnelproxy.clientend import Backlog, ClientEnd
+from nymearemoteproxy.tunnelproxy.backlog import Backlog
+from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
@@ -38,12 +38,11 @@ from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 class ISwitchboard(Interface):
     """Connects clients with the server they ask for."""
 
-    def register(registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+    def register(registration: Registration, origin: Origin) -> Deferred[Place]:
         """Register a connection as a server, or as a client of one.
 
-        :returns: a Deferred that fires with a tunnel, whose far end is there already; the
-            registration ends with it. It fails with `RegistrationRefused`. It is not cancelled:
-            whoever does not want the tunnel any more abandons it.
+        :returns: a Deferred that fires with a place, in whose tunnel the far end is already; the
+            registration ends with the tunnel. It fails with `PlaceRefused`. It is not cancelled.
         """
 
     def change(hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None) -> None:
@@ -78,9 +77,10 @@ class Terms:
 class Switchboard:
     """The tunnel proxy of one process.
 
-    Its parameters are those of `ISwitchboard.change`.
+    Its other parameters are those of `ISwitchboard.change`.
 
-    :param turns: the line of those who have more to do than one turn of the reactor allows.
+    :param turns: the line of those who have more to do than one turn of the reactor allows; the
+        one in which all other connections stand, too.
     """
 
     def __init__(
@@ -88,13 +88,14 @@ class Switchboard:
         clock: IReactorTime,
         hello: Mapping[str, str],
         terms: Terms,
-        turns: Turns | None = None,
+        turns: Turns,
+        servers: Collection[UUID] | None = None,
     ) -> None:
         self._clock = clock
-        self._turns = turns or Turns(clock)
+        self._turns = turns
         self.hello = hello
         self.terms = terms
-        self._allowed: Collection[UUID] | None = None
+        self._allowed = servers
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
@@ -111,21 +112,14 @@ class Switchboard:
         """How many clients are connected to a server."""
         return len(self._clients)
 
-    def allow(self, servers: Collection[UUID] | None) -> None:
-        """Let only these servers register from now on; None = any.
-
-        Those that are registered stay.
-        """
-        self._allowed = servers
-
     def change(
         self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
     ) -> None:
         self.hello = hello
         self.terms = terms
-        self.allow(servers)
+        self._allowed = servers
 
-    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         uuid = registration.uuid
         holder = self._servers.get(uuid) or self._clients.get(uuid)
         if holder is None:
@@ -134,16 +128,16 @@ class Switchboard:
         looked = holder.origin.look()
         return looked.addCallback(lambda _isThere: self._register(registration, origin))
 
-    def _register(self, registration: Registration, origin: Origin) -> Tunnel:
+    def _register(self, registration: Registration, origin: Origin) -> Place:
         if isinstance(registration, ServerRegistration):
             return self._registerServer(registration, origin)
         return self._registerClient(registration, origin)
 
-    def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Tunnel:
+    def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Place:
         uuid = registration.uuid
         self._checkUnused(uuid)
         if self._allowed is not None and uuid not in self._allowed:
-            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.SERVER_NOT_ALLOWED)
+            raise PlaceRefused(Outcome.SERVER_NOT_ALLOWED)
         terms = self.terms
         _checkRoom(
             self._serversFrom[origin.source],
@@ -162,17 +156,17 @@ class Switchboard:
         )
         self._servers[uuid] = end
         release = partial(self._servers.pop, uuid)
-        return _tunnel(end, _counted(self._serversFrom, origin, release))
+        return _place(end, _counted(self._serversFrom, origin, release))
 
-    def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Tunnel:
+    def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Place:
         uuid = registration.uuid
         self._checkUnused(uuid)
         if self._allowed is not None and uuid in self._allowed:
             # Otherwise it could keep the server out that the uuid is for.
-            raise RegistrationRefused(TunnelProxyError.FORBIDDEN_CALL, Outcome.UUID_RESERVED)
+            raise PlaceRefused(Outcome.UUID_RESERVED)
         server = self._servers.get(registration.serverUuid)
         if server is None:
-            raise RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
+            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
         terms = self.terms
         _checkRoom(
             self._clientsFrom[origin.source],
@@ -182,19 +176,15 @@ class Switchboard:
         most = min(terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
         _checkRoom(server.clients, most, Outcome.TOO_MANY_CLIENTS_OF_SERVER)
         if server.isStalled:
-            raise RegistrationRefused(
-                TunnelProxyError.INTERNAL_SERVER_ERROR, Outcome.SERVER_STALLED
-            )
+            raise PlaceRefused(Outcome.SERVER_STALLED)
         end = ClientEnd(self._clock, origin, registration, server, self._backlog)
         self._clients[uuid] = end
         release = partial(self._clients.pop, uuid)
-        return _tunnel(end, _counted(self._clientsFrom, origin, release))
+        return _place(end, _counted(self._clientsFrom, origin, release))
 
     def _checkUnused(self, uuid: UUID) -> None:
         if uuid in self._servers or uuid in self._clients:
-            raise RegistrationRefused(
-                TunnelProxyError.ALREADY_REGISTERED, Outcome.ALREADY_REGISTERED
-            )
+            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
 
 
 def _counted(
@@ -217,10 +207,10 @@ def _counted(
 
 def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
     if 0 < limit <= count:
-        raise RegistrationRefused(TunnelProxyError.INTERNAL_SERVER_ERROR, outcome)
+        raise PlaceRefused(outcome)
 
 
-def _tunnel(end: ServerEnd | ClientEnd, release: Callable[[], object]) -> Tunnel:
+def _place(end: ServerEnd | ClientEnd, release: Callable[[], object]) -> Place:
     tunnel = Tunnel(release)
     tunnel.attach(end)
-    return tunnel
+    return Place(tunnel)

@@ -30,7 +30,12 @@ from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.connections.limits import MOST_MONITORS
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import MOST_TEXT, TRANSPORTS, Record, slices
-from nymearemoteproxy.protocol.jsonrpc import UNKNOWN_ID, MessageError, ObjectSplitter, decodeObject
+from nymearemoteproxy.protocol.jsonrpc import (
+    UNKNOWN_ID,
+    MessageError,
+    MessageSplitter,
+    decodeObject,
+)
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.pulse import Pulse, Reading
@@ -63,7 +68,7 @@ class Snapshot:
 
     def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
         self._proxy = proxy
-        self._survey = proxy.survey()
+        self._survey = proxy.registry.counters.survey()
         self._latest = latest
         self._epoch = epoch
         self._printAll = printAll
@@ -123,7 +128,7 @@ class Snapshot:
         yield b"".join(parts)
 
     def _parts(self, servers: list[Record]) -> Iterator[Part]:
-        hello, load, latest = self._proxy.hello, self._survey.load, self._latest
+        hello, load, latest = self._proxy.policy.hello, self._survey.load, self._latest
         totals = load.totals
         head = {
             "serverName": hello["name"],
@@ -232,7 +237,7 @@ class Monitor(Protocol):
 
     def __init__(self, factory: MonitorFactory) -> None:
         self._factory = factory
-        self._splitter = ObjectSplitter(REQUEST_LIMIT)
+        self._splitter = MessageSplitter(REQUEST_LIMIT)
         self._isBlocked = False
         self._untold: Iterator[bytes] | None = None  # the rest of a line
         self._asked: Deferred[list[bytes]] | None = None

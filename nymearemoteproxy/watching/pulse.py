@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
-from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.records import Load
 
 log = ProxyLogger()
@@ -47,12 +47,12 @@ class Pulse:
     :ivar latest: the last reading; the first is taken at the start.
     """
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy) -> None:
+    def __init__(self, clock: IReactorTime, counts: Counters) -> None:
         self.listeners: list[Callable[[Reading], object]] = []
         self._clock = clock
-        self._proxy = proxy
+        self._counts = counts
         self._beats = Periodic(clock, INTERVAL, self._beat, "the connections are not counted")
-        self.latest = Reading(clock.seconds(), proxy.load(), 0.0, 0.0, 0.0)
+        self.latest = Reading(clock.seconds(), counts.load(), 0.0, 0.0, 0.0)
 
     def start(self) -> None:
         """Begin, if there is anybody who listens."""
@@ -64,7 +64,9 @@ class Pulse:
         self._beats.stop()
 
     def _beat(self) -> Deferred[None]:
-        return self._proxy.count().addCallback(self._read, self._clock.seconds(), self._beats.delay)
+        return self._counts.count().addCallback(
+            self._read, self._clock.seconds(), self._beats.delay
+        )
 
     def _read(self, load: Load, time: float, delay: float) -> None:
         if not self._beats.running:

@@ -31,7 +31,7 @@ log = ProxyLogger()
 
 def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
     """Have the client's system show that it is there; see `IPresent.ask`."""
-    return askTcp(transport, proxy.clock, proxy.timing.ping, proxy.timing.pingAnswer)
+    return askTcp(transport, proxy.clock, proxy.policy.timing.ping, proxy.policy.timing.pingAnswer)
 
 
 @implementer(ILeg)
@@ -136,8 +136,10 @@ class Leg:
         self.pauseReading()
 
     def open(self, partner: ILeg) -> None:
-        self.proxy.joined(self.record, partner.record)
-        self.partner = TracedLeg(partner, self.record) if self.proxy.traceTraffic else partner
+        self.proxy.registry.joined(self.record, partner.record)
+        self.partner = (
+            TracedLeg(partner, self.record) if self.proxy.policy.traceTraffic else partner
+        )
         self.resumeReading()
         self.proxy.keepalive.add(self)
 
@@ -204,7 +206,7 @@ class Leg:
             self.left(self.departure if orderly else Outcome.CONNECTION_LOST)
         finally:
             self.linger.stop()
-            self.proxy.ended(self.record)
+            self.proxy.registry.ended(self.record)
 
     def pauseProducing(self) -> None:
         self.blocked = True

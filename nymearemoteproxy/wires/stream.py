@@ -15,7 +15,7 @@ from zope.interface import implementer
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.frames import Frames
-from nymearemoteproxy.protocol.jsonrpc import ObjectSplitter
+from nymearemoteproxy.protocol.jsonrpc import MessageSplitter
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import StartTunnel
 from nymearemoteproxy.wires.control import Control
@@ -32,7 +32,7 @@ class StreamControl(Control):
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
-        self._splitter = ObjectSplitter(proxy.messageLimit)
+        self._splitter = MessageSplitter(proxy.policy.messageLimit)
         self._inputEnded = False
         self._rest = b""
 
@@ -57,7 +57,7 @@ class StreamControl(Control):
             self.linger.stopSending()
 
     def makeLeg(self, start: StartTunnel) -> Leg:
-        gap = self.proxy.timing.notificationGap if start.needsGap else 0.0
+        gap = self.proxy.policy.timing.notificationGap if start.needsGap else 0.0
         self._rest = self._splitter.rest()
         lineEndDue = self._splitter.lineEndDue and not self._rest
         return StreamLeg(self.proxy, self.record, self.linger, gap, lineEndDue)

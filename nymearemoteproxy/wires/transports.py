@@ -37,8 +37,10 @@ there behind what is for another, slow one. With a round trip of 50 ms it is eno
 
 
 def _isTcp(handle: Any) -> bool:
-    """Tell whether a socket is TCP's. It knows best: neither what is spoken on it nor the address
-    that a reverse proxy tells says so."""
+    """Tell whether a socket is TCP's.
+
+    It knows best: neither what is spoken on it nor the address that a reverse proxy tells says so.
+    """
     return handle.family in (socket.AF_INET, socket.AF_INET6)
 
 

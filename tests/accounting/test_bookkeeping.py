@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting import bookkeeping as accounting
-from nymearemoteproxy.accounting.bookkeeping import Accounting, AccountingError, Books, TunnelLog
+from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping, Books, TunnelLog
 from nymearemoteproxy.accounting.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, LineFile
 from nymearemoteproxy.authentication import Verdict
@@ -28,8 +27,8 @@ from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Load, Record, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import Role, makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.pulse import Pulse
 from tests.support.memory import Pipe
 from tests.wires.test_time import InMemory
@@ -316,14 +315,14 @@ class AccountingCase(InMemory):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.patch(os, "environ", {"STATE_DIRECTORY": str(self.directory / "state")})
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
 
-    def make(self, **given: Any) -> Accounting:
+    def make(self, **given: Any) -> Bookkeeping:
         """Make what is asked for with the parameters of `Books`."""
         calendar = Calendar(self.clock, self.clock.seconds)
-        return Accounting(self.clock, Books(**given), self.proxy, calendar)
+        return Bookkeeping(self.clock, Books(**given), self.proxy, calendar)
 
-    def start(self, **given: Any) -> Accounting:
+    def start(self, **given: Any) -> Bookkeeping:
         """Make and start it; it stops with the test."""
         accounting = self.make(**given)
         accounting.start(self.pulse)
@@ -331,7 +330,7 @@ class AccountingCase(InMemory):
         self.addCleanup(self.stop, accounting)
         return accounting
 
-    def stop(self, accounting: Accounting) -> None:
+    def stop(self, accounting: Bookkeeping) -> None:
         """Stop it."""
         self.successResultOf(accounting.stop())
 
@@ -409,7 +408,7 @@ class TunnelLogTests(AccountingCase):
         """A stricter setting applies to the tunnels that are up, too."""
         self.start(tunnelLog=self.path("tunnels"))
         self.endTunnel()
-        self.proxy.privacy = Privacy.NONE
+        self.proxy.registry.privacy = Privacy.NONE
         self.endTunnel()
         first, second = self.lines("tunnels")
         self.assertIn("127.0.0", first)
@@ -441,9 +440,7 @@ class TunnelLogTests(AccountingCase):
 class TunnelProxyLogTests(AccountingCase):
     """Servers and clients of the tunnel proxy."""
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
+    terms = Terms()
 
     def test_lines(self) -> None:
         """One for each, when it ends; they name the same server."""
@@ -486,7 +483,7 @@ class ManyTunnelsTests(AccountingCase):
         self.start(tunnelLog=self.path("tunnels"))
         written: list[int] = []
         format = EndedTunnel.asJson
-        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
 
         def look(tunnel: EndedTunnel, privacy: Privacy) -> str:
             written.append(tunnel.sides[0].number)
@@ -515,7 +512,7 @@ class ManyTunnelsTests(AccountingCase):
         """One that cannot be described keeps no other from being written down."""
         self.start(tunnelLog=self.path("tunnels"))
         self.end(2)
-        (log,) = [each for each in self.proxy.observers if isinstance(each, TunnelLog)]
+        (log,) = [each for each in self.proxy.registry.observers if isinstance(each, TunnelLog)]
         log._ended[0].sides[0].role = None
         self.clock.advance(0)
         self.assertEqual(len(self.flushLoggedErrors(AssertionError)), 1)
@@ -525,7 +522,7 @@ class ManyTunnelsTests(AccountingCase):
 class StatisticsLogTests(AccountingCase):
     """Intervals."""
 
-    def startEvery(self, milliseconds: int, **more: str) -> Accounting:
+    def startEvery(self, milliseconds: int, **more: str) -> Bookkeeping:
         """Write statistics so often."""
         return self.start(
             statisticsLog=self.path("statistics"),
@@ -614,12 +611,12 @@ class StatisticsLogTests(AccountingCase):
         """The last interval is as long as it gets, and what is counted then is not written."""
         counting: Deferred[Load] = Deferred()
         accounting = self.startEvery(10_000)
-        self.patch(self.proxy, "count", lambda: counting)
+        self.patch(self.proxy.registry.counters, "count", lambda: counting)
         self.pulse.stop()
         self.clock.advance(10)
         self.clock.advance(1)
         self.stop(accounting)
-        counting.callback(self.proxy.load())
+        counting.callback(self.proxy.registry.counters.load())
         self.clock.advance(0)
         self.assertEqual([interval for interval, _ in self.times()], [11])
 
@@ -651,7 +648,7 @@ class StatisticsLogTests(AccountingCase):
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
         self.startEvery(10_000, totalsFile=self.path("totals"))
-        self.patch(self.proxy, "outcomes", None)
+        self.patch(self.proxy.registry.counters, "outcomes", None)
         self.clock.advance(10)
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
 
@@ -662,10 +659,10 @@ class StatisticsLogTests(AccountingCase):
             statisticsLog=self.path("statistics"),
             totalsFile=self.path("totals"),
         )
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         accounting.start(self.pulse)
         self.pulse.start()
-        self.assertEqual(self.proxy.totals.connections, 5000)
+        self.assertEqual(self.proxy.registry.counters.totals.connections, 5000)
         self.clock.advance(1)
         self.assertEqual(self.pulse.latest.throughput, 0)
         self.pulse.stop()
@@ -676,7 +673,7 @@ class StatisticsLogTests(AccountingCase):
 class EngineLogTests(AccountingCase):
     """The text files of the C++ server."""
 
-    def startEngine(self, directory: str) -> Accounting:
+    def startEngine(self, directory: str) -> Bookkeeping:
         return self.start(
             isText=True,
             textDirectory=directory,
@@ -724,7 +721,7 @@ class EngineLogTests(AccountingCase):
             (warning,) = [event for event in self.events if event["log_level"].name != "info"]
             self.assertIn(directory, warning["directory"])
             self.assertEqual(warning["reason"], reason)
-            self.assertEqual(self.proxy.observers, [])
+            self.assertEqual(self.proxy.registry.observers, [])
             self.events.clear()
         self.assertEqual(set(os.listdir("/proc/self/fd")), before)
 
@@ -748,7 +745,7 @@ class SettingsTests(AccountingCase):
         """By default only the totals are kept, and the pulse has nobody to beat for."""
         self.start()
         self.assertEqual(self.pulse.listeners, [])
-        self.assertEqual(self.proxy.observers, [])
+        self.assertEqual(self.proxy.registry.observers, [])
         self.leave(self.open("TCP"))
         self.clock.advance(5)
         self.assertEqual([path.name for path in self.directory.iterdir()], ["state"])
@@ -758,7 +755,7 @@ class SettingsTests(AccountingCase):
     def test_run(self) -> None:
         """No file is written but by what was given for that."""
         jobs: list[object] = []
-        accounting = Accounting(
+        accounting = Bookkeeping(
             self.clock,
             Books(),
             self.proxy,
@@ -799,7 +796,7 @@ class SettingsTests(AccountingCase):
     def test_authenticated(self) -> None:
         """Observers are told of it; here nothing follows."""
         self.start(tunnelLog=self.path("tunnels"))
-        for each in self.proxy.observers:
+        for each in self.proxy.registry.observers:
             each.authenticated(1.0)
         self.clock.advance(0)
         self.assertEqual(self.lines("tunnels"), [])

@@ -1,4 +1,4 @@
-"""Owns the checks of a listening port whose connections go through a proxy, in memory."""
+"""A listening port whose connections go through a proxy, in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.farend import SILENCE, FarEnd
-from nymearemoteproxy.client.forwarding import Forwarder
-from nymearemoteproxy.client.retrying import Reports
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.farend import SILENCE, FarEnd
+from nymearemoteproxy.client.local.forwarding import Forwarder
+from nymearemoteproxy.client.rules.errors import TunnelError
 from tests.support.nearby import Endpoint, Line
 
 MOST_CONNECTIONS = 20

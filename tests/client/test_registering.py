@@ -1,4 +1,4 @@
-"""Owns the checks of the tunnel proxy's control phase and calls, as a client sees them."""
+"""The tunnel proxy's control phase and calls, as a client sees them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.calling import Calls, ClientConnected, ClientDisconnected
-from nymearemoteproxy.client.controlphase import (
-    MAX_CONTROL_SIZE,
-    ControlPhase,
-    Partner,
-    TunnelError,
-)
-from nymearemoteproxy.client.registering import ClientRegistration, Probe, ServerRegistration
-from nymearemoteproxy.client.urls import Address, parseListen, parseService
+from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
+from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
+from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.client.rules.messages import MAX_CONTROL_SIZE
+from nymearemoteproxy.client.rules.registering import Probe, RegisteringClient, RegisteringServer
+from nymearemoteproxy.client.rules.urls import Address, parseListen, parseService
 
 CLIENT = "{00000000-0000-0000-0000-00000000000c}"
 SERVER = "{00000000-0000-0000-0000-00000000000d}"
@@ -38,8 +35,8 @@ class RegistrationTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.makers = (
-            lambda: ServerRegistration("me", SERVER),
-            lambda: ClientRegistration("me", CLIENT, SERVER),
+            lambda: RegisteringServer("me", SERVER),
+            lambda: RegisteringClient("me", CLIENT, SERVER),
         )
 
     def test_requests(self) -> None:
@@ -140,20 +137,20 @@ class RegistrationTests(SynchronousTestCase):
                 self.assertFalse(problem.isTransient)
 
     def test_whatAStrangerSays(self) -> None:
-        phase = ServerRegistration("me", SERVER)
+        phase = RegisteringServer("me", SERVER)
         self.assertEqual(phase.receive(b'{"notification": "x"}\n  '), b"")
         problem = self.assertRaises(TunnelError, phase.receive, b" \r\nSSH-2.0 " + b"x" * 70000)
         self.assertIn("it says 'SSH-2.0 xxx", str(problem))
 
     def test_endlessMessageInPieces(self) -> None:
-        phase = ServerRegistration("me", SERVER)
+        phase = RegisteringServer("me", SERVER)
         phase.receive(b'{"a": "' + b" " * 40000)
         problem = self.assertRaises(TunnelError, phase.receive, b" " * 40000)
         self.assertIn("endless", str(problem))
 
     def test_withoutSlip(self) -> None:
         for params in ({}, {"slipEnabled": False}, {"slipEnabled": 1}):
-            phase = ServerRegistration("me", SERVER)
+            phase = RegisteringServer("me", SERVER)
             data = answer("TunnelProxyErrorNoError", **params)
             problem = self.assertRaises(TunnelError, phase.receive, data)
             self.assertIn("without SLIP", str(problem))

@@ -1,4 +1,4 @@
-"""Owns the checks of when to try again, what is said meanwhile, and how a dead proxy is noticed."""
+"""When to try again, what is said meanwhile, and how a dead proxy is noticed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.heartbeat import INTERVAL, Heartbeat
-from nymearemoteproxy.client.retrying import PATIENCE, Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL, Heartbeat
+from nymearemoteproxy.client.connecting.retrying import PATIENCE, Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.rules.errors import TunnelError
 from tests.support.nearby import Endpoint
 
 
@@ -188,12 +188,12 @@ class HeartbeatTests(SynchronousTestCase):
 
     def after(self, count: int = 1) -> list[str]:
         """What has happened after so many intervals."""
-        self.clock.pump([INTERVAL] * count)
+        self.clock.pump([HEARTBEAT_INTERVAL] * count)
         events, self.events[:] = list(self.events), []
         return events
 
     def test_silence(self) -> None:
-        self.clock.advance(INTERVAL - 1)
+        self.clock.advance(HEARTBEAT_INTERVAL - 1)
         self.assertEqual(self.events, [])
         self.clock.advance(1)
         self.assertEqual(self.after(5), ["ask", "dead"])
@@ -221,7 +221,7 @@ class HeartbeatTests(SynchronousTestCase):
     def test_heldBetween(self) -> None:
         self.assertEqual(self.after(), ["ask"])
         self.heartbeat.hold("receiving")
-        self.clock.advance(INTERVAL - 1)
+        self.clock.advance(HEARTBEAT_INTERVAL - 1)
         self.heartbeat.release("receiving")
         self.clock.advance(1)
         self.assertEqual(self.events, ["ask"])

@@ -1,4 +1,4 @@
-"""Owns the checks of where the client's token comes from, and of what is part of it."""
+"""Where the client's token comes from, and what is part of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.cli import TOKEN_VARIABLE, Options
+from nymearemoteproxy.client.options import TOKEN_VARIABLE, ClientOptions
 
 
 class TokenTests(SynchronousTestCase):
@@ -16,7 +16,7 @@ class TokenTests(SynchronousTestCase):
 
     def token(self, *arguments: str) -> str:
         """Return the token that the options amount to."""
-        options = Options()
+        options = ClientOptions()
         options.parseOptions(["--url", "ws://localhost:1", *arguments])
         token: str = options["token"]
         return token

@@ -1,4 +1,4 @@
-"""Owns the checks of a registered server's connection, and of how it is kept, in memory."""
+"""A registered server's connection, and how it is kept, in memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.delivering import LINGER, PIECE
-from nymearemoteproxy.client.heartbeat import INTERVAL
-from nymearemoteproxy.client.publishing import LASTED, Publisher
-from nymearemoteproxy.client.reasons import SILENT, whyLost, whyNotConnected
-from nymearemoteproxy.client.retrying import Reports
-from nymearemoteproxy.client.serving import (
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
+from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
+from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE
+from nymearemoteproxy.client.local.publishing import LASTED, Publisher
+from nymearemoteproxy.client.local.serving import (
     LONE_STALL,
     MAX_PACKET_SIZE,
     MAX_PAYLOAD,
@@ -36,9 +35,10 @@ from nymearemoteproxy.client.serving import (
     MAX_UNTAKEN,
     STALL,
     STUCK,
-    Service,
+    LocalService,
     Serving,
 )
+from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
 from tests.support.nearby import Endpoint, Line
 
@@ -101,7 +101,7 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             reports,
             self.lost.append,
         )
@@ -305,18 +305,18 @@ class ServingTests(ServingMixin, SynchronousTestCase):
         self.assertFalse(service.isPaused)
 
     def test_pings(self) -> None:
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.assertEqual(self.sent().calls, [("Ping", 30)])
         self.receive(encode(PROXY, b'{"id":2,"status":"success","params":{"timestamp":30}}\n'))
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.assertEqual(self.sent().calls, [("Ping", 60)])
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.assertEqual((self.lost, self.proxy.aborted), ([SILENT], True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_anythingIsASignOfLife(self) -> None:
         for _ in range(5):
-            self.clock.advance(INTERVAL)
+            self.clock.advance(HEARTBEAT_INTERVAL)
             self.receive(b"\xc0")
         self.assertEqual(self.lost, [])
 
@@ -483,7 +483,7 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.slow.full = True
 
     def fill(self, size: int = MAX_QUEUE, address: int = 1) -> bytes:
-        """Let the queue hold more than ``size``: the transport takes a piece before it is full."""
+        """Let the queue hold more than `size`: the transport takes a piece before it is full."""
         data = os.urandom(size + PIECE + 1)
         for start in range(0, len(data), MAX_PAYLOAD):
             self.receive(encode(address, data[start : start + MAX_PAYLOAD]))
@@ -578,7 +578,7 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.assertEqual((lively.aborted, idle.aborted, self.proxy.isPaused), (False, False, False))
 
     def test_proxyIsNotDeadWhileWeDoNotRead(self) -> None:
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.fill()
         for _ in range(8):
             self.slow.protocol.resumeProducing()
@@ -605,7 +605,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            Service(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,

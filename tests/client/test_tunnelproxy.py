@@ -1,208 +1,48 @@
-"""Owns the checks of the client's ends of the tunnel proxy over real connections.
+"""The client's ends of the tunnel proxy over real connections.
 
 The proxy is a fake that knows nothing of the server's code, but where it says otherwise.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
-import re
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from typing import Any
 
 from twisted.internet import error
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
-from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from nymearemoteproxy.client import endpoint as endpoints
-from nymearemoteproxy.client.controlphase import TunnelError
-from nymearemoteproxy.client.endpoint import ClientEndpoint, ServerEndpoint, TunnelEndpoint
-from nymearemoteproxy.client.forwarding import Forwarder
-from nymearemoteproxy.client.heartbeat import INTERVAL
-from nymearemoteproxy.client.publishing import Publisher
-from nymearemoteproxy.client.reasons import SILENT
-from nymearemoteproxy.client.retrying import Backoff, Reports, RetryingEndpoint
-from nymearemoteproxy.client.serving import Service
-from nymearemoteproxy.client.trust import TlsOptions
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
-from tests.client.test_endpoint import (
+from nymearemoteproxy.client.connecting import proxyconnection
+from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
+from nymearemoteproxy.client.connecting.reasons import SILENT
+from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.connecting.trust import TlsOptions
+from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint, TunnelEndpoint
+from nymearemoteproxy.client.local.forwarding import Forwarder
+from nymearemoteproxy.client.local.publishing import Publisher
+from nymearemoteproxy.client.local.serving import LocalService
+from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.protocol.slip import PROXY, encode
+from tests.support.proxies import (
     ACCEPTED,
-    ROOT,
     TOKEN,
     Certificate,
-    Fake,
     Recorder,
     StreamProxy,
-    _TwoReactors,
+    TwoReactors,
     awaited,
-    line,
     recording,
 )
-from tests.support.endtoend import Server
+from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, TunnelProxy, answer
 
 reactor: Any = globalReactor
-
-SERVER = "{00000000-0000-0000-0000-00000000000d}"
-
-
-def answer(name: str, **params: object) -> bytes:
-    error = {"tunnelProxyError": f"TunnelProxyError{name}"}
-    return line({"id": 1, "status": "success", "params": error | params})
-
-
-class TunnelProxy(Fake):
-    """A small tunnel proxy without any care for slow clients.
-
-    :ivar calls: what servers have called, besides Ping.
-    """
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.calls: list[str] = []
-        self.script = self.register
-        self.payload = self.relay
-        self._servers: dict[str, Any] = {}
-        self._registering: list[Deferred[None]] = []
-        self._addresses = 0
-
-    def registered(self) -> Deferred[None]:
-        """Fires when the next server has registered."""
-        deferred: Deferred[None] = Deferred()
-        self._registering.append(deferred)
-        return deferred
-
-    def register(self, peer: Any) -> None:
-        params = self.requests[-1]["params"]
-        uuid = params["serverUuid"]
-        peer.clients = {}
-        peer.server = None
-        if "serverName" in params:
-            peer.reader = PacketReader(0)
-            self._servers[uuid] = peer
-            peer.uuid = uuid
-            peer.send(answer("NoError", slipEnabled=True))
-            registering, self._registering = self._registering, []
-            for deferred in registering:
-                deferred.callback(None)
-        elif uuid in self._servers:
-            self._addresses += 1
-            peer.server, peer.address = self._servers[uuid], self._addresses
-            peer.server.clients[peer.address] = peer
-            self._notify(
-                peer.server,
-                "ClientConnected",
-                clientName=params["clientName"],
-                clientUuid=params["clientUuid"],
-                clientPeerAddress="127.0.0.1",
-                socketAddress=peer.address,
-            )
-            peer.send(answer("NoError"))
-        else:
-            peer.send(answer("ServerNotFound"))
-            peer.close()
-
-    def relay(self, peer: Any, data: bytes) -> None:
-        if peer.server is not None:
-            peer.server.send(encode(peer.address, data))
-            return
-        for address, payload in peer.reader.receive(data):
-            if address == PROXY:
-                call = json.loads(payload)
-                self._called(peer, call["id"], call["method"], call["params"])
-            elif address in peer.clients:
-                peer.clients[address].send(payload)
-
-    def gone(self, peer: Any) -> None:
-        super().gone(peer)
-        server = getattr(peer, "server", None)
-        if server is not None and server.clients.pop(peer.address, None):
-            self._notify(server, "ClientDisconnected", socketAddress=peer.address)
-        if getattr(peer, "uuid", None) in self._servers:
-            del self._servers[peer.uuid]
-            for client in list(peer.clients.values()):
-                client.close()
-
-    def _called(self, peer: Any, requestId: int, method: str, params: dict[str, Any]) -> None:
-        if method != "TunnelProxy.Ping":
-            self.calls.append(method)
-            params = {"tunnelProxyError": "TunnelProxyErrorNoError"} | params
-            peer.clients[params.pop("socketAddress")].close()
-        response = {"id": requestId, "status": "success", "params": params}
-        peer.send(encode(PROXY, line(response)))
-
-    @staticmethod
-    def _notify(peer: Any, name: str, **params: Any) -> None:
-        message = {"id": 0, "notification": f"TunnelProxy.{name}", "params": params}
-        peer.send(encode(PROXY, line(message)))
-
-
-class Hasher(Protocol):
-    """A service: says the hash of a whole message, whose size comes first, and closes."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self._data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self._data += data
-        size = int.from_bytes(self._data[:4], "big")
-        if len(self._data) >= 4 + size:
-            self.transport.write(hashlib.sha256(self._data[4:]).digest() + self._data[4:])
-            self.transport.loseConnection()
-
-
-class ProxyMixin:
-    """A fake proxy; subclasses say what kind."""
-
-    scheme: str
-    certificate: Certificate | None = None
-    tls: TlsOptions | None = None
-    assertEqual: Any
-    assertTrue: Any
-    assertFalse: Any
-    assertIn: Any
-    assertIs: Any
-    assertIsNone: Any
-    assertFailure: Any
-    addCleanup: Any
-    patch: Any
-
-    def setUp(self) -> None:
-        if self.scheme in ("wss", "tls"):
-            self.certificate = Certificate()
-            self.tls = TlsOptions(ca=self.certificate.pem)
-        self.proxy = self.makeProxy()
-        self.url = self.proxy.url
-
-    def makeProxy(self, port: int = 0) -> TunnelProxy:
-        return TunnelProxy(self, self.scheme, self.certificate, port)
-
-    def clientEndpoint(self, **arguments: Any) -> ClientEndpoint:
-        return ClientEndpoint(reactor, self.url, SERVER, tls=self.tls, **arguments)
-
-    def serverEndpoint(self, **arguments: Any) -> ServerEndpoint:
-        return ServerEndpoint(reactor, self.url, SERVER, tls=self.tls, **arguments)
-
-    def listen(self, factory: Any) -> int:
-        factory.noisy = False
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        number: int = port.getHost().port
-        return number
 
 
 class EndsMixin(ProxyMixin):
@@ -214,7 +54,7 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            Service(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
+            LocalService(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
             SERVER,
             said.append,
             lambda: 0.0,
@@ -235,7 +75,7 @@ class EndsMixin(ProxyMixin):
         return self.listen(Forwarder(reactor, retrying, reports, failures.append, 100))
 
     async def ask(self, port: int, data: bytes) -> None:
-        """Let the service behind a forwarded port hash ``data``."""
+        """Let the service behind a forwarded port hash `data`."""
         wire = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
         asking = await wire.connect(recording())
         asking.transport.write(len(data).to_bytes(4, "big") + data)
@@ -389,7 +229,7 @@ class EndsMixin(ProxyMixin):
         self.proxy.script = arrived.callback
         endpoint = self.clientEndpoint()
         clock = Clock()
-        endpoint.reactor = _TwoReactors(clock)
+        endpoint.route.reactor = TwoReactors(clock)
         connecting = endpoint.connect(recording())
         await arrived
         clock.advance(30)
@@ -399,14 +239,14 @@ class EndsMixin(ProxyMixin):
     @awaited
     async def test_keepalive(self) -> None:
         options: list[int] = []
-        tune = endpoints._tuneTcp
+        tune = proxyconnection._tuneTcp
 
         def tuned(handle: Any) -> None:
             tune(handle)
             options.append(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             options.append(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE))
 
-        self.patch(endpoints, "_tuneTcp", tuned)
+        self.patch(proxyconnection, "_tuneTcp", tuned)
         server = await self.serverEndpoint().connect(recording())
         self.assertEqual(options, [1, 30])
         server.transport.abortConnection()
@@ -551,7 +391,7 @@ class WebSocketTests(EndsMixin, TestCase):
         self.proxy.script = register
         self.proxy.payload = lambda peer, data: None
         endpoint = self.clientEndpoint(**arguments)
-        endpoint.reactor = _TwoReactors(self.clock)
+        endpoint.route.reactor = TwoReactors(self.clock)
         return endpoint
 
     async def heard(self, client: Any) -> None:
@@ -564,16 +404,16 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_pings(self) -> None:
         client = await self.clocked().connect(recording())
         for _ in range(3):
-            self.clock.advance(INTERVAL)
+            self.clock.advance(HEARTBEAT_INTERVAL)
             await self.pinged
             self.pinged = Deferred()
             await self.heard(client)
         self.assertIsNone(client.reason)
         (peer,) = self.proxy.connections
         peer.transport.pauseProducing()
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         self.assertIsNone(client.reason)
-        self.clock.advance(INTERVAL)
+        self.clock.advance(HEARTBEAT_INTERVAL)
         reason = await client.lost
         self.assertEqual((type(reason), reason.args), (error.ConnectionLost, (SILENT,)))
 
@@ -581,7 +421,7 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_pongIsASignOfLife(self) -> None:
         client = await self.clocked().connect(recording())
         for _ in range(3):
-            self.clock.advance(INTERVAL)
+            self.clock.advance(HEARTBEAT_INTERVAL)
             await self.pinged
             self.pinged = Deferred()
             # Behind the pong, but no payload of the tunnel's.
@@ -598,7 +438,7 @@ class WebSocketTests(EndsMixin, TestCase):
     async def test_notReadingIsNoSilence(self) -> None:
         client = await self.clocked().connect(recording())
         client.transport.pauseProducing()
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         client.transport.resumeProducing()
         await self.heard(client)
@@ -614,7 +454,7 @@ class WebSocketTests(EndsMixin, TestCase):
         client.transport.registerProducer(producer, True)
         client.transport.write(bytes(16_000_000))
         await producer.paused
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         peer.transport.resumeProducing()
         await producer.resumed
@@ -639,7 +479,7 @@ class WebSocketTests(EndsMixin, TestCase):
         peer.transport.pauseProducing()
         client.transport.write(b"x")
         client.transport.loseConnection()
-        self.clock.pump([INTERVAL] * 5)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 5)
         self.assertIsNone(client.reason)
         peer.transport.resumeProducing()
         reason = await client.lost
@@ -647,13 +487,13 @@ class WebSocketTests(EndsMixin, TestCase):
 
     @awaited
     async def test_silenceInsteadOfAnAnswer(self) -> None:
-        endpoint = self.clocked(timeout=10 * INTERVAL)
+        endpoint = self.clocked(timeout=10 * HEARTBEAT_INTERVAL)
         arrived: Deferred[Any] = Deferred()
         self.proxy.script = arrived.callback
         connecting = endpoint.connect(recording())
         peer = await arrived
         peer.transport.pauseProducing()
-        self.clock.pump([INTERVAL] * 2)
+        self.clock.pump([HEARTBEAT_INTERVAL] * 2)
         problem = await self.assertFailure(connecting, TunnelError)
         self.assertEqual((str(problem), problem.isTransient), (SILENT, True))
 
@@ -666,12 +506,12 @@ class WebSocketTests(EndsMixin, TestCase):
             reactor, self.url, TOKEN, onWaiting=lambda: waiting.callback(None)
         )
         clock = Clock()
-        endpoint.reactor = _TwoReactors(clock)
+        endpoint.route.reactor = TwoReactors(clock)
         connecting = endpoint.connect(recording())
         await waiting
         (peer,) = self.proxy.connections
         peer.transport.pauseProducing()
-        clock.pump([INTERVAL] * 2)
+        clock.pump([HEARTBEAT_INTERVAL] * 2)
         problem = await self.assertFailure(connecting, TunnelError)
         self.assertIn(SILENT, str(problem))
 
@@ -712,364 +552,3 @@ class UnixTests(TestCase):
         server = await ServerEndpoint(reactor, f"unix:{path}", SERVER).connect(recording())
         server.transport.abortConnection()
         await server.lost
-
-
-class Process(ProcessProtocol):
-    """The command as a process.
-
-    :ivar told: the lines on standard error so far.
-    :ivar status: fires with the exit status.
-    """
-
-    transport: Any
-
-    def __init__(self, test: TestCase, *arguments: str) -> None:
-        self.out = b""
-        self.told: list[str] = []
-        self.status: Deferred[int] = Deferred()
-        self._rest = b""
-        self._wanted: list[tuple[str, int, Deferred[str]]] = []
-        command = [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments]
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        environment.pop("NYMEA_REMOTEPROXY_TOKEN", None)
-        reactor.spawnProcess(self, command[0], command, environment)
-        test.addCleanup(self.end)
-
-    def line(self, words: str, start: int = 0) -> Deferred[str]:
-        """Fires with the first line, from number ``start`` on, that has ``words`` in it."""
-        wanted: Deferred[str] = Deferred()
-        self._wanted.append((words, start, wanted))
-        self._look()
-        return wanted
-
-    def end(self) -> Deferred[int] | None:
-        if self.status.called:
-            return None
-        self.transport.signalProcess("TERM")
-        return self.status
-
-    def outReceived(self, data: bytes) -> None:
-        self.out += data
-
-    def errReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self.told += [line.decode() for line in lines]
-        self._look()
-
-    def processEnded(self, reason: Failure) -> None:
-        problem: Any = reason.value
-        self.status.callback(problem.exitCode or 0)
-
-    def _look(self) -> None:
-        for item in list(self._wanted):
-            words, start, wanted = item
-            found = [line for line in self.told[start:] if words in line]
-            if found:
-                self._wanted.remove(item)
-                wanted.callback(found[0])
-
-
-class StuckTests(ProxyMixin, TestCase):
-    """Nobody reads standard error, or the terminal is in Ctrl-S."""
-
-    scheme = "ws"
-    timeout = 60
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.reader, self.writer = os.pipe()
-        self.addCleanup(os.close, self.reader)
-        self.addCleanup(os.close, self.writer)
-        self.filled = fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, 1)
-        os.write(self.writer, bytes(self.filled))
-
-    async def serve(self) -> subprocess.Popen[bytes]:
-        """Offer a service, and use it twice."""
-        port = self.listen(Factory.forProtocol(Hasher))
-        registered = self.proxy.registered()
-        arguments = ["--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{port}", "-v"]
-        server = subprocess.Popen(
-            [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments],
-            env=dict(os.environ, PYTHONPATH=str(ROOT)),
-            stderr=self.writer,
-        )
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-        await registered
-        for _ in range(2):
-            client = await self.clientEndpoint().connect(recording())
-            client.transport.write(bytes(4))
-            await client.lost
-            self.assertEqual(client.data, hashlib.sha256(b"").digest())
-        return server
-
-    @awaited
-    async def test_order(self) -> None:
-        """The service is reached, and what was said meanwhile can be read later."""
-        await self.serve()
-        told = b""
-        while b"client 2: " not in told:
-            told += await deferToThread(os.read, self.reader, 1 << 16)
-        said = re.findall("connecting to|registered|client [0-9]", told[self.filled :].decode())
-        self.assertEqual(said, ["connecting to", "registered", "client 1", "client 2"])
-
-    @awaited
-    async def test_end(self) -> None:
-        """It does not wait for a reader for ever."""
-        server = await self.serve()
-        server.terminate()
-        self.assertEqual(await deferToThread(server.wait, 30), 128 + signal.SIGTERM)
-
-
-class CommandTests(ProxyMixin, TestCase):
-    """The command as a process."""
-
-    scheme = "ws"
-    timeout = 60
-
-    def server(self, service: Any, *arguments: str) -> Process:
-        port = self.listen(Factory.forProtocol(service))
-        forward = ["--forward", f"127.0.0.1:{port}"]
-        return Process(self, "--url", self.url, "--serve", SERVER, *forward, *arguments)
-
-    def client(self, *arguments: str) -> Process:
-        return Process(self, "--url", self.url, "--server-uuid", SERVER, *arguments)
-
-    async def ask(self, listening: str, data: bytes) -> None:
-        port = int(listening.rpartition(":")[2])
-        asking = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(recording())
-        asking.transport.write(len(data).to_bytes(4, "big") + data)
-        await asking.lost
-        self.assertEqual(asking.data[:32], hashlib.sha256(data).digest())
-
-    @awaited
-    async def test_serveAndListen(self) -> None:
-        server = self.server(Hasher, "--name", "a name")
-        registered = await server.line("registered")
-        self.assertEqual(registered, f"nymea-remoteproxy-client: registered as server {SERVER}")
-        self.assertEqual(self.proxy.requests[0]["params"]["serverName"], "a name")
-        client = self.client("--listen", "0")
-        listening = await client.line("listening on 127.0.0.1:")
-        await self.ask(listening, os.urandom(1_000_000))
-        # The proxy restarts, and somebody connects meanwhile.
-        await self.proxy.stop()
-        await server.line("connection lost: ")
-        asking = Deferred.fromCoroutine(self.ask(listening, b"meanwhile"))
-        await client.line("connection refused; next attempt in ")
-        self.proxy = self.makeProxy(self.proxy.port)
-        await server.line("registered", start=1)
-        await asking
-        for process in (server, client):
-            process.transport.signalProcess("TERM")
-            self.assertEqual(await process.status, 128 + signal.SIGTERM)
-            self.assertEqual([line for line in process.told if "Traceback" in line], [])
-        # That it was ended is no connection lost.
-        self.assertIn("registered", server.told[-1])
-
-    @awaited
-    async def test_unixService(self) -> None:
-        directory = tempfile.TemporaryDirectory()  # a path of trial's may be too long for a socket
-        self.addCleanup(directory.cleanup)
-        path = f"{directory.name}/service"
-        port = reactor.listenUNIX(path, Factory.forProtocol(Hasher))
-        self.addCleanup(port.stopListening)
-        forward = ["--forward", f"unix:{path}"]
-        server = Process(self, "--url", self.url, "--serve", SERVER, "--verbose", *forward)
-        await server.line("registered")
-        client = await self.clientEndpoint().connect(recording())
-        client.transport.write(bytes(4))
-        await client.lost
-        self.assertEqual(client.data, hashlib.sha256(b"").digest())
-        await server.line("client 1: ")
-
-    @awaited
-    async def test_standardInputAndOutput(self) -> None:
-        registered = await self.publish()
-        client = self.client("--uuid", "c" * 32, "--name", "me")
-        await client.line("tunnel established with " + SERVER)
-        params = self.proxy.requests[1]["params"]
-        self.assertEqual(params["clientUuid"], "{cccccccc-cccc-cccc-cccc-cccccccccccc}")
-        client.transport.write(bytes(4))
-        self.assertEqual(await client.status, 0)
-        self.assertEqual(client.out, hashlib.sha256(b"").digest())
-        self.assertIn("partner left", client.told[-1])
-        registered.transport.signalProcess("TERM")
-        await registered.status
-
-    async def publish(self) -> Process:
-        server = self.server(Hasher)
-        await server.line("registered")
-        return server
-
-    @awaited
-    async def test_clientWaitsForTheServer(self) -> None:
-        client = self.client()
-        await client.line("the server is not connected to the proxy; next attempt in ")
-        await self.publish()
-        await client.line("tunnel established")
-        client.transport.write(bytes(4))
-        self.assertEqual(await client.status, 0)
-
-    @awaited
-    async def test_tunnelLost(self) -> None:
-        """Once there was a tunnel its end is the end."""
-        await self.publish()
-        client = self.client()
-        await client.line("tunnel established")
-        for peer in self.proxy.connections:
-            if peer.server is not None:
-                peer.transport.abortConnection()
-        self.assertEqual(await client.status, 1)
-        self.assertIn("the tunnel was lost", client.told[-1])
-
-    @awaited
-    async def test_noTunnelProxy(self) -> None:
-        """All find out at once, also who only listens so far."""
-        response = line({"id": 1, "status": "error", "error": "Unknown namespace."})
-        self.proxy.script = lambda peer: peer.send(response)
-        for process in (self.server(Hasher), self.client(), self.client("--listen", "0")):
-            self.assertEqual(await process.status, 1)
-            self.assertIn("the tunnel proxy is not switched on there", process.told[-1])
-
-    @awaited
-    async def test_listensWhileTheProxyIsAway(self) -> None:
-        port = self.proxy.port
-        await self.proxy.stop()
-        client = self.client("--listen", "0")
-        listening = await client.line("listening on 127.0.0.1:")
-        asking = Deferred.fromCoroutine(self.ask(listening, b"early"))
-        await client.line("connection refused; next attempt in ")
-        self.proxy = self.makeProxy(port)
-        await self.publish()
-        await asking
-
-    @awaited
-    async def test_serviceIsDown(self) -> None:
-        """The server says where, and the client that it was no success."""
-        listening = reactor.listenTCP(0, recording(), interface="127.0.0.1")
-        unused = listening.getHost().port
-        await listening.stopListening()
-        server = Process(
-            self, "--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{unused}"
-        )
-        await server.line("registered")
-        client = self.client()
-        self.assertEqual(await client.status, 1)
-        self.assertEqual(
-            client.told[-1],
-            "nymea-remoteproxy-client: the service closed the connection without a word; does it "
-            "run?",
-        )
-        await server.line(
-            f"cannot connect to the service at 127.0.0.1:{unused}: connection refused"
-        )
-
-    @awaited
-    async def test_silentService(self) -> None:
-        """Who has said all and leaves need not have an answer."""
-        server = self.server(Recorder)
-        await server.line("registered")
-        client = self.client()
-        await client.line("tunnel established")
-        client.transport.write(b"x")
-        client.transport.closeStdin()
-        self.assertEqual(await client.status, 0)
-
-    @awaited
-    async def test_permanentMistakes(self) -> None:
-        for response, words in (
-            (answer("ForbiddenCall", slipEnabled=False), "does not allow the uuid"),
-            (answer("InvalidUuid", slipEnabled=False), "does not accept the uuid"),
-        ):
-            self.proxy.script = lambda peer, response=response: peer.send(response)  # type: ignore[misc]
-            server, client = self.server(Hasher), self.client()
-            listener = self.client("--listen", "0")
-            port = int((await listener.line("listening")).rpartition(":")[2])
-            asking = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(recording())
-            for process in (server, client, listener):
-                self.assertEqual(await process.status, 1)
-                self.assertIn(words, process.told[-1])
-            await asking.lost
-
-    @awaited
-    async def test_portInUse(self) -> None:
-        port = self.listen(recording())
-        for where in (f"127.0.0.1:{port}", f"{port}"):
-            client = self.client("--listen", where)
-            self.assertEqual(await client.status, 1)
-            told = f"nymea-remoteproxy-client: cannot listen on 127.0.0.1:{port}: "
-            self.assertEqual(client.told, [told + "Address already in use"])
-
-    @awaited
-    async def test_noAddressOfOurs(self) -> None:
-        client = self.client("--listen", "[2001:db8::1]:0")
-        self.assertEqual(await client.status, 1)
-        self.assertIn("cannot listen on [2001:db8::1]:0: ", client.told[0])
-
-    @awaited
-    async def test_mistakes(self) -> None:
-        serve = ["--serve", SERVER, "--forward", "h:1"]
-        client = ["--server-uuid", SERVER]
-        attempts = [
-            Process(self, "--url", "ws://127.0.0.1:1", *arguments)
-            for arguments in (
-                ["--serve", SERVER],
-                ["--forward", "h:1"],
-                ["--listen", "0"],
-                ["--serve", "x", "--forward", "h:1"],
-                ["--serve", SERVER, "--forward", "h"],
-                ["--server-uuid", "x"],
-                [*serve, "--token", "t"],
-                [*serve, "--token-file", "t"],
-                [*serve, "--nonce", "n"],
-                [*serve, "--uuid", SERVER],
-                [*serve, "--listen", "0"],
-                [*serve, *client],
-                [*client, "--token", "t"],
-                [*client, "--nonce", "n"],
-                [*client, "--uuid", "x"],
-                [*client, "--listen", "x"],
-                [*client, "--listen", "0", "--uuid", SERVER],
-                [*client, "--insecure"],
-            )
-        ]
-        for process in attempts:
-            status = await process.status
-            self.assertEqual((status, len(process.told), process.out), (1, 1, b""), process.told)
-            self.assertNotIn("no token", process.told[0])
-
-
-class WrongSchemeTests(TestCase):
-    """Every kind of URL at every kind of port of the real server."""
-
-    timeout = 60
-
-    @awaited
-    async def test_everyCombination(self) -> None:
-        """It is asked whether the right one is meant."""
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        where = "interface=127.0.0.1"
-        arguments = ["--accept-any-token", "--set", "ProxyServer.webSocketHandshakeTimeout=500"]
-        for kind in ("--websocket", "--stream"):
-            arguments += [kind, f"tcp:0:{where}", kind, f"ssl:0:{where}"]
-        server = await deferToThread(Server, arguments, listeners=4, stateHome=directory.name)
-        self.addCleanup(deferToThread, server.stop)
-        urls = {url.partition(":")[0]: url for url in server.urls}
-
-        async def attempt(scheme: str, url: str) -> None:
-            tls = TlsOptions(insecure=True) if scheme in ("wss", "tls") else None
-            url = scheme + url[url.index(":") :]
-            connecting = TunnelEndpoint(reactor, url, TOKEN, tls=tls).connect(recording())
-            problem = await self.assertFailure(connecting, TunnelError)
-            _, _, meant = str(problem).partition("; is it ")
-            told[scheme, right] = meant
-
-        told: dict[tuple[str, str], str] = {}
-        for right, url in urls.items():
-            await gatherResults(
-                [Deferred.fromCoroutine(attempt(scheme, url)) for scheme in urls if scheme != right]
-            )
-        self.assertEqual(len(told), 12)
-        for (scheme, right), meant in told.items():
-            self.assertIn(f"{right}://", meant, scheme)

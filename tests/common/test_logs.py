@@ -312,9 +312,9 @@ class ThresholdTests(SynchronousTestCase):
 
     def test_namespace(self) -> None:
         """A logger is called after the module it is in, which the JSON format relies on."""
-        from nymearemoteproxy.connections import proxy
+        from nymearemoteproxy.connections import registry
 
-        self.assertEqual(proxy.log.namespace, "nymearemoteproxy.connections.proxy")
+        self.assertEqual(registry.log.namespace, "nymearemoteproxy.connections.registry")
 
 
 class LogFileTests(SynchronousTestCase):

@@ -11,15 +11,14 @@ from uuid import UUID
 
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.connections.presence import ANSWER_TIMEOUT, TOLD_A_TURN
 from nymearemoteproxy.protocol.frames import PARTS_AT_ONCE
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.transports import askTcp, tuneTcp
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, reactor
@@ -32,12 +31,12 @@ PONG = maskedFrame(10, b"")
 class ClashCase(InMemory):
     """Two connections claim to be the same client."""
 
+    terms = Terms()
+
     def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
         super().setUp()
-        self.switchboard._clock = self.clock
-        self.switchboard._turns = self.proxy.turns
-        self.proxy.timing = replace(TIMING, inactive=8)
+        timing = replace(TIMING, inactive=8)
+        self.proxy.policy = replace(self.proxy.policy, timing=timing)
 
     def answer(self, kind: str, pipe: Pipe) -> None:
         """Let the client's side answer what it was asked."""
@@ -72,7 +71,7 @@ class PartnerTests(ClashCase):
             self.assertFalse(old.lost)
             self.clock.pump([0.06] * 3)
             self.assertTrue(old.lost)
-            self.assertEqual(self.proxy.outcomes.pop(Outcome.PING_TIMEOUT), 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.PING_TIMEOUT), 1)
             partner = self.open("TCP")
             self.authenticate(partner, uuid="2", name="two")
             self.assertIn(b"TunnelEstablished", new.take())
@@ -86,7 +85,7 @@ class PartnerTests(ClashCase):
             self.answer(kind, old)
             for pipe in (old, new):
                 pipe.lose(ConnectionError())
-            self.assertEqual(self.proxy.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unix(self) -> None:
@@ -97,14 +96,14 @@ class PartnerTests(ClashCase):
         self.clock.advance(0.06)
         for pipe in (old, new):
             pipe.lose(ConnectionError())
-        self.assertEqual(self.proxy.outcomes[Outcome.DUPLICATE_UUID], 2)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.DUPLICATE_UUID], 2)
 
     def test_gone(self) -> None:
         """Of one that has left it is known at once."""
         pipe = self.wait("TCP")
-        (record,) = self.proxy.records
+        (record,) = self.proxy.registry.records
         pipe.lose(ConnectionError())
-        self.assertIs(self.successResultOf(self.proxy.presence.look(record)), False)
+        self.assertIs(self.successResultOf(self.proxy.registry.presence.look(record)), False)
 
     def test_takesNothing(self) -> None:
         """One that does not take its answers would not get a ping: TCP is asked."""
@@ -256,7 +255,7 @@ class RegistrationTests(ClashCase):
         self.assertIn(b"AlreadyRegistered", new.take())
         self.assertFalse(old.lost)
         self.clock.advance(TIMING.pingAnswer)
-        self.assertEqual(self.proxy.outcomes[Outcome.PING_TIMEOUT], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.PING_TIMEOUT], 1)
         self.assertIn(b"NoError", self.serve("TCP").take())
 
     def test_deadInLine(self) -> None:
@@ -272,7 +271,7 @@ class RegistrationTests(ClashCase):
             self.clock.advance(0.06)
             self.assertIn(b"NoError", new.take())
             new.lose(ConnectionLost())
-            self.assertEqual(list(self.proxy.records), [])
+            self.assertEqual(list(self.proxy.registry.records), [])
 
     def test_cannotBeAsked(self) -> None:
         """A fault of ours gives nobody's place away, at the beginning or later."""

@@ -14,16 +14,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from nymearemoteproxy.authentication import Verdict
-from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.common.addresses import describeAddress, describePlace
 from nymearemoteproxy.common.privacy import Privacy
-from nymearemoteproxy.connections import proxy, records
-from nymearemoteproxy.connections.limits import Bounds, Gate
-from nymearemoteproxy.connections.proxy import ABORT_TIMEOUT, IObserver, Proxy, Timing
+from nymearemoteproxy.connections import dismissal, records
+from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
+from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import TCP, Record, Totals
-from nymearemoteproxy.meeting.rendezvous import Rendezvous
-from nymearemoteproxy.protocol.session import PairingKeys, Role
+from nymearemoteproxy.protocol.session import Role
 from tests.support.memory import Guest
+from tests.support.parts import makeProxy
 from tests.wires.test_time import InMemory
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
@@ -83,30 +82,21 @@ class ProxyCase(SynchronousTestCase):
     def make(self) -> None:
         """Make it."""
         self.clock = Clock()
-        self.proxy = Proxy(
-            clock=self.clock,
-            gate=Gate(self.clock, Bounds()),
-            authenticator=AnyToken(),
-            rendezvous=Rendezvous(),
-            timing=Timing(),
-            keys=PairingKeys(False),
-            name="test",
-            messageLimit=0,
-        )
+        self.proxy = makeProxy(self.clock)
         self.observer = Observer()
-        self.proxy.observers.append(self.observer)
+        self.proxy.registry.observers.append(self.observer)
 
     def join(self) -> tuple[Guest, Guest]:
         """Return two clients with a tunnel."""
         one, two = Guest(self.proxy, Role.PARTNER), Guest(self.proxy, Role.PARTNER)
-        self.proxy.joined(one.record, two.record)
-        self.proxy.joined(two.record, one.record)
+        self.proxy.registry.joined(one.record, two.record)
+        self.proxy.registry.joined(two.record, one.record)
         return one, two
 
     def register(self, role: Role, uuid: str, serverUuid: str = "") -> Guest:
         """Return a server or client of the tunnel proxy."""
         guest = Guest(self.proxy, role, uuid, serverUuid)
-        self.proxy.joined(guest.record, None)
+        self.proxy.registry.joined(guest.record, None)
         return guest
 
 
@@ -117,8 +107,10 @@ class TunnelTests(ProxyCase):
         """A pair counts once, and each side knows when it began and with whom."""
         self.clock.advance(7)
         one, two = self.join()
-        self.assertEqual(self.proxy.load().totals, Totals(connections=2, tunnels=1))
-        self.assertEqual(self.proxy.load().tunnels, 1)
+        self.assertEqual(
+            self.proxy.registry.counters.load().totals, Totals(connections=2, tunnels=1)
+        )
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
         for guest, partner in (one, two), (two, one):
             self.assertEqual(guest.record.joined, 7)
             self.assertIs(guest.record.partner, partner.record)
@@ -127,14 +119,14 @@ class TunnelTests(ProxyCase):
         """When both are gone, with the last one first; then they know nothing of each other."""
         one, two = self.join()
         one.record.received, two.record.received = 3, 4
-        self.assertEqual(self.proxy.load().totals.traffic, 7)
+        self.assertEqual(self.proxy.registry.counters.load().totals.traffic, 7)
         one.leave()
         self.assertEqual(self.observer.ended, [])
-        self.assertEqual(self.proxy.load().tunnels, 1)
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
         two.leave()
         self.assertEqual(self.observer.ended, [(two.record, one.record)])
         self.assertEqual((one.record.partner, two.record.partner), (None, None))
-        load = self.proxy.load()
+        load = self.proxy.registry.counters.load()
         self.assertEqual((load.tunnels, load.totals.traffic), (0, 7))
         self.assertEqual((load.received, load.sent), ({TCP: 7}, {TCP: 0}))
 
@@ -143,13 +135,13 @@ class TunnelTests(ProxyCase):
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
         server.record.received, client.record.received = 10, 5
-        load = self.proxy.load()
+        load = self.proxy.registry.counters.load()
         self.assertEqual((load.servers, load.clients, load.tunnels), (1, 1, 0))
         server.leave()
         client.leave()
         self.assertEqual(self.observer.ended, [(server.record, None), (client.record, None)])
         expected = Totals(connections=2, servers=1, clients=1, tunnelProxyTraffic=15)
-        self.assertEqual(self.proxy.load().totals, expected)
+        self.assertEqual(self.proxy.registry.counters.load().totals, expected)
 
     def test_withoutTunnel(self) -> None:
         """Nothing is told of who had none."""
@@ -158,9 +150,9 @@ class TunnelTests(ProxyCase):
 
     def test_failingObserver(self) -> None:
         """Its failure is logged; the others are told, and the connection is over."""
-        self.proxy.observers.insert(0, None)  # type: ignore[arg-type]
+        self.proxy.registry.observers.insert(0, None)  # type: ignore[arg-type]
         one, two = self.join()
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         one.leave()
         two.leave()
         self.successResultOf(gone)
@@ -176,7 +168,7 @@ class PrivacyTests(ProxyCase):
         self.patch(records, "RECORDS_A_TURN", 1)
         guests = [Guest(self.proxy) for _ in range(3)]
         before = {guest.record.peer for guest in guests}
-        self.proxy.setPrivacy(Privacy.NONE)
+        self.proxy.registry.setPrivacy(Privacy.NONE)
         self.clock.advance(0)
         after = {guest.record.peer for guest in guests}
         self.assertEqual((len(before), len(after), before & after), (1, 1, set()))
@@ -188,7 +180,7 @@ class AuthenticationTests(InMemory):
     def test_time(self) -> None:
         """How long each took; an observer that fails keeps nobody out."""
         observer = Observer()
-        self.proxy.observers += [None, observer]  # type: ignore[list-item]
+        self.proxy.registry.observers += [None, observer]  # type: ignore[list-item]
         self.backend.answers = False
         client = self.open("TCP")
         self.authenticate(client)
@@ -206,13 +198,13 @@ class DrainTests(ProxyCase):
 
     def test_nobody(self) -> None:
         """All are gone at once."""
-        self.successResultOf(self.proxy.drain())
+        self.successResultOf(self.proxy.registry.dismissal.idle())
 
     def test_tokens(self) -> None:
         """Who has a tunnel is not disturbed, and who has none is told at once."""
         one, two = self.join()
         other = Guest(self.proxy)
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         self.assertEqual([each.asked for each in (one, two, other)], [[], [], ["shutDown"]])
         other.leave()
         one.leave()
@@ -226,7 +218,7 @@ class DrainTests(ProxyCase):
         idle = self.register(Role.SERVER, "idle")
         busy = self.register(Role.SERVER, "busy")
         first, second = (self.register(Role.CLIENT, uuid, "busy") for uuid in "ab")
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         self.assertEqual([idle.asked, busy.asked], [["shutDown"], []])
         first.leave()
         self.assertEqual(busy.asked, [])
@@ -241,7 +233,7 @@ class DrainTests(ProxyCase):
         """Nobody is told twice, or told when gone."""
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         server.leave()
         client.leave()
         self.successResultOf(gone)
@@ -251,7 +243,7 @@ class DrainTests(ProxyCase):
         """One that leaves as another is told is not told any more."""
         one, two = Guest(self.proxy), Guest(self.proxy)
         one.shutDown = two.leave  # type: ignore[method-assign]
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         self.assertEqual(two.asked, [])
         one.leave()
         self.successResultOf(gone)
@@ -259,8 +251,8 @@ class DrainTests(ProxyCase):
     def test_stoppedMeanwhile(self) -> None:
         """Both who drains and who stops hear that all are gone."""
         one, two = self.join()
-        drained = self.proxy.drain()
-        stopped = self.proxy.shutDown()
+        drained = self.proxy.registry.dismissal.idle()
+        stopped = self.proxy.registry.dismissal.all()
         self.assertEqual((one.asked, two.asked), (["shutDown"], ["shutDown"]))
         one.leave()
         two.leave()
@@ -275,9 +267,9 @@ class DrainTests(ProxyCase):
 
         one, two, three = (Guest(self.proxy) for _ in range(3))
         one.shutDown = two.shutDown = two.abort = fail  # type: ignore[method-assign]
-        gone = self.proxy.shutDown()
+        gone = self.proxy.registry.dismissal.all()
         self.assertEqual([each.asked for each in (one, two, three)], [["abort"], [], ["shutDown"]])
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.assertEqual(three.asked, ["shutDown", "abort"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
         self.clock.advance(ABORT_TIMEOUT)
@@ -287,7 +279,7 @@ class DrainTests(ProxyCase):
         """Its last client leaves all the same."""
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
-        self.proxy.drain()
+        self.proxy.registry.dismissal.idle()
 
         def fail() -> None:
             raise ZeroDivisionError
@@ -300,28 +292,28 @@ class DrainTests(ProxyCase):
     def test_stubborn(self) -> None:
         """Who does not leave, however asked, keeps nobody waiting."""
         guest = Guest(self.proxy)
-        gone = self.proxy.drain()
-        self.proxy.abortAll()
+        gone = self.proxy.registry.dismissal.idle()
+        self.proxy.registry.dismissal.abort()
         self.assertEqual(guest.asked, ["shutDown", "abort"])
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(gone)
 
     def test_nobodyWaits(self) -> None:
         """Then there is nothing to be done later."""
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_inTurns(self) -> None:
         """Many are told over several turns, and those who get a tunnel meanwhile stay."""
-        self.patch(proxy, "GOODBYES_A_TURN", 1)
+        self.patch(dismissal, "GOODBYES_A_TURN", 1)
         waiting = [Guest(self.proxy) for _ in range(4)]
         idle, found = (self.register(Role.SERVER, uuid) for uuid in ("idle", "found"))
-        gone = self.proxy.drain()
+        gone = self.proxy.registry.dismissal.idle()
         self.assertEqual([each.asked for each in waiting], [["shutDown"], [], [], []])
         one, two = waiting[2:]
         one.record.role = two.record.role = Role.PARTNER
-        self.proxy.joined(one.record, two.record)
-        self.proxy.joined(two.record, one.record)
+        self.proxy.registry.joined(one.record, two.record)
+        self.proxy.registry.joined(two.record, one.record)
         client = self.register(Role.CLIENT, "c", "found")
         self.clock.advance(0)
         self.assertEqual(
@@ -339,7 +331,7 @@ class DrainTests(ProxyCase):
         """Whoever cannot be told keeps nobody else from being told."""
         one, two = Guest(self.proxy), Guest(self.proxy)
         one.shutDown = None  # type: ignore[assignment]
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertEqual(two.asked, ["shutDown"])
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
@@ -367,7 +359,7 @@ class DrainTests(ProxyCase):
         drainAt = data.draw(st.integers(0, len(guests)))
         for number, guest in enumerate(data.draw(st.permutations(guests))):
             if number == drainAt:
-                gone = self.proxy.drain()
+                gone = self.proxy.registry.dismissal.idle()
             guest.leave()
             left.add(guest)
             if gone is None:
@@ -378,7 +370,7 @@ class DrainTests(ProxyCase):
                     self.assertEqual(server.asked, [] if hasClients else ["shutDown"])
             self.assertEqual(gone.called, len(left) == len(guests))
         if gone is None:
-            gone = self.proxy.drain()
+            gone = self.proxy.registry.dismissal.idle()
         self.successResultOf(gone)
         for some in clients.values():
             self.assertFalse(any(client.asked for client in some))

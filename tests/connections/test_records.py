@@ -18,8 +18,8 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Record, Survey, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from tests.support.admin import makeProxy
 from tests.support.memory import Guest
+from tests.support.parts import makeProxy
 
 STEPS = ("come", "send", "leave", "register", "join", "look", "walk")
 
@@ -163,7 +163,7 @@ class SurveyTests(SynchronousTestCase):
         """Nothing is counted twice, and no count of all times is ever less than the last one."""
         proxy = makeProxy(Clock())
         walk: Iterator[object] = iter(())
-        survey = proxy.survey()
+        survey = proxy.registry.counters.survey()
         before, sent = Totals(), 0
         for step, which in [*steps, ("walk", 0)]:
             if step == "walk":  # to its end
@@ -173,21 +173,21 @@ class SurveyTests(SynchronousTestCase):
                 for name in (each.name for each in fields(totals)):
                     self.assertGreaterEqual(getattr(totals, name), getattr(before, name), name)
                 before = totals
-                self.assertLessEqual(survey.load.tunnels, proxy.totals.tunnels)
-                survey = proxy.survey()
+                self.assertLessEqual(survey.load.tunnels, proxy.registry.counters.totals.tunnels)
+                survey = proxy.registry.counters.survey()
                 walk = iter(survey)
             elif step == "look":
                 next(walk, None)
             else:
                 sent += happen(proxy, step, which)
-        everything = proxy.load()
-        self.assertEqual(everything.connections.total(), len(proxy.records))
+        everything = proxy.registry.counters.load()
+        self.assertEqual(everything.connections.total(), len(proxy.registry.records))
         self.assertEqual(everything.received.total(), sent)
 
 
 def happen(proxy: Proxy, step: str, which: int) -> int:
     """Let something happen to a connection, or to two; return how many bytes were sent."""
-    there = list(proxy.records)
+    there = list(proxy.registry.records)
     if step == "come":
         Guest(proxy)
     elif there:
@@ -200,9 +200,9 @@ def happen(proxy: Proxy, step: str, which: int) -> int:
             record.client.leave()
         elif step == "register" and record.role is None:
             record.role = Role.SERVER
-            proxy.joined(record, None)
+            proxy.registry.joined(record, None)
         elif step == "join" and record.role is other.role is None and record is not other:
             record.role = other.role = Role.PARTNER
-            proxy.joined(record, other)
-            proxy.joined(other, record)
+            proxy.registry.joined(record, other)
+            proxy.registry.joined(other, record)
     return 0

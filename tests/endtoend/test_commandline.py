@@ -364,7 +364,7 @@ class ProperUseTests(EndToEnd):
         ini = self.file(
             "[ProxyServer]\n"
             "name=nymea-remoteproxy\nwriteLogs=false\nlogFile=/var/log/nymea-remoteproxy.log\n"
-            "logEngineEnabled=false\nmonitorSocket=/tmp/nymea-remoteproxy-monitor.sock\n"
+            f"logEngineEnabled=false\nmonitorSocket={directory}/monitor.sock\n"
             "jsonRpcTimeout=10000\nauthenticationTimeout=8000\ninactiveTimeout=8000\n"
             "aloneTimeout=8000\nproxyEnabled=true\n\n"
             "[AWS]\nregion=eu-west-1\nauthorizerLambdaFunction=system-services-authorizer\n\n"

@@ -631,8 +631,7 @@ class DrainTests(LifeCase):
 
     @inThread
     def testSocketsAreGone(self) -> None:
-        """Files of Unix sockets that somebody removed keep the server neither from draining nor
-        from stopping in order."""
+        """Without the files of its Unix sockets the server drains and stops as with them."""
         monitor = self.temporary() / "monitor"
         for end in (SIGUSR2, SIGTERM):
             server = self.launch("--set", f"ProxyServer.monitorSocket={monitor}")

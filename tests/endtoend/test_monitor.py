@@ -117,8 +117,10 @@ class ConsoleMonitorTests(EndToEnd):
 
     @inThread
     def testSocket(self) -> None:
-        """Only its user and group may connect; it is gone when the server is, unless that was
-        killed, and then the next one replaces it."""
+        """Only its user and group may connect; it is gone when the server is.
+
+        Unless that was killed, and then the next one replaces it.
+        """
         path = self.temporary() / "monitor"
         server = self.launch(str(path), secret())
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o660)

@@ -1285,8 +1285,10 @@ class LimitTests(EndToEnd):
 
     @inThread
     def testAttempts(self) -> None:
-        """attemptsPerSecondPerAddress: a burst of that many, then no more; of two refusals of one
-        kind the log tells the first."""
+        """attemptsPerSecondPerAddress: a burst of that many, then no more.
+
+        Of two refusals of one kind the log tells the first.
+        """
         self.launch("attemptsPerSecondPerAddress=3")
         clients = [Stream(self.server.url("tcp")) for _ in range(12)]
         self.keep(*clients)

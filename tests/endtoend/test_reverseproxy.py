@@ -14,6 +14,7 @@ import secrets
 import shutil
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 
@@ -51,18 +52,20 @@ TCP_LISTEN = "0A"
 """A state in /proc/net/tcp."""
 
 
-def freePort() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server((OUTSIDE, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def reservePort() -> socket.socket:
+    """Return a socket on a port that nobody else is given; who asks for it may listen on it."""
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind((OUTSIDE, 0))
+    return reservation
 
 
 def listens(port: int) -> bool:
-    """Tell whether somebody listens on the port, without connecting to it."""
+    """Tell whether somebody listens on the port outside, without connecting to it."""
+    address = int.from_bytes(socket.inet_aton(OUTSIDE), sys.byteorder)
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     places = [line.split()[1] for line in lines if line.split()[3] == TCP_LISTEN]
-    return any(int(place.partition(":")[2], 16) == port for place in places)
+    return f"{address:08X}:{port:04X}" in places
 
 
 def endOfStream(client: Stream) -> None:
@@ -119,7 +122,11 @@ class ReverseProxyCase(EndToEnd):
         ports = {4443: self.web.getsockname()[1]}
         for port, url in zip(self.upstreams, self.server.urls, strict=True):
             ports[port] = int(url.rpartition(":")[2])
-        self.places = {port: freePort() for port in self.outside}
+        self.places = {}
+        for port in self.outside:
+            reservation = reservePort()
+            self.addCleanup(reservation.close)
+            self.places[port] = reservation.getsockname()[1]
         replacements = {f"{INSIDE}:{old}": f"{INSIDE}:{new}" for old, new in ports.items()}
         for old, new in self.places.items():
             listen = self.outside[old]

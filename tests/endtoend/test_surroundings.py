@@ -47,7 +47,7 @@ if program == "twistd":
     from twisted.scripts.twistd import run
     run()
 else:
-    from nymearemoteproxy.cli import main
+    from nymearemoteproxy.running.cli import main
     main()
 """
 """The server, whose date differs from the machine's by the seconds in a file."""

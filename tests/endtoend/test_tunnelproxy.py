@@ -263,8 +263,10 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
 
     @inThread
     def testReload(self) -> None:
-        """SIGHUP reads the list of servers anew; who is registered stays, a broken list changes
-        nothing."""
+        """SIGHUP reads the list of servers anew; who is registered stays.
+
+        A broken list changes nothing.
+        """
         old, new = anyUuid(), anyUuid()
         file = Path(self.file(f"# servers\n{old}\n"))
         server = self.launch("--set", f"TunnelProxy.serverUuidFile={file}")
@@ -318,7 +320,7 @@ class OriginalsFileTests(TunnelProxyCase):
         return self.file(
             "[ProxyServer]\nname=nymea-remoteproxy\nwriteLogs=false\n"
             "logFile=/var/log/nymea-remoteproxy.log\nlogEngineEnabled=false\n"
-            "monitorSocket=/tmp/nymea-remoteproxy-monitor.sock\njsonRpcTimeout=10000\n"
+            f"monitorSocket={directory}/monitor.sock\njsonRpcTimeout=10000\n"
             "authenticationTimeout=8000\ninactiveTimeout=8000\naloneTimeout=8000\n\n"
             f"[SSL]\nenabled=true\ncertificate={certificate.certificate}\n"
             f"certificateKey={certificate.key}\ncertificateChain=\n\n"

@@ -14,8 +14,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtensionOID, NameOID
-from OpenSSL import SSL, crypto
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import files as files_
@@ -28,7 +28,9 @@ from nymearemoteproxy.listening.tls import (
     firstName,
     loadCertificate,
     selfSigned,
+    validity,
 )
+from tests.support.certificates import withNames
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -98,12 +100,8 @@ def shake(server: ssl.SSLContext, client: SSL.Context) -> SSL.Connection:
 
 
 def clientContext(highest: int | None = None, ciphers: bytes | None = None) -> SSL.Context:
-    """Return a client that trusts everybody, and begins with the group that the server wants."""
+    """Return a client that trusts everybody."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    try:
-        context.set_tmp_ecdh(ec.SECP256R1())
-    except AttributeError:  # pyOpenSSL 23 has objects of its own
-        context.set_tmp_ecdh(crypto.get_elliptic_curve("prime256v1"))
     if highest is not None:
         context.set_min_proto_version(0)
         context.set_max_proto_version(highest)
@@ -289,6 +287,13 @@ class MistakeTests(TlsCase):
                 CertificateFiles(self.certificate, self.key, path), path, "chain", "damaged"
             )
 
+    def test_unknownVersion(self) -> None:
+        """A certificate of a version that does not exist."""
+        der = self.own.certificate.public_bytes(serialization.Encoding.DER)
+        changed = der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020105"), 1)
+        path = self.write(ssl.DER_cert_to_PEM_cert(changed).encode())
+        self.assertFails(CertificateFiles(path, self.key), path, "damaged")
+
     def test_badKey(self) -> None:
         """A key that is damaged, no key, or a public one."""
         public = self.own.key.public_key().public_bytes(
@@ -381,21 +386,33 @@ class FirstNameTests(SynchronousTestCase):
 
     def test_damaged(self) -> None:
         """Names that cannot be read are none."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
-        damaged = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x05")
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(NOW)
-            .not_valid_after(NOW + DAY)
-            .add_extension(damaged, critical=False)
-            .sign(key, hashes.SHA256())
+        self.assertIsNone(firstName(withNames(b"\x30\x05")))
+
+
+class ValidityTests(SynchronousTestCase):
+    """From when to when a certificate is valid."""
+
+    def test_both(self) -> None:
+        """In UTC, and to the second, which is what certificates have."""
+        one = Identity("one", start=NOW - 3 * DAY, end=NOW + DAY).certificate
+        whole = NOW.replace(microsecond=0)
+        self.assertEqual(validity(one), (whole - 3 * DAY, whole + DAY))
+
+    def test_oldLibrary(self) -> None:
+        """Debian 12's cryptography says the time without its zone."""
+
+        class Old:
+            not_valid_before = datetime.datetime(2024, 1, 2)
+            not_valid_after = datetime.datetime(2025, 6, 7)
+
+        old: Any = Old
+        self.assertEqual(
+            validity(old),
+            (
+                datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+                datetime.datetime(2025, 6, 7, tzinfo=datetime.UTC),
+            ),
         )
-        self.assertIsNone(firstName(certificate))
 
 
 class StateDirectoryTests(SynchronousTestCase):
@@ -435,8 +452,10 @@ class SelfSignedTests(TlsCase):
         )
 
     def test_mayNotLook(self) -> None:
-        """A directory of somebody else's is told in one line, as after twistd has become another
-        user."""
+        """A directory of somebody else's is told in one line.
+
+        So it is after twistd has become another user.
+        """
 
         def exists(_path: Path) -> bool:
             raise PermissionError(13, "Permission denied")

@@ -10,13 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.meeting.rendezvous import (
-    IRendezvous,
-    Look,
-    Meeting,
-    PairingRefused,
-    Rendezvous,
-)
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
+from nymearemoteproxy.meeting.rendezvous import IRendezvous, Rendezvous
 from nymearemoteproxy.meeting.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.meeting.tunnel import ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
@@ -75,7 +70,7 @@ class RendezvousCase(SynchronousTestCase):
 
     def join(
         self, key: bytes, identity: Identity, look: Look = lambda: succeed(True)
-    ) -> Deferred[Meeting]:
+    ) -> Deferred[Place]:
         """Join; unless told otherwise, whoever waits is there when it is looked."""
         return self.rendezvous.join(key, identity, look)
 
@@ -83,9 +78,9 @@ class RendezvousCase(SynchronousTestCase):
         """So many wait, so many tunnels are up."""
         self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (waiting, tunnels))
 
-    def assertRefused(self, joined: Deferred[Meeting], outcome: Outcome) -> None:
+    def assertRefused(self, joined: Deferred[Place], outcome: Outcome) -> None:
         """There was no place."""
-        refusal = self.failureResultOf(joined, PairingRefused).value
+        refusal = self.failureResultOf(joined, PlaceRefused).value
         self.assertIs(refusal.outcome, outcome)
         self.assertEqual(str(refusal), outcome.label)
 
@@ -203,7 +198,7 @@ class RendezvousTests(RendezvousCase):
 
     def test_thirdWhileTheFirstLearns(self) -> None:
         """In the very moment of pairing the tunnel is up already for everybody else."""
-        refused: list[Deferred[Meeting]] = []
+        refused: list[Deferred[Place]] = []
         first = self.join(KEY, ANNA)
         first.addCallback(lambda _: refused.append(self.join(KEY, ANNA)))
         self.join(KEY, BERT)
@@ -211,7 +206,7 @@ class RendezvousTests(RendezvousCase):
 
     def test_rejoinWhenRefused(self) -> None:
         """Who is refused as a duplicate may come back at once, under its key."""
-        again: list[Deferred[Meeting]] = []
+        again: list[Deferred[Place]] = []
         first = self.join(KEY, ANNA)
         first.addErrback(lambda _: again.append(self.join(KEY, ANNA)))
         self.assertRefused(self.join(KEY, ANNA), Outcome.DUPLICATE_UUID)
@@ -226,7 +221,7 @@ class ClashTests(RendezvousCase):
         super().setUp()
         self.looks: list[Deferred[bool]] = []
         self.first = self.join(KEY, ANNA, self.look)
-        self.first.addErrback(lambda failure: failure.trap(CancelledError, PairingRefused))
+        self.first.addErrback(lambda failure: failure.trap(CancelledError, PlaceRefused))
         self.second = self.join(KEY, ANNA, self.look)
 
     def look(self) -> Deferred[bool]:

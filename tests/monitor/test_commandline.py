@@ -1,4 +1,4 @@
-"""Owns the checks of nymea-remoteproxy-monitor as a process: printing, mistakes, real terminals."""
+"""The command ``nymea-remoteproxy-monitor`` as a process: printing, mistakes, real terminals."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.monitor import cli
-from nymearemoteproxy.monitor.cli import Options, Session
+from nymearemoteproxy.monitor.cli import MonitorRun
 from nymearemoteproxy.monitor.model import Model
-from nymearemoteproxy.monitor.reading import read
+from nymearemoteproxy.monitor.options import MonitorOptions
+from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.terminal import Terminal
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import View
@@ -191,7 +192,7 @@ class MistakeTests(Monitored):
 
     @inThread
     def test_defaultSocket(self) -> None:
-        self.assertEqual(Options()["socket"], "/run/nymea-remoteproxy/monitor.sock")
+        self.assertEqual(MonitorOptions()["socket"], "/run/nymea-remoteproxy/monitor.sock")
 
     @inThread
     def test_nobodyListens(self) -> None:
@@ -251,7 +252,7 @@ class MistakeTests(Monitored):
         ):
             self.assertRefused(reason, *arguments)
         with self.assertRaises(usage.UsageError):
-            Options().parseOptions(["--socket", "a\0b"])
+            MonitorOptions().parseOptions(["--socket", "a\0b"])
 
     @inThread
     def test_versionAndHelp(self) -> None:
@@ -651,9 +652,9 @@ class SessionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.reactor.hasStopped = False
-        options = Options()
+        options = MonitorOptions()
         options.parseOptions(["--once"])
-        self.session = Session(self.reactor, options, True)
+        self.oneRun = MonitorRun(self.reactor, options, True)
         self.stopped = 0
         self.patch(self.reactor, "stop", self.countStop)
 
@@ -661,9 +662,9 @@ class SessionTests(SynchronousTestCase):
         self.stopped += 1
 
     def test_firstEndCounts(self) -> None:
-        self.session.stop(3, "first")
-        self.session.stop(4, "second")
-        self.assertEqual((self.session.status, self.session.reason), (3, "first"))
+        self.oneRun.stop(3, "first")
+        self.oneRun.stop(4, "second")
+        self.assertEqual((self.oneRun.status, self.oneRun.reason), (3, "first"))
         self.assertEqual(self.stopped, 1)
 
     def test_ourOwnFaults(self) -> None:
@@ -673,19 +674,19 @@ class SessionTests(SynchronousTestCase):
             self.logFault(key)
 
     def logFault(self, key: str) -> None:
-        self.session.logged({"log_format": "harmless"})
+        self.oneRun.logged({"log_format": "harmless"})
         self.assertEqual(self.stopped, 0)
         try:
             read(None)  # type: ignore[arg-type]
         except TypeError:
-            self.session.logged({key: Failure()})
-        self.assertEqual((self.stopped, self.session.status), (1, 1))
-        assert self.session.reason is not None
-        self.assertTrue(self.session.reason.startswith("internal error, please report it:\n"))
+            self.oneRun.logged({key: Failure()})
+        self.assertEqual((self.stopped, self.oneRun.status), (1, 1))
+        assert self.oneRun.reason is not None
+        self.assertTrue(self.oneRun.reason.startswith("internal error, please report it:\n"))
 
     def test_interruptedAtTheVeryBeginning(self) -> None:
         def interrupted(*arguments: Any) -> None:
             raise KeyboardInterrupt
 
-        self.patch(cli, "Session", interrupted)
+        self.patch(cli, "MonitorRun", interrupted)
         self.assertEqual(cli.main(["--once"]), 128 + signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Owns the checks of what the monitor makes of several readings, of its tables and text page."""
+"""What the monitor makes of several samples: its tables, and its text page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.monitor.columns import CLIENTS, GAP, SERVERS, TABLES, TUNNELS, Column, Table
 from nymearemoteproxy.monitor.model import ROW_HISTORY, Model, arrange
 from nymearemoteproxy.monitor.page import line, page
-from nymearemoteproxy.monitor.reading import read
+from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.text import width
 from tests.support.monitored import NOW, client, message, served, server
 
@@ -20,7 +20,7 @@ PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
 
 def update(model: Model, time: float, *parts: Any, **more: Any) -> None:
-    """Give the model a reading with the parts of `message`."""
+    """Give the model a sample with the parts of `message`."""
     model.update(read(message(*parts, **more)), time)
 
 
@@ -42,7 +42,7 @@ class RateTests(SynchronousTestCase):
         update(self.model, 13.0, [client(1, rxDataCount=300, txDataCount=2000)])
         self.assertEqual((row.rateIn, row.rateOut, list(row.history)), (0, 0, [600, 0]))
 
-    def test_readingsInQuickSuccession(self) -> None:
+    def test_samplesInQuickSuccession(self) -> None:
         """What is known changes at once, the rate only when there is time enough to tell."""
         update(self.model, 10.0, [client(1, rxDataCount=0)])
         update(self.model, 10.1, [client(1, rxDataCount=100, name="new")])

@@ -1,4 +1,4 @@
-"""Owns the checks of how the monitor spells values, above all what strangers chose."""
+"""How the monitor spells values, above all what strangers chose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the checks of the full-screen view, in memory: what is shown, and what keys do."""
+"""The full-screen view, in memory: what is shown, and what keys do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.monitor import columns as columnsModule
 from nymearemoteproxy.monitor.columns import Column
 from nymearemoteproxy.monitor.model import Model
-from nymearemoteproxy.monitor.reading import read
+from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import KEYS, SELECTED, SORTED, TAB, TROUBLE, View
 from tests.support.monitored import NOW, client, crowd, message, served, server
@@ -46,7 +46,7 @@ class ViewCase(SynchronousTestCase):
         return View(self.model, lambda: NOW, onPrintAll=self.printsAll.append, **more)
 
     def update(self, *parts: Any, **more: Any) -> None:
-        """A reading, a second after the last."""
+        """A sample, a second after the last."""
         self.seconds += 1
         self.model.update(read(message(*parts, **more)), self.seconds)
         self.view.update()

@@ -14,9 +14,9 @@ from types import ModuleType
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.cli import Options as ClientOptions
+from nymearemoteproxy.client.options import ClientOptions
 from nymearemoteproxy.listening.tls import CertificateError
-from nymearemoteproxy.monitor.cli import Options as MonitorOptions
+from nymearemoteproxy.monitor.options import MonitorOptions
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import TRANSITIONS, TUNNEL_PROXY_API, Event
 from nymearemoteproxy.running.configuration.configuring import configure

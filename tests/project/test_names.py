@@ -1,7 +1,8 @@
-"""Names that our classes share with their bases in Twisted, Autobahn and other libraries.
+"""Names that stand for two things: in our classes and their bases, and in two of our modules.
 
 A library's base class may use a name for something else: then one of the two reads what the other
-has written. So each name that both sides define has to be on a list here, as meant.
+has written. So each name that both sides define has to be on a list here, as meant. And whoever
+reads two of our modules is to meet no name with two meanings.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import ast
 import inspect
 import pkgutil
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
@@ -17,7 +19,7 @@ from types import ModuleType
 from twisted.trial.unittest import SynchronousTestCase
 
 import nymearemoteproxy
-from nymearemoteproxy.wires.websocket import Upgrade
+from nymearemoteproxy.wires.upgrade import Upgrade
 
 HARMLESS = ("builtins", "enum", "typing", "abc", "zope", "collections", "dataclasses")
 """Packages whose classes are made to be derived from, and define next to nothing besides."""
@@ -28,7 +30,7 @@ OPTIONS = {"getSynopsis", "opt_version", "parseArgs", "parseOptions", "postOptio
 
 INTENDED: dict[str, set[str]] = {
     "Protocol": STREAM,
-    "Factory": FACTORY,
+    "Factory": {*FACTORY, "protocol"},
     "Options": OPTIONS,
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
@@ -46,6 +48,9 @@ INTENDED: dict[str, set[str]] = {
         "timeOut",
         "totalHeadersSize",
     },
+    # A seat has a transport of ours and a time of its own; both do what the original does besides.
+    "ProtocolWrapper": {"disconnecting", "loseConnection", "makeConnection", "writeSequence"},
+    "WrappingFactory": {"unregisterProtocol"},
     # We do what the original does, and no more than that.
     "Request": {
         "clientproto",
@@ -71,6 +76,10 @@ INTENDED: dict[str, set[str]] = {
     },
 }
 """By the base that defines them first, or is meant by it."""
+
+
+TWICE = {"Request"}
+"""Classes of one name that may be: what is asked, by JSON-RPC and by HTTP."""
 
 
 def modules() -> Iterator[ModuleType]:
@@ -135,6 +144,11 @@ class NameTests(SynchronousTestCase):
             if names := shared(one) - intended:
                 unintended[f"{one.__module__}.{one.__name__}"] = names
         self.assertEqual(unintended, {})
+
+    def test_noNameForTwoClasses(self) -> None:
+        """The server, its client and its monitor do not call different things the same."""
+        count = Counter(one.__name__ for one in classes())
+        self.assertEqual({name for name in count if count[name] > 1} - TWICE, set())
 
     def test_seesAttributesOfInstances(self) -> None:
         """Such as Autobahn's state, which is no attribute of the class."""

@@ -18,12 +18,12 @@ from nymearemoteproxy.protocol.registration import (
     REGISTER_CLIENT,
     REGISTER_SERVER,
     ClientRegistration,
-    RegistrationRefused,
     ServerRegistration,
     TunnelProxyError,
     answer,
     clientConnected,
     clientDisconnected,
+    errorFor,
     parseUuid,
     parseUuids,
     pong,
@@ -256,9 +256,14 @@ class AnswerTests(SynchronousTestCase):
             },
         )
 
-    def test_refusal(self) -> None:
-        """It knows what to say, and how the connection ends."""
-        refusal = RegistrationRefused(TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND)
-        self.assertIs(refusal.error, TunnelProxyError.SERVER_NOT_FOUND)
-        self.assertIs(refusal.outcome, Outcome.SERVER_NOT_FOUND)
-        self.assertEqual(str(refusal), Outcome.SERVER_NOT_FOUND.label)
+    def test_errorFor(self) -> None:
+        """What is told follows from how the connection ends; the rest is no fault of the client."""
+        expected = {
+            Outcome.ALREADY_REGISTERED: "TunnelProxyErrorAlreadyRegistered",
+            Outcome.SERVER_NOT_ALLOWED: "TunnelProxyErrorForbiddenCall",
+            Outcome.SERVER_NOT_FOUND: "TunnelProxyErrorServerNotFound",
+            Outcome.UUID_RESERVED: "TunnelProxyErrorForbiddenCall",
+        }
+        for outcome in Outcome:
+            error = expected.get(outcome, "TunnelProxyErrorInternalServerError")
+            self.assertEqual(errorFor(outcome).value, error, outcome)

@@ -99,7 +99,7 @@ def waiting(params: Mapping[str, Any], keys: PairingKeys | None = None) -> Sessi
 def tunneled(params: Mapping[str, Any]) -> Session:
     """Return a session whose tunnel is up."""
     session = waiting(params)
-    session.paired(PARTNER)
+    session.placed(PARTNER)
     assert session.state is State.TUNNELED
     return session
 
@@ -163,8 +163,8 @@ INPUTS: dict[str, Callable[[Session], Effects]] = {
     "accepted without subject": lambda session: session.accepted(TOKEN, None),
     "refused": lambda session: session.refused(),
     "backend failed": lambda session: session.backendFailed(),
-    "paired": lambda session: session.paired(PARTNER),
-    "pairing refused": lambda session: session.pairingRefused(Outcome.TUNNEL_EXISTS),
+    "placed": lambda session: session.placed(PARTNER),
+    "place refused": lambda session: session.placeRefused(Outcome.TUNNEL_EXISTS),
     "deadline": lambda session: session.deadlinePassed(),
     "stopped": lambda session: session.stopped(),
     "gone": lambda session: session.gone(),
@@ -173,10 +173,6 @@ INPUTS: dict[str, Callable[[Session], Effects]] = {
     "register client": lambda session: session.messageReceived(REGISTER_CLIENT),
     "register nobody": lambda session: session.messageReceived(REGISTER_NOBODY),
     "disconnect": lambda session: session.messageReceived(DISCONNECT),
-    "registered": lambda session: session.registered(),
-    "registration refused": lambda session: session.registrationRefused(
-        TunnelProxyError.SERVER_NOT_FOUND, Outcome.SERVER_NOT_FOUND
-    ),
 }
 
 
@@ -226,9 +222,9 @@ class TableTests(SynchronousTestCase):
             {
                 (State.UNAUTHENTICATED, Event.AUTHENTICATE, State.AUTHENTICATING),
                 (State.AUTHENTICATING, Event.ACCEPTED, State.WAITING),
-                (State.WAITING, Event.PAIRED, State.TUNNELED),
+                (State.WAITING, Event.PLACED, State.TUNNELED),
                 (State.UNAUTHENTICATED, Event.REGISTER, State.REGISTERING),
-                (State.REGISTERING, Event.REGISTERED, State.TUNNELED),
+                (State.REGISTERING, Event.PLACED, State.TUNNELED),
             },
         )
 
@@ -267,7 +263,8 @@ class SequenceTests(SynchronousTestCase):
                     asked = True
                 elif isinstance(effect, StartTunnel):
                     self.assertFalse(started, message)
-                    self.assertEqual(name, "paired" if joined else "registered", message)
+                    self.assertEqual(name, "placed", message)
+                    self.assertIs(effect.role is Role.PARTNER, joined, message)
                     self.assertTrue(joined or asked, message)
                     started = True
                 elif isinstance(effect, Close):
@@ -276,6 +273,8 @@ class SequenceTests(SynchronousTestCase):
                     self.assertTrue(effect.data.endswith(b"}\n"))
                     self.assertFalse(started, "nothing follows the notification")
             self.assertEqual(session.expectsMessages, session.state is State.UNAUTHENTICATED)
+            waits = (joined or asked) and session.state is not State.CLOSED and not started
+            self.assertEqual(session.expectsPlace, waits, message)
 
     def test_everySequence(self) -> None:
         """From every state, all sequences of two, in both ways of pairing and with both APIs."""
@@ -283,9 +282,9 @@ class SequenceTests(SynchronousTestCase):
             (),
             ("authenticate 0.3",),
             ("authenticate 0.3", "accepted"),
-            ("authenticate 0.3", "accepted", "paired"),
+            ("authenticate 0.3", "accepted", "placed"),
             ("register server",),
-            ("register client", "registered"),
+            ("register client", "placed"),
         )
         for bySubject, api in itertools.product(
             (False, True), (TOKEN_TUNNEL_API, TUNNEL_PROXY_API)
@@ -300,15 +299,13 @@ class SequenceTests(SynchronousTestCase):
             self.runInputs(names, False)
         waits = ("authenticate first", "register server")
         for first, names in itertools.product(waits, itertools.product(INPUTS, repeat=2)):
-            for last in ("accepted", "paired", "registered", "register client"):
+            for last in ("accepted", "placed", "register client"):
                 self.runInputs((first, *names, last), False)
 
     @PROPERTY
     @given(
         st.lists(
-            st.sampled_from(
-                ["accepted", "paired", "authenticate 0.3", "register server", "registered", *INPUTS]
-            )
+            st.sampled_from(["accepted", "placed", "authenticate 0.3", "register server", *INPUTS])
         ),
         st.booleans(),
     )
@@ -657,7 +654,7 @@ class WaitingTests(SynchronousTestCase):
         """The notification of the first API says nothing of the partner."""
         session = waiting(FIRST_API)
         self.assertEqual(
-            session.paired(PARTNER),
+            session.placed(PARTNER),
             (Send(b'{"id":"1","notification":"Tunnel.Established"}\n'), StartTunnel(False)),
         )
         self.assertIs(session.state, State.TUNNELED)
@@ -673,7 +670,7 @@ class WaitingTests(SynchronousTestCase):
     def test_pairedApi03(self) -> None:
         """The notification of API 0.3 names the partner and is the connection's first."""
         session = waiting(API_0_3)
-        send, start = session.paired(PARTNER)
+        send, start = session.placed(PARTNER)
         assert isinstance(send, Send)
         self.assertEqual(
             json.loads(send.data),
@@ -687,7 +684,7 @@ class WaitingTests(SynchronousTestCase):
 
     def test_partnerOfTheFirstApi(self) -> None:
         """It is shown with empty name and uuid."""
-        send = waiting(API_0_3).paired(authenticating(FIRST_API).identity)[0]
+        send = waiting(API_0_3).placed(authenticating(FIRST_API).identity)[0]
         assert isinstance(send, Send)
         self.assertEqual(json.loads(send.data)["params"], {"name": "", "uuid": ""})
 
@@ -696,11 +693,11 @@ class WaitingTests(SynchronousTestCase):
         cases: tuple[tuple[Callable[[Session], Effects], Outcome], ...] = (
             (lambda session: session.deadlinePassed(), Outcome.ALONE_TIMEOUT),
             (
-                lambda session: session.pairingRefused(Outcome.TUNNEL_EXISTS),
+                lambda session: session.placeRefused(Outcome.TUNNEL_EXISTS),
                 Outcome.TUNNEL_EXISTS,
             ),
             (
-                lambda session: session.pairingRefused(Outcome.DUPLICATE_UUID),
+                lambda session: session.placeRefused(Outcome.DUPLICATE_UUID),
                 Outcome.DUPLICATE_UUID,
             ),
             (lambda session: session.gone(), Outcome.LEFT_EARLY),
@@ -814,7 +811,7 @@ class RegistrationTests(SynchronousTestCase):
         (register,) = session.messageReceived(REGISTER_SERVER)
         self.assertEqual(register, Register(ServerRegistration("Home", Uuid(UUID))))
         self.assertIs(session.state, State.REGISTERING)
-        send, start = session.registered()
+        send, start = session.placed(Identity())
         self.assertEqual(
             self.answered(send),
             {
@@ -834,7 +831,7 @@ class RegistrationTests(SynchronousTestCase):
             register,
             Register(ClientRegistration("Phone", Uuid(CLIENT["clientUuid"]), Uuid(UUID))),
         )
-        send, start = session.registered()
+        send, start = session.placed(Identity())
         self.assertEqual(
             self.answered(send),
             {
@@ -854,17 +851,22 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """The error is told with status success and the id of the request; then the end."""
-        for error in set(TunnelProxyError) - {TunnelProxyError.NO_ERROR}:
+        for outcome, error in (
+            (Outcome.SERVER_STALLED, "TunnelProxyErrorInternalServerError"),
+            (Outcome.SERVER_NOT_FOUND, "TunnelProxyErrorServerNotFound"),
+            (Outcome.SERVER_NOT_ALLOWED, "TunnelProxyErrorForbiddenCall"),
+            (Outcome.ALREADY_REGISTERED, "TunnelProxyErrorAlreadyRegistered"),
+        ):
             for raw in (REGISTER_SERVER, REGISTER_CLIENT):
                 session = registering(raw)
-                send, close = session.registrationRefused(error, Outcome.SERVER_STALLED)
-                expected: dict[str, Any] = {"tunnelProxyError": error.value}
+                send, close = session.placeRefused(outcome)
+                expected: dict[str, Any] = {"tunnelProxyError": error}
                 if raw is REGISTER_SERVER:
                     expected["slipEnabled"] = False
                 self.assertEqual(
                     self.answered(send), {"id": 3, "status": "success", "params": expected}
                 )
-                self.assertEqual(close, Close(Outcome.SERVER_STALLED))
+                self.assertEqual(close, Close(outcome))
                 self.assertIs(session.state, State.CLOSED)
 
     def test_invalidUuid(self) -> None:
@@ -939,11 +941,11 @@ class RegistrationTests(SynchronousTestCase):
         session = proxySession()
         self.assertEqual(session.messageReceived(authenticate(API_0_3)), (CheckToken(TOKEN),))
         session.accepted(TOKEN, None)
-        self.assertEqual(session.paired(PARTNER)[1], StartTunnel(needsGap=True, role=Role.PARTNER))
+        self.assertEqual(session.placed(PARTNER)[1], StartTunnel(needsGap=True, role=Role.PARTNER))
 
     def test_whileRegistering(self) -> None:
         """What arrives meanwhile is payload, and no fault; nothing else matters but the answer."""
-        ends = {"deadline", "stopped", "gone", "registered", "registration refused"}
+        ends = {"deadline", "stopped", "gone", "placed", "place refused"}
         for name in set(INPUTS) - ends:
             for raw in (REGISTER_SERVER, REGISTER_CLIENT):
                 session = registering(raw)
@@ -960,7 +962,7 @@ class RegistrationTests(SynchronousTestCase):
             for raw in (REGISTER_SERVER, REGISTER_CLIENT):
                 session = registering(raw)
                 self.assertEqual(INPUTS[name](session), (Close(outcome),))
-                self.assertEqual(list(session.registered()), [], "too late")
+                self.assertEqual(list(session.placed(Identity())), [], "too late")
 
     def test_noTokenTunnelWhileRegistering(self) -> None:
         """Who waits for a partner cannot register, and the other way round."""
@@ -971,60 +973,6 @@ class RegistrationTests(SynchronousTestCase):
         )
         session = registering(REGISTER_CLIENT)
         self.assertEqual(list(session.accepted(TOKEN, None)), [])
-        self.assertEqual(list(session.paired(PARTNER)), [])
-
-
-class OutcomeTests(SynchronousTestCase):
-    """What clients are told at the end, by the contract."""
-
-    def test_closeCodes(self) -> None:
-        """1002 for broken JSON or framing, 1008 for refused, 1013 for try again later."""
-        codes = {
-            1000: ("CLIENT_LEFT", "PARTNER_LEFT", "LEFT_EARLY", "DISCONNECTED_BY_SERVER"),
-            1002: ("INVALID_JSON", "WEBSOCKET_PROTOCOL_ERROR"),
-            1008: (
-                "INVALID_REQUEST",
-                "DATA_BEFORE_TUNNEL",
-                "TOKEN_REFUSED",
-                "TUNNEL_EXISTS",
-                "DUPLICATE_UUID",
-                "ALREADY_REGISTERED",
-                "FORBIDDEN_CALL",
-                "SERVER_NOT_ALLOWED",
-                "UUID_RESERVED",
-                "CLIENT_TOO_SLOW",
-                "SERVER_SILENT",
-            ),
-            1009: ("MESSAGE_TOO_LARGE", "PACKET_TOO_LARGE"),
-            1013: (
-                "TOO_MUCH_UNFINISHED",
-                "AUTHENTICATION_TIMEOUT",
-                "AUTHENTICATION_ERROR",
-                "ALONE_TIMEOUT",
-                "SHUTDOWN_WAITING",
-                "SERVER_NOT_FOUND",
-                "SERVER_STALLED",
-                "TOO_MANY_SERVERS_FROM_ADDRESS",
-                "TOO_MANY_CLIENTS_FROM_ADDRESS",
-                "TOO_MANY_CLIENTS_OF_SERVER",
-            ),
-        }
-        for code, names in codes.items():
-            for name in names:
-                self.assertEqual(Outcome[name].closeCode, code, name)
-        self.assertEqual(Outcome.PARTNER_LEFT.reason, "tunnel partner disconnected")
-        self.assertEqual(Outcome.TUNNEL_EXISTS.reason, "tunnel already exists")
-        self.assertIn("duplicate client uuid", Outcome.DUPLICATE_UUID.reason)
-
-    def test_catalogue(self) -> None:
-        """Labels are unique; whoever is told a code is told a reason that fits a close frame."""
-        labels = [outcome.label for outcome in Outcome]
-        self.assertEqual(len(set(labels)), len(labels))
-        for outcome in Outcome:
-            self.assertTrue(outcome.meaning.endswith("."), outcome)
-            self.assertLess(len(outcome.reason.encode()), 124, outcome)
-            if outcome.closeCode not in (0, 1000):
-                self.assertTrue(outcome.reason, outcome)
 
 
 class PairingKeyTests(SynchronousTestCase):

@@ -80,12 +80,12 @@ class AssemblyTests(SynchronousTestCase):
             Limits_maxConnections="88",
         )
         for proxy in self.both(configuration):
-            self.assertEqual(proxy.hello["name"], "changed")
-            self.assertEqual(proxy.hello["apiVersion"], "0.3")
-            self.assertEqual(proxy.timing.alone, 1.234)
-            self.assertEqual(proxy.messageLimit, 77)
-            self.assertEqual(proxy.gate.bounds.connections, 88)
-            self.assertIs(proxy.privacy, Privacy.NONE)
+            self.assertEqual(proxy.policy.hello["name"], "changed")
+            self.assertEqual(proxy.policy.hello["apiVersion"], "0.3")
+            self.assertEqual(proxy.policy.timing.alone, 1.234)
+            self.assertEqual(proxy.policy.messageLimit, 77)
+            self.assertEqual(proxy.registry.gate.bounds.connections, 88)
+            self.assertIs(proxy.registry.privacy, Privacy.NONE)
             self.assertIsNone(proxy.switchboard)
 
     def test_anySwitchboard(self) -> None:
@@ -106,7 +106,7 @@ class AssemblyTests(SynchronousTestCase):
         changed = configured(**switched, TunnelProxy_serverUuidFile=uuids)
         apply(proxy, changed, authenticators)
         self.assertEqual(len(changed.allowedServers or ()), 1)
-        self.assertEqual(told, [(proxy.hello, changed.terms, changed.allowedServers)])
+        self.assertEqual(told, [(proxy.policy.hello, changed.terms, changed.allowedServers)])
 
     def test_tunnelProxy(self) -> None:
         """It says the same, and has the terms."""
@@ -117,7 +117,7 @@ class AssemblyTests(SynchronousTestCase):
             TunnelProxy_serverTimeout="5000",
         )
         for proxy in self.both(configuration):
-            self.assertEqual(proxy.hello["apiVersion"], "5")
+            self.assertEqual(proxy.policy.hello["apiVersion"], "5")
             assert isinstance(proxy.switchboard, Switchboard)
-            self.assertEqual(proxy.switchboard.hello, proxy.hello)
+            self.assertEqual(proxy.switchboard.hello, proxy.policy.hello)
             self.assertEqual(proxy.switchboard.terms.serverTimeout, 5.0)

@@ -17,7 +17,7 @@ from nymearemoteproxy.running.service import ProxyService
 from nymearemoteproxy.running.settings.declarations import Setting
 from nymearemoteproxy.running.settings.sections import SETTINGS
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
-from nymearemoteproxy.watching.admin import server
+from nymearemoteproxy.watching.admin import routes
 from tests.running.test_service import ServiceCase
 from tests.support.memory import Guest
 
@@ -66,7 +66,7 @@ class ReloadTests(ServiceCase):
         self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": os.path.abspath(self.mktemp())})
         self.patch(ProxyService, "_collectGarbageSeldom", lambda made: None)  # takes long
         # What stands for the parts can be compared.
-        self.patch(server, "Admin", AdminEndpoint)
+        self.patch(routes, "AdminEndpoint", AdminEndpoint)
         self.patch(assembly, "HttpAuthenticator", authenticationServer)
         self.patch(assembly, "TokenList", tuple)
         self.patch(assembly, "FirstOf", lambda *parts: parts)
@@ -135,7 +135,7 @@ class ReloadTests(ServiceCase):
         made.drain()
         drain = self.waits(made.stop)
         stopped = made.stopService()
-        grace = self.waits(made.proxy.abortAll)
+        grace = self.waits(made.proxy.registry.dismissal.abort)
         client.leave()
         self.successResultOf(stopped)
         return [drain, grace]
@@ -154,11 +154,11 @@ class ReloadTests(ServiceCase):
         switchboard, admin = proxy.switchboard, made._watchers._admin
         assert isinstance(switchboard, Switchboard) and isinstance(admin, AdminEndpoint)
         return {
-            "timing": proxy.timing,
-            "bounds": proxy.gate.bounds,
-            "messageLimit": proxy.messageLimit,
-            "privacy": proxy.privacy,
-            "hello": proxy.hello,
+            "timing": proxy.policy.timing,
+            "bounds": proxy.registry.gate.bounds,
+            "messageLimit": proxy.policy.messageLimit,
+            "privacy": proxy.registry.privacy,
+            "hello": proxy.policy.hello,
             "authenticator": proxy.authenticator,
             "helloOfServers": switchboard.hello,
             "terms": switchboard.terms,

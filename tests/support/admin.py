@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.common.clocks import Calendar
-from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
-from nymearemoteproxy.connections.proxy import Proxy, Timing
+from nymearemoteproxy.connections.limits import Bounds, Ticket
+from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
-from nymearemoteproxy.meeting.rendezvous import Rendezvous
-from nymearemoteproxy.protocol.session import PairingKeys, Role
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure
 from nymearemoteproxy.running.settings.values import Settings
@@ -21,6 +21,7 @@ from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
+from tests.support.parts import makeProxy
 
 NOW = 1_700_000_000.0
 """When the tests begin."""
@@ -31,20 +32,6 @@ class Client:
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-
-
-def makeProxy(clock: Any) -> Proxy:
-    """Return a proxy without connections."""
-    return Proxy(
-        clock=clock,
-        gate=Gate(clock, Bounds(100, 100)),
-        authenticator=AnyToken(),
-        rendezvous=Rendezvous(),
-        timing=Timing(),
-        keys=PairingKeys(False),
-        name="test",
-        messageLimit=0,
-    )
 
 
 def add(
@@ -58,8 +45,8 @@ def add(
     serverUuid: str = "",
 ) -> Record:
     """Add an open connection."""
-    proxy._number += 1
-    number = proxy._number
+    proxy.registry._number += 1
+    number = proxy.registry._number
     address = f"192.0.2.1:{number}"
     record = Record(
         number, transport, False, address, address, "192.0.2.1", Ticket(None), proxy.clock.seconds()
@@ -70,8 +57,8 @@ def add(
     record.role = role
     if role is not None:
         record.joined = record.started
-    proxy._records[number] = record
-    proxy.totals.connections += 1
+    proxy.registry._records[number] = record
+    proxy.registry.counters.totals.connections += 1
     return record
 
 
@@ -85,7 +72,7 @@ def addTunnel(proxy: Proxy, one: str = "one", other: str = "other", received: in
 
 def remove(proxy: Proxy, record: Record) -> None:
     """A connection is gone."""
-    del proxy._records[record.number]
+    del proxy.registry._records[record.number]
     record.client = None
 
 
@@ -114,8 +101,8 @@ class AdminInMemory:
         self.clock = clock or Clock()
         if clock is None:
             self.clock.advance(NOW)
-        self.proxy = proxy or makeProxy(self.clock)
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.proxy = proxy or makeProxy(self.clock, Bounds(100, 100))
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         self.condition = Condition.READY
         self.epoch = 0.0
         self.drains = 0
@@ -160,3 +147,16 @@ class AdminInMemory:
         (answer,) = answers
         assert isinstance(answer, Answer)
         return answer
+
+
+class JsonCase(SynchronousTestCase):
+    """An admin endpoint that is asked for JSON."""
+
+    def setUp(self) -> None:
+        self.made = AdminInMemory(ProxyServer_name="Büro <b>")
+        self.proxy, self.clock = self.made.proxy, self.made.clock
+
+    def get(self, path: str, **query: str) -> Any:
+        answer = self.made.ask(path, query=query)
+        self.assertEqual((answer.status, answer.contentType), (200, "application/json"))
+        return json.loads(answer.body)

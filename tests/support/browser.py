@@ -79,8 +79,11 @@ class Browser:
             raise
 
     def _startDriver(self) -> tuple[subprocess.Popen[bytes], int]:
-        """Return the process and its port. It takes one for IPv4, and ends when somebody else has
-        the same one for IPv6, which happens now and then."""
+        """Return the process and its port.
+
+        It takes one for IPv4, and ends when somebody else has the same one for IPv6, which happens
+        now and then.
+        """
         assert CHROMEDRIVER is not None
         said = b""
         for _attempt in range(5):

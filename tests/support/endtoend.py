@@ -233,8 +233,8 @@ class Program:
 
 
 _FORKER = """
-import gc, json, os, signal, sys
-from nymearemoteproxy.running import cli
+import gc, importlib, json, os, signal, sys
+program = importlib.import_module(sys.argv[1])
 gc.freeze()  # or every child would copy all pages of the parent when it ends
 for line in sys.stdin:
     arguments, environment, output = json.loads(line)
@@ -246,20 +246,22 @@ for line in sys.stdin:
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.environ.update(environment)
-        sys.argv = ["nymea-remoteproxy", *arguments]
-        cli.main()
-        sys.exit()
+        sys.argv = [program.__file__, *arguments]
+        sys.exit(program.main())
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
 class Forker:
-    """Runs the console script often, each time in a process of its own that need not import."""
+    """Runs a program often, each time in a process of its own that need not import.
 
-    def __init__(self, directory: Path) -> None:
+    :param command: how it is started otherwise: Python, ``-m`` and a module.
+    """
+
+    def __init__(self, directory: Path, command: Sequence[str]) -> None:
         self._output = directory / "output"
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _FORKER],
+            [sys.executable, "-c", _FORKER, command[-1]],
             cwd=ROOT,
             env=_environment(),
             stdin=subprocess.PIPE,
@@ -285,10 +287,10 @@ class Forker:
 
 
 @cache
-def forker() -> Forker:
-    """Return the one of this run."""
+def forker(command: Sequence[str] = CONSOLE) -> Forker:
+    """Return the one of this run for the program."""
     directory = tempfile.mkdtemp(prefix="e2e-")
-    made = Forker(Path(directory))
+    made = Forker(Path(directory), command)
     atexit.register(shutil.rmtree, directory, True)
     atexit.register(made.stop)
     return made
@@ -829,8 +831,11 @@ class Backend:
     """
 
     def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        # While this is bound nobody else is given the port; who asks for it may listen on it.
+        self._reservation = socket.socket()
+        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._reservation.bind(("127.0.0.1", 0))
+        self.port: int = self._reservation.getsockname()[1]
         self.asked: list[Asked] = []
         self.answer: Answer = lambda request: b'{"isValid": true}'
         self._changed = threading.Condition()

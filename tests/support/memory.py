@@ -160,7 +160,7 @@ class Guest:
     def __init__(
         self, proxy: Proxy, role: Role | None = None, uuid: str = "", serverUuid: str = ""
     ) -> None:
-        record = proxy.admit(IPv4Address("TCP", "127.0.0.1", 1), TCP, False)
+        record = proxy.registry.admit(IPv4Address("TCP", "127.0.0.1", 1), TCP, False)
         assert record is not None
         record.role, record.uuid, record.serverUuid = role, uuid, serverUuid
         record.client = self
@@ -182,7 +182,7 @@ class Guest:
     def leave(self) -> None:
         """Close the connection."""
         self.record.endsWith(Outcome.CLIENT_LEFT)
-        self._proxy.ended(self.record)
+        self._proxy.registry.ended(self.record)
 
 
 def oneTurn(clock: Clock) -> None:

@@ -14,8 +14,7 @@ from twisted.internet.defer import Deferred
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common import tally, turns
 from nymearemoteproxy.common.clocks import Calendar
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
@@ -47,7 +46,7 @@ class Watched(InMemory):
         super().setUp()
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         self.factory = MonitorFactory(
             self.clock,
             self.proxy,
@@ -167,7 +166,7 @@ class ContentTests(Watched):
         self.assertEqual(
             (first["name"], first["uuid"], first["tunnelConnected"]), ("core", "{1}", True)
         )
-        records = {str(each.number): each for each in self.proxy.records}
+        records = {str(each.number): each for each in self.proxy.registry.records}
         for client in (first, second):
             record = records[client["id"]]
             self.assertEqual(client["rxDataCount"], record.received)
@@ -221,7 +220,7 @@ class ContentTests(Watched):
         """The account that the authentication server named."""
         client = self.accept("TCP")
         self.authenticate(client)
-        (record,) = self.proxy.records
+        (record,) = self.proxy.registry.records
         record.subject = "somebody"
         (told,) = self.ask()["proxyStatistic"]["clients"]
         self.assertEqual(told["userName"], "somebody")
@@ -266,11 +265,7 @@ class ContentTests(Watched):
 class TunnelProxyContentTests(Watched):
     """What a line says of the tunnel proxy."""
 
-    def setUp(self) -> None:
-        # The clock is made by the base class, and not needed before anybody registers.
-        self.switchboard = Switchboard(None, makeHello("test", True), Terms())  # type: ignore[arg-type]
-        super().setUp()
-        self.switchboard._clock = self.clock
+    terms = Terms()
 
     def register(self, uuid: str, name: str, kind: str = "TCP") -> Pipe:
         """Let a server register."""
@@ -311,7 +306,7 @@ class TunnelProxyContentTests(Watched):
         self.assertEqual(told["transports"], {"WebSocket": 1, "TCP": 1, "unix": 1})
         (server,) = told["tunnelConnections"]
         (client,) = server.pop("clientConnections")
-        records = {str(each.number): each for each in self.proxy.records}
+        records = {str(each.number): each for each in self.proxy.registry.records}
         for each, name, uuid, address in (
             (server, "core", {"serverUuid": SERVER}, "127.0.0.1:1"),
             (client, "app", {"clientUuid": CLIENT}, "unix"),
@@ -492,10 +487,10 @@ class ListeningTests(Watched):
     def test_fault(self) -> None:
         """A line that cannot be made is logged, and the next one is tried."""
         line = self.watch()
-        self.patch(self.proxy, "hello", {})
+        self.proxy.policy.__dict__["hello"] = {}
         self.second()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
-        self.patch(self.proxy, "hello", makeHello("test", False))
+        del self.proxy.policy.__dict__["hello"]
         self.second()
         self.assertEqual(len(self.take(line)), 1)
 
@@ -617,7 +612,7 @@ class AskingTests(Watched):
     def test_fault(self) -> None:
         """An answer that cannot be made is logged, and nobody waits for it for ever."""
         line = self.watch()
-        self.patch(self.proxy, "hello", {})
+        self.proxy.policy.__dict__["hello"] = {}
         line.protocol.dataReceived(REFRESH)
         self.settle()
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)

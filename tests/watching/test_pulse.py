@@ -13,14 +13,14 @@ from nymearemoteproxy.connections.records import Load, Totals
 from nymearemoteproxy.watching.pulse import INTERVAL, Pulse, Reading
 
 
-class FakeProxy:
+class FakeCounts:
     """Has carried something."""
 
     def __init__(self) -> None:
         self.totals = Totals()
 
     def load(self) -> Load:
-        """What `Proxy` does."""
+        """What `Counters` does."""
         return Load(replace(self.totals))
 
     def count(self) -> Deferred[Load]:
@@ -34,8 +34,8 @@ class PulseTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.proxy: Any = FakeProxy()
-        self.pulse = Pulse(self.clock, self.proxy)
+        self.counters: Any = FakeCounts()
+        self.pulse = Pulse(self.clock, self.counters)
         self.readings: list[Reading] = []
         self.pulse.listeners.append(self.readings.append)
 
@@ -60,14 +60,14 @@ class PulseTests(SynchronousTestCase):
 
     def test_rates(self) -> None:
         """Bytes per second since the last one, apart for the tunnel proxy."""
-        self.proxy.totals = Totals(traffic=50_000, tunnelProxyTraffic=1)
+        self.counters.totals = Totals(traffic=50_000, tunnelProxyTraffic=1)
         self.pulse.start()
         reading = self.beat()
         self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (50_000.0, 1.0))
         self.assertEqual((reading.time, reading.delay), (1001.0, 0.0))
         reading = self.beat()
         self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 0.0))
-        self.proxy.totals = Totals(traffic=50_000, tunnelProxyTraffic=3001, clients=7)
+        self.counters.totals = Totals(traffic=50_000, tunnelProxyTraffic=3001, clients=7)
         reading = self.beat(late=0.5)
         self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 2000.0))
         self.assertEqual((reading.load.totals.clients, reading.delay), (7, 0.5))
@@ -75,13 +75,13 @@ class PulseTests(SynchronousTestCase):
 
     def test_neverNegative(self) -> None:
         """Whatever the counts do."""
-        self.proxy.totals = Totals(traffic=500)
+        self.counters.totals = Totals(traffic=500)
         self.pulse.start()
         self.beat()
-        self.proxy.totals = Totals(traffic=100, tunnelProxyTraffic=400)
+        self.counters.totals = Totals(traffic=100, tunnelProxyTraffic=400)
         reading = self.beat()
         self.assertEqual((reading.throughput, reading.tunnelProxyThroughput), (0.0, 400.0))
-        self.proxy.totals = Totals()
+        self.counters.totals = Totals()
         self.assertEqual(self.beat().tunnelProxyThroughput, 0.0)
 
     def test_failing(self) -> None:
@@ -104,7 +104,7 @@ class PulseTests(SynchronousTestCase):
     def test_stopWhileCounting(self) -> None:
         """What is counted is told nobody."""
         counting: Deferred[Load] = Deferred()
-        self.patch(self.proxy, "count", lambda: counting)
+        self.patch(self.counters, "count", lambda: counting)
         self.pulse.start()
         self.clock.advance(INTERVAL)
         self.pulse.stop()

@@ -21,11 +21,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.watching.admin.web import Answer, WebFactory
-from nymearemoteproxy.wires.control import CALLS_A_TURN, ProxyFactory
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from nymearemoteproxy.watching.admin.seats import Seats
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from tests.listening.test_tls import clientContext
@@ -103,10 +104,10 @@ class MemoryFarewellTests(InMemory):
 
     versions = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
 
+    terms = Terms()
+
     def setUp(self) -> None:
-        self.switchboard = "is set below, when there is a clock"
         super().setUp()
-        self.proxy.switchboard = Switchboard(self.clock, makeHello("test", True), Terms())
         self.backend.authenticate = self._judge  # type: ignore[method-assign]
 
     def _judge(self, token: str) -> Deferred[Verdict]:
@@ -157,9 +158,9 @@ class MemoryFarewellTests(InMemory):
         self.assertTrue(visitor.isTold)
         self.assertFalse(visitor.pipe.disconnecting or visitor.pipe.lost, "it may be reset")
         self.assertEqual(visitor.pipe.producerState, "producing", "its own end would be missed")
-        before = self.proxy.outcomes[outcome]
+        before = self.proxy.registry.counters.outcomes[outcome]
         visitor.pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[outcome], before + 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[outcome], before + 1)
 
     def test_refused(self) -> None:
         for version in self.versions:
@@ -194,7 +195,7 @@ class MemoryFarewellTests(InMemory):
             third.send(authenticate(RIGHT))
             self.clock.advance(0)
             self.assertTold(third, Outcome.TUNNEL_EXISTS, accepted(FIRST))
-            self.proxy.abortAll()
+            self.proxy.registry.dismissal.abort()
 
     def test_partnerLeaves(self) -> None:
         for version in self.versions:
@@ -251,7 +252,7 @@ class MemoryFarewellTests(InMemory):
             self.assertEqual(self.ask(waiting, "other"), accepted(FIRST))
             visitor, partner = self.joined(version)
             core, app = self.registered(version)
-            gone = self.proxy.shutDown()
+            gone = self.proxy.registry.dismissal.all()
             partner.lose(ConnectionDone())
             for each in (visitor, core, app):
                 self.assertTold(each, Outcome.SHUTDOWN)
@@ -296,7 +297,8 @@ class MemoryFarewellTests(InMemory):
     def test_admin(self) -> None:
         """The admin endpoint, when the last response is sent."""
         for version in self.versions:
-            factory = WebFactory(self.clock, lambda _question: Answer(200, b"words"))
+            http = HttpFactory(self.clock, lambda _question: Answer(200, b"words"))
+            factory = Seats(http, self.clock)
             visitor = self.connect(version, factory)
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             self.clock.advance(0)
@@ -395,8 +397,10 @@ class SocketFarewellTests(EndToEnd):
 
     @inThread
     def testLastWordsBehindBackPressure(self) -> None:
-        """More than the kernel takes: the end comes right behind, and the connection stays open for
-        what the client still has to say."""
+        """More than the kernel takes: the end comes right behind.
+
+        The connection stays open for what the client still has to say.
+        """
         server = self.launch()
         client = self.join(server)
         partner = join(server.url("tcp"), self.token)

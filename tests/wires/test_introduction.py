@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.proxyheader import ProxyHeaderError
-from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
@@ -214,7 +214,7 @@ class ReverseProxyTests(InMemory):
             self.clock.advance(0.5)
             self.assertTrue(pipe.lost or pipe.halfClosed)
             pipe.lose(ConnectionDone())
-            self.assertEqual(self.proxy.outcomes[outcome], 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes[outcome], 1)
 
     def test_leaves(self) -> None:
         """As a health check does."""
@@ -233,12 +233,12 @@ class ReverseProxyTests(InMemory):
 
     def test_shutDown(self) -> None:
         pipe = self.arrive(secure=True)
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertTrue(pipe.lost)
         self.assertLogged("127.0.0.1:1", Outcome.SHUTDOWN_WAITING)
 
     def test_refusedAtOnce(self) -> None:
-        self.proxy.gate = Gate(self.clock, Bounds(connections=1))
+        self.proxy.registry.gate = Gate(self.clock, Bounds(connections=1))
         self.accept("TCP")
         factory = ProxyFactory(self.proxy, "TCP", False, True, self.builders["TCP"])
         self.assertIsNone(IntroductionFactory(factory).buildProtocol(self.local))

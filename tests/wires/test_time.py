@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,24 +18,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication import Verdict
 from nymearemoteproxy.common.logs import setVerbose
-from nymearemoteproxy.connections.limits import Bounds, Gate
-from nymearemoteproxy.connections.proxy import ABORT_TIMEOUT, REFUSALS_INTERVAL, Proxy, Timing
-from nymearemoteproxy.meeting.rendezvous import Meeting, Rendezvous
+from nymearemoteproxy.common.tally import INTERVAL
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
+from nymearemoteproxy.connections.limits import Bounds
+from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import (
-    Registration,
-    RegistrationRefused,
-    TunnelProxyError,
-)
-from nymearemoteproxy.protocol.session import Identity, PairingKeys, makeHello
+from nymearemoteproxy.protocol.registration import Registration
+from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.ends import End, Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.wires.control import ProxyFactory
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.stream import LINE_END_TIMEOUT, StreamControl
-from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT, Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.websocket import TEXT_TAIL_TIMEOUT
 from tests.support.memory import Pipe
+from tests.support.parts import makeProxy
 from tests.support.wires import maskedFrame, slip, splitFrame
 
 UPGRADE = (
@@ -76,23 +79,23 @@ class InMemory(SynchronousTestCase):
 
     bounds = Bounds()
     traceTraffic = False
-    switchboard: Any = None
+    terms: Terms | None = None  # of the tunnel proxy, where there is one
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.turns = Turns(self.clock)
         self.backend = Backend()
         self.rendezvous = Rendezvous()
-        self.proxy = Proxy(
-            clock=self.clock,
-            gate=Gate(self.clock, self.bounds),
-            authenticator=self.backend,
-            rendezvous=self.rendezvous,
+        self.proxy = makeProxy(
+            self.clock,
+            self.bounds,
+            self.backend,
+            self.rendezvous,
+            self.makeSwitchboard(),
             timing=TIMING,
-            keys=PairingKeys(),
-            name="test",
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
-            switchboard=self.switchboard,
+            turns=self.turns,
         )
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
@@ -102,6 +105,12 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def makeSwitchboard(self) -> Any:
+        """Return the tunnel proxy, if there is one."""
+        if self.terms is None:
+            return None
+        return Switchboard(self.clock, makeHello("test", True), self.terms, self.turns)
 
     def accept(self, kind: str, secure: bool = False, host: str = "127.0.0.1") -> Pipe:
         """Let a client connect."""
@@ -148,7 +157,10 @@ class InMemory(SynchronousTestCase):
 
     def assertOutcomes(self, *outcomes: Outcome) -> None:
         """Check how connections have ended so far, and that each has one line in the log."""
-        self.assertEqual(sorted(self.proxy.outcomes.elements(), key=str), sorted(outcomes, key=str))
+        self.assertEqual(
+            sorted(self.proxy.registry.counters.outcomes.elements(), key=str),
+            sorted(outcomes, key=str),
+        )
         logged = [event["outcome"] for event in self.events if "outcome" in event]
         self.assertEqual(sorted(logged), sorted(outcome.label for outcome in outcomes))
 
@@ -325,7 +337,7 @@ class DeadlineTests(InMemory):
 
     def test_shutDownInEveryEarlyPhase(self) -> None:
         tls, upgrade = self.accept("TCP", secure=True), self.accept("WebSocket")
-        stopped = self.proxy.shutDown()
+        stopped = self.proxy.registry.dismissal.all()
         self.assertTrue(tls.lost and upgrade.lost)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertOutcomes(*[Outcome.SHUTDOWN_WAITING] * 2)
@@ -337,9 +349,9 @@ class DeadlineTests(InMemory):
         five = self.accept("WebSocket")
         five.protocol.abort()
         self.assertTrue(five.lost)
-        stopped = self.proxy.shutDown()
+        stopped = self.proxy.registry.dismissal.all()
         self.assertNoResult(stopped)
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.successResultOf(stopped)
         for pipe in one, two, three, four:
             self.assertTrue(pipe.lost)
@@ -395,7 +407,7 @@ class KeepaliveTests(InMemory):
 
     def test_whileWaiting(self) -> None:
         timing = Timing(alone=100, ping=30, pingAnswer=10)
-        self.proxy.timing = timing
+        self.proxy.policy = replace(self.proxy.policy, timing=timing)
         pipe = self.upgraded()
         self.authenticate(pipe)
         pipe.clear()
@@ -407,7 +419,8 @@ class KeepaliveTests(InMemory):
         self.assertOutcomes(Outcome.PING_TIMEOUT)
 
     def test_blockedWhileWaiting(self) -> None:
-        self.proxy.timing = Timing(alone=100, ping=30, pingAnswer=10)
+        timing = Timing(alone=100, ping=30, pingAnswer=10)
+        self.proxy.policy = replace(self.proxy.policy, timing=timing)
         pipe = self.upgraded()
         self.authenticate(pipe)
         pipe.stall()
@@ -484,7 +497,7 @@ class BackPressureTests(InMemory):
     def test_shutDownWhileBlocked(self) -> None:
         one, two = self.join("WebSocket", "TCP")
         two.stall()
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertEqual(one.producerState, "producing")
         one.receive(maskedFrame(2, b"late"))
         self.assertNotIn(b"late", two.take())
@@ -589,10 +602,7 @@ class ServerGapTests(InMemory):
 
     SERVER = str(UUID(int=7))
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms())
-        super().setUp()
-        self.switchboard._clock = self.clock
+    terms = Terms()
 
     def serve(self, kind: str, full: bool = False) -> Pipe:
         """Register a server, whose line end comes with its request."""
@@ -683,7 +693,7 @@ class ServerGapTests(InMemory):
         """What the server was to be told goes out before the goodbye."""
         server = self.serve("TCP")
         self.visit()
-        self.proxy.shutDown()
+        self.proxy.registry.dismissal.all()
         self.assertIn(b"ClientConnected", server.take())
         self.assertTrue(server.halfClosed)
 
@@ -759,12 +769,12 @@ class RefusalTests(InMemory):
         for _ in range(3):
             self.assertIsNone(self.accept("TCP").protocol)
         self.assertOutcomesLogged(["connection-refused"])
-        self.clock.advance(REFUSALS_INTERVAL)
+        self.clock.advance(INTERVAL)
         self.assertOutcomesLogged(["connection-refused", "connections-refused"])
         self.assertEqual(self.events[-1]["count"], 2)
         self.assertIsNone(self.accept("TCP").protocol)
-        self.clock.advance(REFUSALS_INTERVAL)
-        self.assertEqual(self.proxy.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.TOO_MANY_CONNECTIONS], 4)
 
     def assertOutcomesLogged(self, names: list[str]) -> None:
         """Check the names of the events that were logged about refusals."""
@@ -792,12 +802,11 @@ class TraceTests(InMemory):
 class RegistrationTests(InMemory):
     """The switchboard takes its time, as one on another machine would."""
 
-    def setUp(self) -> None:
-        self.switchboard = self
-        super().setUp()
-        self.asked: list[Deferred[Tunnel]] = []
+    def makeSwitchboard(self) -> Any:
+        self.asked: list[Deferred[Place]] = []
+        return self
 
-    def register(self, registration: Registration, origin: Origin) -> Deferred[Tunnel]:
+    def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
         """Keep them waiting."""
         self.asked.append(Deferred())
         return self.asked[-1]
@@ -823,15 +832,14 @@ class RegistrationTests(InMemory):
             tunnel = Tunnel(lambda: None)
             far = Far()
             tunnel.attach(far)
-            self.asked[-1].callback(tunnel)
+            self.asked[-1].callback(Place(tunnel))
             self.assertEqual(pipe.producerState, "producing")
             self.assertIn(b"TunnelProxyErrorNoError", pipe.take())
             self.assertEqual(far.received, b"early")
 
     def test_refused(self) -> None:
         pipe = self.ask("TCP")
-        error = TunnelProxyError.SERVER_NOT_FOUND
-        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
         self.assertEqual(pipe.producerState, "producing")
         self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
         self.assertTrue(pipe.halfClosed)
@@ -855,15 +863,14 @@ class RegistrationTests(InMemory):
             tunnel = Tunnel(lambda released=released: released.append(True))  # type: ignore[misc]
             far = Far()
             tunnel.attach(far)
-            self.asked[-1].callback(tunnel)
+            self.asked[-1].callback(Place(tunnel))
             self.assertEqual((released, far.outcome), ([True], Outcome.PARTNER_LEFT))
 
     def test_refusedTooLate(self) -> None:
         """Nobody is there to be told."""
         pipe = self.ask("TCP")
         pipe.lose(ConnectionDone())
-        error = TunnelProxyError.SERVER_NOT_FOUND
-        self.asked[-1].errback(RegistrationRefused(error, Outcome.SERVER_NOT_FOUND))
+        self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
         self.assertEqual(pipe.take(), b"")
 
     def test_failsTooLate(self) -> None:
@@ -876,9 +883,9 @@ class RegistrationTests(InMemory):
     def test_takesTooLong(self) -> None:
         pipe = self.ask("TCP")
         self.clock.advance(TIMING.inactive + 0.1)
-        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
 
 
 class Far(End):
@@ -963,7 +970,7 @@ class FaultTests(InMemory):
         pipe = self.open("TCP")
         self.authenticate(pipe)
         pipe.lose(ConnectionDone())
-        later.callback(Meeting(Identity(), tunnel))
+        later.callback(Place(tunnel))
         self.assertEqual(len(released), 1)
 
     def test_partnersFault(self) -> None:
@@ -975,16 +982,16 @@ class FaultTests(InMemory):
 
         two.loseWriteConnection = broken  # type: ignore[method-assign, assignment]
         self.assertRaises(ZeroDivisionError, one.lose, ConnectionDone())
-        self.assertEqual(self.proxy.gate.connections, 1)
+        self.assertEqual(self.proxy.registry.gate.connections, 1)
 
     def test_shutDownInSpiteOfAFault(self) -> None:
         """What a fault left behind does not keep the process alive."""
         self.open("TCP")
-        stopped = self.proxy.shutDown()
-        self.proxy.gate.connections += 1
-        for record in self.proxy._records.values():
+        stopped = self.proxy.registry.dismissal.all()
+        self.proxy.registry.gate.connections += 1
+        for record in self.proxy.registry._records.values():
             record.client.abort = lambda: None
-        self.proxy.abortAll()
+        self.proxy.registry.dismissal.abort()
         self.assertNoResult(stopped)
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(stopped)

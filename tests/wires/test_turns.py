@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.turns import TURN, Turns
 from nymearemoteproxy.protocol.frames import FRAMES_AT_ONCE, PARTS_AT_ONCE, FrameReader
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import State, makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.wires.control import CALLS_A_TURN
+from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import FIRST_READ_SIZE, READ_SIZE
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, splitFrame
@@ -328,7 +328,7 @@ class BeforeTheTunnelTests(Turnwise):
         self.turn(10)
         self.assertEqual(self.rendezvous.waiting, 0)
         pipe.lose(ConnectionDone())
-        self.assertEqual(self.proxy.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
+        self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.DATA_BEFORE_TUNNEL], 1)
 
     def test_faultInALaterTurn(self) -> None:
         """A fault of ours costs the connection, in whatever turn it happens."""
@@ -338,7 +338,7 @@ class BeforeTheTunnelTests(Turnwise):
             self.patch(pipe.protocol, "take", lambda: 1 // 0)
             self.turn()
             self.assertTrue(pipe.lost)
-            self.assertEqual(self.proxy.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.INTERNAL_ERROR), 1)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_deadline(self) -> None:
@@ -550,7 +550,7 @@ class InTheTunnelTests(Turnwise):
                 self.assertEqual(close[0], 8)
                 one.lose(ConnectionDone())
                 two.lose(ConnectionDone())
-        self.assertEqual(len(self.proxy.records), 0)
+        self.assertEqual(len(self.proxy.registry.records), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_tunnelBeginsInLine(self) -> None:
@@ -579,7 +579,7 @@ class InTheTunnelTests(Turnwise):
                 self.assertEqual(two.take(), b"last" if end == ends[-1] else b"")
                 self.assertTrue(two.halfClosed)
                 two.lose(ConnectionDone())
-                self.assertEqual(list(self.proxy.records), [])
+                self.assertEqual(list(self.proxy.registry.records), [])
 
     def test_faultInLine(self) -> None:
         """A fault of ours then costs this connection, which is not forgotten."""
@@ -594,17 +594,14 @@ class InTheTunnelTests(Turnwise):
             self.assertTrue(one.lost)
             self.assertTrue(two.halfClosed)
             two.lose(ConnectionDone())
-            self.assertEqual(list(self.proxy.records), [])
+            self.assertEqual(list(self.proxy.registry.records), [])
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class RegisteredTests(Turnwise):
     """What comes right behind a registration is the far end's."""
 
-    def setUp(self) -> None:
-        self.switchboard = Switchboard(Clock(), makeHello("test", True), Terms(serverTimeout=0))
-        super().setUp()
-        self.switchboard._turns = self.proxy.turns
+    terms = Terms(serverTimeout=0)
 
     def test_manyMessagesBehindIt(self) -> None:
         """However many they are."""

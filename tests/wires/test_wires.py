@@ -14,22 +14,24 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, suc
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.authentication import BackendError, Verdict
-from nymearemoteproxy.connections.limits import Bounds, Gate
-from nymearemoteproxy.connections.proxy import Proxy, Timing
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening import tls
 from nymearemoteproxy.listening.listeners import BACKLOG
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import PairingKeys, makeHello
+from nymearemoteproxy.protocol.session import makeHello
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from nymearemoteproxy.wires.control import Arrival, Control, ProxyFactory
+from nymearemoteproxy.wires.arrival import Arrival, ProxyFactory
+from nymearemoteproxy.wires.control import Control
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory, TlsTransport
-from nymearemoteproxy.wires.websocket import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from tests.support.parts import makeProxy
 from tests.support.wires import Connector, Inline, Wire, maskedFrame, reactor
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls", "unix")
@@ -75,19 +77,20 @@ class Served(TestCase):
     def setUp(self) -> None:
         self.backend = Backend()
         self.rendezvous = Rendezvous()
+        turns = Turns(reactor)
         self.switchboard = None
         if self.terms is not None:
-            self.switchboard = Switchboard(reactor, makeHello("test server", True), self.terms)
-        self.proxy = Proxy(
-            clock=reactor,
-            gate=Gate(reactor, Bounds()),
+            hello = makeHello("test server", True)
+            self.switchboard = Switchboard(reactor, hello, self.terms, turns)
+        self.proxy = makeProxy(
+            reactor,
             authenticator=self.backend,
             rendezvous=self.rendezvous,
-            timing=self.timing,
-            keys=PairingKeys(),
-            name="test server",
-            messageLimit=self.messageLimit,
             switchboard=self.switchboard,
+            name="test server",
+            timing=self.timing,
+            messageLimit=self.messageLimit,
+            turns=turns,
         )
         upgrade = makeUpgradeFactory(reactor)
         context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
@@ -122,10 +125,10 @@ class Served(TestCase):
         for port in self.ports:
             yield port.stopListening()
         yield self.connector.close()
-        yield self.proxy.shutDown()
-        self.proxy.abortAll()
-        self.assertEqual(self.proxy.gate.connections, 0)
-        self.assertEqual(self.proxy.gate.unauthenticated, 0)
+        yield self.proxy.registry.dismissal.all()
+        self.proxy.registry.dismissal.abort()
+        self.assertEqual(self.proxy.registry.gate.connections, 0)
+        self.assertEqual(self.proxy.registry.gate.unauthenticated, 0)
         self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (0, 0))
         if self.switchboard is not None:
             self.assertEqual((self.switchboard.servers, self.switchboard.clients), (0, 0))
@@ -151,7 +154,7 @@ class Served(TestCase):
     @inlineCallbacks
     def ended(self, outcome: Outcome, count: int = 1) -> Inline:
         """Wait until `count` connections have ended like this."""
-        yield self.eventually(lambda: self.proxy.outcomes[outcome] == count)
+        yield self.eventually(lambda: self.proxy.registry.counters.outcomes[outcome] == count)
 
     @inlineCallbacks
     def eventually(self, condition: Callable[[], bool]) -> Inline:
@@ -416,8 +419,8 @@ class ControlMixin:
         waiting = yield self.join(self.transport, "waiting")
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
         fresh = yield self.connector.connect(self.transport)
-        yield self.eventually(lambda: self.proxy.gate.connections == 4)
-        stopped = self.proxy.shutDown()
+        yield self.eventually(lambda: self.proxy.registry.gate.connections == 4)
+        stopped = self.proxy.registry.dismissal.all()
         for wire in one, two, waiting, fresh:
             yield wire.end()
         self.assertClosed(one, 1001, "server is shutting down")
@@ -769,7 +772,7 @@ class StalledMixin:
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
         two.transport.pauseProducing()
         one.send(bytes(self.size))
-        record = next(iter(self.proxy._records.values()))
+        record = next(iter(self.proxy.registry._records.values()))
         yield self.eventually(lambda: record.client.unread)
         return one, two
 
@@ -806,7 +809,7 @@ class StalledLeaverMixin:
         one, two = yield self.tunnel(self.transport, "tcp")
         one.transport.pauseProducing()
         two.send(bytes(20_000_000))
-        record = next(iter(self.proxy._records.values()))
+        record = next(iter(self.proxy.registry._records.values()))
         yield self.eventually(lambda: record.client.blocked)
         return one, two
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from nymearemoteproxy.common.openfiles import raiseFileLimit
 from nymearemoteproxy.connections.limits import QUESTIONS, RESERVED_FILES, Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.running.settings.sections import ProxyServer
 from nymearemoteproxy.running.settings.values import Settings
 

@@ -124,9 +124,11 @@ def _streams(settings: Settings, tunnelProxy: bool) -> list[str]:
 
 
 def _isOfFirstServer(settings: Settings) -> bool:
-    """Tell whether the file is one of the C++ server 0.1: with [AWS], as its authentication was, or
-    with its port, and without any section that came with the streams, which only later ones really
-    served."""
+    """Tell whether the file is one of the C++ server 0.1.
+
+    That has [AWS], as its authentication was, or its port, and no section that came with the
+    streams, which only later ones really served.
+    """
     later = ("UnixSocketServer", *ORIGINAL_SECTIONS)
     port = settings.tcpServer.port
     return (

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from nymearemoteproxy.accounting.bookkeeping import Books
 from nymearemoteproxy.connections.limits import Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import CertificateFiles
 from nymearemoteproxy.running.settings.values import Settings

@@ -46,8 +46,10 @@ def _unquoted(value: str) -> str:
 
 
 def _whyBroken(error: configparser.Error) -> str:
-    """Say what is wrong with an INI file, but not what stands there: by mistake it may be a file
-    of tokens."""
+    """Say what is wrong with an INI file, but not what stands there.
+
+    By mistake it may be a file of tokens.
+    """
     match error:
         case configparser.MissingSectionHeaderError():
             return f"there is no section header, such as [ProxyServer], before line {error.lineno}"

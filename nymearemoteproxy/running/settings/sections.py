@@ -14,7 +14,7 @@ from enum import Enum
 from nymearemoteproxy.common.logs import FORMATS
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.limits import LOOPBACK, QUESTIONS, Network
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.running.settings.declarations import (
     Setting,
     declared,
@@ -59,7 +59,7 @@ MAX_QUESTIONS = 1000
 """Each is an open file, and a connection that the authentication server has to serve."""
 
 
-class Request(Enum):
+class Asking(Enum):
     """How the authentication server is asked."""
 
     JSON = "json"
@@ -252,9 +252,9 @@ class Authentication:
     """Who may use token tunnels."""
 
     server: str = declared(URL, "", "The authentication server that judges tokens.", hidden=True)
-    request: Request = declared(
-        choice(Request),
-        Request.JSON,
+    request: Asking = declared(
+        choice(Asking),
+        Asking.JSON,
         "How it is asked: with nymea's JSON, or with the form of RFC 7662.",
     )
     clientId: str = declared(

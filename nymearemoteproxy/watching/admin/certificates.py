@@ -6,14 +6,13 @@ which may have been replaced by one that is not in use yet. Knows nothing of who
 
 from __future__ import annotations
 
-import datetime
 import ssl
 from collections.abc import Generator, Mapping
 
 from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
 
-from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.listening.tls import CertificateFiles, validity
 
 FRESH = 60.0
 """Seconds for which an answer is good: a handshake in memory costs a millisecond or two."""
@@ -88,15 +87,7 @@ class Expiry:
             certificate = servedCertificate(context)
             if certificate is not None:
                 name = self._own if files is None else files.certificate
-                answer[name] = expiryOf(certificate)
+                answer[name] = validity(certificate)[1].timestamp()
             yield
         if certificates is self._certificates:  # they are still in use
             self._asked, self._answer = now, answer
-
-
-def expiryOf(certificate: x509.Certificate) -> float:
-    """Return the end of its validity, in Unix time."""
-    if hasattr(certificate, "not_valid_after_utc"):
-        return float(certificate.not_valid_after_utc.timestamp())
-    # Debian 12's cryptography: UTC as well, but without saying so.
-    return float(certificate.not_valid_after.replace(tzinfo=datetime.UTC).timestamp())

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.outcomes import Group, Outcome
 from nymearemoteproxy.watching import pulse
 from nymearemoteproxy.watching.pulse import Reading
 
@@ -21,51 +21,6 @@ POINTS = 720
 
 DECIMALS = 1
 """Of a point's time: so many that it stays itself as a Unix time and back."""
-
-GROUPS: Mapping[str, frozenset[Outcome]] = {
-    "orderly": frozenset(
-        {
-            Outcome.CLIENT_LEFT,
-            Outcome.PARTNER_LEFT,
-            Outcome.LEFT_EARLY,
-            Outcome.DISCONNECTED_BY_SERVER,
-            Outcome.SHUTDOWN,
-            Outcome.SHUTDOWN_WAITING,
-        }
-    ),
-    "lost": frozenset(
-        {
-            Outcome.CONNECTION_LOST,
-            Outcome.PING_TIMEOUT,
-            Outcome.SERVER_SILENT,
-            Outcome.CLIENT_TOO_SLOW,
-            Outcome.ALONE_TIMEOUT,
-            Outcome.INACTIVE_TIMEOUT,
-            Outcome.TLS_HANDSHAKE_TIMEOUT,
-            Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT,
-        }
-    ),
-    "failed": frozenset(
-        {
-            Outcome.AUTHENTICATION_TIMEOUT,
-            Outcome.AUTHENTICATION_ERROR,
-            Outcome.SERVER_STALLED,
-            Outcome.INTERNAL_ERROR,
-        }
-    ),
-}
-"""Outcomes as the page shows them: as it should be, nobody's decision, or ours to repair. All
-others are refusals."""
-
-REFUSED = "refused"
-
-
-def groupOf(outcome: Outcome) -> str:
-    """Return the name of an outcome's group."""
-    return next((name for name, members in GROUPS.items() if outcome in members), REFUSED)
-
-
-_GROUP_OF = {outcome: groupOf(outcome) for outcome in Outcome}
 
 
 class Point(NamedTuple):
@@ -132,9 +87,9 @@ class History:
             if now != self._seen[outcome]
         }
         self._seen = Counter(self._outcomes)
-        groups: Counter[str] = Counter()
+        groups: Counter[Group] = Counter()
         for outcome, number in ended.items():
-            groups[_GROUP_OF[outcome]] += number
+            groups[outcome.group] += number
         self._points.append(
             Point(
                 time=round(readings[-1].time, DECIMALS),
@@ -147,10 +102,10 @@ class History:
                     sum(each.tunnelProxyThroughput for each in readings) / count
                 ),
                 delay=round(self._takeWorst(), 4),
-                orderly=groups["orderly"],
-                lost=groups["lost"],
-                failed=groups["failed"],
-                refused=groups[REFUSED],
+                orderly=groups[Group.ORDERLY],
+                lost=groups[Group.LOST],
+                failed=groups[Group.FAILED],
+                refused=groups[Group.REFUSED],
             )
         )
         self._remember(ended)

@@ -23,7 +23,8 @@ from zope.interface import implementer
 import twisted
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common.spool import Spool
-from nymearemoteproxy.connections.proxy import IObserver, Proxy
+from nymearemoteproxy.connections.observers import IObserver
+from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TRANSPORTS, Load, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
@@ -181,7 +182,7 @@ class Metrics(Collector):
         self._proxy = proxy
         self._condition = condition
         self._certificates = certificates
-        self._before = replace(proxy.totals)
+        self._before = replace(proxy.registry.counters.totals)
         self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -229,7 +230,7 @@ class Metrics(Collector):
         yield from self._aboutLoad()
         outcomes = _counter("outcomes_total")
         for outcome in Outcome:
-            outcomes.add_metric([outcome.label], self._proxy.outcomes[outcome])
+            outcomes.add_metric([outcome.label], self._proxy.registry.counters.outcomes[outcome])
         yield outcomes
 
     def _aboutServer(self) -> Iterator[Metric]:
@@ -256,7 +257,7 @@ class Metrics(Collector):
             for state in STATES:
                 connections.add_metric([transport, state], load.connections[transport, state])
         yield connections
-        yield _gauge("connections_limit", self._proxy.gate.bounds.connections)
+        yield _gauge("connections_limit", self._proxy.registry.gate.bounds.connections)
         yield _gauge("tunnels", load.tunnels)
         yield _gauge("tunnel_proxy_servers", load.servers)
         yield _gauge("tunnel_proxy_clients", load.clients)

@@ -1,13 +1,17 @@
 """HTTP for the admin endpoint: one question, one answer, and bounds for everything.
 
-Owns what an HTTP client may use of memory, time and connections. Knows nothing of what is asked.
-Twisted's `HTTPChannel` reads requests and writes responses; the rest of `twisted.web.server` is not
-used: sessions, resources, error pages and the access log would only have to be switched off.
+Owns what an HTTP client may use of memory. Knows nothing of what is asked, and leaves connections
+and time to `seats`, but for how long each step may take.
+
+Twisted's `HTTPChannel` reads requests and writes responses. Why not `Site` and `Resource` as well:
+there the time for a request begins anew with every byte, a client that takes no response has
+hundreds of them made, bodies are kept and forms in them parsed, no number of fields or of Host
+headers is too many, refusals are pages of HTML, every answer names Twisted's version, every request
+is a line of log, and 1.3 MiB more are imported.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -15,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -23,29 +27,9 @@ from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.common.tally import Tally
-from nymearemoteproxy.connections.limits import (
-    MOST_ADMIN_CONNECTIONS,
-    Bounds,
-    Bucket,
-    Gate,
-    sourceOf,
-)
-from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.transports import tuneTcp
+from nymearemoteproxy.watching.admin.seats import Seat
 
 log = ProxyLogger()
-
-MOST_FROM_ADDRESS = MOST_ADMIN_CONNECTIONS // 2
-"""At a time, so that one host cannot keep the others out; also from loopback, where any user of the
-machine may be. Whoever comes beyond that takes the place of another connection."""
-
-HANDSHAKES = 50
-"""TLS handshakes a second. One takes two milliseconds, so that these take a tenth of a processor; a
-browser needs six at once, Prometheus one for each scrape."""
-
-HANDSHAKES_FROM_ADDRESS = 20
-"""The same from one address, so that one host cannot keep the others out."""
 
 MOST_HEAD = 8 << 10
 """Bytes of a request's head; browsers send about one KiB."""
@@ -53,7 +37,7 @@ MOST_HEAD = 8 << 10
 MOST_HEADERS = 64
 
 MOST_BODY = 1 << 10
-"""Bytes of a request's body, which are dropped: no request here needs one."""
+"""Bytes of a request's body. Nobody looks at it: no request here needs one."""
 
 MOST_FIELDS = 16
 """Fields in a query; the page sends five."""
@@ -71,9 +55,6 @@ ANSWER = 120.0
 
 TAKE = 20.0
 """Seconds for a client to take the response."""
-
-CLOSE = 5.0
-"""Seconds for a client to take the last words and close."""
 
 
 @dataclass(frozen=True)
@@ -115,52 +96,25 @@ def text(status: int, words: str, **headers: str) -> Answer:
 
 @implementer(IPushProducer)
 class Request(TwistedRequest):
-    """One request. It is not finished before its response is taken, so that whoever sends many at
-    once and reads none makes one response wait and not many."""
+    """One request, which is not finished before its response is taken.
 
-    channel: Any
-    _asked: Deferred[Any] | None = None
+    So whoever sends many at once and reads none makes one response wait and not many.
+    """
+
+    channel: Any  # None when the connection is lost, and gone when the request is finished
     _waits = False
-    _isLost = False
-
-    def gotLength(self, length: int | None) -> None:
-        """Keep no body."""
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Keep no body."""
-
-    def parseCookies(self) -> None:
-        """Nobody here uses cookies."""
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """All of it is there."""
         self.method, self.uri, self.clientproto = command, path, version
-        connection: Connection = self.channel.transport
-        connection.isAsked()
-        self._asked = connection.ask(self._question())
-        self._asked.addCallback(self._respond).addErrback(self._failed)
-
-    def _failed(self, failure: Failure) -> None:
-        log.failure("the admin endpoint cannot respond", failure)
-        self.channel.transport.abortConnection()
-
-    def _respond(self, answer: Answer) -> None:
-        if self._isLost:
+        hosts = self.requestHeaders.getRawHeaders(b"Host", ())
+        if len(hosts) not in HOSTS.get(version, ()):
+            self.channel.refuse(b"400 Bad Request")
             return
-        connection: Connection = self.channel.transport
-        connection.waits(TAKE)
-        self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
-        headers = {
-            "Content-Type": answer.contentType,
-            "Content-Length": str(len(answer.body)),
-            **answer.headers,
-        }
-        for name, value in headers.items():
-            self.responseHeaders.setRawHeaders(name, [value])
-        self.registerProducer(self, True)
-        self.write(answer.body)
-        # In a turn of its own, for one read may hold a thousand requests, and the next one is
-        # not looked at before this one is finished.
-        connection.soon(self._written)
+        self.channel.transport.works(ANSWER)
+        asked = self.channel.factory.ask(self._question())
+        self.notifyFinish().addErrback(lambda _lost: asked.cancel())
+        asked.addCallback(self._respond).addErrback(self._failed)
 
     def _question(self) -> Question:
         path, _, query = self.uri.decode("latin-1").partition("?")
@@ -179,27 +133,44 @@ class Request(TwistedRequest):
             host=getattr(self.channel.getPeer(), "host", ""),
         )
 
-    def _written(self) -> None:
-        if not (self._waits or self._isLost):
-            self._finish()
+    def _respond(self, answer: Answer) -> None:
+        if self.channel is None:
+            return
+        self.channel.transport.waits(TAKE)
+        self.setResponseCode(answer.status, HTTPStatus(answer.status).phrase.encode())
+        headers = {
+            "Content-Type": answer.contentType,
+            "Content-Length": str(len(answer.body)),
+            **answer.headers,
+        }
+        for name, value in headers.items():
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.registerProducer(self, True)
+        self.write(answer.body)
+        # In a turn of its own, for one read may hold a thousand requests, and the next one is
+        # not looked at before this one is finished.
+        self.channel.factory.clock.callLater(0, self._written)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Nobody takes the response any more."""
-        self._isLost = True
-        if self._asked is not None:
-            self._asked.cancel()
-        super().connectionLost(reason)
+    def _written(self) -> None:
+        if not self._waits and self.channel is not None:
+            self._finish()
 
     def _finish(self) -> None:
         self.unregisterProducer()
         self.channel.transport.waits(ARRIVE)
         self.finish()
 
+    def _failed(self, failure: Failure) -> None:
+        log.failure("the admin endpoint cannot respond", failure)
+        self.channel.transport.abortConnection()
+
     # What the channel tells
 
     def pauseProducing(self) -> None:
-        """The client does not take the response yet: read nothing from it, for meanwhile the
-        channel would keep all it sends."""
+        """The client does not take the response yet: read nothing from it.
+
+        Meanwhile the channel would keep all it sends.
+        """
         self._waits = True
         self.channel.transport.pauseProducing()
 
@@ -215,272 +186,62 @@ class Request(TwistedRequest):
 class Channel(HTTPChannel):
     """Reads the requests of one connection."""
 
-    transport: Any
+    factory: HttpFactory
+    transport: Seat
     requestFactory = Request
     totalHeadersSize = MOST_HEAD
     maxHeaders = MOST_HEADERS
-    timeOut = None  # the time is limited in `Connection`, absolutely
+    timeOut = None  # the seat limits the time, absolutely
+
+    def connectionMade(self) -> None:
+        self.transport.waits(ARRIVE)
+        super().connectionMade()
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except ValueError:
+            # Twisted converts lengths of any size; Python refuses those of 4300 digits.
+            self.transport.abortConnection()
 
     def allHeadersReceived(self) -> None:
         if self.length is None or self.length > MOST_BODY:
-            self._refuse(b"413 Content Too Large")
+            self.refuse(b"413 Content Too Large")
         else:
             super().allHeadersReceived()
 
-    def allContentReceived(self) -> None:
-        hosts = len(self.requests[-1].requestHeaders.getRawHeaders(b"Host", ()))
-        if hosts in HOSTS.get(self._version, ()):
-            super().allContentReceived()
-        else:
-            self._refuse(b"400 Bad Request")
-
-    def _refuse(self, status: bytes) -> None:
+    def refuse(self, status: bytes) -> None:
+        """Answer that, look at nothing more, and close."""
         self.transport.write(
             b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
         self.loseConnection()
 
 
-@implementer(IPushProducer)
-class Connection:
-    """Between our own transports and Twisted's channel: adds what the channel needs of a transport,
-    and limits the time of everything.
+class HttpFactory(Factory):
+    """Answers questions on connections that have seats.
 
-    :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
-    :ivar source: what the limits count it as; None on a Unix socket.
-    :ivar isWaiting: the next step is the client's.
-    """
-
-    def __init__(self, factory: WebFactory, source: str | None) -> None:
-        self.disconnecting = False
-        self.source = source
-        self.isWaiting = True
-        self._factory = factory
-        self._channel = Channel()
-        self._timer: IDelayedCall | None = None
-        self._transport: Any = None
-
-    def ask(self, question: Question) -> Deferred[Answer]:
-        """Return the answer."""
-        return self._factory.ask(question)
-
-    def soon(self, act: Callable[[], object]) -> None:
-        """Do something in the next turn of the reactor."""
-        self._factory.clock.callLater(0, act)
-
-    def isAsked(self) -> None:
-        """From now on the client waits for us."""
-        self.isWaiting = False
-        self._limit(ANSWER)
-
-    def waits(self, seconds: float) -> None:
-        """From now on we wait for the client, no longer than that."""
-        self.isWaiting = True
-        self._factory.advanced(self)
-        self._limit(seconds)
-
-    def _limit(self, seconds: float) -> None:
-        self._cancel()
-        self._timer = self._factory.clock.callLater(seconds, self._expired)
-
-    def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _expired(self) -> None:
-        self._timer = None
-        self.abortConnection()
-
-    # The protocol of our transport
-
-    def makeConnection(self, transport: Any) -> None:
-        """The client is there."""
-        self._transport = transport
-        tuneTcp(transport, 0, 0)
-        self._factory.entered(self)
-        self.waits(ARRIVE)
-        self._channel.makeConnection(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """The client sent something."""
-        if not self.disconnecting:
-            try:
-                self._channel.dataReceived(data)
-            except ValueError:
-                # Twisted converts lengths of any size; Python refuses those of 4300 digits.
-                self.abortConnection()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The connection is closed."""
-        self.disconnecting = True
-        self._cancel()
-        self._factory.left(self)
-        self._channel.connectionLost(reason)
-
-    # The transport of the channel
-
-    def write(self, data: bytes) -> None:
-        """Send it, now or later."""
-        self._transport.write(data)
-
-    def writeSequence(self, data: list[bytes]) -> None:
-        """Send all of it, now or later."""
-        self._transport.write(b"".join(data))
-
-    def loseConnection(self) -> None:
-        """Send what waits and close, soon."""
-        if not self.disconnecting:
-            self.waits(CLOSE)
-            self.disconnecting = True
-            self._transport.loseConnection()
-
-    def abortConnection(self) -> None:
-        """Close at once."""
-        self.disconnecting = True
-        self._transport.abortConnection()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Have it paused while the client does not take what is sent."""
-        self._transport.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """Pause nobody."""
-        self._transport.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        """Read nothing for now."""
-        self._transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Read again."""
-        self._transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """Close."""
-        self.loseConnection()
-
-    def getPeer(self) -> IAddress:
-        """The client's address."""
-        address: IAddress = self._transport.getPeer()
-        return address
-
-    def getHost(self) -> IAddress:
-        """Our address."""
-        address: IAddress = self._transport.getHost()
-        return address
-
-
-class WebFactory(Factory):
-    """Answers questions.
-
-    When all places are taken, the connection that has waited longest for its client makes room for
-    a new one: so neither those that are idle nor those that send slowly keep others out.
-
-    :param clock: for the time limits.
+    :param clock: for what is done in a turn of its own.
     :param answer: knows every answer, at once or later; what it raises is logged, and answered with
         status 500.
-    :param secure: every connection costs a TLS handshake.
     """
 
     noisy = False
+    protocol: Any = Channel
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        answer: Callable[[Question], Answer | Deferred[Answer]],
-        secure: bool = False,
+        self, clock: IReactorTime, answer: Callable[[Question], Answer | Deferred[Answer]]
     ) -> None:
         self.clock = clock
         self._answer = answer
-        self._secure = secure
-        self._open: dict[Connection, None] = {}  # in the order of their last steps
-        self._sources: Counter[str] = Counter()
-        bounds = Bounds(attemptsPerSecondPerAddress=HANDSHAKES_FROM_ADDRESS, exempt=())
-        self._gate = Gate(clock, bounds)
-        self._handshakes = Bucket(clock, HANDSHAKES, HANDSHAKES)
-        self._crowd = Tally(
-            clock,
-            "admin endpoint: too many connections from {source}, idle ones are closed",
-            "admin endpoint: {count} more connections closed for others in the last "
-            "{interval:.0f} s",
-        )
-        self._flood = Tally(
-            clock,
-            "admin endpoint: too many TLS handshakes a second, a connection from {source} is "
-            "refused",
-            "admin endpoint: {count} more TLS connections refused in the last {interval:.0f} s",
-        )
-
-    def logPrefix(self) -> str:
-        """In the log."""
-        return "admin"
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        host = getattr(addr, "host", None)
-        source = sourceOf(host, ())
-        if self._secure and not self._mayShakeHands(host):
-            self._flood.add(source=source or "the Unix socket")
-            return None
-        if len(self._open) >= MOST_ADMIN_CONNECTIONS:
-            # Of those who have most: a crowd from a few addresses does not displace anybody else.
-            crowd = Counter(each.source for each in self._open)
-            most = max(crowd.values())
-            candidates = [each for each in self._open if crowd[each.source] == most]
-            self._makeRoom(candidates, "all addresses")
-        elif source is not None and self._sources[source] >= MOST_FROM_ADDRESS:
-            self._makeRoom([each for each in self._open if each.source == source], source)
-        return Connection(self, source)
-
-    def _mayShakeHands(self, host: str | None) -> bool:
-        ticket = self._gate.enter(host)
-        if isinstance(ticket, Outcome):
-            return False
-        self._gate.leave(ticket)
-        if self._handshakes.isEmpty():
-            return False
-        self._handshakes.take()
-        return True
-
-    def _makeRoom(self, connections: list[Connection], source: str) -> None:
-        """Close the one that waits longest for its client, or that we work on longest."""
-        self._crowd.add(source=source)
-        longest = next((each for each in connections if each.isWaiting), connections[0])
-        self.left(longest)
-        longest.abortConnection()
-
-    def entered(self, connection: Connection) -> None:
-        """A connection is open."""
-        self._open[connection] = None
-        if connection.source is not None:
-            self._sources[connection.source] += 1
-
-    def advanced(self, connection: Connection) -> None:
-        """A connection has done a step."""
-        if connection in self._open:
-            del self._open[connection]
-            self._open[connection] = None
-
-    def left(self, connection: Connection) -> None:
-        """A connection is closed, or soon will be."""
-        if connection not in self._open:
-            return
-        del self._open[connection]
-        source = connection.source
-        if source is not None:
-            self._sources[source] -= 1
-            if not self._sources[source]:
-                del self._sources[source]
 
     def ask(self, question: Question) -> Deferred[Answer]:
         """Return the answer, whatever happens."""
         asked: Deferred[Answer] = maybeDeferred(self._answer, question)  # type: ignore[call-overload]
         return asked.addErrback(_failed)
 
-    def closeAll(self) -> None:
-        """Close every connection, when the client has taken what waits for it."""
-        for connection in list(self._open):
-            connection.loseConnection()
+    def log(self, request: Request) -> None:
+        """Write no line about every request, as Twisted would: an open page would fill the disk."""
 
 
 def _failed(failure: Failure) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from nymearemoteproxy.connections.limits import LOOPBACK, RESERVED_FILES, Bounds
-from nymearemoteproxy.connections.proxy import Timing
+from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.running.configuration import limits
 from tests.support.configured import FILES, ConfigurationCase
 

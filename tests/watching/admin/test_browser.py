@@ -330,7 +330,7 @@ class LookTests(EndToEnd):
         self.relaying.stop()
         yield port.stopListening()
         self.made.admin.factory.closeAll()
-        while self.made.admin.factory._open:
+        while self.made.admin.factory.protocols:
             yield deferLater(reactor, 0.01)
 
     def populate(self) -> None:
@@ -351,7 +351,7 @@ class LookTests(EndToEnd):
             server.received = int(chance.expovariate(1 / 9e6))
             for _client in range(chance.randrange(30)):
                 add(proxy, role=Role.CLIENT, name=chance.choice(names), serverUuid=server.uuid)
-        totals = proxy.totals
+        totals = proxy.registry.counters.totals
         totals.connections, totals.tunnels, totals.traffic = 184_223, 80_211, 4_812_883_112_331
         totals.servers, totals.clients, totals.tunnelProxyTraffic = 42, 9_012, 812_331_000_000
         history = self.made.admin._history
@@ -363,8 +363,8 @@ class LookTests(EndToEnd):
             Outcome.TOKEN_REFUSED,
             Outcome.AUTHENTICATION_ERROR,
         ):
-            proxy.outcomes[outcome] = chance.randrange(10, 9000)
-            history.lastHour[outcome] = proxy.outcomes[outcome] // 20
+            proxy.registry.counters.outcomes[outcome] = chance.randrange(10, 9000)
+            history.lastHour[outcome] = proxy.registry.counters.outcomes[outcome] // 20
         for step in range(720):
             wave = 1 + 0.3 * math.sin(step / 110) + 0.08 * math.sin(step / 13)
             trouble = 9 if 400 < step < 425 else 1

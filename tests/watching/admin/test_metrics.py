@@ -19,17 +19,19 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common.spool import Spool
+from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
-from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate
+from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate, validity
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin import certificates
-from nymearemoteproxy.watching.admin.certificates import Expiry, expiryOf, servedCertificate
+from nymearemoteproxy.watching.admin.certificates import Expiry, servedCertificate
 from nymearemoteproxy.watching.admin.delay import PERIOD, DelaySampler
 from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.watching.condition import Condition
-from tests.support.admin import NOW, add, addTunnel, makeProxy
+from tests.support.admin import NOW, add, addTunnel
 from tests.support.certificates import issue, pem
+from tests.support.parts import makeProxy
 
 PROMTOOL = shutil.which("promtool")
 
@@ -42,7 +44,7 @@ class MetricsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(NOW)
-        self.proxy = makeProxy(self.clock)
+        self.proxy = makeProxy(self.clock, Bounds(100, 100))
         self.condition = Condition.READY
         self.expiry: dict[str, float] = {}
         self.metrics = self.make()
@@ -51,7 +53,7 @@ class MetricsTests(SynchronousTestCase):
         return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
 
     def scrape(self) -> str:
-        return self.metrics.render("", self.proxy.load())[0].decode()
+        return self.metrics.render("", self.proxy.registry.counters.load())[0].decode()
 
     def values(self) -> Values:
         """Return every sample, without the prefix."""
@@ -86,14 +88,14 @@ class MetricsTests(SynchronousTestCase):
 
     def test_contentTypes(self) -> None:
         """Prometheus asks for OpenMetrics, people for neither."""
-        body, contentType = self.metrics.render("", self.proxy.load())
+        body, contentType = self.metrics.render("", self.proxy.registry.counters.load())
         self.assertTrue(contentType.startswith("text/plain; version="))
         body, contentType = self.metrics.render(
-            "application/openmetrics-text; version=1.0.0", self.proxy.load()
+            "application/openmetrics-text; version=1.0.0", self.proxy.registry.counters.load()
         )
         self.assertTrue(contentType.startswith("application/openmetrics-text; version="))
         for nonsense in ("application/openmetrics-text; version=abc", "\xff;;version="):
-            self.assertTrue(self.metrics.render(nonsense, self.proxy.load())[0])
+            self.assertTrue(self.metrics.render(nonsense, self.proxy.registry.counters.load())[0])
         names = {family.name for family in parseOpenMetrics(body.decode())}
         self.assertIn(PREFIX + "outcomes", names)
 
@@ -110,7 +112,7 @@ class MetricsTests(SynchronousTestCase):
         for state in STATES:
             for transport in TRANSPORTS:
                 add(self.proxy, state, transport)
-        self.proxy.outcomes[Outcome.PING_TIMEOUT] += 1
+        self.proxy.registry.counters.outcomes[Outcome.PING_TIMEOUT] += 1
         self.assertEqual(set(self.values()), before)
 
     def test_everyStateIsCounted(self) -> None:
@@ -142,7 +144,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_lifetime(self) -> None:
         """Counters begin at 0 with the process, whatever was before; gauges tell of all."""
-        totals = self.proxy.totals
+        totals = self.proxy.registry.counters.totals
         totals.connections, totals.tunnels, totals.traffic = 1000, 400, 10**12
         totals.servers, totals.clients, totals.tunnelProxyTraffic = 5, 50, 10**9
         self.metrics = self.make()
@@ -165,7 +167,7 @@ class MetricsTests(SynchronousTestCase):
             self.assertEqual(self.value(name), value, name)
 
     def test_outcomes(self) -> None:
-        self.proxy.outcomes[Outcome.TOKEN_REFUSED] += 3
+        self.proxy.registry.counters.outcomes[Outcome.TOKEN_REFUSED] += 3
         self.assertEqual(self.value("outcomes_total", outcome="token-refused"), 3)
 
     def test_histograms(self) -> None:
@@ -215,7 +217,7 @@ class MetricsTests(SynchronousTestCase):
 
     def test_nobodyElsesMetrics(self) -> None:
         """Several servers in one process, and the library's global registry, stay apart."""
-        other = Metrics(makeProxy(self.clock), lambda: self.condition, dict)
+        other = Metrics(makeProxy(self.clock, Bounds(100, 100)), lambda: self.condition, dict)
         other.delayed(1)
         self.assertEqual(self.value("event_loop_delay_seconds_count"), 0)
 
@@ -313,22 +315,8 @@ class ExpiryTests(SynchronousTestCase):
         expiry = Expiry(
             self.clock, {None: self.context, CertificateFiles("/x.pem"): self.context}, "own"
         )
-        when = expiryOf(self.certificate)
+        when = validity(self.certificate)[1].timestamp()
         self.assertEqual(expiry(), {"own": when, "/x.pem": when})
-
-    def test_oldLibrary(self) -> None:
-        """Debian 12's cryptography says the time without its zone."""
-
-        class Old:
-            def __init__(self, certificate: Any) -> None:
-                self.not_valid_after = (
-                    certificate.not_valid_after_utc.replace(tzinfo=None)
-                    if hasattr(certificate, "not_valid_after_utc")
-                    else certificate.not_valid_after
-                )
-
-        old: Any = Old(self.certificate)
-        self.assertEqual(expiryOf(old), expiryOf(self.certificate))
 
     def test_oneInAPiece(self) -> None:
         """A handshake takes its time, and there may be many certificates."""

@@ -1,83 +1,19 @@
-"""HTTP of the admin endpoint: what a client may use of memory, time and connections."""
+"""HTTP of the admin endpoint: what a client may use of memory and time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IPushProducer
-from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.common import tally
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS
 from nymearemoteproxy.watching.admin import web
-from nymearemoteproxy.watching.admin.web import Answer, Question, WebFactory, text
-from nymearemoteproxy.wires.direct import DirectTransport
-from tests.support.memory import Pipe
-
-GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+from nymearemoteproxy.watching.admin.web import Answer, Question, text
+from tests.support.adminhttp import GET, TurningPipe, WebCase
 
 
-def address(last: int = 1) -> IAddress:
-    """Return the address of a client on another host."""
-    return IPv4Address("TCP", f"192.0.2.{last}", 1000)
-
-
-class TurningPipe(Pipe):
-    """A pipe after which the reactor has its turn."""
-
-    def __init__(self, peer: IAddress, clock: Clock) -> None:
-        super().__init__(peer)
-        self._clock = clock
-
-    def receive(self, data: bytes) -> None:
-        super().receive(data)
-        self._clock.advance(0)
-
-    def drain(self) -> None:
-        super().drain()
-        self._clock.advance(0)
-
-
-class WebTests(SynchronousTestCase):
-    """Connections in memory."""
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.asked: list[Question] = []
-        self.result: Any = text(200, "ok")
-        self.factory = WebFactory(self.clock, self.answer)
-
-    def answer(self, question: Question) -> Answer | Deferred[Answer]:
-        self.asked.append(question)
-        if isinstance(self.result, Exception):
-            raise self.result
-        result = Deferred() if self.result is Deferred else self.result
-        assert isinstance(result, Answer | Deferred)
-        return result
-
-    def connect(self, peer: IAddress | None = None) -> Pipe:
-        """Return the transport of a new connection."""
-        peer = peer or address()
-        protocol = self.factory.buildProtocol(peer)
-        assert protocol is not None, "refused"
-        pipe = TurningPipe(peer, self.clock)
-        pipe.protocol = DirectTransport(protocol)
-        pipe.protocol.makeConnection(pipe)
-        return pipe
-
-    def ask(self, request: bytes) -> bytes:
-        """Return what a request is answered on a connection of its own."""
-        pipe = self.connect()
-        pipe.receive(request)
-        return pipe.take()
+class WebTests(WebCase):
+    """Requests and responses."""
 
     # Questions
 
@@ -206,101 +142,6 @@ class WebTests(SynchronousTestCase):
         self.assertTrue(pipe.disconnecting)
         self.assertEqual(self.asked, [])
 
-    def fill(self) -> list[Pipe]:
-        """Take all places, from different addresses."""
-        return [self.connect(address(last)) for last in range(1, MOST_ADMIN_CONNECTIONS + 1)]
-
-    def test_idleOnesMakeRoom(self) -> None:
-        """When all places are taken, the one that waits longest goes."""
-        pipes = self.fill()
-        pipes[0].receive(GET)
-        self.clock.advance(1)
-        for last in (100, 101):
-            self.connect(address(last)).receive(GET)
-        self.assertEqual([pipe.lost for pipe in pipes[:4]], [False, True, True, False])
-        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
-
-    def test_crowdsMakeRoom(self) -> None:
-        """Many connections from few addresses displace each other, and nobody else's."""
-        probe = self.connect(address(200))
-        for number in range(10 * MOST_ADMIN_CONNECTIONS):
-            self.connect(address(number % (MOST_ADMIN_CONNECTIONS // 2)))
-        self.assertFalse(probe.lost)
-        self.assertEqual(len(self.factory._open), MOST_ADMIN_CONNECTIONS)
-
-    def test_slowOnesMakeRoom(self) -> None:
-        """Bytes alone are no step: neither of a request nor of a response that is not taken."""
-        pipes = self.fill()
-        for pipe in pipes:
-            pipe.full = True
-            pipe.receive(GET)
-        self.clock.advance(1)
-        pipes[0].receive(b"G")
-        self.assertEqual(len(self.asked), len(pipes))
-        self.connect(address(100))
-        self.assertEqual([pipe.lost for pipe in pipes[:3]], [True, False, False])
-
-    def test_workInHandStays(self) -> None:
-        """Those that wait for us are closed last."""
-        self.result = Deferred
-        busy = [self.connect(address(last)) for last in range(1, MOST_ADMIN_CONNECTIONS)]
-        for pipe in busy:
-            pipe.receive(GET)
-        idle = self.connect(address(99))
-        self.connect(address(100)).receive(GET)
-        self.assertEqual((idle.lost, busy[0].lost), (True, False))
-        self.connect(address(101))
-        self.assertEqual([pipe.lost for pipe in busy[:2]], [True, False])
-
-    def test_fromOneAddress(self) -> None:
-        """It has to do with half of them; its own make room. The same for loopback."""
-        for number, host in enumerate(("127.0.0.1", "192.0.2.1", "::1", "2001:db8::1")):
-            others = [self.connect(address(99)) for _ in range(5)]
-            here: IAddress = IPv4Address("TCP", host, number)
-            pipes = [self.connect(here) for _ in range(web.MOST_FROM_ADDRESS + 1)]
-            self.assertEqual(
-                [pipe.lost for pipe in pipes], [True] + [False] * web.MOST_FROM_ADDRESS, host
-            )
-            self.assertFalse(any(pipe.lost for pipe in others))
-            for pipe in pipes[1:] + others:
-                pipe.lose(ConnectionDone())
-        self.assertEqual((self.factory._open, self.factory._sources), ({}, {}))
-
-    def test_unixSocket(self) -> None:
-        """It has no addresses, so only the limit of all applies."""
-        pipes = [self.connect(UNIXAddress("x")) for _ in range(MOST_ADMIN_CONNECTIONS + 1)]
-        self.assertEqual([pipe.lost for pipe in pipes], [True] + [False] * MOST_ADMIN_CONNECTIONS)
-
-    def test_aCrowdIsLoggedSeldom(self) -> None:
-        events: list[Any] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
-        for _ in range(500):
-            self.connect()
-        self.clock.advance(tally.INTERVAL)
-        self.assertEqual(len(events), 2)
-        self.assertEqual(events[0]["source"], "192.0.2.1")
-        self.assertEqual(events[1]["count"], 500 - web.MOST_FROM_ADDRESS - 1)
-
-    def test_handshakes(self) -> None:
-        """They are costly: so many a second, from one address and from all."""
-        factory = WebFactory(self.clock, self.answer, secure=True)
-
-        def taken(addresses: Iterable[IAddress]) -> int:
-            return sum(factory.buildProtocol(one) is not None for one in addresses)
-
-        self.assertEqual(taken([address()] * 100), web.HANDSHAKES_FROM_ADDRESS)
-        others = [address(last) for last in range(2, 200)]
-        self.assertEqual(taken(others), web.HANDSHAKES - web.HANDSHAKES_FROM_ADDRESS)
-        self.assertEqual(taken([UNIXAddress("x")]), 0)
-        self.clock.advance(0.1)
-        self.assertEqual(taken(others), web.HANDSHAKES // 10)
-
-    def test_withoutTls(self) -> None:
-        """A connection that costs nothing is not refused."""
-        for _ in range(10 * web.HANDSHAKES):
-            self.assertIsNotNone(self.factory.buildProtocol(address()))
-
     # Answers that take a while
 
     def test_later(self) -> None:
@@ -361,20 +202,6 @@ class WebTests(SynchronousTestCase):
         self.assertTrue(pipe.lost)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    def test_closeAll(self) -> None:
-        """In an orderly way; whoever does not take his response is cut off soon."""
-        idle, slow = self.connect(), self.connect()
-        slow.full = True
-        slow.receive(GET)
-        self.factory.closeAll()
-        self.factory.closeAll()
-        self.assertEqual([pipe.disconnecting for pipe in (idle, slow)], [True, True])
-        idle.lose(ConnectionDone())
-        self.assertFalse(slow.lost)
-        self.clock.advance(web.CLOSE)
-        self.assertTrue(slow.lost)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
     # Time
 
     def test_slowRequest(self) -> None:
@@ -431,6 +258,13 @@ class WebTests(SynchronousTestCase):
         self.assertTrue(pipe.lost or pipe.disconnecting)  # Debian 12 answers with 400
         self.assertEqual(self.asked, [])
 
+    def test_endlessLengthBehindARequest(self) -> None:
+        """The same when it is looked at only after a response."""
+        pipe = self.connect()
+        pipe.receive(GET + b"GET / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n")
+        self.assertTrue(pipe.lost or pipe.disconnecting)
+        self.assertEqual(len(self.asked), 1)
+
     def test_manyInOneRead(self) -> None:
         """Each is answered in a turn of the reactor of its own."""
         pipe = self.connect()
@@ -447,6 +281,16 @@ class WebTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.asked), 1)
 
+    def test_takenInTheSameTurn(self) -> None:
+        """A response that waits for the client only a moment is finished once."""
+        pipe = self.connect()
+        pipe.full = True
+        super(TurningPipe, pipe).receive(GET)  # type: ignore[misc]
+        super(TurningPipe, pipe).drain()  # type: ignore[misc]
+        self.clock.advance(0)
+        pipe.receive(GET)
+        self.assertEqual(pipe.take().count(b"200 OK"), 2)
+
     def test_readerThatLeaves(self) -> None:
         """Nothing is left of a response that nobody took."""
         pipe = self.connect()
@@ -456,25 +300,3 @@ class WebTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.connect().receive(GET)
         self.assertEqual(len(self.asked), 2)
-
-    def test_doesNotClose(self) -> None:
-        """A client that does not take its last response is cut off."""
-        pipe = self.connect()
-        pipe.receive(b"GET / HTTP/1.0\r\n\r\n")
-        self.clock.advance(web.CLOSE)
-        self.assertTrue(pipe.lost)
-
-    def test_producer(self) -> None:
-        """What the channel and the transport expect of it, beyond what they use today."""
-        connection = self.factory.buildProtocol(address())
-        verifyObject(IPushProducer, connection)
-        pipe = self.connect()
-        (made,) = self.factory._open
-        made.stopProducing()
-        self.assertTrue(pipe.disconnecting)
-
-    def test_stopsReadingWhileClosing(self) -> None:
-        """Twisted's channel may want to go on; the connection does not."""
-        pipe = self.connect()
-        pipe.receive(b"GET / HTTP/1.0\r\n\r\n" + GET)
-        self.assertEqual(len(self.asked), 1)

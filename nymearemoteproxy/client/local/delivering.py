@@ -1,0 +1,169 @@
+"""One client's connection to the local service.
+
+Owns what waits for that service. Knows nothing of SLIP, addresses or the proxy.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import deque
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+PIECE = 64 * 1024
+"""Bytes written at once: what Twisted's transports buffer before they pause a producer, so that a
+pause comes soon and a service that takes little is seen to take something."""
+
+LINGER = 60.0
+"""Seconds without any progress that a service has for what came before its client left. Nobody
+waits for it any more, but a disk may have to spin up."""
+
+
+class Owner(typing.Protocol):
+    """What a local connection belongs to."""
+
+    def waits(self, local: LocalConnection, change: int) -> None:
+        """`change` bytes more wait for the service."""
+
+    def sent(self, local: LocalConnection, data: bytes) -> None:
+        """The service sent `data`."""
+
+    def gone(self, local: LocalConnection, failure: Failure | None) -> None:
+        """The connection is closed; with `failure` there never was one."""
+
+
+@implementer(IPushProducer)
+class LocalConnection(Protocol):
+    """What a client sends is delivered in order, kept while the service is not ready for it.
+
+    :ivar queued: how many bytes wait, without what the transport has taken already.
+    :ivar since: when the service last took some of what waits.
+    """
+
+    transport: Any
+    _connecting: Deferred[Any]
+
+    def __init__(self, clock: Any, owner: Owner) -> None:
+        self.queued = 0
+        self.since = 0.0
+        self._clock = clock
+        self._owner = owner
+        self._isHeld = False
+        self._isUp = False
+        self._isFull = False
+        self._isFinishing = False
+        self._queue: deque[bytes] = deque()
+        self._timer: Any = None
+
+    def connect(self, endpoint: IStreamClientEndpoint) -> None:
+        """Connect to the service."""
+        factory = Factory.forProtocol(lambda: self)
+        factory.noisy = False
+        self._connecting = endpoint.connect(factory)
+        self._connecting.addErrback(self._gone)
+
+    def deliver(self, data: bytes) -> None:
+        """Send `data` to the service when it takes it."""
+        if not self._queue:
+            self.since = self._clock.seconds()
+        self._queue.extend(data[i : i + PIECE] for i in range(0, len(data), PIECE))
+        self._waits(len(data))
+        self._pump()
+
+    def finish(self) -> None:
+        """Nothing will follow: close when all has been delivered."""
+        self._isFinishing = True
+        self.since = self._clock.seconds()
+        self._timer = self._clock.callLater(LINGER, self._lingered)
+        self.release()
+        if self._isUp:
+            self._pump()
+        elif not self._queue:
+            self._connecting.cancel()
+
+    def cut(self) -> None:
+        """Close at once; what waits is lost."""
+        if self._isUp:
+            self.transport.abortConnection()
+        else:
+            self._connecting.cancel()
+
+    def hold(self) -> None:
+        """Read nothing from the service until `release`."""
+        self._isHeld = True
+        if self._isUp:
+            self.transport.pauseProducing()
+
+    def release(self) -> None:
+        """Read from the service again."""
+        self._isHeld = False
+        if self._isUp:
+            self.transport.resumeProducing()
+
+    def connectionMade(self) -> None:
+        self._isUp = True
+        self.since = self._clock.seconds()
+        if not isinstance(self.transport.getHost(), UNIXAddress):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+        if self._isHeld:
+            self.transport.pauseProducing()
+        self._pump()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._owner.sent(self, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._isUp = False
+        self._gone(None)
+
+    def pauseProducing(self) -> None:
+        self._isFull = True
+
+    def resumeProducing(self) -> None:
+        self._isFull = False
+        self.since = self._clock.seconds()
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """The connection is being lost; `connectionLost` follows."""
+
+    def _pump(self) -> None:
+        before = self.queued
+        waiting = before
+        while self._queue and self._isUp and not self._isFull:
+            piece = self._queue.popleft()
+            waiting -= len(piece)
+            self.transport.write(piece)
+        if waiting != before:
+            self._waits(waiting - before)
+        if self._isFinishing and not self._queue and self._isUp:
+            # While there is a producer, the transport would wait for what it still has to say.
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def _waits(self, change: int) -> None:
+        self.queued += change
+        self._owner.waits(self, change)
+
+    def _lingered(self) -> None:
+        left = self.since + LINGER - self._clock.seconds()
+        self._timer = None
+        if left > 0:
+            self._timer = self._clock.callLater(left, self._lingered)
+        else:
+            self.cut()
+
+    def _gone(self, failure: Failure | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._queue.clear()
+        self._waits(-self.queued)
+        self._owner.gone(self, failure)

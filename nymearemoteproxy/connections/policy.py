@@ -1,0 +1,48 @@
+"""What applies to every connection, and may be another policy tomorrow.
+
+Owns what the parts before a tunnel need to know of the settings. Knows nothing of where that comes
+from, nor of any connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.protocol.session import (
+    TOKEN_TUNNEL_API,
+    TUNNEL_PROXY_API,
+    PairingKeys,
+    Session,
+    makeHello,
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How the server deals with those who connect while this applies.
+
+    :ivar name: the configured name, shown to clients.
+    :ivar messageLimit: bytes of one message in the control phase; 0 = no limit.
+    :ivar traceTraffic: the shape of what is relayed is logged.
+    :ivar hasTunnelProxy: the tunnel proxy is switched on.
+    """
+
+    name: str
+    timing: Timing
+    keys: PairingKeys
+    messageLimit: int = 0
+    traceTraffic: bool = False
+    hasTunnelProxy: bool = False
+
+    @cached_property
+    def hello(self) -> Mapping[str, str]:
+        """What the server says of itself."""
+        return makeHello(self.name, self.hasTunnelProxy)
+
+    def newSession(self) -> Session:
+        """Return the session of a new connection."""
+        api = TUNNEL_PROXY_API if self.hasTunnelProxy else TOKEN_TUNNEL_API
+        return Session(api, self.hello, self.keys)

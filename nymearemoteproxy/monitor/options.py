@@ -1,0 +1,89 @@
+"""The command line of ``nymea-remoteproxy-monitor``.
+
+Owns the options, and how they go together. Knows nothing of what they lead to.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+from twisted.python import usage
+
+from nymearemoteproxy import __version__
+
+PROGRAM = "nymea-remoteproxy-monitor"
+DEFAULT_SOCKET = "/run/nymea-remoteproxy/monitor.sock"
+DEFAULT_INTERVAL = 1.0
+
+# Seconds. More often the server would be busy with telling rather than relaying; less often than
+# once a day, nobody would notice a mistake for a day.
+_LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
+
+# Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
+_LONGEST_PATH = 107
+
+
+class MonitorOptions(usage.Options):
+    """The command line."""
+
+    synopsis = f"Usage: {PROGRAM} [options]"
+    longdesc = (
+        "Shows what a nymea-remoteproxy on this machine is doing: its clients, tunnels and "
+        "registered servers, and how much each of them moves. In a terminal it is a live view; "
+        "the key ? tells what can be done there. With --once it is a page of text, with --json a "
+        "line for scripts. The server's monitor socket is for its user and group only. "
+        "Exit status 0: asked to quit, or all is printed. 1: the server could not be asked."
+    )
+    optParameters = [
+        ["socket", "s", DEFAULT_SOCKET, "the server's monitor socket"],
+        [
+            "interval",
+            "i",
+            None,
+            "seconds between two looks at the server, 1 in the view; "
+            "with --once or --json: print again and again, not only once",
+        ],
+    ]
+    optFlags = [
+        ["once", None, "print a page of text, and exit"],
+        ["json", None, "print what the server says as one line of JSON, and exit"],
+        ["all", "a", "registered servers without clients, too"],
+        ["no-color", None, "no colours; the variable NO_COLOR does the same"],
+    ]
+
+    def opt_version(self) -> None:
+        """show the version"""
+        print(PROGRAM, __version__)
+        raise SystemExit(0)
+
+    opt_V = opt_version
+    opt_h = usage.Options.opt_help
+
+    def postOptions(self) -> None:
+        """Check the options together."""
+        if self["once"] and self["json"]:
+            raise usage.UsageError("--once and --json exclude each other")
+        # Twisted does not get over what no socket's path can be.
+        size = len(os.fsencode(self["socket"]))
+        if not 0 < size <= _LONGEST_PATH or "\0" in self["socket"]:
+            raise usage.UsageError(f"--socket: not a path of 1 to {_LONGEST_PATH} bytes")
+        if self["interval"] is not None:
+            self["interval"] = _seconds(self["interval"])
+
+    @property
+    def isView(self) -> bool:
+        """Whether a view is wanted, rather than something printed."""
+        return not (self["once"] or self["json"])
+
+
+def _seconds(given: str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not _LEAST_INTERVAL <= seconds <= _MOST_INTERVAL:
+        raise usage.UsageError(
+            f"--interval: not a number from {_LEAST_INTERVAL:g} to {_MOST_INTERVAL:g}"
+        )
+    return seconds

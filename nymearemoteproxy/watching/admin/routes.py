@@ -1,0 +1,243 @@
+"""The admin endpoint as a whole: which path answers what.
+
+Owns the paths and the headers that every answer has. What is behind them is made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from ssl import SSLContext
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
+
+from nymearemoteproxy.common.addresses import describePlace
+from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
+from nymearemoteproxy.watching.admin.certificates import Expiry
+from nymearemoteproxy.watching.admin.delay import DelaySampler
+from nymearemoteproxy.watching.admin.encoding import Row, Work, encode
+from nymearemoteproxy.watching.admin.history import History
+from nymearemoteproxy.watching.admin.metrics import Metrics
+from nymearemoteproxy.watching.admin.rows import Rows
+from nymearemoteproxy.watching.admin.seats import Seats
+from nymearemoteproxy.watching.admin.status import Status
+from nymearemoteproxy.watching.admin.web import Answer, HttpFactory, Question, text
+from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.pulse import Pulse
+
+log = ProxyLogger()
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "trusted-types 'none'; require-trusted-types-for 'script'"  # no HTML out of strings at all
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of every answer. The page is small, and after an upgrade nobody wants the old one: so nothing is
+kept in a cache."""
+
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+PAGE = "index.html"
+
+
+def readPages() -> dict[str, Answer]:
+    """Return the files of the status page, by path."""
+    pages = {}
+    for file in files("nymearemoteproxy.watching.admin").joinpath("static").iterdir():
+        suffix = file.name[file.name.rfind(".") :]
+        if suffix in CONTENT_TYPES:
+            path = "/" if file.name == PAGE else f"/{file.name}"
+            pages[path] = Answer(200, file.read_bytes(), CONTENT_TYPES[suffix])
+    return pages
+
+
+@dataclass(frozen=True)
+class Route:
+    """What is behind a path.
+
+    :ivar answer: returns it, or is the work that does.
+    :ivar methods: those of HTTP that it takes.
+    :ivar isOpen: it is for everybody: probes have no passwords, and learn nothing but whether the
+        server runs.
+    """
+
+    answer: Callable[[Question], Answer | Work[Answer]]
+    methods: Sequence[str] = ("GET", "HEAD")
+    isOpen: bool = False
+
+
+def _always(answer: Answer) -> Callable[[Question], Answer]:
+    return lambda _question: answer
+
+
+NOTHING = Route(_always(text(404, "there is nothing here")))
+
+
+class AdminEndpoint:
+    """The admin endpoint of one server.
+
+    :param reactor: tells the time.
+    :param users: passwords by user; None = everybody may.
+    :param certificates: those in use, by the files they come from; None for the server's own.
+    :param ownCertificate: what to call that one.
+    :param name: of the server, for people.
+    :param condition: tells where the server stands.
+    :param drain: stops listening and ends the process when the last tunnel has ended.
+    :ivar listener: where to listen with `factory`.
+    :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        listener: Listener,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
+        name: str,
+        proxy: Proxy,
+        pulse: Pulse,
+        calendar: Calendar,
+        condition: Callable[[], Condition],
+        drain: Callable[[], object],
+    ) -> None:
+        self.listener = listener
+        self._clock = reactor
+        self._proxy = proxy
+        self._pulse = pulse
+        self._condition = condition
+        self._drain = drain
+        self._expiry = Expiry(reactor, certificates, ownCertificate)
+        self._metrics = Metrics(proxy, condition, self._expiry)
+        self._delay = DelaySampler(reactor, self._metrics.delayed)
+        self._history = History(proxy.registry.counters.outcomes, self._delay.takeWorst)
+        self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
+        self._rows = Rows(reactor, proxy)
+        isUnix = listener.plain.startswith("unix:")
+        self._access = Access(reactor, users, listener.isLocal and not isUnix)
+        self._measures = False
+        self._routes = self._makeRoutes()
+        self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
+
+    def start(self, port: IListeningPort) -> None:
+        """Say where it is, and begin to measure; the pulse has to begin after this.
+
+        :param port: on which `factory` listens.
+        """
+        scheme = "https" if self.listener.secure else "http"
+        log.info("admin endpoint on {url}", url=describePlace(scheme, port.getHost(), "/"))
+        self._measures = True
+        self._proxy.registry.observers.append(self._metrics)
+        self._pulse.listeners.append(self._history.add)
+        self._delay.start()
+
+    def reconfigure(
+        self,
+        users: Mapping[str, str] | None,
+        certificates: Mapping[CertificateFiles | None, SSLContext],
+        ownCertificate: str,
+        name: str,
+    ) -> None:
+        """From now on these are the users, the certificates in use, and the server's name."""
+        self._status.name = name
+        self._access.replace(users)
+        self._expiry.replace(certificates, ownCertificate)
+
+    def stop(self) -> None:
+        """Close all connections, and measure no more."""
+        self.factory.closeAll()
+        if self._measures:
+            self._measures = False
+            self._delay.stop()
+            self._proxy.registry.observers.remove(self._metrics)
+            self._pulse.listeners.remove(self._history.add)
+
+    # Answers
+
+    def answer(self, question: Question) -> Answer | Deferred[Answer]:
+        """Return the answer to a question, at once if that is no work.
+
+        The Deferred can be cancelled.
+        """
+        answer = self._answer(question)
+        if isinstance(answer, Answer):
+            return _secured(answer)
+        return self._proxy.turns.run(answer).addCallback(_secured)
+
+    def _answer(self, question: Question) -> Answer | Work[Answer]:
+        route = self._routes.get(question.path, NOTHING)
+        refusal = None if route.isOpen else self._access.refusal(question)
+        if refusal is not None:
+            return refusal
+        if question.method not in route.methods:
+            return text(405, f"only {' and '.join(route.methods)}", Allow=", ".join(route.methods))
+        return route.answer(question)
+
+    def _makeRoutes(self) -> dict[str, Route]:
+        pages = {path: Route(_always(page)) for path, page in readPages().items()}
+        return pages | {
+            "/healthz": Route(_always(text(200, "ok")), isOpen=True),
+            "/readyz": Route(self._ready, isOpen=True),
+            "/metrics": Route(self._scrape),
+            "/api/status": Route(_json(self._status.overview)),
+            "/api/history": Route(_json(self._status.history)),
+            "/api/tunnels": Route(_json(self._rows.tunnels)),
+            "/api/servers": Route(_json(self._rows.servers)),
+            "/drain": Route(self._askedToDrain, methods=("POST",)),
+        }
+
+    def _ready(self, _question: Question) -> Answer:
+        condition = self._condition()
+        return text(200 if condition is Condition.READY else 503, condition.value)
+
+    def _scrape(self, question: Question) -> Work[Answer]:
+        yield from self._expiry.refresh()
+        load = yield from self._proxy.registry.counters.counting()
+        yield
+        body, contentType = self._metrics.render(question.headers.get("accept", ""), load)
+        return Answer(200, body, contentType)
+
+    def _askedToDrain(self, question: Question) -> Answer:
+        if isCrossSite(question):
+            return text(403, f"refused: only our own page, or with the header {CONFIRMATION}")
+        log.warn("asked to drain by the admin endpoint")
+        self._clock.callLater(0, self._drain)  # which may close this very connection
+        return text(202, "draining")
+
+
+def _secured(answer: Answer) -> Answer:
+    return replace(answer, headers={**SECURITY_HEADERS, **answer.headers})
+
+
+def _json(
+    make: Callable[[Mapping[str, str]], Work[Row]],
+) -> Callable[[Question], Work[Answer]]:
+    """Return what answers a question with an object that is made of its query."""
+
+    def answer(question: Question) -> Work[Answer]:
+        members = yield from make(question.query)
+        body = yield from encode(members)
+        return Answer(200, body, "application/json")
+
+    return answer

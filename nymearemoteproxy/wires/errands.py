@@ -1,0 +1,177 @@
+"""What a session asks for that takes time: a verdict on a token, and a place where to meet.
+
+Owns how both are asked for, and what is done with an answer that comes too late. Knows nothing of
+transports, framing or deadlines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
+from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol.registration import ClientRegistration, Registration
+from nymearemoteproxy.protocol.session import Effects, Join, Session, State
+from nymearemoteproxy.tunnelproxy.ends import Origin
+
+log = ProxyLogger()
+
+
+def _ignore(_what: object) -> None:
+    """Nobody is there any more."""
+
+
+class Errands:
+    """Runs them for one connection, one at a time.
+
+    :param session: is told how each ended.
+    :param perform: does what the session asks for then.
+    :param failed: is told of a fault of ours.
+    :ivar tunnel: the one that was found.
+    """
+
+    __slots__ = (
+        "tunnel",
+        "_proxy",
+        "_record",
+        "_session",
+        "_perform",
+        "_failed",
+        "_later",
+        "_pending",
+    )
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        record: Record,
+        session: Session,
+        perform: Callable[[Effects], None],
+        failed: Callable[[Failure], None],
+    ) -> None:
+        self.tunnel: Tunnel | None = None
+        self._proxy = proxy
+        self._record = record
+        self._session = session
+        self._perform = perform
+        self._failed = failed
+        self._later: IDelayedCall | None = None
+        self._pending: Deferred[Any] | None = None
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+
+    def forget(self) -> None:
+        """There are no more: let go of the connection, which holds this, so that no cycle is left.
+
+        An answer that still comes is for nobody, as a session that is over asks for nothing.
+        """
+        self._perform = self._failed = _ignore
+
+    def checkToken(self, token: str, hasMore: Callable[[], bool]) -> None:
+        """Have a token judged, as soon as all that has arrived is looked at.
+
+        So it makes no difference how fast the backend is.
+
+        :param hasMore: tells whether there is something left to be looked at.
+        """
+        self._later = self._proxy.clock.callLater(0, self._checkToken, token, hasMore)
+
+    def _checkToken(self, token: str, hasMore: Callable[[], bool]) -> None:
+        self._later = None  # it holds the token
+        if hasMore():
+            self.checkToken(token, hasMore)
+            return
+        begin = self._proxy.clock.seconds()
+        asked = self._pending = maybeDeferred(self._proxy.authenticator.authenticate, token)
+        asked.addBoth(self._tookTime, begin)
+        asked.addCallbacks(self._judged, self._notJudged, callbackArgs=(token,))
+        asked.addErrback(self._failed)
+
+    def _tookTime(self, result: Any, begin: float) -> Any:
+        took = self._proxy.clock.seconds() - begin
+        self._proxy.registry.observers.tell(lambda observer: observer.authenticated(took))
+        return result
+
+    def _judged(self, verdict: Verdict, token: str) -> None:
+        self._pending = None
+        if verdict.accepted:
+            self._record.subject = verdict.subject
+            self._perform(self._session.accepted(token, verdict.subject))
+        else:
+            self._perform(self._session.refused())
+
+    def _notJudged(self, failure: Failure) -> None:
+        if self._session.state is not State.AUTHENTICATING:
+            return  # cancelled
+        self._pending = None
+        if failure.check(BackendError):
+            log.error(
+                "connection {number} from {peer} cannot be authenticated by the "
+                "authentication server: {reason}",
+                event="authentication-error",
+                number=self._record.number,
+                peer=self._record.peer,
+                reason=str(failure.value),
+            )
+        else:
+            log.failure("the authentication backend failed", failure)
+        self._perform(self._session.backendFailed())
+
+    def join(self, join: Join) -> None:
+        """Find the partner of a client that is authenticated."""
+        record, identity = self._record, join.identity
+        record.name, record.uuid = identity.name, identity.uuid or ""
+        self._pending = self._proxy.rendezvous.join(join.key, identity, self._look())
+        self._await(self._pending)
+
+    def register(self, registration: Registration) -> None:
+        """Find a place in the tunnel proxy.
+
+        It is never cancelled: one that is found too late is seen, and given up.
+        """
+        record, switchboard = self._record, self._proxy.switchboard
+        assert switchboard is not None  # or there would be no such method to call
+        record.name, record.uuid = registration.name, str(registration.uuid)
+        if isinstance(registration, ClientRegistration):
+            record.serverUuid = str(registration.serverUuid)
+        origin = Origin(record.number, record.host, record.ticket.source, self._look())
+        self._await(switchboard.register(registration, origin))
+
+    def _look(self) -> Callable[[], Deferred[bool]]:
+        return partial(self._proxy.registry.presence.look, self._record)
+
+    def _await(self, asked: Deferred[Place]) -> None:
+        asked.addCallbacks(self._found, self._notFound)
+        asked.addErrback(self._failed)
+
+    def _found(self, place: Place) -> None:
+        self._pending = None
+        self.tunnel = place.tunnel
+        if self._session.expectsPlace:
+            self._perform(self._session.placed(place.partner))
+        else:
+            place.tunnel.abandon()  # too late: the client has left meanwhile
+
+    def _notFound(self, failure: Failure) -> None:
+        self._pending = None
+        failure.trap(PlaceRefused, CancelledError)
+        if self._session.expectsPlace:
+            refusal: Any = failure.value
+            self._perform(self._session.placeRefused(refusal.outcome))

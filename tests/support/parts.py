@@ -1,0 +1,39 @@
+"""A proxy whose parts nobody asked for are the plainest there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nymearemoteproxy.authentication.tokens import AnyToken
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.limits import Bounds, Gate
+from nymearemoteproxy.connections.policy import Policy
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.meeting.rendezvous import Rendezvous
+from nymearemoteproxy.protocol.session import PairingKeys
+
+
+def makeProxy(
+    clock: Any,
+    bounds: Bounds | None = None,
+    authenticator: Any = None,
+    rendezvous: Any = None,
+    switchboard: Any = None,
+    turns: Turns | None = None,
+    **policy: Any,
+) -> Proxy:
+    """Return a proxy without connections.
+
+    :param policy: what is other than usual in its `Policy`.
+    """
+    usual = {"name": "test", "timing": Timing(), "keys": PairingKeys()}
+    return Proxy(
+        clock=clock,
+        turns=turns or Turns(clock),
+        gate=Gate(clock, bounds or Bounds()),
+        policy=Policy(**{**usual, **policy, "hasTunnelProxy": switchboard is not None}),
+        authenticator=authenticator or AnyToken(),
+        rendezvous=rendezvous or Rendezvous(),
+        switchboard=switchboard,
+    )
