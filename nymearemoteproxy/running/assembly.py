@@ -5,7 +5,6 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from nymearemoteproxy.authentication import FirstOf, IAuthenticator
@@ -79,18 +78,11 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     switchboard = None
     if configuration.terms is not None:
         switchboard = Switchboard(reactor, {}, configuration.terms, turns)
-    settings = configuration.settings
     proxy = Proxy(
         clock=reactor,
         turns=turns,
         gate=Gate(reactor, Bounds()),
-        policy=Policy(
-            name="",
-            timing=configuration.timing,
-            keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
-            traceTraffic=configuration.verbosity > 1,
-            hasTunnelProxy=switchboard is not None,
-        ),
+        policy=_policy(configuration),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,
@@ -104,17 +96,24 @@ def apply(proxy: Proxy, configuration: Configuration, authenticators: Authentica
 
     Whoever is connected stays, with the limits and times that applied when they began to.
     """
-    settings = configuration.settings
+    proxy.policy = _policy(configuration)
     proxy.registry.gate.bounds = configuration.bounds
-    proxy.policy = replace(
-        proxy.policy,
-        name=settings.proxyServer.name,
-        timing=configuration.timing,
-        messageLimit=settings.limits.maxControlMessageSize,
-    )
-    proxy.registry.setPrivacy(settings.proxyServer.privacy)
+    proxy.registry.setPrivacy(configuration.settings.proxyServer.privacy)
     proxy.authenticator = authenticators.make(configuration)
     if proxy.switchboard is not None and configuration.terms is not None:
         proxy.switchboard.change(
             proxy.policy.hello, configuration.terms, configuration.allowedServers
         )
+
+
+def _policy(configuration: Configuration) -> Policy:
+    """Return what applies to newcomers; what counts from the start only is in it as it was then."""
+    settings = configuration.settings
+    return Policy(
+        name=settings.proxyServer.name,
+        timing=configuration.timing,
+        keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
+        messageLimit=settings.limits.maxControlMessageSize,
+        traceTraffic=configuration.verbosity > 1,
+        hasTunnelProxy=configuration.terms is not None,
+    )

@@ -86,12 +86,12 @@ def _webSockets(settings: Settings, isGiven: bool, tunnelProxy: bool) -> list[st
     :param isGiven: the command line has others, in the place of the main one.
     """
     main, further = settings.webSocketServer, settings.webSocketServerTunnelProxy
-    isFurther = tunnelProxy and further.port is not None
+    furtherPort = further.port if tunnelProxy else None
     descriptions = []
-    if not isGiven and (settings.hasSection("WebSocketServer") or not isFurther):
+    if not isGiven and (settings.hasSection("WebSocketServer") or furtherPort is None):
         descriptions.append(_webSocket(settings, main.host, main.port))
-    if tunnelProxy and further.port is not None:
-        descriptions.append(_webSocket(settings, further.host, further.port))
+    if furtherPort is not None:
+        descriptions.append(_webSocket(settings, further.host, furtherPort))
     return descriptions
 
 
