@@ -107,7 +107,8 @@ class Crowd:
             clock=self.clock,
             turns=turns.Turns(self.clock),
             gate=Gate(self.clock, Bounds()),
-            policy=Policy(name="crowd", timing=Timing(), keys=PairingKeys(False)),
+            policy=Policy(name="crowd", timing=Timing()),
+            keys=PairingKeys(),
             authenticator=AnyToken(),
             rendezvous=Rendezvous(),
         )

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nymearemoteproxy.connections.timing import Timing
-from nymearemoteproxy.protocol.session import (
-    TOKEN_TUNNEL_API,
-    TUNNEL_PROXY_API,
-    PairingKeys,
-    Session,
-    makeHello,
-)
+from nymearemoteproxy.protocol.jsonrpc import Api
+from nymearemoteproxy.protocol.session import TOKEN_TUNNEL_API, TUNNEL_PROXY_API, makeHello
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,6 @@ class Policy:
 
     name: str
     timing: Timing
-    keys: PairingKeys
     messageLimit: int = 0
     traceTraffic: bool = False
     hasTunnelProxy: bool = False
@@ -42,7 +36,7 @@ class Policy:
         """What the server says of itself."""
         return makeHello(self.name, self.hasTunnelProxy)
 
-    def newSession(self) -> Session:
-        """Return the session of a new connection."""
-        api = TUNNEL_PROXY_API if self.hasTunnelProxy else TOKEN_TUNNEL_API
-        return Session(api, self.hello, self.keys)
+    @property
+    def api(self) -> Api:
+        """The methods that a client may call."""
+        return TUNNEL_PROXY_API if self.hasTunnelProxy else TOKEN_TUNNEL_API

@@ -15,6 +15,7 @@ from nymearemoteproxy.connections.limits import Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.meeting.rendezvous import IRendezvous
+from nymearemoteproxy.protocol.session import PairingKeys, Session
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard
 
 
@@ -22,6 +23,7 @@ class Proxy:
     """Everything that a connection of one server may need.
 
     :param gate: who is let in.
+    :param keys: says which clients belong together; the same as long as anybody waits.
     :param privacy: how clients' addresses are written to the log.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to newcomers; may be replaced.
@@ -38,6 +40,7 @@ class Proxy:
         turns: Turns,
         gate: Gate,
         policy: Policy,
+        keys: PairingKeys,
         authenticator: IAuthenticator,
         rendezvous: IRendezvous,
         switchboard: ISwitchboard | None = None,
@@ -46,8 +49,13 @@ class Proxy:
         self.clock = clock
         self.turns = turns
         self.policy = policy
+        self._keys = keys
         self.authenticator = authenticator
         self.rendezvous = rendezvous
         self.switchboard = switchboard
         self.registry = Registry(clock, turns, gate, privacy)
         self.keepalive = Keepalive(clock, policy.timing.ping, policy.timing.pingAnswer)
+
+    def newSession(self) -> Session:
+        """Return the session of a new connection."""
+        return Session(self.policy.api, self.policy.hello, self._keys)

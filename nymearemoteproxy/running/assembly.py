@@ -83,6 +83,7 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
         turns=turns,
         gate=Gate(reactor, Bounds()),
         policy=_policy(configuration),
+        keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,
@@ -112,7 +113,6 @@ def _policy(configuration: Configuration) -> Policy:
     return Policy(
         name=settings.proxyServer.name,
         timing=configuration.timing,
-        keys=PairingKeys(settings.authentication.pairing is Pairing.SUBJECT),
         messageLimit=settings.limits.maxControlMessageSize,
         traceTraffic=configuration.verbosity > 1,
         hasTunnelProxy=configuration.terms is not None,

@@ -46,7 +46,7 @@ class Control(Phase, Protocol):
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
-        self.session = proxy.policy.newSession()
+        self.session = proxy.newSession()
         self._blocked = False
         self._closing = False
         self._lost = False

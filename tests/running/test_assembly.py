@@ -13,6 +13,7 @@ from nymearemoteproxy.authentication.http import HttpAuthenticator
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.protocol.session import Join
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure
@@ -56,6 +57,22 @@ class AssemblyTests(SynchronousTestCase):
         self.assertIs(both._second, first)
         other = authenticators.make(configured(Authentication_server="http://127.0.0.1/other"))
         self.assertIsNot(other, first)
+
+    def test_pairingAcrossAReload(self) -> None:
+        """Who waits since before a reload is found by who comes after it."""
+        reactor: Any = MemoryReactorClock()
+        authenticators = Authenticators(reactor)
+        proxy = makeProxy(reactor, configured(token="t"), authenticators)
+        keys = []
+        for _time in range(2):
+            session = proxy.newSession()
+            session.messageReceived(
+                b'{"id":1,"method":"Authentication.Authenticate","params":{"token":"t"}}'
+            )
+            keys += [each.key for each in session.accepted("t", None) if isinstance(each, Join)]
+            apply(proxy, configured(token="t"), authenticators)
+        self.assertEqual(len(keys), 2)
+        self.assertEqual(*keys)
 
     def test_authenticators(self) -> None:
         """By whom tokens are judged."""

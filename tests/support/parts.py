@@ -27,12 +27,13 @@ def makeProxy(
 
     :param policy: what is other than usual in its `Policy`.
     """
-    usual = {"name": "test", "timing": Timing(), "keys": PairingKeys()}
+    usual = {"name": "test", "timing": Timing()}
     return Proxy(
         clock=clock,
         turns=turns or Turns(clock),
         gate=Gate(clock, bounds or Bounds()),
         policy=Policy(**{**usual, **policy, "hasTunnelProxy": switchboard is not None}),
+        keys=PairingKeys(),
         authenticator=authenticator or AnyToken(),
         rendezvous=rendezvous or Rendezvous(),
         switchboard=switchboard,
