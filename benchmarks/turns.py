@@ -9,6 +9,7 @@ is due and measures it. To compare two versions, run it with each of them in `PY
 from __future__ import annotations
 
 import gc
+import socket
 import sys
 import tempfile
 import time
@@ -21,8 +22,8 @@ from twisted.internet.task import Clock
 
 from nymearemoteproxy.accounting.bookkeeping import Bookkeeping
 from nymearemoteproxy.authentication.tokens import AnyToken
-from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
@@ -47,22 +48,32 @@ PATIENCE = 100_000
 TRANSPORTS = (WEBSOCKET, TCP, UNIX)
 
 
-class Turns(Clock):
+class Reactor(Clock):
     """A reactor that does nothing but what is due.
 
-    :ivar longest: turn so far, in seconds of processor time, since other programs run, too.
+    In a turn its clock goes by processor time, since other programs run, too.
+
+    :ivar longest: turn so far, in seconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rightNow = time.time()
         self.longest = 0.0
+        self._begin: float | None = None
+
+    def seconds(self) -> float:
+        """Return the moment, which is later from one piece of work to the next."""
+        passed = 0.0 if self._begin is None else time.thread_time() - self._begin
+        return self.rightNow + passed
 
     def measure(self, act: Callable[[], object]) -> None:
         """Do something in a turn of its own."""
-        begin = time.thread_time()
+        self._begin = begin = time.thread_time()
         act()
-        self.longest = max(self.longest, time.thread_time() - begin)
+        self._begin, took = None, time.thread_time() - begin
+        self.rightNow += took
+        self.longest = max(self.longest, took)
 
     def settle(self, seconds: float = 0.0) -> int:
         """Let time pass, and do what is due, until nothing is; return how many turns that took."""
@@ -85,9 +96,16 @@ class Turns(Clock):
 class Watcher:
     """The transport of somebody who watches, and takes everything at once."""
 
+    family = socket.AF_UNIX
+
     def __init__(self) -> None:
         self.received: list[bytes] = []
         self.write = self.received.append
+        self.lowest = self
+
+    def getHandle(self) -> Watcher:
+        """Return what tells of which family the socket is."""
+        return self
 
     def getPeer(self) -> Any:
         return UNIXAddress("watcher")
@@ -102,10 +120,10 @@ class Crowd:
     """A server with many connections, and all that watches it."""
 
     def __init__(self, connections: int, directory: str) -> None:
-        self.clock = Turns()
+        self.clock = Reactor()
         self.proxy = Proxy(
             clock=self.clock,
-            turns=turns.Turns(self.clock),
+            turns=Turns(self.clock),
             gate=Gate(self.clock, Bounds()),
             policy=Policy(name="crowd", timing=Timing()),
             keys=PairingKeys(),

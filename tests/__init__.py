@@ -9,6 +9,10 @@ settings.register_profile("everywhere", deadline=None, database=None)
 settings.load_profile("everywhere")
 
 # A shell without job control, as in a script, starts what runs in the background with SIGINT
-# ignored, and the programs that are tested would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# ignored, nohup whatever it starts with SIGHUP; the programs that are tested would inherit that.
+for number, usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
