@@ -18,10 +18,9 @@ from pathlib import Path
 
 from twisted.internet import fdesc, unix
 from twisted.internet.protocol import Factory
-from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.internet.testing import MemoryReactor
 from twisted.logger import FileLogObserver, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.http import HTTPChannel, Request
 
 from tests.project.test_names import HARMLESS, classes, namesOf, package
 
@@ -36,7 +35,6 @@ PUBLIC = {"_fields", "_replace", "_asdict", "_make", "_exit"}
 USES: dict[str, set[str]] = {
     "nymearemoteproxy/common/logs.py": {"_observers", "_outFile"},
     "nymearemoteproxy/listening/adoption.py": {"_fromListeningDescriptor", "_shouldShutdown"},
-    "nymearemoteproxy/watching/admin/web.py": {"_version"},
 }
 """By the file that uses them."""
 
@@ -134,6 +132,11 @@ class ListTests(SynchronousTestCase):
         new = {path: names - USES.get(path, set()) for path, names in inherited().items()}
         self.assertEqual({path: names for path, names in new.items() if names}, {})
 
+    def test_nothingElseIsOnTheList(self) -> None:
+        used = [foreignNames(), inherited()]
+        for path, names in USES.items():
+            self.assertLessEqual(names, set().union(*(each.get(path, ()) for each in used)), path)
+
     def test_allKindsAreSeen(self) -> None:
         text = """
 import a._b
@@ -212,19 +215,3 @@ class MeaningTests(SynchronousTestCase):
             with socket.socket(socket.AF_UNIX) as client:
                 error = client.connect_ex(made.getsockname())
             self.assertEqual(error == 0, isLeft, kind)
-
-    def test_version(self) -> None:
-        """The version in the request line, when the request is there and not yet handled."""
-        versions = []
-
-        class Channel(HTTPChannel):
-            requestFactory = Request
-
-            def allContentReceived(self) -> None:
-                versions.append(self._version)
-
-        for version in (b"HTTP/1.0", b"HTTP/1.1"):
-            channel = Channel()
-            channel.makeConnection(StringTransport())
-            channel.dataReceived(b"GET / " + version + b"\r\nHost: h\r\n\r\n")
-        self.assertEqual(versions, [b"HTTP/1.0", b"HTTP/1.1"])

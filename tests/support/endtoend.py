@@ -840,7 +840,7 @@ class Backend:
         self.answer: Answer = lambda request: b'{"isValid": true}'
         self._changed = threading.Condition()
         self._port: Any = None
-        self._channels: list[Any] = []
+        self._transports: dict[Any, Any] = {}
 
     def listen(self, context: Any = None) -> None:
         """Listen; `context` is for TLS."""
@@ -850,14 +850,17 @@ class Backend:
 
         def buildProtocol(address: Any) -> Any:
             channel: Any = build(address)
-            lost = channel.connectionLost
+            made, lost = channel.makeConnection, channel.connectionLost
+
+            def makeConnection(transport: Any) -> None:
+                self._transports[channel] = transport
+                made(transport)
 
             def connectionLost(reason: Any) -> None:
-                self._channels.remove(channel)
+                del self._transports[channel]
                 lost(reason)
 
-            channel.connectionLost = connectionLost
-            self._channels.append(channel)
+            channel.makeConnection, channel.connectionLost = makeConnection, connectionLost
             return channel
 
         site.buildProtocol = buildProtocol  # type: ignore[method-assign]
@@ -876,12 +879,12 @@ class Backend:
             return
 
         def stop() -> Any:
-            for channel in self._channels:
-                channel._channel.transport.abortConnection()
+            for transport in list(self._transports.values()):
+                transport.abortConnection()
             return port.stopListening()
 
         blockingCallFromThread(reactor, stop)
-        while self._channels:
+        while self._transports:
             blockingCallFromThread(reactor, time.sleep, 0)
 
     def waitFor(self, count: int) -> list[Asked]:
