@@ -19,7 +19,7 @@ from nymearemoteproxy.common.addresses import describePlace
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import firstName
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.watching.admin.certificates import servedCertificate
+from nymearemoteproxy.watching.admin.expiry import servedCertificate
 
 CLIENT = "nymea-remoteproxy-client"
 

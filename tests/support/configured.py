@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.running.configuration import limits
+from nymearemoteproxy.running.configuration import bounds
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.options import WRONG_USAGE, ServerOptions
 from tests.support.certificates import issue, pem
@@ -25,7 +25,7 @@ class ConfigurationCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.state = Path(self.mktemp()).absolute()
         self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.state)})
-        self.patch(limits, "raiseFileLimit", lambda: FILES)
+        self.patch(bounds, "raiseFileLimit", lambda: FILES)
 
     def write(self, content: str | bytes) -> str:
         """Write a file, return its path."""

@@ -11,13 +11,13 @@ import os
 from nymearemoteproxy.common.paths import logsDirectory
 from nymearemoteproxy.running.configuration.administration import adminListener, readUsers
 from nymearemoteproxy.running.configuration.books import makeBooks
+from nymearemoteproxy.running.configuration.bounds import makeBounds, makeTiming
 from nymearemoteproxy.running.configuration.certificates import loadCertificates
 from nymearemoteproxy.running.configuration.commandline import CommandLine
-from nymearemoteproxy.running.configuration.limits import makeBounds, makeTiming
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.places import clientListeners, refuseStrangers
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.running.configuration.tokens import (
+from nymearemoteproxy.running.configuration.tokensources import (
     checkPairing,
     readCredentials,
     readTokens,

@@ -21,9 +21,9 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import CertificateFiles
 from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
-from nymearemoteproxy.watching.admin.certificates import Expiry
 from nymearemoteproxy.watching.admin.delay import DelaySampler
 from nymearemoteproxy.watching.admin.encoding import Row, Work, encode
+from nymearemoteproxy.watching.admin.expiry import Expiry
 from nymearemoteproxy.watching.admin.history import History
 from nymearemoteproxy.watching.admin.metrics import Metrics
 from nymearemoteproxy.watching.admin.rows import Rows

@@ -24,9 +24,9 @@ from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSO
 from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate, validity
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
-from nymearemoteproxy.watching.admin import certificates
-from nymearemoteproxy.watching.admin.certificates import Expiry, servedCertificate
+from nymearemoteproxy.watching.admin import expiry
 from nymearemoteproxy.watching.admin.delay import PERIOD, DelaySampler
+from nymearemoteproxy.watching.admin.expiry import Expiry, servedCertificate
 from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import NOW, add, addTunnel
@@ -308,7 +308,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_gaveUp(self) -> None:
         """It does not wait for ever for a side that has nothing to say."""
-        self.patch(certificates, "_FLIGHTS", 0)
+        self.patch(expiry, "_FLIGHTS", 0)
         self.assertIsNone(servedCertificate(self.context))
 
     def test_names(self) -> None:
@@ -340,7 +340,7 @@ class ExpiryTests(SynchronousTestCase):
         expiry = Expiry(self.clock, asked, "own")
         first = expiry()
         asked.clear()
-        self.clock.advance(certificates.FRESH - 1)
+        self.clock.advance(expiry.FRESH - 1)
         self.assertIs(expiry(), first)
         self.clock.advance(1)
         self.assertEqual(expiry(), {})

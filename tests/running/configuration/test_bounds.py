@@ -6,7 +6,7 @@ import ipaddress
 
 from nymearemoteproxy.connections.limits import LOOPBACK, RESERVED_FILES, Bounds
 from nymearemoteproxy.connections.timing import Timing
-from nymearemoteproxy.running.configuration import limits
+from nymearemoteproxy.running.configuration import bounds
 from tests.support.configured import FILES, ConfigurationCase
 
 
@@ -124,5 +124,5 @@ class FileTests(ConfigurationCase):
 
     def test_tinyFileLimit(self) -> None:
         """However few files there may be, no limit becomes none by accident."""
-        self.patch(limits, "raiseFileLimit", lambda: 10)
+        self.patch(bounds, "raiseFileLimit", lambda: 10)
         self.assertEqual(self.configured().bounds.connections, 1)
