@@ -26,7 +26,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin import expiry
 from nymearemoteproxy.watching.admin.delay import PERIOD, DelaySampler
-from nymearemoteproxy.watching.admin.expiry import Expiry, servedCertificate
+from nymearemoteproxy.watching.admin.expiry import FRESH, Expiry, servedCertificate
 from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import NOW, add, addTunnel
@@ -340,7 +340,7 @@ class ExpiryTests(SynchronousTestCase):
         expiry = Expiry(self.clock, asked, "own")
         first = expiry()
         asked.clear()
-        self.clock.advance(expiry.FRESH - 1)
+        self.clock.advance(FRESH - 1)
         self.assertIs(expiry(), first)
         self.clock.advance(1)
         self.assertEqual(expiry(), {})
