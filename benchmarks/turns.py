@@ -39,6 +39,7 @@ from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import MonitorFactory
 from nymearemoteproxy.watching.pulse import Pulse, Reading
+from nymearemoteproxy.watching.watched import Watched
 
 CONNECTIONS = 50_000
 ENDING = 20_000
@@ -142,19 +143,12 @@ class Crowd:
         calendar = Calendar(self.clock, time.time)
         self.accounting = Bookkeeping(self.clock, configuration.books, self.proxy, calendar)
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
-        admin = makeAdmin(
-            self.clock,
-            configuration,
-            self.proxy,
-            self.pulse,
-            calendar,
-            lambda: Condition.READY,
-            lambda: None,
-        )
+        watched = Watched(self.proxy, self.pulse, calendar, lambda: Condition.READY, lambda: None)
+        admin = makeAdmin(self.clock, configuration, watched)
         assert admin is not None
         admin.start(SimpleNamespace(getHost=lambda: UNIXAddress("admin")))  # type: ignore[arg-type]
         self.admin = admin
-        self.monitors = MonitorFactory(self.clock, self.proxy, self.pulse, calendar)
+        self.monitors = MonitorFactory(self.clock, watched)
         self.accounting.start(self.pulse)
         for number in range(connections):
             self._add(number)

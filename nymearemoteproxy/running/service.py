@@ -39,6 +39,7 @@ from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
@@ -92,15 +93,8 @@ class ProxyService(Service):
         )
         self.pulse = Pulse(reactor, self.proxy.registry.counters)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
-        self._watchers = Watchers(
-            reactor,
-            self._configuration,
-            self.proxy,
-            self.pulse,
-            calendar,
-            self._condition,
-            self.drain,
-        )
+        watched = Watched(self.proxy, self.pulse, calendar, self._condition, self.drain)
+        self._watchers = Watchers(reactor, self._configuration, watched)
         self._upgradeFactory = makeUpgradeFactory(reactor)
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
         self._stopping = False

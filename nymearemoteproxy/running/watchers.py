@@ -12,72 +12,44 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
-from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.limits import MOST_MONITORS
-from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener, close, listen
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import MonitorFactory
-from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 from nymearemoteproxy.wires.direct import DirectFactory
 
 if TYPE_CHECKING:
     from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
 
-def _ownCertificate(configuration: Configuration) -> str:
-    """Return what to call the certificate that is on every listener without one of its own."""
-    return configuration.settings.ssl.certificate or "self-signed"
-
-
-def makeAdmin(
-    reactor: Any,
-    configuration: Configuration,
-    proxy: Proxy,
-    pulse: Pulse,
-    calendar: Calendar,
-    condition: Callable[[], Condition],
-    drain: Callable[[], object],
-) -> AdminEndpoint | None:
+def makeAdmin(reactor: Any, configuration: Configuration, watched: Watched) -> AdminEndpoint | None:
     """Return the admin endpoint, unless it is switched off."""
     if configuration.admin is None:
         return None
     # Imported only where it is wanted: it takes 20 ms and 2 MiB.
     from nymearemoteproxy.watching.admin.routes import AdminEndpoint
 
-    return AdminEndpoint(
-        reactor,
-        configuration.admin,
+    admin = AdminEndpoint(reactor, configuration.admin, watched)
+    _apply(admin, configuration)
+    return admin
+
+
+def _apply(admin: AdminEndpoint, configuration: Configuration) -> None:
+    """Tell the admin endpoint what the configuration says from now on."""
+    settings = configuration.settings
+    admin.apply(
+        settings.proxyServer.name,
         configuration.adminUsers,
         configuration.certificates,
-        ownCertificate=_ownCertificate(configuration),
-        name=configuration.settings.proxyServer.name,
-        proxy=proxy,
-        pulse=pulse,
-        calendar=calendar,
-        condition=condition,
-        drain=drain,
+        settings.ssl.certificate or "self-signed",
     )
 
 
 class Watchers:
-    """What the configuration asks for.
+    """What the configuration asks for."""
 
-    :param condition: tells whether clients are let in.
-    :param drain: has the server drained.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        configuration: Configuration,
-        proxy: Proxy,
-        pulse: Pulse,
-        calendar: Calendar,
-        condition: Callable[[], Condition],
-        drain: Callable[[], object],
-    ) -> None:
+    def __init__(self, reactor: Any, configuration: Configuration, watched: Watched) -> None:
         settings = configuration.settings.proxyServer
         self._reactor = reactor
         self._monitorPort: IListeningPort | None = None
@@ -86,8 +58,8 @@ class Watchers:
         self._mode = settings.monitorSocketMode
         self._monitors: MonitorFactory | None = None
         if self._path:
-            self._monitors = MonitorFactory(reactor, proxy, pulse, calendar)
-        self._admin = makeAdmin(reactor, configuration, proxy, pulse, calendar, condition, drain)
+            self._monitors = MonitorFactory(reactor, watched)
+        self._admin = makeAdmin(reactor, configuration, watched)
 
     def listen(self, secured: Callable[[Listener, IProtocolFactory], IProtocolFactory]) -> None:
         """Let them come.
@@ -114,12 +86,7 @@ class Watchers:
     def change(self, configuration: Configuration) -> None:
         """Do what the configuration says from now on."""
         if self._admin is not None:
-            self._admin.reconfigure(
-                configuration.adminUsers,
-                configuration.certificates,
-                _ownCertificate(configuration),
-                configuration.settings.proxyServer.name,
-            )
+            _apply(self._admin, configuration)
 
     @inlineCallbacks
     def giveWay(self, hasSuccessor: bool) -> Any:

@@ -24,7 +24,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.connections.limits import MOST_MONITORS
@@ -38,7 +37,8 @@ from nymearemoteproxy.protocol.jsonrpc import (
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.watching.pulse import Pulse, Reading
+from nymearemoteproxy.watching.pulse import Reading
+from nymearemoteproxy.watching.watched import Watched
 
 log = ProxyLogger()
 
@@ -365,19 +365,19 @@ class MonitorFactory(Factory):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, proxy: Proxy, pulse: Pulse, calendar: Calendar) -> None:
+    def __init__(self, clock: IReactorTime, watched: Watched) -> None:
         self.clock = clock
         self.monitors: set[Monitor] = set()
-        self._proxy = proxy
-        self._pulse = pulse
-        self._calendar = calendar
+        self._proxy = watched.proxy
+        self._pulse = watched.pulse
+        self._calendar = watched.calendar
         self._isTelling = False
         self._refusals = Tally(
             clock,
             "a monitor is refused, there are {most} already",
             "{count} more monitors refused in the last {interval:.0f} s",
         )
-        pulse.listeners.append(self._beat)
+        self._pulse.listeners.append(self._beat)
 
     def buildProtocol(self, addr: IAddress | None) -> Monitor | None:
         if len(self.monitors) < MOST_MONITORS:

@@ -28,21 +28,11 @@ OTHER_NUMBER = 321
 class AdminEndpoint:
     """Stands for the admin endpoint, and keeps what it is told."""
 
-    def __init__(
-        self,
-        reactor: Any,
-        listener: Any,
-        users: Any,
-        certificates: Any,
-        ownCertificate: str,
-        name: str,
-        **_parts: Any,
-    ) -> None:
+    def __init__(self, reactor: Any, listener: Any, watched: Any) -> None:
         self.listener = listener
         self.factory = Factory()
-        self.reconfigure(users, certificates, ownCertificate, name)
 
-    def reconfigure(self, *told: Any) -> None:
+    def apply(self, *told: Any) -> None:
         self.told = told
 
     def start(self, port: Any) -> None:

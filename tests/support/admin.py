@@ -21,6 +21,7 @@ from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 from tests.support.parts import makeProxy
 
 NOW = 1_700_000_000.0
@@ -111,15 +112,9 @@ class AdminInMemory:
         for name, value in settings.items():
             given.set(name.replace("_", "."), value)
         self.configuration = configure(given, CommandLine(tokens=["t"]))
-        made = makeAdmin(
-            self.clock,
-            self.configuration,
-            self.proxy,
-            self.pulse,
-            Calendar(self.clock, lambda: self.clock.seconds() + self.epoch),
-            condition=lambda: self.condition,
-            drain=self.drain,
-        )
+        calendar = Calendar(self.clock, lambda: self.clock.seconds() + self.epoch)
+        watched = Watched(self.proxy, self.pulse, calendar, lambda: self.condition, self.drain)
+        made = makeAdmin(self.clock, self.configuration, watched)
         assert made is not None
         self.admin = made
 

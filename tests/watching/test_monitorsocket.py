@@ -15,6 +15,7 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.common import tally, turns
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import (
     ANSWER_INTERVAL,
     ITEMS_A_TURN,
@@ -24,6 +25,7 @@ from nymearemoteproxy.watching.monitorsocket import (
     MonitorFactory,
 )
 from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 from tests.support.memory import Pipe
 from tests.support.nearby import Line
 from tests.wires.test_time import InMemory
@@ -36,7 +38,7 @@ CLIENT = "{b7a3f5de-3a86-4c7e-9a39-5f0f7e2f9d02}"
 EPOCH = 1_700_000_000
 
 
-class Watched(InMemory):
+class WatchedCase(InMemory):
     """A proxy that is watched.
 
     :ivar sockets: of the monitors that came.
@@ -47,12 +49,9 @@ class Watched(InMemory):
         self.patch(turns, "TURN", 0)  # one piece in a turn
         self.clock.advance(1000)  # its own beginning does not matter
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
-        self.factory = MonitorFactory(
-            self.clock,
-            self.proxy,
-            self.pulse,
-            Calendar(self.clock, lambda: EPOCH + self.clock.seconds()),
-        )
+        calendar = Calendar(self.clock, lambda: EPOCH + self.clock.seconds())
+        watched = Watched(self.proxy, self.pulse, calendar, lambda: Condition.READY, lambda: None)
+        self.factory = MonitorFactory(self.clock, watched)
         self.pulse.start()
         self.addCleanup(self.pulse.stop)
 
@@ -98,7 +97,7 @@ class Watched(InMemory):
         return answer
 
 
-class ContentTests(Watched):
+class ContentTests(WatchedCase):
     """What a line says."""
 
     def test_nobody(self) -> None:
@@ -262,7 +261,7 @@ class ContentTests(Watched):
         self.assertEqual(len(told["proxyStatistic"]["tunnels"]), 1)
 
 
-class TunnelProxyContentTests(Watched):
+class TunnelProxyContentTests(WatchedCase):
     """What a line says of the tunnel proxy."""
 
     terms = Terms()
@@ -374,7 +373,7 @@ class TunnelProxyContentTests(Watched):
         self.assertEqual(server["serverUuid"], SERVER)
 
 
-class ListeningTests(Watched):
+class ListeningTests(WatchedCase):
     """Monitors that say nothing."""
 
     def test_everySecond(self) -> None:
@@ -495,7 +494,7 @@ class ListeningTests(Watched):
         self.assertEqual(len(self.take(line)), 1)
 
 
-class AskingTests(Watched):
+class AskingTests(WatchedCase):
     """Monitors that ask."""
 
     def test_pieces(self) -> None:
@@ -634,7 +633,7 @@ class AskingTests(Watched):
         self.assertEqual(ids, [str(number) for number in range(1, 10 * ITEMS_A_TURN + 1)])
 
 
-class BoundTests(Watched):
+class BoundTests(WatchedCase):
     """How many there may be, and the end."""
 
     def test_mostMonitors(self) -> None:

@@ -53,15 +53,13 @@ which nobody is here."""
 class Access:
     """The rules about who may ask.
 
-    :param users: passwords by user; None = everybody may.
     :param loopback: the listener has a loopback address, so that its name in a request is known.
+    :ivar users: passwords by user; None = everybody may. Nobody, before they are set.
     """
 
-    def __init__(
-        self, clock: IReactorTime, users: Mapping[str, str] | None, loopback: bool
-    ) -> None:
+    def __init__(self, clock: IReactorTime, loopback: bool) -> None:
+        self.users: Mapping[str, str] | None = {}
         self._clock = clock
-        self._users = users
         self._loopback = loopback
         # source: (when, failures then), in the order of the last failure
         self._failures: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -74,14 +72,10 @@ class Access:
             "{interval:.0f} s",
         )
 
-    def replace(self, users: Mapping[str, str] | None) -> None:
-        """From now on these are the users."""
-        self._users = users
-
     def refusal(self, question: Question) -> Answer | None:
         """Return what keeps this question from being answered; None when nothing does."""
-        if self._users is not None:
-            return self._identify(question, self._users)
+        if self.users is not None:
+            return self._identify(question, self.users)
         if self._loopback and not isLoopbackName(question.headers.get("host", "")):
             # DNS rebinding: a name of somebody else's that leads to this machine makes his page
             # and ours one site to the browser.

@@ -45,28 +45,22 @@ def servedCertificate(context: ssl.SSLContext) -> x509.Certificate | None:
 
 
 class Expiry:
-    """Tells when each certificate expires.
+    """Tells when each certificate expires."""
 
-    :param certificates: the contexts in use.
-    :param own: what to call the server's own certificate, which has no files of its own there.
-    """
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        certificates: Mapping[CertificateFiles | None, ssl.SSLContext],
-        own: str,
-    ) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._certificates = certificates
-        self._own = own
+        self._certificates: Mapping[CertificateFiles | None, ssl.SSLContext] = {}
+        self._own = ""
         self._asked: float | None = None
         self._answer: dict[str, float] = {}
 
     def replace(
         self, certificates: Mapping[CertificateFiles | None, ssl.SSLContext], own: str
     ) -> None:
-        """From now on these are in use."""
+        """From now on these are in use.
+
+        :param own: what to call the server's own certificate, which has no files of its own there.
+        """
         self._certificates = certificates
         self._own = own
         self._asked = None

@@ -15,9 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.common.addresses import describePlace
-from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import CertificateFiles
 from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
@@ -31,7 +29,7 @@ from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.status import Status
 from nymearemoteproxy.watching.admin.web import Answer, HttpFactory, Question, text
 from nymearemoteproxy.watching.condition import Condition
-from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 
 log = ProxyLogger()
 
@@ -98,12 +96,6 @@ class AdminEndpoint:
     """The admin endpoint of one server.
 
     :param reactor: tells the time.
-    :param users: passwords by user; None = everybody may.
-    :param certificates: those in use, by the files they come from; None for the server's own.
-    :param ownCertificate: what to call that one.
-    :param name: of the server, for people.
-    :param condition: tells where the server stands.
-    :param drain: stops listening and ends the process when the last tunnel has ended.
     :ivar listener: where to listen with `factory`.
     :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
     """
@@ -112,30 +104,22 @@ class AdminEndpoint:
         self,
         reactor: Any,
         listener: Listener,
-        users: Mapping[str, str] | None,
-        certificates: Mapping[CertificateFiles | None, SSLContext],
-        ownCertificate: str,
-        name: str,
-        proxy: Proxy,
-        pulse: Pulse,
-        calendar: Calendar,
-        condition: Callable[[], Condition],
-        drain: Callable[[], object],
+        watched: Watched,
     ) -> None:
         self.listener = listener
         self._clock = reactor
-        self._proxy = proxy
-        self._pulse = pulse
-        self._condition = condition
-        self._drain = drain
-        self._expiry = Expiry(reactor, certificates, ownCertificate)
-        self._metrics = Metrics(proxy, condition, self._expiry)
+        self._proxy = proxy = watched.proxy
+        self._pulse = watched.pulse
+        self._condition = watched.condition
+        self._drain = watched.drain
+        self._expiry = Expiry(reactor)
+        self._metrics = Metrics(proxy, watched.condition, self._expiry)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
         self._history = History(proxy.registry.counters.outcomes, self._delay.takeWorst)
-        self._status = Status(reactor, proxy, pulse, self._history, calendar, condition, name)
+        self._status = Status(reactor, watched, self._history)
         self._rows = Rows(reactor, proxy)
         isUnix = listener.plain.startswith("unix:")
-        self._access = Access(reactor, users, listener.isLocal and not isUnix)
+        self._access = Access(reactor, listener.isLocal and not isUnix)
         self._measures = False
         self._routes = self._makeRoutes()
         self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
@@ -152,16 +136,22 @@ class AdminEndpoint:
         self._pulse.listeners.append(self._history.add)
         self._delay.start()
 
-    def reconfigure(
+    def apply(
         self,
+        name: str,
         users: Mapping[str, str] | None,
         certificates: Mapping[CertificateFiles | None, SSLContext],
         ownCertificate: str,
-        name: str,
     ) -> None:
-        """From now on these are the users, the certificates in use, and the server's name."""
+        """Do what is configured, from now on; before the first time nothing is served.
+
+        :param name: of the server, for people.
+        :param users: passwords by user; None = everybody may.
+        :param certificates: those in use, by the files they come from; None for the server's own.
+        :param ownCertificate: what to call that one.
+        """
         self._status.name = name
-        self._access.replace(users)
+        self._access.users = users
         self._expiry.replace(certificates, ownCertificate)
 
     def stop(self) -> None:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import resource
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.common.clocks import Calendar
-from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.watching.admin.encoding import Row, Work
 from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
-from nymearemoteproxy.watching.condition import Condition
-from nymearemoteproxy.watching.pulse import Pulse
+from nymearemoteproxy.watching.watched import Watched
 
 
 class Status:
@@ -29,23 +26,14 @@ class Status:
     :ivar name: of the server, as it is configured.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        proxy: Proxy,
-        pulse: Pulse,
-        history: History,
-        calendar: Calendar,
-        condition: Callable[[], Condition],
-        name: str,
-    ) -> None:
+    def __init__(self, clock: IReactorTime, watched: Watched, history: History) -> None:
         self._clock = clock
-        self._proxy = proxy
-        self._pulse = pulse
+        self._proxy = watched.proxy
+        self._pulse = watched.pulse
+        self._calendar = watched.calendar
+        self._condition = watched.condition
         self._history = history
-        self._calendar = calendar
-        self._condition = condition
-        self.name = name
+        self.name = ""
         self._started = clock.seconds()
 
     def overview(self, _query: Mapping[str, str]) -> Work[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import given
@@ -23,13 +24,20 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+def makeAccess(clock: Clock, users: Mapping[str, str] | None, loopback: bool) -> Access:
+    """Return the rules when these are the users."""
+    access = Access(clock, loopback)
+    access.users = users
+    return access
+
+
 class PasswordTests(SynchronousTestCase):
     """A listener with users."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.access = Access(self.clock, USERS, loopback=True)
+        self.access = makeAccess(self.clock, USERS, loopback=True)
 
     def status(self, authorization: str | None, host: str = "192.0.2.1") -> int:
         """Return how somebody is answered, 200 for being let in."""
@@ -85,7 +93,8 @@ class PasswordTests(SynchronousTestCase):
     @given(st.text())
     def test_anything(self, header: str) -> None:
         """No header lets anybody in, or raises."""
-        found = Access(self.clock, USERS, True).refusal(Question(headers={"authorization": header}))
+        access = makeAccess(self.clock, USERS, True)
+        found = access.refusal(Question(headers={"authorization": header}))
         self.assertIsNotNone(found)
 
     def guess(self, times: int, host: str = "192.0.2.1") -> None:
@@ -152,7 +161,7 @@ class PasswordTests(SynchronousTestCase):
         self.assertEqual(self.status(basic("anna", "s3cret"), "192.0.2.1"), 200)
 
     def test_replaced(self) -> None:
-        self.access.replace({"carl": "new"})
+        self.access.users = {"carl": "new"}
         self.assertEqual(self.status(basic("anna", "s3cret")), 401)
         self.assertEqual(self.status(basic("carl", "new")), 200)
 
@@ -196,16 +205,22 @@ class NameTests(SynchronousTestCase):
             self.assertFalse(isLoopbackName(name), name)
 
     def test_refused(self) -> None:
-        asked = Access(Clock(), None, loopback=True)
+        asked = makeAccess(Clock(), None, loopback=True)
         self.assertIsNone(asked.refusal(Question(headers={"host": "localhost"})))
         for headers in ({"host": "evil.example"}, {}):
             answer = asked.refusal(Question(headers=headers))
             assert answer is not None
             self.assertEqual(answer.status, 421)
 
+    def test_notYet(self) -> None:
+        """Nobody is answered before it is said who may be."""
+        answer = Access(Clock(), loopback=False).refusal(Question(headers={"host": "localhost"}))
+        assert answer is not None
+        self.assertEqual(answer.status, 401)
+
     def test_unixSocket(self) -> None:
         """Its clients may call it whatever they like: no browser comes there by a name."""
-        asked = Access(Clock(), None, loopback=False)
+        asked = makeAccess(Clock(), None, loopback=False)
         self.assertIsNone(asked.refusal(Question(headers={"host": "x"})))
 
 

@@ -280,6 +280,13 @@ class DelayTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+def makeExpiry(clock: Clock, certificates: dict[Any, Any], own: str) -> Expiry:
+    """Return what tells of these certificates."""
+    made = Expiry(clock)
+    made.replace(certificates, own)
+    return made
+
+
 class ExpiryTests(SynchronousTestCase):
     """When the certificates in use expire."""
 
@@ -304,7 +311,7 @@ class ExpiryTests(SynchronousTestCase):
         """A context without a certificate fails the handshake."""
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.assertIsNone(servedCertificate(bare))
-        self.assertEqual(Expiry(self.clock, {None: bare}, "own")(), {})
+        self.assertEqual(makeExpiry(self.clock, {None: bare}, "own")(), {})
 
     def test_gaveUp(self) -> None:
         """It does not wait for ever for a side that has nothing to say."""
@@ -312,7 +319,7 @@ class ExpiryTests(SynchronousTestCase):
         self.assertIsNone(servedCertificate(self.context))
 
     def test_names(self) -> None:
-        expiry = Expiry(
+        expiry = makeExpiry(
             self.clock, {None: self.context, CertificateFiles("/x.pem"): self.context}, "own"
         )
         when = validity(self.certificate)[1].timestamp()
@@ -321,14 +328,14 @@ class ExpiryTests(SynchronousTestCase):
     def test_oneInAPiece(self) -> None:
         """A handshake takes its time, and there may be many certificates."""
         used = {None: self.context, CertificateFiles("/x.pem"): self.context}
-        expiry = Expiry(self.clock, used, "own")
+        expiry = makeExpiry(self.clock, used, "own")
         self.assertEqual(len(list(expiry.refresh())), 2)
         self.assertEqual(len(list(expiry.refresh())), 0)
         self.assertEqual(len(expiry()), 2)
 
     def test_replacedMeanwhile(self) -> None:
         """What was found out of the old ones is not taken for an answer about the new."""
-        expiry = Expiry(self.clock, {None: self.context}, "own")
+        expiry = makeExpiry(self.clock, {None: self.context}, "own")
         pieces = expiry.refresh()
         next(pieces)
         expiry.replace({CertificateFiles("/x.pem"): self.context}, "own")
@@ -337,7 +344,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_cached(self) -> None:
         asked: dict[Any, Any] = {None: self.context}
-        expiry = Expiry(self.clock, asked, "own")
+        expiry = makeExpiry(self.clock, asked, "own")
         first = expiry()
         asked.clear()
         self.clock.advance(FRESH - 1)
@@ -347,7 +354,7 @@ class ExpiryTests(SynchronousTestCase):
 
     def test_replaced(self) -> None:
         """After a reload the new one counts at once."""
-        expiry = Expiry(self.clock, {}, "own")
+        expiry = makeExpiry(self.clock, {}, "own")
         self.assertEqual(expiry(), {})
         expiry.replace({None: self.context}, "another")
         self.assertEqual(set(expiry()), {"another"})

@@ -235,7 +235,7 @@ class PasswordTests(SynchronousTestCase):
         settings.set("Admin.endpoint", "tcp:1")
         settings.set("Admin.passwordFile", self.path)
         changed = configure(settings, CommandLine(tokens=["t"]))
-        self.made.admin.reconfigure(changed.adminUsers, changed.certificates, "own", "new name")
+        self.made.admin.apply("new name", changed.adminUsers, changed.certificates, "own")
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
         seen = self.made.ask("/api/status", authorization=credentials("otto", "other"))
         self.assertEqual(json.loads(seen.body)["name"], "new name")
