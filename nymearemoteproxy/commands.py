@@ -1,7 +1,7 @@
 """Where the console scripts begin.
 
 Owns that Ctrl-C and SIGTERM end a program silently that is still being loaded, which takes half a
-second. So nothing may be imported here that takes time.
+second. Knows nothing of the programs: nothing may be imported here that takes time.
 """
 
 from __future__ import annotations

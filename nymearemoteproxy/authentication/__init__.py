@@ -1,6 +1,6 @@
 """Who may in: the interface of the authentication backends.
 
-Owns what a backend answers. Knows nothing of clients, sessions or time limits.
+Owns what a backend answers. It must not know clients, sessions or time limits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Whom we trust over HTTPS: a server whose certificate is for its name, and nobody else.
 
 Owns the check of the authentication server's certificate, in which ``common.servernames`` takes the
-place of Twisted's own policy: what decides who may in has to fail closed.
+place of Twisted's own policy: what decides who may in has to fail closed. Knows nothing of what is
+asked.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 ``clock.seconds()``, everywhere in this project, is a *moment*: good for how long something takes
 and for when something is due, and nothing to show to anybody. It only grows, whatever becomes of
 the machine's date. *Unix time* is the date: seconds since 1970, for people, files and other
-programs. Owns how the one becomes the other.
+programs. Owns how the one becomes the other. Knows nothing of what either is for.
 """
 
 from __future__ import annotations

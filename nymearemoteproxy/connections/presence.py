@@ -1,7 +1,8 @@
 """Whether one client is still there, asked at the moment when it matters.
 
 That is when another connection claims to be the same client: after a change of networks the old one
-may be dead, and TCP does not know yet. Knows nothing of framing, nor of who waits for whom.
+may be dead, and TCP does not know yet. Owns how long it may take to answer. Knows nothing of
+framing, nor of who waits for whom.
 """
 
 from __future__ import annotations

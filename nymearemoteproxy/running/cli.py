@@ -1,4 +1,7 @@
-"""The command ``nymea-remoteproxy``: runs the service in the foreground, without twistd."""
+"""The command ``nymea-remoteproxy``: runs the service in the foreground, without twistd.
+
+Owns the process: its reactor, and the log on standard error. Knows nothing of what is served.
+"""
 
 from __future__ import annotations
 

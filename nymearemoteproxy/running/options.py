@@ -1,6 +1,7 @@
 """The command line of the server, the same under twistd and alone.
 
 Owns the options and how they go together with the settings. What comes out is a `Configuration`.
+Knows nothing of how it is worked out.
 """
 
 from __future__ import annotations

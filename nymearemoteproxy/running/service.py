@@ -1,6 +1,7 @@
 """The service: puts the parts together, listens, reloads, drains and stops.
 
-Owns the life of the server process. Everything in it is made elsewhere.
+Owns the life of the server process. Knows nothing of how anything in it works, which is made
+elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What twistd's plugin needs: `Options` and `makeService`."""
+"""What twistd's plugin needs: `Options` and `makeService`.
+
+Owns what is different under twistd. Knows nothing of the service.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where the server stands as a whole: what health checks and the status page show.
 
-Knows nothing of how it gets there. It is apart from the rest so that the service can name a
-condition without importing what the admin endpoint needs.
+Owns what it is called. Knows nothing of how it gets there. It is apart from the rest so that the
+service can name a condition without importing what the admin endpoint needs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The HTTP upgrade of WebSocket clients.
 
 Autobahn does it, with a request that `httphead` has checked. From the first frame on the connection
-is ours. Knows nothing of frames.
+is ours. Owns what Autobahn gets to see. Knows nothing of frames.
 """
 
 from __future__ import annotations

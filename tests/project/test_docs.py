@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import io
@@ -248,3 +249,22 @@ class RingTests(SynchronousTestCase):
         self.assertEqual(
             sorted(told), sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
         )
+
+
+class ModuleTests(SynchronousTestCase):
+    """What the first lines of each module and each folder say."""
+
+    def first(self, path: Path) -> str:
+        """Return a module's docstring in one line."""
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return " ".join((ast.get_docstring(tree) or "").split())
+
+    def test_everyModuleSaysWhatItOwns(self) -> None:
+        """And what it knows nothing of."""
+        for path in PACKAGE.rglob("*.py"):
+            if path.name != "__init__.py":
+                self.assertRegex(self.first(path), r"\bOwns .*\bKnows no", str(path))
+
+    def test_everyFolderSaysWhatItMustNotKnow(self) -> None:
+        for path in PACKAGE.glob("*/**/__init__.py"):
+            self.assertIn("It must not know", self.first(path), str(path))

@@ -1,7 +1,7 @@
 """Works out what the server is to do.
 
 Owns the order in which mistakes are found. When it is worked out anew, every file that is broken by
-then leaves its part as it was.
+then leaves its part as it was. Knows nothing of how anything is decided.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What is raised when something that the operator wrote cannot be used."""
+"""What is raised when something that the operator wrote cannot be used.
+
+Owns these errors. Knows nothing of when they are raised.
+"""
 
 from __future__ import annotations
 

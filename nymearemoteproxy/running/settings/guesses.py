@@ -1,6 +1,6 @@
 """What is said of names that there are not: which one may have been meant.
 
-Owns these texts.
+Owns these texts. Knows nothing of values.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each section is a dataclass of the same name as in the file, each of its fields a setting, likewise.
 Times are in seconds here, and in milliseconds in the file. What is in the file, the reference and
-the manual pages are all made of this. What the settings mean for the server is made elsewhere.
+the manual pages are all made of this. Owns every default. Knows nothing of what the settings mean
+for the server.
 """
 
 from __future__ import annotations

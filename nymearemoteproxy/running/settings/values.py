@@ -1,6 +1,7 @@
 """The values of the settings: from the file, from ``--set`` and from options.
 
-Owns which value counts, where it was set, and what is said of one that cannot be set.
+Owns which value counts, where it was set, and what is said of one that cannot be set. Knows nothing
+of what a value is for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How late the event loop comes to what is due.
 
-Owns a timer of its own: the pulse beats once a second, and would miss most stalls.
+Owns a timer of its own: the pulse beats once a second, and would miss most stalls. Knows nothing of
+what else is measured.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The admin endpoint as a whole: which path answers what.
 
-Owns the paths and the headers that every answer has. What is behind them is made elsewhere.
+Owns the paths and the headers that every answer has. Knows nothing of what is behind them, which is
+made elsewhere.
 """
 
 from __future__ import annotations
