@@ -28,7 +28,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from nymearemoteproxy.authentication import BackendError, IAuthenticator, Verdict
+from nymearemoteproxy.authentication.backend import BackendError, IAuthenticator, Verdict
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.authentication.verification import VerifiedHttps
 from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from nymearemoteproxy.authentication import IAuthenticator, Verdict
+from nymearemoteproxy.authentication.backend import IAuthenticator, Verdict
 from nymearemoteproxy.common.lists import parseList
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorTime
 
-from nymearemoteproxy.authentication import IAuthenticator
+from nymearemoteproxy.authentication.backend import IAuthenticator
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.keepalive import Keepalive

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nymearemoteproxy.authentication import FirstOf, IAuthenticator
+from nymearemoteproxy.authentication.backend import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns

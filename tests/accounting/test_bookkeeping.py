@@ -20,7 +20,7 @@ from nymearemoteproxy.accounting import bookkeeping as accounting
 from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping, Books, TunnelLog
 from nymearemoteproxy.accounting.entries import MAX_NAME, EndedTunnel, Interval
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, LineFile
-from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.common import paths, turns
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.privacy import Privacy

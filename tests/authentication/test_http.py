@@ -22,7 +22,7 @@ from twisted.web.client import RequestNotSent, RequestTransmissionFailed, Respon
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.authentication.backend import BackendError, Verdict
 from nymearemoteproxy.authentication.http import (
     MAX_ANSWER,
     MAX_SUBJECT,

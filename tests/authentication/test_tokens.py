@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.authentication import BackendError, FirstOf, IAuthenticator, Verdict
+from nymearemoteproxy.authentication.backend import BackendError, FirstOf, IAuthenticator, Verdict
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList, parseTokens
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)

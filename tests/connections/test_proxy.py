@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.common.addresses import describeAddress, describePlace
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections import dismissal, records

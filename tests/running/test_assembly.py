@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.authentication import FirstOf
+from nymearemoteproxy.authentication.backend import FirstOf
 from nymearemoteproxy.authentication.http import HttpAuthenticator
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.privacy import Privacy

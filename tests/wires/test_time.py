@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.authentication import Verdict
+from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.common.logs import setVerbose
 from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.common.turns import Turns

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.trial.unittest import TestCase
 
-from nymearemoteproxy.authentication import BackendError, Verdict
+from nymearemoteproxy.authentication.backend import BackendError, Verdict
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.timing import Timing
