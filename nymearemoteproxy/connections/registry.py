@@ -32,7 +32,7 @@ class Registry:
     :param turns: where work on many connections is done, a piece in each turn of the reactor.
     :ivar gate: decides who is let in.
     :ivar privacy: how clients' addresses are written to the log.
-    :ivar counts: what is counted.
+    :ivar counters: what is counted.
     :ivar observers: are told what happens.
     :ivar presence: finds out whether a client is still there.
     :ivar dismissal: sends clients away.
