@@ -111,6 +111,10 @@ class Registry:
         record.peer = self.privacy.write(host, text)
         return self.gate.identified(record.ticket, host)
 
+    def authenticated(self, record: Record) -> None:
+        """A client is no stranger any more: its token is valid, or the tunnel proxy has it."""
+        self.gate.authenticated(record.ticket)
+
     def joined(self, record: Record, partner: Record | None) -> None:
         """A connection's tunnel begins.
 
