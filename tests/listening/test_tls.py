@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import files as files_
@@ -99,13 +99,17 @@ def shake(server: ssl.SSLContext, client: SSL.Context) -> SSL.Connection:
 
 
 def clientContext(highest: int | None = None, ciphers: bytes | None = None) -> SSL.Context:
-    """Return a client that trusts everybody."""
+    """Return a client that trusts everybody, and begins with the group that the server wants."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     if highest is not None:
         context.set_min_proto_version(0)
         context.set_max_proto_version(highest)
     if ciphers is not None:
         context.set_cipher_list(ciphers)
+    try:
+        context.set_tmp_ecdh(ec.SECP256R1())
+    except AttributeError:  # pyOpenSSL 23 has objects of its own
+        context.set_tmp_ecdh(crypto.get_elliptic_curve("prime256v1"))
     return context
 
 

@@ -322,7 +322,7 @@ class LookTests(EndToEnd):
 
     def relay(self) -> None:
         """Let something move."""
-        for record in self.made.proxy.records:
+        for record in self.made.proxy.registry.records:
             record.received += record.number * 700 % 90_001
 
     @inlineCallbacks
