@@ -23,6 +23,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.paths import logsDirectory, stateDirectory
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.privacy import Privacy
+from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Load, Record
@@ -103,11 +104,11 @@ class StatisticsLog:
     """
 
     def __init__(
-        self, clock: IReactorTime, proxy: Proxy, calendar: Calendar, interval: float
+        self, clock: IReactorTime, counters: Counters, calendar: Calendar, interval: float
     ) -> None:
         self._clock = clock
         self._calendar = calendar
-        self._proxy = proxy
+        self._counters = counters
         self._outputs: list[tuple[LineFile, IntervalFormat]] = []
         self._delay = 0.0
         self._ends = Periodic(
@@ -122,28 +123,28 @@ class StatisticsLog:
         """The first interval begins."""
         pulse.listeners.append(self._noteDelay)
         self._began = self._clock.seconds()
-        self._before = self._proxy.registry.counters.load()  # nobody is here yet
-        self._outcomes = self._proxy.registry.counters.outcomes.copy()
+        self._before = self._counters.load()  # nobody is here yet
+        self._outcomes = self._counters.outcomes.copy()
         self._ends.start()
 
     def stop(self) -> None:
         """End the last interval."""
         if self._ends.running:
             self._ends.stop()
-            counts = self._proxy.registry.counters
-            self._write(self._clock.seconds(), counts.load(), counts.outcomes)
+            counters = self._counters
+            self._write(self._clock.seconds(), counters.load(), counters.outcomes)
 
     def _noteDelay(self, reading: Reading) -> None:
         self._delay = max(self._delay, reading.delay)
 
     def _end(self) -> Deferred[None]:
-        now, outcomes = self._clock.seconds(), self._proxy.registry.counters.outcomes.copy()
+        now, outcomes = self._clock.seconds(), self._counters.outcomes.copy()
 
         def counted(load: Load) -> None:
             if self._ends.running:
                 self._write(now, load, outcomes)
 
-        return self._proxy.registry.counters.count().addCallback(counted)
+        return self._counters.count().addCallback(counted)
 
     def _write(self, now: float, load: Load, outcomes: Counter[Outcome]) -> None:
         interval = Interval(
@@ -293,7 +294,7 @@ class Bookkeeping:
     def _logStatistics(self, file: LineFile, format: IntervalFormat) -> None:
         if self._statistics is None:
             self._statistics = StatisticsLog(
-                self._clock, self._proxy, self._calendar, self._books.interval
+                self._clock, self._proxy.registry.counters, self._calendar, self._books.interval
             )
         self._statistics.add(file, format)
 

@@ -142,10 +142,10 @@ class Lifetime:
     """
 
     def __init__(
-        self, clock: IReactorTime, counts: Counters, path: str, run: Run = runAtOnce
+        self, clock: IReactorTime, counters: Counters, path: str, run: Run = runAtOnce
     ) -> None:
         self._clock = clock
-        self._counts = counts
+        self._counters = counters
         self._file = TotalsFile(path)
         self._run = run
         self._warned = False
@@ -157,8 +157,8 @@ class Lifetime:
         except OSError as error:
             kept = {}
             self._warn("read", error)
-        counts.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
-        self._saved = asdict(counts.totals)  # nobody is here yet
+        counters.totals = Totals(**{name: kept.get(name, 0) for name in NAMES})
+        self._saved = asdict(counters.totals)  # nobody is here yet
         self._jobs = 0  # while there are any, what is saved is theirs
 
     def start(self) -> None:
@@ -186,10 +186,10 @@ class Lifetime:
             memory, and a file system that loses a renamed file in a power failure is rare.
         :returns: a Deferred that tells whether there is no need to try again.
         """
-        return self._save(self._counts.load().totals, durably)
+        return self._save(self._counters.load().totals, durably)
 
     def _countAndSave(self) -> Deferred[object]:
-        return self._counts.countTotals().addCallback(self._saveUnlessStopped)
+        return self._counters.countTotals().addCallback(self._saveUnlessStopped)
 
     def _saveUnlessStopped(self, totals: Totals) -> Deferred[bool] | None:
         return self._save(totals, durably=False) if self._saves.running else None

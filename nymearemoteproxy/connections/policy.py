@@ -1,4 +1,4 @@
-"""What applies to every connection, and may be another policy tomorrow.
+"""What applies to every connection before its tunnel, and may be another policy tomorrow.
 
 Owns what the parts before a tunnel need to know of the settings. Knows nothing of where that comes
 from, nor of any connection.
@@ -17,7 +17,7 @@ from nymearemoteproxy.protocol.session import TOKEN_TUNNEL_API, TUNNEL_PROXY_API
 
 @dataclass(frozen=True)
 class Policy:
-    """How the server deals with those who connect while this applies.
+    """How the server deals with connections, at each of their steps up to the tunnel.
 
     :ivar name: the configured name, shown to clients.
     :ivar messageLimit: bytes of one message in the control phase; 0 = no limit.

@@ -26,7 +26,7 @@ class Proxy:
     :param keys: says which clients belong together; the same as long as anybody waits.
     :param privacy: how clients' addresses are written to the log.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
-    :ivar policy: what applies to newcomers; may be replaced.
+    :ivar policy: what applies to whoever has no tunnel yet; may be replaced.
     :ivar authenticator: judges tokens; may be replaced.
     :ivar rendezvous: where clients with a token meet.
     :ivar switchboard: the tunnel proxy; None while it is switched off.

@@ -32,7 +32,7 @@ class Registry:
     :param turns: where work on many connections is done, a piece in each turn of the reactor.
     :ivar gate: decides who is let in.
     :ivar privacy: how clients' addresses are written to the log.
-    :ivar counts: what is counted.
+    :ivar counters: what is counted.
     :ivar observers: are told what happens.
     :ivar presence: finds out whether a client is still there.
     :ivar dismissal: sends clients away.
@@ -110,6 +110,10 @@ class Registry:
         record.address, record.host = text, host
         record.peer = self.privacy.write(host, text)
         return self.gate.identified(record.ticket, host)
+
+    def authenticated(self, record: Record) -> None:
+        """A client is no stranger any more: its token is valid, or the tunnel proxy has it."""
+        self.gate.authenticated(record.ticket)
 
     def joined(self, record: Record, partner: Record | None) -> None:
         """A connection's tunnel begins.

@@ -1,4 +1,4 @@
-"""What a client asks the meeting ring for, and what it is answered: a place, or why there is none.
+"""What is asked for before a tunnel, and what is answered: a place, or why there is none.
 
 Owns the one form in which both `IRendezvous` and `ISwitchboard` answer, so that whoever asks, be it
 for a client here or for one that another process holds, has one path. Knows nothing of how a place

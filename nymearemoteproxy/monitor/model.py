@@ -44,7 +44,7 @@ class PeerRow:
 
     @property
     def key(self) -> str:
-        """What it is called from one reading to the next."""
+        """What it is called from one sample to the next."""
         return self.peer.id
 
     def update(self, peer: Peer, time: float) -> None:
@@ -80,7 +80,7 @@ class TunnelRow:
 
     @property
     def key(self) -> str:
-        """What it is called from one reading to the next."""
+        """What it is called from one sample to the next."""
         return f"{self.pair.one} {self.pair.two}"
 
     @property

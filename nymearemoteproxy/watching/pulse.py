@@ -47,12 +47,12 @@ class Pulse:
     :ivar latest: the last reading; the first is taken at the start.
     """
 
-    def __init__(self, clock: IReactorTime, counts: Counters) -> None:
+    def __init__(self, clock: IReactorTime, counters: Counters) -> None:
         self.listeners: list[Callable[[Reading], object]] = []
         self._clock = clock
-        self._counts = counts
+        self._counters = counters
         self._beats = Periodic(clock, INTERVAL, self._beat, "the connections are not counted")
-        self.latest = Reading(clock.seconds(), counts.load(), 0.0, 0.0, 0.0)
+        self.latest = Reading(clock.seconds(), counters.load(), 0.0, 0.0, 0.0)
 
     def start(self) -> None:
         """Begin, if there is anybody who listens."""
@@ -64,7 +64,7 @@ class Pulse:
         self._beats.stop()
 
     def _beat(self) -> Deferred[None]:
-        return self._counts.count().addCallback(
+        return self._counters.count().addCallback(
             self._read, self._clock.seconds(), self._beats.delay
         )
 

@@ -217,7 +217,7 @@ class Control(Phase, Protocol):
                     self.setDeadline(self.proxy.policy.timing.authentication)
                     self._errands.checkToken(token, self._hasMore)
                 case Join():
-                    self.proxy.registry.gate.authenticated(self.record.ticket)
+                    self.proxy.registry.authenticated(self.record)
                     self.setDeadline(self.proxy.policy.timing.alone)
                     self.startWaiting()
                     self._errands.join(effect)
@@ -248,7 +248,7 @@ class Control(Phase, Protocol):
         self.transport.lowest.readMuch()
         self.record.role = start.role
         if start.role is not Role.PARTNER:
-            self.proxy.registry.gate.authenticated(self.record.ticket)
+            self.proxy.registry.authenticated(self.record)
             tuneTunnelProxy(self.transport, start.role)
         leg = self.makeLeg(start)
         self.next(leg)

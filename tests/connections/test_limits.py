@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import resource
 from typing import Any
 
 from hypothesis import given, settings
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.common.openfiles import MAX_RAISED_FILES, raiseFileLimit
 from nymearemoteproxy.connections import limits
 from nymearemoteproxy.connections.limits import LOOPBACK, Bounds, Bucket, Gate, Ticket, sourceOf
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -362,44 +360,6 @@ class SourceTests(SynchronousTestCase):
         for host in ("127.0.0.1", "192.0.3.1", "2001:db9::1", "::1"):
             self.assertIsNotNone(sourceOf(host, networks), host)
         self.assertEqual(sourceOf("127.0.0.1", ()), "127.0.0.1")
-
-
-class FileLimitTests(SynchronousTestCase):
-    """Raising the limit of open files."""
-
-    def raised(self, soft: int, hard: int) -> tuple[int, list[tuple[int, int]]]:
-        """Return what is returned and what is set, when the limits are these."""
-        changes: list[tuple[int, int]] = []
-        self.patch(resource, "getrlimit", lambda which: (soft, hard))
-        self.patch(resource, "setrlimit", lambda which, pair: changes.append(pair))
-        return raiseFileLimit(), changes
-
-    def test_raised(self) -> None:
-        """To the hard limit."""
-        self.assertEqual(self.raised(1024, 4096), (4096, [(4096, 4096)]))
-
-    def test_enough(self) -> None:
-        """Nothing to do."""
-        self.assertEqual(self.raised(4096, 4096), (4096, []))
-
-    def test_unlimited(self) -> None:
-        """A billion files would be of no use."""
-        infinity = resource.RLIM_INFINITY
-        most = MAX_RAISED_FILES
-        self.assertEqual(self.raised(1024, infinity), (most, [(most, infinity)]))
-        self.assertEqual(self.raised(1024, 1 << 30), (most, [(most, 1 << 30)]))
-        self.assertEqual(self.raised(1 << 30, 1 << 30), (most, []))
-        self.assertEqual(self.raised(infinity, infinity), (most, []))
-
-    def test_forbidden(self) -> None:
-        """Where the limit cannot be raised, the present one counts."""
-
-        def refuse(which: int, pair: tuple[int, int]) -> None:
-            raise ValueError("not allowed to raise maximum limit")
-
-        self.patch(resource, "getrlimit", lambda which: (1024, resource.RLIM_INFINITY))
-        self.patch(resource, "setrlimit", refuse)
-        self.assertEqual(raiseFileLimit(), 1024)
 
 
 class BucketTests(SynchronousTestCase):

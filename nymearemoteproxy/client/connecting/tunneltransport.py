@@ -254,15 +254,15 @@ class StreamTransport(TunnelTransport):
 class WebSocketTransport(TunnelTransport):
     """The tunnel over WebSocket: every write is one binary message."""
 
-    def __init__(self, leg: Any, *arguments: Any) -> None:
+    def __init__(self, connection: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._leg = leg
+        self._connection = connection
         self._hasProducer = False
 
     def write(self, data: bytes) -> None:
         """See `TunnelTransport`."""
-        if data and self._leg.state == WebSocketClientProtocol.STATE_OPEN:
-            self._leg.sendMessage(bytes(data), isBinary=True)
+        if data and self._connection.state == WebSocketClientProtocol.STATE_OPEN:
+            self._connection.sendMessage(bytes(data), isBinary=True)
 
     def loseConnection(self) -> None:
         """See `TunnelTransport`."""
@@ -270,30 +270,30 @@ class WebSocketTransport(TunnelTransport):
         # As Twisted's TLS does: a producer that has not finished may still write.
         if not self._hasProducer:
             # Nothing is sent behind a close frame, so TCP is left to find out.
-            self._leg.heartbeat.stop()
-            self._leg.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
+            self._connection.heartbeat.stop()
+            self._connection.sendClose(WebSocketClientProtocol.CLOSE_STATUS_CODE_NORMAL)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See `TunnelTransport`."""
         self._hasProducer = True
-        super().registerProducer(_SendingProducer(producer, self._leg.heartbeat), streaming)
+        super().registerProducer(_SendingProducer(producer, self._connection.heartbeat), streaming)
 
     def unregisterProducer(self) -> None:
         """See `TunnelTransport`."""
         self._hasProducer = False
-        self._leg.heartbeat.release("sending")
+        self._connection.heartbeat.release("sending")
         super().unregisterProducer()
         if self.disconnecting:
             self.loseConnection()
 
     def pauseProducing(self) -> None:
         """See `TunnelTransport`."""
-        self._leg.heartbeat.hold("receiving")
+        self._connection.heartbeat.hold("receiving")
         super().pauseProducing()
 
     def resumeProducing(self) -> None:
         """See `TunnelTransport`."""
-        self._leg.heartbeat.release("receiving")
+        self._connection.heartbeat.release("receiving")
         super().resumeProducing()
 
 

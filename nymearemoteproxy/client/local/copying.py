@@ -187,13 +187,13 @@ class _Stdio(Protocol):
 
     transport: Any
 
-    def __init__(self, relay: CopyingEnd) -> None:
-        self._relay = relay
+    def __init__(self, end: CopyingEnd) -> None:
+        self._end = end
         self._isFinishing = False
 
     def connectionMade(self) -> None:
-        self._relay.transport.registerProducer(self.transport, True)
-        self.transport.registerProducer(self._relay, True)
+        self._end.transport.registerProducer(self.transport, True)
+        self.transport.registerProducer(self._end, True)
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
@@ -205,11 +205,11 @@ class _Stdio(Protocol):
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        self._relay.send(data)
+        self._end.send(data)
 
     def readConnectionLost(self) -> None:
         if not self._isFinishing:
-            self._relay.inputEnded()
+            self._end.inputEnded()
 
     def writeConnectionLost(self) -> None:
         self._outputLost()
@@ -217,14 +217,14 @@ class _Stdio(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # Twisted 22.4 reports a lost output here, later ones do so only after loseConnection.
         if reason.check(error.ConnectionDone):
-            self._relay.run.stop()
+            self._end.run.stop()
         else:
             self._outputLost()
 
     def _outputLost(self) -> None:
         # Who closed a pipe knows about it; a full disk is news.
         reason = None if _isPipe(STDOUT) else "cannot write to standard output"
-        self._relay.run.stop(1, reason)
+        self._end.run.stop(1, reason)
 
 
 def _isPipe(fd: int) -> bool:

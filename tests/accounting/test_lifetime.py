@@ -31,7 +31,7 @@ from nymearemoteproxy.connections.records import Load, Totals
 NONE = dict.fromkeys(NAMES, 0)
 
 
-class FakeCounts:
+class FakeCounters:
     """Counts as a test says.
 
     :ivar totals: what is to be counted.
@@ -66,10 +66,10 @@ class Case(SynchronousTestCase):
 
     def start(self) -> tuple[Any, Lifetime]:
         """Start a server."""
-        counts: Any = FakeCounts()
-        lifetime = Lifetime(self.clock, counts, str(self.path))
+        counters: Any = FakeCounters()
+        lifetime = Lifetime(self.clock, counters, str(self.path))
         lifetime.start()
-        return counts, lifetime
+        return counters, lifetime
 
     def put(self, content: str) -> None:
         """Write the file."""
@@ -102,48 +102,48 @@ class KeepTests(Case):
 
     def test_firstStart(self) -> None:
         """Nothing is written before there is something to keep."""
-        counts, _ = self.start()
+        counters, _ = self.start()
         self.clock.pump([INTERVAL] * 3)
-        self.assertEqual(counts.totals, Totals())
+        self.assertEqual(counters.totals, Totals())
         self.assertFalse(self.directory.exists())
         self.assertEqual(self.events, [])
 
     def test_restart(self) -> None:
-        counts, lifetime = self.start()
-        counts.totals.connections = 7
-        counts.totals.tunnelProxyTraffic = 1 << 40
+        counters, lifetime = self.start()
+        counters.totals.connections = 7
+        counters.totals.tunnelProxyTraffic = 1 << 40
         self.successResultOf(lifetime.stop())
-        self.assertEqual(self.start()[0].totals, counts.totals)
+        self.assertEqual(self.start()[0].totals, counters.totals)
         self.assertEqual(self.kept(), {**NONE, "connections": 7, "tunnelProxyTraffic": 1 << 40})
         self.assertEqual(self.names(), {"totals.json"})
         self.assertEqual(self.events, [])
 
     def test_killed(self) -> None:
         """Not more than one interval is lost."""
-        counts, _ = self.start()
+        counters, _ = self.start()
         self.clock.advance(INTERVAL - 1)
-        counts.totals.tunnels = 1
+        counters.totals.tunnels = 1
         self.clock.advance(1)
-        counts.totals.tunnels = 2
+        counters.totals.tunnels = 2
         self.assertEqual(self.start()[0].totals.tunnels, 1)
 
     def test_openConnections(self) -> None:
         """What they have carried counts, and once only."""
-        counts, lifetime = self.start()
-        counts.carried = 100
+        counters, lifetime = self.start()
+        counters.carried = 100
         self.clock.advance(INTERVAL)
         self.assertEqual(self.kept()["traffic"], 100)
-        counts.carried, counts.totals.traffic = 0, 150
+        counters.carried, counters.totals.traffic = 0, 150
         self.successResultOf(lifetime.stop())
         self.assertEqual(self.kept()["traffic"], 150)
         self.assertEqual(self.start()[0].totals.traffic, 150)
 
     def test_countedElsewhere(self) -> None:
         """A connection that registers takes what it has sent so far to the other count."""
-        counts, lifetime = self.start()
-        counts.totals.traffic = 100
+        counters, lifetime = self.start()
+        counters.totals.traffic = 100
         self.clock.advance(INTERVAL)
-        counts.totals.traffic, counts.totals.tunnelProxyTraffic = (
+        counters.totals.traffic, counters.totals.tunnelProxyTraffic = (
             0,
             100,
         )
@@ -153,8 +153,8 @@ class KeepTests(Case):
 
     def test_onlyChanges(self) -> None:
         """The disk sleeps when nothing happens."""
-        counts, _ = self.start()
-        counts.totals.tunnels = 1
+        counters, _ = self.start()
+        counters.totals.tunnels = 1
         self.clock.advance(INTERVAL)
         before = self.path.stat().st_ino, self.path.stat().st_mtime_ns
         self.clock.pump([INTERVAL] * 5)
@@ -162,12 +162,12 @@ class KeepTests(Case):
 
     def test_seldom(self) -> None:
         """However much is counted."""
-        counts, _ = self.start()
-        counts.loads = 0
+        counters, _ = self.start()
+        counters.loads = 0
         for _ in range(100):
-            counts.totals.tunnels += 1
+            counters.totals.tunnels += 1
             self.clock.advance(INTERVAL / 50)
-        self.assertLessEqual(counts.loads, 2)
+        self.assertLessEqual(counters.loads, 2)
 
     def test_stop(self) -> None:
         """Nothing goes on after it; also when it was never started."""
@@ -178,19 +178,19 @@ class KeepTests(Case):
 
     def test_stopWhileCounting(self) -> None:
         """What is counted then may be less than what has been saved."""
-        counts, lifetime = self.start()
+        counters, lifetime = self.start()
         counting: Deferred[Totals] = Deferred()
-        counts.countTotals = lambda: counting
+        counters.countTotals = lambda: counting
         self.clock.advance(INTERVAL)
-        counts.totals.tunnels = 5
+        counters.totals.tunnels = 5
         self.successResultOf(lifetime.stop())
         counting.callback(Totals(tunnels=4))
         self.assertEqual(self.kept()["tunnels"], 5)
 
     def test_failureIsNotTheLast(self) -> None:
         """Whatever it is."""
-        counts, _ = self.start()
-        counts.totals.tunnels = 1
+        counters, _ = self.start()
+        counters.totals.tunnels = 1
         broken = self.patch(os, "makedirs", lambda *_details, **_more: 1 // 0)
         self.clock.pump([INTERVAL] * 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -202,18 +202,18 @@ class KeepTests(Case):
         """And only then is it waited for."""
         synced: list[int] = []
         self.patch(os, "fsync", synced.append)
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 1
         self.clock.advance(INTERVAL)
         self.assertEqual(len(synced), 0)
-        counts.totals.tunnels = 2
+        counters.totals.tunnels = 2
         self.successResultOf(lifetime.stop())
         self.assertEqual(len(synced), 1)
 
     def test_modes(self) -> None:
         self.addCleanup(os.umask, os.umask(0o022))
-        counts, _ = self.start()
-        counts.totals.tunnels = 1
+        counters, _ = self.start()
+        counters.totals.tunnels = 1
         self.clock.advance(INTERVAL)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o640)
         self.assertEqual(stat.S_IMODE(self.path.parent.stat().st_mode), 0o700)
@@ -221,8 +221,8 @@ class KeepTests(Case):
     def test_atomically(self) -> None:
         """Whoever is killed while writing leaves the old file as it was."""
         self.put(json.dumps({"tunnels": 5}))
-        counts, _ = self.start()
-        counts.totals.tunnels = 6
+        counters, _ = self.start()
+        counters.totals.tunnels = 6
 
         def killed(*_details: object) -> None:
             raise OSError(28, "No space left on device")
@@ -237,8 +237,8 @@ class KeepTests(Case):
         target = self.directory / "elsewhere.json"
         self.path.rename(target)
         self.path.symlink_to(target)
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 1
         self.successResultOf(lifetime.stop())
         self.assertTrue(self.path.is_symlink())
         self.assertEqual(json.loads(target.read_text())["tunnels"], 1)
@@ -246,9 +246,9 @@ class KeepTests(Case):
     def test_otherVersions(self) -> None:
         """Counts that an older version did not have begin at 0, a newer one's stay."""
         self.put('{"tunnels": 5, "rockets": {"launched": 1}}')
-        counts, lifetime = self.start()
-        self.assertEqual(counts.totals, Totals(tunnels=5))
-        counts.totals.tunnels += 1
+        counters, lifetime = self.start()
+        self.assertEqual(counters.totals, Totals(tunnels=5))
+        counters.totals.tunnels += 1
         self.successResultOf(lifetime.stop())
         self.assertEqual(self.kept(), {**NONE, "tunnels": 6, "rockets": {"launched": 1}})
 
@@ -271,8 +271,8 @@ class SharedTests(Case):
 
     def test_busy(self) -> None:
         """Nobody waits for the other; the next time will do."""
-        counts, _ = self.start()
-        counts.totals.tunnels = 1
+        counters, _ = self.start()
+        counters.totals.tunnels = 1
         other = self.lock()
         self.clock.advance(INTERVAL)
         self.assertFalse(self.path.exists())
@@ -283,8 +283,8 @@ class SharedTests(Case):
 
     def test_alone(self) -> None:
         """While one is at the file, no other can be."""
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 1
         free: list[bool] = []
         replace = os.replace
 
@@ -304,8 +304,8 @@ class SharedTests(Case):
 
     def test_busyAtTheEnd(self) -> None:
         """Then it is tried again soon."""
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 1
         other = self.lock()
         stopped: Deferred[None] = lifetime.stop()
         self.clock.advance(LAST_PAUSE)
@@ -317,8 +317,8 @@ class SharedTests(Case):
 
     def test_stuck(self) -> None:
         """A server that was stopped at the wrong moment does not keep others from ending."""
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 1
         other = self.lock()
         self.addCleanup(os.close, other)
         stopped: Deferred[None] = lifetime.stop()
@@ -335,9 +335,9 @@ class SharedTests(Case):
         servers = [self.start() for _ in range(3)]
         counted = 0
         for which, step in steps:
-            counts, lifetime = servers[which]
+            counters, lifetime = servers[which]
             if step == "count":
-                counts.totals.tunnels += 1
+                counters.totals.tunnels += 1
                 counted += 1
             elif step == "save":
                 lifetime.save()
@@ -357,7 +357,7 @@ class SlowDiskTests(Case):
         super().setUp()
         self.jobs: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self.put('{"tunnels": 5}')
-        self.counters: Any = FakeCounts()
+        self.counters: Any = FakeCounters()
         self.lifetime = Lifetime(self.clock, self.counters, str(self.path), self.run_)
         self.lifetime.start()
 
@@ -446,8 +446,8 @@ class DamageTests(Case):
             ("{}" + " " * MAX_SIZE, "too large"),
         ):
             self.put(content)
-            counts, lifetime = self.start()
-            self.assertEqual(counts.totals, Totals())
+            counters, lifetime = self.start()
+            self.assertEqual(counters.totals, Totals())
             self.assertEqual(self.names(), {"totals.json.damaged"})
             aside = Path(f"{self.path}.damaged")
             self.assertEqual(aside.read_text(), content)
@@ -456,28 +456,28 @@ class DamageTests(Case):
             self.assertIn(str(aside), text)
             self.assertEqual(self.events[0]["log_level"].name, "warn")
             self.events.clear()
-            counts.totals.tunnels = 1
+            counters.totals.tunnels = 1
             self.successResultOf(lifetime.stop())
             self.assertEqual(self.kept(), {**NONE, "tunnels": 1})
 
     def test_whileRunning(self) -> None:
         """All that this server knows is written."""
         self.put('{"tunnels": 5}')
-        counts, _ = self.start()
+        counters, _ = self.start()
         for spoil in (self.path.unlink, lambda: self.path.write_text("damaged")):
             spoil()
-            counts.totals.tunnels += 1
+            counters.totals.tunnels += 1
             self.clock.advance(INTERVAL)
-            self.assertEqual(self.kept(), {**NONE, "tunnels": counts.totals.tunnels})
-        self.assertEqual(counts.totals.tunnels, 7)
+            self.assertEqual(self.kept(), {**NONE, "tunnels": counters.totals.tunnels})
+        self.assertEqual(counters.totals.tunnels, 7)
 
     def test_putBack(self) -> None:
         """A file from a backup is counted on from; no count gets negative."""
         self.put('{"tunnels": 5, "traffic": 100}')
-        counts, _ = self.start()
+        counters, _ = self.start()
         self.put('{"tunnels": 2, "traffic": 10}')
-        counts.totals.tunnels += 1
-        counts.totals.traffic -= 50
+        counters.totals.tunnels += 1
+        counters.totals.traffic -= 50
         self.clock.advance(INTERVAL)
         self.assertEqual(self.kept(), {**NONE, "tunnels": 3})
 
@@ -495,8 +495,8 @@ class PipeTests(Case):
     def test_totals(self) -> None:
         """It is told once, and left as it is."""
         self.pipe("")
-        counts, _ = self.start()
-        counts.totals.connections = 1
+        counters, _ = self.start()
+        counters.totals.connections = 1
         self.clock.pump([INTERVAL] * 3)
         self.assertTrue(stat.S_ISFIFO(self.path.stat().st_mode))
         (text,) = self.texts()
@@ -506,8 +506,8 @@ class PipeTests(Case):
         """The lock and the file that takes the other's place."""
         for suffix in ".lock", ".new":
             self.pipe(suffix)
-            counts, _ = self.start()
-            counts.totals.connections = 1
+            counters, _ = self.start()
+            counters.totals.connections = 1
             self.clock.pump([INTERVAL] * 3)
             self.assertIn(f"cannot write the lifetime totals in {self.path}", self.texts()[-1])
             os.unlink(f"{self.path}{suffix}")
@@ -521,11 +521,11 @@ class TroubleTests(Case):
         self.directory.mkdir()
         blocker = self.path.parent
         blocker.write_text("a file where the directory should be")
-        counts: Any = FakeCounts()
-        lifetime = Lifetime(self.clock, counts, str(self.path))
+        counters: Any = FakeCounters()
+        lifetime = Lifetime(self.clock, counters, str(self.path))
         lifetime.start()
         for _ in range(3):
-            counts.totals.tunnels += 1
+            counters.totals.tunnels += 1
             self.clock.advance(INTERVAL)
         (text,) = self.texts()
         self.assertIn(f"the lifetime totals in {self.path}: ", text)
@@ -537,8 +537,8 @@ class TroubleTests(Case):
     def test_fullDisk(self) -> None:
         self.put('{"tunnels": 5}')
         Path(f"{self.path}.new").symlink_to("/dev/full")
-        counts, lifetime = self.start()
-        counts.totals.tunnels = 6
+        counters, lifetime = self.start()
+        counters.totals.tunnels = 6
         self.clock.advance(INTERVAL)
         self.assertEqual(self.kept(), {"tunnels": 5})
         self.successResultOf(lifetime.stop())
@@ -551,9 +551,9 @@ class TroubleTests(Case):
     def test_cannotBeRead(self) -> None:
         """Then it is not overwritten either."""
         self.path.mkdir(parents=True)
-        counts, lifetime = self.start()
-        self.assertEqual(counts.totals, Totals())
-        counts.totals.tunnels = 1
+        counters, lifetime = self.start()
+        self.assertEqual(counters.totals, Totals())
+        counters.totals.tunnels = 1
         self.successResultOf(lifetime.stop())
         self.assertTrue(self.path.is_dir())
         self.assertEqual(
@@ -562,7 +562,7 @@ class TroubleTests(Case):
 
     def test_fault(self) -> None:
         """A fault of ours ends this, and nothing else."""
-        counts, _ = self.start()
-        counts.load = None
+        counters, _ = self.start()
+        counters.load = None
         self.clock.advance(INTERVAL)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)

@@ -1,0 +1,131 @@
+"""What is counted of connections and told of their tunnels, without connections."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from nymearemoteproxy.common.privacy import Privacy
+from nymearemoteproxy.connections import records
+from nymearemoteproxy.connections.observers import IObserver
+from nymearemoteproxy.connections.records import TCP, Record, Totals
+from nymearemoteproxy.protocol.session import Role
+from tests.support.memory import Guest
+from tests.support.parts import makeProxy
+
+
+@implementer(IObserver)
+class Observer:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.ended: list[tuple[Record, Record | None]] = []
+        self.seconds: list[float] = []
+
+    def authenticated(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+    def tunnelEnded(self, first: Record, second: Record | None) -> None:
+        self.ended.append((first, second))
+
+
+class ProxyCase(SynchronousTestCase):
+    """A proxy to which clients come that are none."""
+
+    def setUp(self) -> None:
+        self.make()
+
+    def make(self) -> None:
+        """Make it."""
+        self.clock = Clock()
+        self.proxy = makeProxy(self.clock)
+        self.observer = Observer()
+        self.proxy.registry.observers.append(self.observer)
+
+    def join(self) -> tuple[Guest, Guest]:
+        """Return two clients with a tunnel."""
+        one, two = Guest(self.proxy, Role.PARTNER), Guest(self.proxy, Role.PARTNER)
+        self.proxy.registry.joined(one.record, two.record)
+        self.proxy.registry.joined(two.record, one.record)
+        return one, two
+
+    def register(self, role: Role, uuid: str, serverUuid: str = "") -> Guest:
+        """Return a server or client of the tunnel proxy."""
+        guest = Guest(self.proxy, role, uuid, serverUuid)
+        self.proxy.registry.joined(guest.record, None)
+        return guest
+
+
+class TunnelTests(ProxyCase):
+    """What is counted and told of tunnels."""
+
+    def test_joined(self) -> None:
+        """A pair counts once, and each side knows when it began and with whom."""
+        self.clock.advance(7)
+        one, two = self.join()
+        self.assertEqual(
+            self.proxy.registry.counters.load().totals, Totals(connections=2, tunnels=1)
+        )
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
+        for guest, partner in (one, two), (two, one):
+            self.assertEqual(guest.record.joined, 7)
+            self.assertIs(guest.record.partner, partner.record)
+
+    def test_told(self) -> None:
+        """When both are gone, with the last one first; then they know nothing of each other."""
+        one, two = self.join()
+        one.record.received, two.record.received = 3, 4
+        self.assertEqual(self.proxy.registry.counters.load().totals.traffic, 7)
+        one.leave()
+        self.assertEqual(self.observer.ended, [])
+        self.assertEqual(self.proxy.registry.counters.load().tunnels, 1)
+        two.leave()
+        self.assertEqual(self.observer.ended, [(two.record, one.record)])
+        self.assertEqual((one.record.partner, two.record.partner), (None, None))
+        load = self.proxy.registry.counters.load()
+        self.assertEqual((load.tunnels, load.totals.traffic), (0, 7))
+        self.assertEqual((load.received, load.sent), ({TCP: 7}, {TCP: 0}))
+
+    def test_tunnelProxy(self) -> None:
+        """Each end is told of by itself."""
+        server = self.register(Role.SERVER, "s")
+        client = self.register(Role.CLIENT, "c", "s")
+        server.record.received, client.record.received = 10, 5
+        load = self.proxy.registry.counters.load()
+        self.assertEqual((load.servers, load.clients, load.tunnels), (1, 1, 0))
+        server.leave()
+        client.leave()
+        self.assertEqual(self.observer.ended, [(server.record, None), (client.record, None)])
+        expected = Totals(connections=2, servers=1, clients=1, tunnelProxyTraffic=15)
+        self.assertEqual(self.proxy.registry.counters.load().totals, expected)
+
+    def test_withoutTunnel(self) -> None:
+        """Nothing is told of who had none."""
+        Guest(self.proxy).leave()
+        self.assertEqual(self.observer.ended, [])
+
+    def test_failingObserver(self) -> None:
+        """Its failure is logged; the others are told, and the connection is over."""
+        self.proxy.registry.observers.insert(0, None)  # type: ignore[arg-type]
+        one, two = self.join()
+        gone = self.proxy.registry.dismissal.idle()
+        one.leave()
+        two.leave()
+        self.successResultOf(gone)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual(len(self.observer.ended), 1)
+
+
+class PrivacyTests(ProxyCase):
+    """How addresses are written down, changed while clients are here."""
+
+    def test_manyClients(self) -> None:
+        """It takes some turns with many of them."""
+        self.patch(records, "RECORDS_A_TURN", 1)
+        guests = [Guest(self.proxy) for _ in range(3)]
+        before = {guest.record.peer for guest in guests}
+        self.proxy.registry.setPrivacy(Privacy.NONE)
+        self.clock.advance(0)
+        after = {guest.record.peer for guest in guests}
+        self.assertEqual((len(before), len(after), before & after), (1, 1, set()))
