@@ -71,11 +71,11 @@ class Dismissal:
             if self._isDraining and uuid in self._hosts:
                 _sayGoodbye(self._hosts[uuid])
 
-    def all(self) -> Deferred[None]:
+    def dismissAll(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
         return self._dismiss(lambda _record: True)
 
-    def idle(self) -> Deferred[None]:
+    def dismissIdle(self) -> Deferred[None]:
         """Say goodbye to every client but those that have a tunnel, now or when it has ended.
 
         The server of a tunnel proxy, too, as soon as it has no client.
@@ -113,7 +113,7 @@ class Dismissal:
         for gone in waiting:
             gone.callback(None)
 
-    def abort(self) -> None:
+    def abortAll(self) -> None:
         """Close every connection that is still there, at once."""
         for record in list(self._records):
             if record.client is not None:  # it may have left with another one

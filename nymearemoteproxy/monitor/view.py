@@ -45,7 +45,7 @@ _MAX_FILTER = 60
 
 
 @dataclass
-class Position:
+class Cursor:
     """Where somebody is in one table.
 
     :ivar sort: the position of the column that the rows are sorted by.
@@ -87,7 +87,7 @@ class View:
         self._isPrintingAll = isPrintingAll
         self._onPrintAll = onPrintAll
         self._table: Table = TABLES[0]
-        self._places = {table.title: Position(table.position("Traffic")) for table in TABLES}
+        self._cursors = {table.title: Cursor(table.position("Traffic")) for table in TABLES}
         self._filter = ""
         self._isTyping = False
         self._hasHelp = False
@@ -100,22 +100,22 @@ class View:
 
     def update(self) -> None:
         """Look at the model anew: it has changed."""
-        place = self._place
-        column = self._table.columns[place.sort]
+        cursor = self._cursor
+        column = self._table.columns[cursor.sort]
         wanted = self._filter.casefold()
         everything: Sequence[Row] = self._table.rows(self._model)
 
         def isWanted(row: Row) -> bool:
             return not wanted or self._table.matches(row, wanted)
 
-        self._rows = list(arrange(everything, column.value, place.isReverse, isWanted))
-        if place.selected is not None:
-            found = (i for i, (row, _) in enumerate(self._rows) if row.key == place.selected)
+        self._rows = list(arrange(everything, column.value, cursor.isReverse, isWanted))
+        if cursor.selected is not None:
+            found = (i for i, (row, _) in enumerate(self._rows) if row.key == cursor.selected)
             position = next(found, None)
             if position is None:
-                self._select(place.position)  # the one that has taken its place
+                self._select(cursor.position)  # the one that has taken its place
             else:
-                place.position = position
+                cursor.position = position
 
     def key(self, name: str) -> None:
         """Do what a key is for; `name` is a character, or a word for one that has none."""
@@ -128,8 +128,8 @@ class View:
         self.update()
 
     @property
-    def _place(self) -> Position:
-        return self._places[self._table.title]
+    def _cursor(self) -> Cursor:
+        return self._cursors[self._table.title]
 
     def _show(self, table: Table) -> None:
         self._table = table
@@ -149,27 +149,27 @@ class View:
             self._filter += name
 
     def _move(self, step: int) -> None:
-        place = self._place
+        cursor = self._cursor
         # The first step selects what is at the top, wherever that is.
-        self._select(place.top if place.selected is None else place.position + step)
+        self._select(cursor.top if cursor.selected is None else cursor.position + step)
 
     def _select(self, position: int) -> None:
-        place = self._place
-        place.position = max(min(position, len(self._rows) - 1), 0)
-        place.selected = self._rows[place.position][0].key if self._rows else None
+        cursor = self._cursor
+        cursor.position = max(min(position, len(self._rows) - 1), 0)
+        cursor.selected = self._rows[cursor.position][0].key if self._rows else None
 
     def _sort(self, step: int) -> None:
-        self._place.sort = (self._place.sort + step) % len(self._table.columns)
+        self._cursor.sort = (self._cursor.sort + step) % len(self._table.columns)
 
     def _reverse(self) -> None:
-        self._place.isReverse = not self._place.isReverse
+        self._cursor.isReverse = not self._cursor.isReverse
 
     def _beginTyping(self) -> None:
         self._isTyping = True
 
     def _toggleDetails(self) -> None:
         self._hasDetails = not self._hasDetails
-        if self._hasDetails and self._place.selected is None:
+        if self._hasDetails and self._cursor.selected is None:
             self._move(0)
 
     def _toggleHelp(self) -> None:
@@ -182,8 +182,8 @@ class View:
     def _leave(self) -> None:
         self._filter = ""
         self._hasHelp = self._hasDetails = False
-        self._place.selected = None
-        self._place.top = 0
+        self._cursor.selected = None
+        self._cursor.top = 0
 
     def _quit(self) -> None:
         self.isOver = True
@@ -286,16 +286,16 @@ class View:
 
     def _body(self, width: int, height: int) -> list[Line]:
         """Return the table: its head, and the rows that are visible."""
-        place = self._place
+        cursor = self._cursor
         self._page = max(height - 1, 1)
-        if place.selected is not None:
-            place.top = max(min(place.top, place.position), place.position - self._page + 1)
-        place.top = max(min(place.top, len(self._rows) - self._page), 0)
-        layout = self._table.layout(width - 2, place.sort)
+        if cursor.selected is not None:
+            cursor.top = max(min(cursor.top, cursor.position), cursor.position - self._page + 1)
+        cursor.top = max(min(cursor.top, len(self._rows) - self._page), 0)
+        layout = self._table.layout(width - 2, cursor.sort)
         head: Line = [(HEAD, " ")]
         for column, columns in layout:
-            isSorted = column is self._table.columns[place.sort]
-            arrow = self._arrows("↓" if place.isReverse else "↑") if isSorted else " "
+            isSorted = column is self._table.columns[cursor.sort]
+            arrow = self._arrows("↓" if cursor.isReverse else "↑") if isSorted else " "
             if column.isText:
                 shown = text.fit(column.title + arrow, columns + GAP, isUnicode=self._isUnicode)
             else:
@@ -304,8 +304,8 @@ class View:
             head.append((SORTED if isSorted else HEAD, shown))
         lines = [head]
         now = self._time()
-        for row, depth in self._rows[place.top : place.top + self._page]:
-            style = SELECTED if row.key == place.selected else PLAIN
+        for row, depth in self._rows[cursor.top : cursor.top + self._page]:
+            style = SELECTED if row.key == cursor.selected else PLAIN
             line: Line = [(style, " ")]
             for position, (column, columns) in enumerate(layout):
                 cell = column.cell(row, now, self._isUnicode)
@@ -321,10 +321,10 @@ class View:
 
     def _details(self, width: int) -> list[Line]:
         """Return all columns of the selected row, one a line, but two where they are short."""
-        place = self._place
-        if place.selected is None or not self._rows:
+        cursor = self._cursor
+        if cursor.selected is None or not self._rows:
             return []
-        row, _ = self._rows[place.position]
+        row, _ = self._rows[cursor.position]
         now = self._time()
         parts = [
             f" {column.title}: {column.cell(row, now, self._isUnicode) or text.UNKNOWN} "
@@ -343,8 +343,8 @@ class View:
         if self._isTyping:
             wanted = text.safe(self._filter, self._isUnicode)
             return [(SORTED, f" filter: {wanted}_"), (DIM, "   Enter keep, Esc drop")]
-        first = self._place.top + 1 if self._rows else 0
-        last = min(self._place.top + self._page, len(self._rows))
+        first = self._cursor.top + 1 if self._rows else 0
+        last = min(self._cursor.top + self._page, len(self._rows))
         position = f" {first}-{last} of {len(self._rows)} "
         hints = text.fit(f" {self._arrows(_HINTS)}", width - len(position), False, self._isUnicode)
         return [(DIM, hints), (DIM, position)]

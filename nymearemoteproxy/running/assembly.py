@@ -82,7 +82,7 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
         clock=reactor,
         turns=turns,
         gate=Gate(reactor, Bounds()),
-        policy=_policy(configuration),
+        policy=_policy(configuration, switchboard is not None),
         keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
@@ -97,7 +97,7 @@ def apply(proxy: Proxy, configuration: Configuration, authenticators: Authentica
 
     Whoever is connected stays, with the limits and times that applied when they began to.
     """
-    proxy.policy = _policy(configuration)
+    proxy.policy = _policy(configuration, proxy.switchboard is not None)
     proxy.registry.gate.bounds = configuration.bounds
     proxy.registry.setPrivacy(configuration.settings.proxyServer.privacy)
     proxy.authenticator = authenticators.make(configuration)
@@ -107,7 +107,7 @@ def apply(proxy: Proxy, configuration: Configuration, authenticators: Authentica
         )
 
 
-def _policy(configuration: Configuration) -> Policy:
+def _policy(configuration: Configuration, hasTunnelProxy: bool) -> Policy:
     """Return what applies to newcomers; what counts from the start only is in it as it was then."""
     settings = configuration.settings
     return Policy(
@@ -115,5 +115,5 @@ def _policy(configuration: Configuration) -> Policy:
         timing=configuration.timing,
         messageLimit=settings.limits.maxControlMessageSize,
         traceTraffic=configuration.verbosity > 1,
-        hasTunnelProxy=configuration.terms is not None,
+        hasTunnelProxy=hasTunnelProxy,
     )

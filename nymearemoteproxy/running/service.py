@@ -283,7 +283,7 @@ class ProxyService(Service):
             return
         if timeout:
             self._drainTimer = self._reactor.callLater(timeout, self.stop)
-        yield self.proxy.registry.dismissal.idle()
+        yield self.proxy.registry.dismissal.dismissIdle()
         if not self._stopping:
             log.info("drained: the last tunnel has ended")
         self.stop()
@@ -307,9 +307,9 @@ class ProxyService(Service):
             self._drainTimer.cancel()
         yield super().stopService()
         yield self._stopListening()
-        gone = self.proxy.registry.dismissal.all()
+        gone = self.proxy.registry.dismissal.dismissAll()
         grace = self._configuration.settings.proxyServer.shutdownTimeout
-        cutOff = self._reactor.callLater(grace, self.proxy.registry.dismissal.abort)
+        cutOff = self._reactor.callLater(grace, self.proxy.registry.dismissal.abortAll)
         yield gone
         if cutOff.active():
             cutOff.cancel()

@@ -101,8 +101,9 @@ class Errands:
         begin = self._proxy.clock.seconds()
         asked = self._pending = maybeDeferred(self._proxy.authenticator.authenticate, token)
         asked.addBoth(self._tookTime, begin)
+        failed = self._failed  # which hears of a fault also after `forget`
         asked.addCallbacks(self._judged, self._notJudged, callbackArgs=(token,))
-        asked.addErrback(self._failed)
+        asked.addErrback(failed)
 
     def _tookTime(self, result: Any, begin: float) -> Any:
         took = self._proxy.clock.seconds() - begin
@@ -158,8 +159,9 @@ class Errands:
         return partial(self._proxy.registry.presence.look, self._record)
 
     def _await(self, asked: Deferred[Place]) -> None:
+        failed = self._failed  # which hears of a fault also after `forget`
         asked.addCallbacks(self._found, self._notFound)
-        asked.addErrback(self._failed)
+        asked.addErrback(failed)
 
     def _found(self, place: Place) -> None:
         self._pending = None

@@ -22,13 +22,13 @@ class DrainTests(ProxyCase):
 
     def test_nobody(self) -> None:
         """All are gone at once."""
-        self.successResultOf(self.proxy.registry.dismissal.idle())
+        self.successResultOf(self.proxy.registry.dismissal.dismissIdle())
 
     def test_tokens(self) -> None:
         """Who has a tunnel is not disturbed, and who has none is told at once."""
         one, two = self.join()
         other = Guest(self.proxy)
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         self.assertEqual([each.asked for each in (one, two, other)], [[], [], ["shutDown"]])
         other.leave()
         one.leave()
@@ -42,7 +42,7 @@ class DrainTests(ProxyCase):
         idle = self.register(Role.SERVER, "idle")
         busy = self.register(Role.SERVER, "busy")
         first, second = (self.register(Role.CLIENT, uuid, "busy") for uuid in "ab")
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         self.assertEqual([idle.asked, busy.asked], [["shutDown"], []])
         first.leave()
         self.assertEqual(busy.asked, [])
@@ -57,7 +57,7 @@ class DrainTests(ProxyCase):
         """Nobody is told twice, or told when gone."""
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         server.leave()
         client.leave()
         self.successResultOf(gone)
@@ -67,7 +67,7 @@ class DrainTests(ProxyCase):
         """One that leaves as another is told is not told any more."""
         one, two = Guest(self.proxy), Guest(self.proxy)
         one.shutDown = two.leave  # type: ignore[method-assign]
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         self.assertEqual(two.asked, [])
         one.leave()
         self.successResultOf(gone)
@@ -75,8 +75,8 @@ class DrainTests(ProxyCase):
     def test_stoppedMeanwhile(self) -> None:
         """Both who drains and who stops hear that all are gone."""
         one, two = self.join()
-        drained = self.proxy.registry.dismissal.idle()
-        stopped = self.proxy.registry.dismissal.all()
+        drained = self.proxy.registry.dismissal.dismissIdle()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         self.assertEqual((one.asked, two.asked), (["shutDown"], ["shutDown"]))
         one.leave()
         two.leave()
@@ -91,9 +91,9 @@ class DrainTests(ProxyCase):
 
         one, two, three = (Guest(self.proxy) for _ in range(3))
         one.shutDown = two.shutDown = two.abort = fail  # type: ignore[method-assign]
-        gone = self.proxy.registry.dismissal.all()
+        gone = self.proxy.registry.dismissal.dismissAll()
         self.assertEqual([each.asked for each in (one, two, three)], [["abort"], [], ["shutDown"]])
-        self.proxy.registry.dismissal.abort()
+        self.proxy.registry.dismissal.abortAll()
         self.assertEqual(three.asked, ["shutDown", "abort"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 4)
         self.clock.advance(ABORT_TIMEOUT)
@@ -103,7 +103,7 @@ class DrainTests(ProxyCase):
         """Its last client leaves all the same."""
         server = self.register(Role.SERVER, "s")
         client = self.register(Role.CLIENT, "c", "s")
-        self.proxy.registry.dismissal.idle()
+        self.proxy.registry.dismissal.dismissIdle()
 
         def fail() -> None:
             raise ZeroDivisionError
@@ -116,15 +116,15 @@ class DrainTests(ProxyCase):
     def test_stubborn(self) -> None:
         """Who does not leave, however asked, keeps nobody waiting."""
         guest = Guest(self.proxy)
-        gone = self.proxy.registry.dismissal.idle()
-        self.proxy.registry.dismissal.abort()
+        gone = self.proxy.registry.dismissal.dismissIdle()
+        self.proxy.registry.dismissal.abortAll()
         self.assertEqual(guest.asked, ["shutDown", "abort"])
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(gone)
 
     def test_nobodyWaits(self) -> None:
         """Then there is nothing to be done later."""
-        self.proxy.registry.dismissal.abort()
+        self.proxy.registry.dismissal.abortAll()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_inTurns(self) -> None:
@@ -132,7 +132,7 @@ class DrainTests(ProxyCase):
         self.patch(dismissal, "GOODBYES_A_TURN", 1)
         waiting = [Guest(self.proxy) for _ in range(4)]
         idle, found = (self.register(Role.SERVER, uuid) for uuid in ("idle", "found"))
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         self.assertEqual([each.asked for each in waiting], [["shutDown"], [], [], []])
         one, two = waiting[2:]
         one.record.role = two.record.role = Role.PARTNER
@@ -155,7 +155,7 @@ class DrainTests(ProxyCase):
         """Whoever cannot be told keeps nobody else from being told."""
         one, two = Guest(self.proxy), Guest(self.proxy)
         one.shutDown = None  # type: ignore[assignment]
-        self.proxy.registry.dismissal.all()
+        self.proxy.registry.dismissal.dismissAll()
         self.assertEqual(two.asked, ["shutDown"])
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
@@ -183,7 +183,7 @@ class DrainTests(ProxyCase):
         drainAt = data.draw(st.integers(0, len(guests)))
         for number, guest in enumerate(data.draw(st.permutations(guests))):
             if number == drainAt:
-                gone = self.proxy.registry.dismissal.idle()
+                gone = self.proxy.registry.dismissal.dismissIdle()
             guest.leave()
             left.add(guest)
             if gone is None:
@@ -194,7 +194,7 @@ class DrainTests(ProxyCase):
                     self.assertEqual(server.asked, [] if hasClients else ["shutDown"])
             self.assertEqual(gone.called, len(left) == len(guests))
         if gone is None:
-            gone = self.proxy.registry.dismissal.idle()
+            gone = self.proxy.registry.dismissal.dismissIdle()
         self.successResultOf(gone)
         for some in clients.values():
             self.assertFalse(any(client.asked for client in some))

@@ -109,7 +109,7 @@ class TunnelTests(ProxyCase):
         """Its failure is logged; the others are told, and the connection is over."""
         self.proxy.registry.observers.insert(0, None)  # type: ignore[arg-type]
         one, two = self.join()
-        gone = self.proxy.registry.dismissal.idle()
+        gone = self.proxy.registry.dismissal.dismissIdle()
         one.leave()
         two.leave()
         self.successResultOf(gone)

@@ -125,7 +125,7 @@ class ReloadTests(ServiceCase):
         made.drain()
         drain = self.waits(made.stop)
         stopped = made.stopService()
-        grace = self.waits(made.proxy.registry.dismissal.abort)
+        grace = self.waits(made.proxy.registry.dismissal.abortAll)
         client.leave()
         self.successResultOf(stopped)
         return [drain, grace]

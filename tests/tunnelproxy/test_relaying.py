@@ -249,7 +249,7 @@ class ServerMixin:
         for transport in TRANSPORTS:
             clients.append((yield self.visit(transport, server))[0])
         server.wire.transport.pauseProducing()
-        stopped = self.proxy.registry.dismissal.all()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         for wire in clients:
             self.assertEqual((yield wire.end()), b"")
             self.assertClosed(wire, 1001, "server is shutting down")

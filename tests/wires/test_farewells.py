@@ -195,7 +195,7 @@ class MemoryFarewellTests(InMemory):
             third.send(authenticate(RIGHT))
             self.clock.advance(0)
             self.assertTold(third, Outcome.TUNNEL_EXISTS, accepted(FIRST))
-            self.proxy.registry.dismissal.abort()
+            self.proxy.registry.dismissal.abortAll()
 
     def test_partnerLeaves(self) -> None:
         for version in self.versions:
@@ -252,7 +252,7 @@ class MemoryFarewellTests(InMemory):
             self.assertEqual(self.ask(waiting, "other"), accepted(FIRST))
             visitor, partner = self.joined(version)
             core, app = self.registered(version)
-            gone = self.proxy.registry.dismissal.all()
+            gone = self.proxy.registry.dismissal.dismissAll()
             partner.lose(ConnectionDone())
             for each in (visitor, core, app):
                 self.assertTold(each, Outcome.SHUTDOWN)

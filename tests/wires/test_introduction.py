@@ -233,7 +233,7 @@ class ReverseProxyTests(InMemory):
 
     def test_shutDown(self) -> None:
         pipe = self.arrive(secure=True)
-        self.proxy.registry.dismissal.all()
+        self.proxy.registry.dismissal.dismissAll()
         self.assertTrue(pipe.lost)
         self.assertLogged("127.0.0.1:1", Outcome.SHUTDOWN_WAITING)
 

@@ -337,7 +337,7 @@ class DeadlineTests(InMemory):
 
     def test_shutDownInEveryEarlyPhase(self) -> None:
         tls, upgrade = self.accept("TCP", secure=True), self.accept("WebSocket")
-        stopped = self.proxy.registry.dismissal.all()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         self.assertTrue(tls.lost and upgrade.lost)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertOutcomes(*[Outcome.SHUTDOWN_WAITING] * 2)
@@ -349,9 +349,9 @@ class DeadlineTests(InMemory):
         five = self.accept("WebSocket")
         five.protocol.abort()
         self.assertTrue(five.lost)
-        stopped = self.proxy.registry.dismissal.all()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         self.assertNoResult(stopped)
-        self.proxy.registry.dismissal.abort()
+        self.proxy.registry.dismissal.abortAll()
         self.successResultOf(stopped)
         for pipe in one, two, three, four:
             self.assertTrue(pipe.lost)
@@ -497,7 +497,7 @@ class BackPressureTests(InMemory):
     def test_shutDownWhileBlocked(self) -> None:
         one, two = self.join("WebSocket", "TCP")
         two.stall()
-        self.proxy.registry.dismissal.all()
+        self.proxy.registry.dismissal.dismissAll()
         self.assertEqual(one.producerState, "producing")
         one.receive(maskedFrame(2, b"late"))
         self.assertNotIn(b"late", two.take())
@@ -693,7 +693,7 @@ class ServerGapTests(InMemory):
         """What the server was to be told goes out before the goodbye."""
         server = self.serve("TCP")
         self.visit()
-        self.proxy.registry.dismissal.all()
+        self.proxy.registry.dismissal.dismissAll()
         self.assertIn(b"ClientConnected", server.take())
         self.assertTrue(server.halfClosed)
 
@@ -987,11 +987,11 @@ class FaultTests(InMemory):
     def test_shutDownInSpiteOfAFault(self) -> None:
         """What a fault left behind does not keep the process alive."""
         self.open("TCP")
-        stopped = self.proxy.registry.dismissal.all()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         self.proxy.registry.gate.connections += 1
         for record in self.proxy.registry._records.values():
             record.client.abort = lambda: None
-        self.proxy.registry.dismissal.abort()
+        self.proxy.registry.dismissal.abortAll()
         self.assertNoResult(stopped)
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(stopped)

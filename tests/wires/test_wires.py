@@ -125,8 +125,8 @@ class Served(TestCase):
         for port in self.ports:
             yield port.stopListening()
         yield self.connector.close()
-        yield self.proxy.registry.dismissal.all()
-        self.proxy.registry.dismissal.abort()
+        yield self.proxy.registry.dismissal.dismissAll()
+        self.proxy.registry.dismissal.abortAll()
         self.assertEqual(self.proxy.registry.gate.connections, 0)
         self.assertEqual(self.proxy.registry.gate.unauthenticated, 0)
         self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (0, 0))
@@ -420,7 +420,7 @@ class ControlMixin:
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
         fresh = yield self.connector.connect(self.transport)
         yield self.eventually(lambda: self.proxy.registry.gate.connections == 4)
-        stopped = self.proxy.registry.dismissal.all()
+        stopped = self.proxy.registry.dismissal.dismissAll()
         for wire in one, two, waiting, fresh:
             yield wire.end()
         self.assertClosed(one, 1001, "server is shutting down")
