@@ -228,9 +228,13 @@ class RotationTests(AccountingCase):
         command = [str(LOGROTATE), "--force", f"--state={self.directory}/state", str(configuration)]
         problems: list[str] = []
 
+        def hasLine() -> bool:
+            # The new file is made by a thread, which a reload does not wait for.
+            return self.tunnels.exists() and self.tunnels.stat().st_size > 0
+
         def rotate() -> None:
             for _ in range(ROTATIONS):
-                until(lambda: self.tunnels.stat().st_size > 0, "no line")  # or it is not rotated
+                until(hasLine, "no line")  # or it is not rotated
                 mark = server.mark()
                 done = subprocess.run(command, capture_output=True, text=True)
                 problems.append(done.stderr)
