@@ -29,7 +29,6 @@ from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
-from tests.listening.test_tls import clientContext
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     FIRST,
@@ -47,6 +46,7 @@ from tests.support.endtoend import (
     refused,
     secret,
 )
+from tests.support.identities import clientContext
 from tests.support.memory import Pipe
 from tests.support.wires import maskedFrame, slip
 from tests.wires.test_time import TIMING, UPGRADE, InMemory

@@ -38,7 +38,7 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.tlstransport import MAX_UNSENT_ANSWERS, SLICE_SIZE, TlsFactory
-from tests.listening.test_tls import Identity, clientContext
+from tests.support.identities import Identity, clientContext
 from tests.support.memory import Pipe, Producer, oneTurn
 from tests.support.wires import Inline
 
