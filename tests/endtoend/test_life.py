@@ -18,7 +18,7 @@ from typing import Any
 from twisted.internet.threads import deferToThread
 from twisted.web.server import NOT_DONE_YET, Request
 
-from tests.endtoend.test_tunnelproxy import Core, TunnelProxyCase, anyUuid, error, visit
+from tests.support.cores import Core, TunnelProxyCase, anyUuid, error, visit
 from tests.support.endtoend import (
     CONSOLE,
     INVALID_TOKEN,
