@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionDone
 
 from nymearemoteproxy.authentication.backend import Verdict
 from tests.connections.test_registry import Observer
-from tests.wires.test_time import InMemory
+from tests.support.inmemory import InMemory
 
 
 class AuthenticationTests(InMemory):

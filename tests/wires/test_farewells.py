@@ -47,9 +47,9 @@ from tests.support.endtoend import (
     secret,
 )
 from tests.support.identities import clientContext
+from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
 from tests.support.wires import maskedFrame, slip
-from tests.wires.test_time import TIMING, UPGRADE, InMemory
 from tests.wires.test_tlstransport import PEER, Client, serverContext
 
 RIGHT, WRONG = "secret token", "wrong token"
