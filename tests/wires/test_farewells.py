@@ -49,8 +49,8 @@ from tests.support.endtoend import (
 from tests.support.identities import clientContext
 from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
+from tests.support.tlssessions import PEER, Client, serverContext
 from tests.support.wires import maskedFrame, slip
-from tests.wires.test_tlstransport import PEER, Client, serverContext
 
 RIGHT, WRONG = "secret token", "wrong token"
 
