@@ -30,8 +30,8 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.pulse import Pulse
+from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
-from tests.wires.test_time import InMemory
 
 SERVER = "6f4ff7c5-41b1-4a3c-9f3f-3f0f5b0f6b6a"
 CLIENT = "0f4ff7c5-41b1-4a3c-9f3f-3f0f5b0f6b6b"

@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from nymearemoteproxy.connections import dismissal
 from nymearemoteproxy.connections.dismissal import ABORT_TIMEOUT
 from nymearemoteproxy.protocol.session import Role
-from tests.connections.test_registry import ProxyCase
 from tests.support.memory import Guest
+from tests.support.observed import ProxyCase
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
 

@@ -20,9 +20,9 @@ from nymearemoteproxy.protocol.frames import PARTS_AT_ONCE
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.transports import askTcp, tuneTcp
+from tests.support.inmemory import TIMING, InMemory
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, reactor
-from tests.wires.test_time import TIMING, InMemory
 
 PING = b"\x89\x00"
 PONG = maskedFrame(10, b"")

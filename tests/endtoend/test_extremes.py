@@ -6,7 +6,7 @@ import socket
 import stat
 
 from nymearemoteproxy.running.settings.sections import SETTINGS
-from tests.endtoend.test_tunnelproxy import Core, anyUuid, visit
+from tests.support.cores import Core, anyUuid, visit
 from tests.support.endtoend import (
     PING,
     SIGTERM,

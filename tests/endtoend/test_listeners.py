@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 
-from tests.endtoend.test_tunnelproxy import TunnelProxyCase, anyUuid
+from tests.support.cores import TunnelProxyCase, anyUuid
 from tests.support.endtoend import (
     BINARY,
     ESTABLISHED_FIRST,

@@ -22,7 +22,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.logger import FileLogObserver, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.project.test_names import HARMLESS, classes, namesOf, package
+from tests.support.names import HARMLESS, classes, namesOf, package
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OURS = ("nymearemoteproxy", "benchmarks", "tests")

@@ -18,8 +18,8 @@ from nymearemoteproxy.running.settings.declarations import Setting
 from nymearemoteproxy.running.settings.sections import SETTINGS
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 from nymearemoteproxy.watching.admin import routes
-from tests.running.test_service import ServiceCase
 from tests.support.memory import Guest
+from tests.support.services import ServiceCase
 
 OTHER_NUMBER = 321
 """What every number can be, and none is by default, unless its least value is more than this."""

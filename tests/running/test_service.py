@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import sys
-from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,32 +29,7 @@ from nymearemoteproxy.running.service import ProxyService, StartError, makeServi
 from nymearemoteproxy.wires.transports import isGivenUp, tuneTcp
 from tests.support.certificates import issue, pem
 from tests.support.memory import Guest
-
-
-class ServiceCase(SynchronousTestCase):
-    """A service on a reactor in memory."""
-
-    def setUp(self) -> None:
-        self.reactor: Any = MemoryReactorClock()
-        self.installed: dict[int, Any] = {}
-        self.patch(signal, "signal", self.installed.__setitem__)
-        self.terminal = StringIO()
-        self.patch(sys, "__stderr__", self.terminal)
-
-    def make(self, *arguments: str) -> ProxyService:
-        """Make the service for a command line."""
-        options = ServerOptions()
-        options.parseOptions(["--websocket", "tcp:1:interface=127.0.0.1", *arguments])
-        made = makeService(options, self.reactor)
-        assert isinstance(made, ProxyService)
-        return made
-
-    def start(self, made: ProxyService) -> None:
-        """Start the service, and let the reactor run."""
-        made.privilegedStartService()
-        made.startService()
-        self.reactor.running = False
-        self.reactor.run()
+from tests.support.services import ServiceCase
 
 
 class ServiceTests(ServiceCase):

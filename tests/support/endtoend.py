@@ -54,6 +54,10 @@ CONSOLE = (sys.executable, "-m", "nymearemoteproxy.running.cli")
 CLIENT = (sys.executable, "-m", "nymearemoteproxy.client.cli")
 MONITOR = (sys.executable, "-m", "nymearemoteproxy.monitor.cli")
 
+STREAM = "tcp:0:interface=127.0.0.1"
+"""Where a test's server listens: on a port that the kernel chooses."""
+TLS_STREAM = f"tls:{STREAM}"
+
 PATIENCE = 10.0
 """Seconds to wait for something that happens at once unless there is a bug."""
 

@@ -33,7 +33,7 @@ from nymearemoteproxy.protocol.registration import (
 )
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from tests.protocol.test_slip import SPECIAL, referenceDecode, referenceEncode
+from tests.support.packets import SPECIAL, referenceDecode, referenceEncode
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
 

@@ -14,8 +14,8 @@ from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from tests.support.served import Served
 from tests.support.wires import Inline, Registered, Wire
-from tests.wires.test_wires import Served
 
 SERVER = "{5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77}"
 CLIENT = "{c1a55e5f-00d1-4c0d-9b1e-2f6e7d8c9b0a}"

@@ -10,6 +10,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from tests.support.served import ALIVE, OTHER, TRANSPORTS, NoCollectorMixin
 from tests.support.switched import (
     Switched,
     add,
@@ -18,7 +19,6 @@ from tests.support.switched import (
     registerClient,
 )
 from tests.support.wires import Inline, Registered, reactor
-from tests.wires.test_wires import ALIVE, OTHER, TRANSPORTS, NoCollectorMixin
 
 
 class LivenessMixin:

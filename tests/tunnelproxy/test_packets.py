@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
-from tests.protocol.test_slip import cut
+from tests.support.packets import cut
 from tests.support.switchboards import (
     PING,
     PONG,

@@ -16,6 +16,7 @@ from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE
 from nymearemoteproxy.tunnelproxy.serverend import SERVER_BACKLOG
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import READ_SIZE
+from tests.support.served import OTHER, TRANSPORTS
 from tests.support.switched import (
     Switched,
     add,
@@ -23,7 +24,6 @@ from tests.support.switched import (
     digests,
 )
 from tests.support.wires import Inline, reactor, slip
-from tests.wires.test_wires import OTHER, TRANSPORTS
 
 
 class Watched(Backlog):

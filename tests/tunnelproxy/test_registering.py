@@ -10,6 +10,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
 from nymearemoteproxy.protocol.outcomes import Outcome
+from tests.support.served import OTHER, TRANSPORTS, Served
 from tests.support.switched import (
     CLIENT,
     ERRORS,
@@ -26,7 +27,6 @@ from tests.support.switched import (
     request,
 )
 from tests.support.wires import Inline, Registered, maskedFrame, reactor, slip
-from tests.wires.test_wires import OTHER, TRANSPORTS, Served
 
 
 class OffMixin:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from tests.support.served import OTHER, TRANSPORTS
 from tests.support.switched import (
     CLIENT,
     Switched,
@@ -22,7 +23,6 @@ from tests.support.switched import (
     request,
 )
 from tests.support.wires import Inline, Registered, maskedFrame, slip
-from tests.wires.test_wires import OTHER, TRANSPORTS
 
 
 class ServerMixin:

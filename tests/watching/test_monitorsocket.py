@@ -26,9 +26,9 @@ from nymearemoteproxy.watching.monitorsocket import (
 )
 from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.watching.watched import Watched
+from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
 from tests.support.nearby import Line
-from tests.wires.test_time import InMemory
 
 REFRESH = b'{"method":"refresh"}\n'
 ALL = b'{"method":"refresh","params":{"printAll":true}}\n'

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone
 
 from nymearemoteproxy.authentication.backend import Verdict
-from tests.connections.test_registry import Observer
-from tests.wires.test_time import InMemory
+from tests.support.inmemory import InMemory
+from tests.support.observed import Observer
 
 
 class AuthenticationTests(InMemory):

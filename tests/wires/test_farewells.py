@@ -29,7 +29,6 @@ from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
-from tests.listening.test_tls import clientContext
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     FIRST,
@@ -47,10 +46,11 @@ from tests.support.endtoend import (
     refused,
     secret,
 )
+from tests.support.identities import clientContext
+from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
+from tests.support.tlssessions import PEER, Client, serverContext
 from tests.support.wires import maskedFrame, slip
-from tests.wires.test_time import TIMING, UPGRADE, InMemory
-from tests.wires.test_tlstransport import PEER, Client, serverContext
 
 RIGHT, WRONG = "secret token", "wrong token"
 

@@ -19,8 +19,8 @@ from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
+from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
-from tests.wires.test_time import TIMING, UPGRADE, InMemory
 
 PROXY = IPv4Address("TCP", "127.0.0.1", 1)
 

@@ -13,9 +13,9 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import FIRST_READ_SIZE, READ_SIZE
+from tests.support.inmemory import TIMING, InMemory
 from tests.support.memory import Pipe, oneTurn
 from tests.support.wires import maskedFrame, splitFrame
-from tests.wires.test_time import TIMING, InMemory
 
 
 class Turnwise(InMemory):

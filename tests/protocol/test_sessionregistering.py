@@ -1,0 +1,310 @@
+"""Owns the checks of a session's way into the tunnel proxy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID as Uuid
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.registration import (
+    ClientRegistration,
+    ServerRegistration,
+    TunnelProxyError,
+)
+from nymearemoteproxy.protocol.session import (
+    TUNNEL_PROXY_API,
+    CheckToken,
+    Close,
+    Identity,
+    Register,
+    RestartDeadline,
+    Role,
+    Send,
+    Session,
+    StartTunnel,
+    State,
+    makeHello,
+)
+from tests.support.sessions import (
+    API_0_3,
+    CLIENT,
+    DISCONNECT,
+    FIRST_API,
+    INPUTS,
+    NULL_UUID,
+    PARTNER,
+    PING,
+    REGISTER_CLIENT,
+    REGISTER_SERVER,
+    SERVER,
+    TOKEN,
+    UUID,
+    authenticate,
+    newSession,
+    registerClient,
+    registerServer,
+    request,
+)
+
+
+def proxySession() -> Session:
+    """Return a session at its beginning, while the tunnel proxy is on."""
+    return newSession(api=TUNNEL_PROXY_API)
+
+
+def registering(raw: bytes) -> Session:
+    """Return a session that asked for a place in the tunnel proxy."""
+    session = proxySession()
+    session.messageReceived(raw)
+    assert session.state is State.REGISTERING
+    return session
+
+
+class RegistrationTests(SynchronousTestCase):
+    """The way into the tunnel proxy, while it is on."""
+
+    def answered(self, effect: object) -> Any:
+        """Return the message that is sent."""
+        assert isinstance(effect, Send)
+        self.assertTrue(effect.data.endswith(b"}\n"))
+        return json.loads(effect.data)
+
+    def test_off(self) -> None:
+        """While it is off there is no such namespace."""
+        for raw in (REGISTER_SERVER, REGISTER_CLIENT, DISCONNECT, PING):
+            session = newSession()
+            send, close = session.messageReceived(raw)
+            self.assertEqual(
+                self.answered(send), {"id": 3, "status": "error", "error": "Unknown namespace."}
+            )
+            self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_hello(self) -> None:
+        """The version of the API tells whether it is on."""
+        for isOn, version in ((False, "0.3"), (True, "5")):
+            hello = makeHello("attic", isOn)
+            self.assertEqual(
+                {key: hello[key] for key in ("server", "name", "apiVersion")},
+                {"server": "nymea-remoteproxy", "name": "attic", "apiVersion": version},
+            )
+            self.assertEqual(set(hello), {"server", "name", "version", "apiVersion"})
+
+    def test_introspect(self) -> None:
+        """It tells the methods of both APIs, and the enum of the errors."""
+        send = proxySession().messageReceived(request("RemoteProxy.Introspect"))[0]
+        params = self.answered(send)["params"]
+        self.assertEqual(
+            {
+                name: (method["params"], method["returns"])
+                for name, method in params["methods"].items()
+                if name.startswith("TunnelProxy.")
+            },
+            {
+                "TunnelProxy.RegisterServer": (
+                    {"serverName": "String", "serverUuid": "Uuid"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+                ),
+                "TunnelProxy.RegisterClient": (
+                    {"clientName": "String", "clientUuid": "Uuid", "serverUuid": "Uuid"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                ),
+                "TunnelProxy.DisconnectClient": (
+                    {"socketAddress": "UInt"},
+                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                ),
+                "TunnelProxy.Ping": ({"timestamp": "UInt"}, {"timestamp": "UInt"}),
+            },
+        )
+        old = self.answered(newSession().messageReceived(request("RemoteProxy.Introspect"))[0])
+        for kind in ("methods", "notifications", "types"):
+            self.assertLessEqual(old["params"][kind].items(), params[kind].items())
+        self.assertEqual(
+            params["notifications"]["TunnelProxy.ClientConnected"]["params"],
+            {
+                "clientName": "String",
+                "clientUuid": "Uuid",
+                "clientPeerAddress": "String",
+                "socketAddress": "UInt",
+            },
+        )
+        self.assertEqual(
+            params["notifications"]["TunnelProxy.ClientDisconnected"]["params"],
+            {"socketAddress": "UInt"},
+        )
+        self.assertEqual(
+            params["types"]["TunnelProxyError"], [error.value for error in TunnelProxyError]
+        )
+        for method in params["methods"].values():
+            self.assertTrue(method["description"])
+
+    def test_server(self) -> None:
+        """Nothing is answered before there is a place; then SLIP begins, in binary messages."""
+        session = proxySession()
+        (register,) = session.messageReceived(REGISTER_SERVER)
+        self.assertEqual(register, Register(ServerRegistration("Home", Uuid(UUID))))
+        self.assertIs(session.state, State.REGISTERING)
+        send, start = session.placed(Identity())
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorNoError", "slipEnabled": True},
+            },
+        )
+        self.assertEqual(start, StartTunnel(needsGap=True, role=Role.SERVER))
+        self.assertIs(session.state, State.TUNNELED)
+
+    def test_client(self) -> None:
+        """Its messages stay of the type it used."""
+        session = proxySession()
+        (register,) = session.messageReceived(REGISTER_CLIENT)
+        self.assertEqual(
+            register,
+            Register(ClientRegistration("Phone", Uuid(CLIENT["clientUuid"]), Uuid(UUID))),
+        )
+        send, start = session.placed(Identity())
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorNoError"},
+            },
+        )
+        self.assertEqual(start, StartTunnel(needsGap=False, role=Role.CLIENT))
+
+    def test_afterCalls(self) -> None:
+        """Hello, Introspect, Ping and a failed attempt may precede it."""
+        session = proxySession()
+        for name in ("hello", "introspect", "ping", "register nobody"):
+            INPUTS[name](session)
+        self.assertIsInstance(session.messageReceived(REGISTER_CLIENT)[0], Register)
+
+    def test_refused(self) -> None:
+        """The error is told with status success and the id of the request; then the end."""
+        for outcome, error in (
+            (Outcome.SERVER_STALLED, "TunnelProxyErrorInternalServerError"),
+            (Outcome.SERVER_NOT_FOUND, "TunnelProxyErrorServerNotFound"),
+            (Outcome.SERVER_NOT_ALLOWED, "TunnelProxyErrorForbiddenCall"),
+            (Outcome.ALREADY_REGISTERED, "TunnelProxyErrorAlreadyRegistered"),
+        ):
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                send, close = session.placeRefused(outcome)
+                expected: dict[str, Any] = {"tunnelProxyError": error}
+                if raw is REGISTER_SERVER:
+                    expected["slipEnabled"] = False
+                self.assertEqual(
+                    self.answered(send), {"id": 3, "status": "success", "params": expected}
+                )
+                self.assertEqual(close, Close(outcome))
+                self.assertIs(session.state, State.CLOSED)
+
+    def test_invalidUuid(self) -> None:
+        """It is told, the connection is kept, and a valid one is welcome afterwards."""
+        for uuid in (NULL_UUID, "", "kitchen", UUID[1:]):
+            session = proxySession()
+            for raw in (
+                registerServer(serverUuid=uuid),
+                registerClient(serverUuid=uuid),
+                registerClient(clientUuid=uuid),
+            ):
+                send, restart = session.messageReceived(raw)
+                answer = self.answered(send)
+                self.assertEqual((answer["id"], answer["status"]), (3, "success"))
+                self.assertEqual(
+                    answer["params"]["tunnelProxyError"], "TunnelProxyErrorInvalidUuid"
+                )
+                self.assertFalse(answer["params"].get("slipEnabled", False))
+                self.assertEqual(restart, RestartDeadline())
+                self.assertIs(session.state, State.UNAUTHENTICATED)
+            self.assertIsInstance(session.messageReceived(REGISTER_SERVER)[0], Register)
+
+    def test_uuidOfAnotherType(self) -> None:
+        """That is no uuid at all, but an invalid request as any other."""
+        for uuid in (None, 1, [], {}):
+            send, close = proxySession().messageReceived(registerServer(serverUuid=uuid))
+            answer = self.answered(send)
+            self.assertEqual((answer["id"], answer["status"]), (3, "error"))
+            self.assertIn('"serverUuid"', answer["error"])
+            self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_params(self) -> None:
+        """All are required, and no other is allowed."""
+        for method, params in (("RegisterServer", SERVER), ("RegisterClient", CLIENT)):
+            wrong = [{**params, "token": TOKEN}]
+            wrong += [
+                {key: value for key, value in params.items() if key != name} for name in params
+            ]
+            for each in wrong:
+                (name,) = {*each} ^ {*params}
+                raw = request("TunnelProxy." + method, each)
+                send, close = proxySession().messageReceived(raw)
+                self.assertIn(f'"{name}"', self.answered(send)["error"])
+                self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_disconnectClient(self) -> None:
+        """Only a server may call it, and whoever is registered as none is closed."""
+        session = proxySession()
+        send, close = session.messageReceived(DISCONNECT)
+        self.assertEqual(
+            self.answered(send),
+            {
+                "id": 3,
+                "status": "success",
+                "params": {"tunnelProxyError": "TunnelProxyErrorForbiddenCall"},
+            },
+        )
+        self.assertEqual(close, Close(Outcome.FORBIDDEN_CALL))
+        self.assertIs(session.state, State.CLOSED)
+
+    def test_ping(self) -> None:
+        """It is answered here as well."""
+        send, restart = proxySession().messageReceived(PING)
+        self.assertEqual(
+            self.answered(send),
+            {"id": 3, "status": "success", "params": {"timestamp": 1763873513}},
+        )
+        self.assertEqual(restart, RestartDeadline())
+
+    def test_tokenTunnels(self) -> None:
+        """They are there as before."""
+        session = proxySession()
+        self.assertEqual(session.messageReceived(authenticate(API_0_3)), (CheckToken(TOKEN),))
+        session.accepted(TOKEN, None)
+        self.assertEqual(session.placed(PARTNER)[1], StartTunnel(needsGap=True, role=Role.PARTNER))
+
+    def test_whileRegistering(self) -> None:
+        """What arrives meanwhile is payload, and no fault; nothing else matters but the answer."""
+        ends = {"deadline", "stopped", "gone", "placed", "place refused"}
+        for name in set(INPUTS) - ends:
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                self.assertEqual(list(INPUTS[name](session)), [], name)
+                self.assertIs(session.state, State.REGISTERING)
+
+    def test_endings(self) -> None:
+        """Each ending before there is a place has its outcome, without a further message."""
+        for name, outcome in (
+            ("deadline", Outcome.INACTIVE_TIMEOUT),
+            ("stopped", Outcome.SHUTDOWN_WAITING),
+            ("gone", Outcome.LEFT_EARLY),
+        ):
+            for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+                session = registering(raw)
+                self.assertEqual(INPUTS[name](session), (Close(outcome),))
+                self.assertEqual(list(session.placed(Identity())), [], "too late")
+
+    def test_noTokenTunnelWhileRegistering(self) -> None:
+        """Who waits for a partner cannot register, and the other way round."""
+        session = newSession(api=TUNNEL_PROXY_API)
+        session.messageReceived(authenticate(FIRST_API))
+        self.assertEqual(
+            session.messageReceived(REGISTER_SERVER), (Close(Outcome.DATA_BEFORE_TUNNEL),)
+        )
+        session = registering(REGISTER_CLIENT)
+        self.assertEqual(list(session.accepted(TOKEN, None)), [])
