@@ -256,13 +256,14 @@ def outcomes() -> str:
             yield f".. outcome:: {outcome.label}"
             yield ""
             if not outcome.closeCode:
-                yield "   No close frame."
+                told = "No close frame."
             elif HINTS.get(outcome) == CUT:
-                yield f"   Would be close code {outcome.closeCode}, ``{outcome.reason}``."
+                told = f"Would be close code {outcome.closeCode}, ``{outcome.reason}``."
             elif outcome.reason:
-                yield f"   Close code {outcome.closeCode}, ``{outcome.reason}``."
+                told = f"Close code {outcome.closeCode}, ``{outcome.reason}``."
             else:
-                yield f"   Close code {outcome.closeCode}."
+                told = f"Close code {outcome.closeCode}."
+            yield f"   {told} Group: {outcome.group.value}."
             yield ""
             yield wrapped(outcome.meaning)
             yield ""
