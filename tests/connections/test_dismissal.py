@@ -122,6 +122,13 @@ class DrainTests(ProxyCase):
         self.clock.advance(ABORT_TIMEOUT)
         self.successResultOf(gone)
 
+    def test_abortedWithAnother(self) -> None:
+        """Who leaves since another one is cut off is not asked to."""
+        one, two = self.join()
+        one.abort = two.leave  # type: ignore[method-assign]
+        self.proxy.registry.dismissal.abortAll()
+        self.assertEqual(two.asked, [])
+
     def test_nobodyWaits(self) -> None:
         """Then there is nothing to be done later."""
         self.proxy.registry.dismissal.abortAll()

@@ -101,6 +101,11 @@ class ValueTests(SettingsCase):
         self.assertValues("Limits.maxControlMessageSize", **{"0": 0, "1048576": 1 << 20})
         self.assertRejected("Limits.maxControlMessageSize", "-1", "1048577")
 
+    def test_mode(self) -> None:
+        """As chmod takes it."""
+        self.assertValues("ProxyServer.monitorSocketMode", **{"0": 0, "0660": 0o660, "777": 0o777})
+        self.assertRejected("ProxyServer.monitorSocketMode", "1000", "8", "-1", "rw-rw----", "")
+
     def test_name(self) -> None:
         """It goes to strangers with every answer to Hello."""
         self.assertValues("ProxyServer.name", **{"": "", "ä" * 255: "ä" * 255})
