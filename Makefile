@@ -11,7 +11,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
-JOBS ?= $(shell nproc)
+# Half as many again as there are cores, since many tests wait for something.
+JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
 .PHONY: run test check hooks docs man deb benchmark clean
 
