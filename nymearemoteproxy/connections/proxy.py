@@ -8,7 +8,6 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.authentication.backend import IAuthenticator
-from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.keepalive import Keepalive
 from nymearemoteproxy.connections.limits import Gate
@@ -24,7 +23,6 @@ class Proxy:
 
     :param gate: who is let in.
     :param keys: says which clients belong together; the same as long as anybody waits.
-    :param privacy: how clients' addresses are written to the log.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to whoever has no tunnel yet; may be replaced.
     :ivar authenticator: judges tokens; may be replaced.
@@ -44,7 +42,6 @@ class Proxy:
         authenticator: IAuthenticator,
         rendezvous: IRendezvous,
         switchboard: ISwitchboard | None = None,
-        privacy: Privacy = Privacy.FULL,
     ) -> None:
         self.clock = clock
         self.turns = turns
@@ -53,7 +50,7 @@ class Proxy:
         self.authenticator = authenticator
         self.rendezvous = rendezvous
         self.switchboard = switchboard
-        self.registry = Registry(clock, turns, gate, privacy)
+        self.registry = Registry(clock, turns, gate)
         self.keepalive = Keepalive(clock, policy.timing.ping, policy.timing.pingAnswer)
 
     def newSession(self) -> Session:

@@ -31,16 +31,16 @@ class Registry:
 
     :param turns: where work on many connections is done, a piece in each turn of the reactor.
     :ivar gate: decides who is let in.
-    :ivar privacy: how clients' addresses are written to the log.
+    :ivar privacy: how clients' addresses are written to the log; see `setPrivacy`.
     :ivar counters: what is counted.
     :ivar observers: are told what happens.
     :ivar presence: finds out whether a client is still there.
     :ivar dismissal: sends clients away.
     """
 
-    def __init__(self, clock: IReactorTime, turns: Turns, gate: Gate, privacy: Privacy) -> None:
+    def __init__(self, clock: IReactorTime, turns: Turns, gate: Gate) -> None:
         self.gate = gate
-        self.privacy = privacy
+        self.privacy = Privacy.FULL
         self.observers = Observers()
         self.presence = Presence(clock, turns)
         self._clock = clock

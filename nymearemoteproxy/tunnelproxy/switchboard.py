@@ -75,27 +75,22 @@ class Terms:
 
 @implementer(ISwitchboard)
 class Switchboard:
-    """The tunnel proxy of one process.
+    """The tunnel proxy of one process; any server may register until `change` says otherwise.
 
-    Its other parameters are those of `ISwitchboard.change`.
+    What is not told here is told of `ISwitchboard.change`.
 
     :param turns: the line of those who have more to do than one turn of the reactor allows; the
         one in which all other connections stand, too.
     """
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        hello: Mapping[str, str],
-        terms: Terms,
-        turns: Turns,
-        servers: Collection[UUID] | None = None,
+        self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms, turns: Turns
     ) -> None:
         self._clock = clock
         self._turns = turns
         self.hello = hello
         self.terms = terms
-        self._allowed = servers
+        self._allowed: Collection[UUID] | None = None
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
