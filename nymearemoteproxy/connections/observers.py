@@ -1,11 +1,12 @@
-"""Those who want to know what becomes of connections.
+"""Those who want to know what becomes of connections, or how many there are.
 
-Owns that a fault of theirs harms no connection. Knows nothing of who they are.
+Owns that a fault of one of them harms nobody else. Knows nothing of who they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from zope.interface import Interface
 
@@ -13,6 +14,8 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.records import Record
 
 log = ProxyLogger()
+
+T = TypeVar("T")
 
 
 class IObserver(Interface):
@@ -28,10 +31,10 @@ class IObserver(Interface):
         """
 
 
-class Observers(list[IObserver]):
-    """All of them."""
+class Observers(list[T]):
+    """All of one kind."""
 
-    def tell(self, news: Callable[[IObserver], object]) -> None:
+    def tell(self, news: Callable[[T], object]) -> None:
         """Tell every one; what one raises is logged."""
         for observer in self:
             try:

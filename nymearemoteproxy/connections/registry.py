@@ -18,7 +18,7 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.counters import Counters
 from nymearemoteproxy.connections.dismissal import Dismissal
 from nymearemoteproxy.connections.limits import Gate
-from nymearemoteproxy.connections.observers import Observers
+from nymearemoteproxy.connections.observers import IObserver, Observers
 from nymearemoteproxy.connections.presence import Presence
 from nymearemoteproxy.connections.records import Record, slices
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -41,7 +41,7 @@ class Registry:
     def __init__(self, clock: IReactorTime, turns: Turns, gate: Gate) -> None:
         self.gate = gate
         self.privacy = Privacy.FULL
-        self.observers = Observers()
+        self.observers: Observers[IObserver] = Observers()
         self.presence = Presence(clock, turns)
         self._clock = clock
         self._turns = turns

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.connections.counters import Counters
+from nymearemoteproxy.connections.observers import Observers
 from nymearemoteproxy.connections.records import Load
-
-log = ProxyLogger()
 
 INTERVAL = 1.0
 """Seconds: what clients of the monitor socket expect, and live views need."""
@@ -48,7 +46,7 @@ class Pulse:
     """
 
     def __init__(self, clock: IReactorTime, counters: Counters) -> None:
-        self.listeners: list[Callable[[Reading], object]] = []
+        self.listeners: Observers[Callable[[Reading], object]] = Observers()
         self._clock = clock
         self._counters = counters
         self._beats = Periodic(clock, INTERVAL, self._beat, "the connections are not counted")
@@ -82,8 +80,4 @@ class Pulse:
             / elapsed,
             delay=delay,
         )
-        for listener in self.listeners:
-            try:
-                listener(reading)
-            except Exception:
-                log.failure("an observer of the server failed")
+        self.listeners.tell(lambda listener: listener(reading))

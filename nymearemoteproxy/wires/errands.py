@@ -101,16 +101,14 @@ class Errands:
         begin = self._proxy.clock.seconds()
         asked = self._pending = maybeDeferred(self._proxy.authenticator.authenticate, token)
         asked.addBoth(self._tookTime, begin)
-        failed = self._failed  # which hears of a fault also after `forget`
-        asked.addCallbacks(self._judged, self._notJudged, callbackArgs=(token,))
-        asked.addErrback(failed)
+        self._await(asked, partial(self._judged, token), self._notJudged)
 
     def _tookTime(self, result: Any, begin: float) -> Any:
         took = self._proxy.clock.seconds() - begin
         self._proxy.registry.observers.tell(lambda observer: observer.authenticated(took))
         return result
 
-    def _judged(self, verdict: Verdict, token: str) -> None:
+    def _judged(self, token: str, verdict: Verdict) -> None:
         self._pending = None
         if verdict.accepted:
             self._record.subject = verdict.subject
@@ -140,7 +138,7 @@ class Errands:
         record, identity = self._record, join.identity
         record.name, record.uuid = identity.name, identity.uuid or ""
         self._pending = self._proxy.rendezvous.join(join.key, identity, self._look())
-        self._await(self._pending)
+        self._await(self._pending, self._found, self._notFound)
 
     def register(self, registration: Registration) -> None:
         """Find a place in the tunnel proxy.
@@ -153,14 +151,19 @@ class Errands:
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
         origin = Origin(record.number, record.host, record.ticket.source, self._look())
-        self._await(switchboard.register(registration, origin))
+        self._await(switchboard.register(registration, origin), self._found, self._notFound)
 
     def _look(self) -> Callable[[], Deferred[bool]]:
         return partial(self._proxy.registry.presence.look, self._record)
 
-    def _await(self, asked: Deferred[Place]) -> None:
+    def _await(
+        self,
+        asked: Deferred[Any],
+        succeeded: Callable[[Any], None],
+        refused: Callable[[Failure], None],
+    ) -> None:
         failed = self._failed  # which hears of a fault also after `forget`
-        asked.addCallbacks(self._found, self._notFound)
+        asked.addCallbacks(succeeded, refused)
         asked.addErrback(failed)
 
     def _found(self, place: Place) -> None:

@@ -101,12 +101,7 @@ class AdminEndpoint:
     :ivar factory: of the protocol for a stream of bytes, below which TLS may be.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        listener: Listener,
-        watched: Watched,
-    ) -> None:
+    def __init__(self, reactor: Any, listener: Listener, watched: Watched) -> None:
         self.listener = listener
         self._clock = reactor
         self._proxy = proxy = watched.proxy
