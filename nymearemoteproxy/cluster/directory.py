@@ -86,7 +86,7 @@ class IDirectory(Interface):
         """The same for at most `CLAIMS_AT_ONCE` places, all at once."""
 
     def replace(place: str, old: Holder, new: Holder) -> Deferred[Holder]:
-        """Take a place from one that holds it, or that held it last; fires with who holds it now."""
+        """Take a place from its holder, or the last one; fires with who holds it now."""
 
     def release(place: str, holder: Holder) -> Deferred[None]:
         """Free a place, if it is this one who holds it."""

@@ -7,10 +7,11 @@ processes later provides the same interface, which is why it answers through Def
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
@@ -33,23 +34,40 @@ class IRendezvous(Interface):
         """
 
 
+Confirm = Callable[[Identity], Deferred[bool]]
+"""Offers a client that is elsewhere its partner; fires with whether it is there and takes it."""
+
+
+class NobodyWaits(Exception):
+    """There is nobody here to meet, and the client that is elsewhere cannot wait here."""
+
+
 @dataclass(eq=False)
 class _Waiter:
     key: bytes
     identity: Identity
     look: Look
     met: Deferred[Place]
+    confirm: Confirm | None = None  # of one that is elsewhere
+
+
+def _ignore(_key: bytes) -> None:
+    """Nobody wants to know."""
 
 
 @implementer(IRendezvous)
 class Rendezvous:
-    """The meeting place of one process: first come, first served."""
+    """The meeting place of one process: first come, first served.
+
+    :ivar freed: is called with a key under which nobody waits any more, nor is there a tunnel.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Waiter] = {}
-        # Where it is looked whether the one who waits is there: those who came since.
+        # Where it is looked whether one of two is there: those who came since.
         self._behind: dict[bytes, dict[Deferred[Place], _Waiter]] = {}
         self._tunnels: dict[bytes, Tunnel] = {}
+        self.freed: Callable[[bytes], object] = _ignore
 
     @property
     def waiting(self) -> int:
@@ -68,6 +86,22 @@ class Rendezvous:
         self._place(_Waiter(key, identity, look, met))
         return met
 
+    def visit(self, key: bytes, identity: Identity, confirm: Confirm) -> Deferred[Place]:
+        """Meet the client that waits here, for one that another process holds.
+
+        That one may be gone by now, so the one here is told of nothing until it has confirmed. Here
+        it cannot wait: there would be a place without anybody of this process.
+
+        :returns: as with `join`; also fails with `NobodyWaits`, be it after `confirm` was asked.
+        """
+        met: Deferred[Place] = Deferred(partial(self._giveUp, key))
+        self._place(_Waiter(key, identity, _isThere, met, confirm))
+        return met
+
+    def isInUse(self, key: bytes) -> bool:
+        """Tell whether somebody waits under a key, or there is a tunnel."""
+        return key in self._waiting or key in self._tunnels or key in self._behind
+
     def _place(self, waiter: _Waiter) -> None:
         key = waiter.key
         first = self._waiting.get(key)
@@ -76,16 +110,30 @@ class Rendezvous:
         elif key in self._behind:
             self._behind[key][waiter.met] = waiter
         elif first is None:
-            self._waiting[key] = waiter
+            if waiter.confirm is None:
+                self._waiting[key] = waiter
+            else:
+                waiter.met.errback(NobodyWaits())
         elif _isSame(first.identity.uuid, waiter.identity.uuid):
             self._behind[key] = {waiter.met: waiter}
             first.look().addCallback(self._looked, first, waiter)
+        elif waiter.confirm is not None:
+            self._behind[key] = {waiter.met: waiter}
+            waiter.confirm(first.identity).addCallback(self._confirmed, first, waiter)
         else:
-            del self._waiting[key]
-            tunnel = Tunnel(lambda: self._tunnels.pop(key))
-            self._tunnels[key] = tunnel
-            first.met.callback(Place(tunnel, waiter.identity))
-            waiter.met.callback(Place(tunnel, first.identity))
+            self._pair(first, waiter)
+
+    def _pair(self, first: _Waiter, second: _Waiter) -> None:
+        key = first.key
+        del self._waiting[key]
+        tunnel = Tunnel(partial(self._release, key))
+        self._tunnels[key] = tunnel
+        first.met.callback(Place(tunnel, second.identity))
+        second.met.callback(Place(tunnel, first.identity))
+
+    def _release(self, key: bytes) -> None:
+        del self._tunnels[key]
+        self._lookWhetherFree(key)
 
     def _looked(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
         """It is known whether `first` is still there; if not, its place was given up before."""
@@ -96,6 +144,17 @@ class Rendezvous:
             del self._waiting[key]
             _refuse(first, Outcome.DUPLICATE_UUID)
             _refuse(second, Outcome.DUPLICATE_UUID)
+        self._goOn(key)
+
+    def _confirmed(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
+        """It is known whether `second`, which is elsewhere, still wants to meet `first`."""
+        key = first.key
+        if self._behind.get(key, {}).pop(second.met, None) is None:
+            return  # one of the two has left meanwhile, so it is not waited for any more
+        if isThere:
+            self._pair(first, second)
+        else:
+            second.met.errback(NobodyWaits())
         self._goOn(key)
 
     def _giveUp(self, key: bytes, met: Deferred[Place]) -> None:
@@ -110,6 +169,16 @@ class Rendezvous:
         """Let those who came meanwhile in, in their order."""
         for waiter in self._behind.pop(key, {}).values():
             self._place(waiter)
+        self._lookWhetherFree(key)
+
+    def _lookWhetherFree(self, key: bytes) -> None:
+        if not self.isInUse(key):
+            self.freed(key)
+
+
+def _isThere() -> Deferred[bool]:
+    """Answer for one that is elsewhere: who holds it asks."""
+    return succeed(True)
 
 
 def _refuse(waiter: _Waiter, outcome: Outcome) -> None:
