@@ -66,7 +66,8 @@ class Record:
     :ivar role: what it is in its tunnel; None before.
     :ivar serverUuid: of the server that a client of the tunnel proxy is connected to.
     :ivar joined: when its tunnel began, by the reactor's clock; None before.
-    :ivar partner: the other end of its tunnel, until both are gone.
+    :ivar partner: the other end of its tunnel, until both are gone. That one's own is this record,
+        unless it is in another process which counts the tunnel.
     :ivar outcome: how it ends; the first reason counts.
     :ivar client: the protocol object that stands for it now; None when it is gone.
     """
@@ -226,7 +227,7 @@ class Load:
                 self.servers += 1
             elif role is Role.CLIENT:
                 self.clients += 1
-            elif record.partner is not None:
+            elif record.partner is not None and record.partner.partner is record:
                 self._addTunnel(record.number, record.partner.number)
         self.connections += connections
         self.totals.carriedSoFar(records)

@@ -154,8 +154,10 @@ class Registry:
 
     def _tellOfTunnel(self, record: Record) -> None:
         partner = record.partner
-        if record.joined is None or (partner is not None and partner.client is not None):
-            return  # the partner, when it is closed too, tells of the tunnel
+        if record.joined is None:
+            return
+        if partner is not None and (partner.client is not None or partner.partner is not record):
+            return  # the partner, when it is closed too, tells of the tunnel, or its own process
         self.observers.tell(lambda observer: observer.tunnelEnded(record, partner))
         if partner is not None:
             record.partner = partner.partner = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import Interface, implementer
@@ -23,19 +24,21 @@ from nymearemoteproxy.protocol.session import Identity
 class IRendezvous(Interface):
     """Brings together the two clients that have the same key."""
 
-    def join(key: bytes, identity: Identity, look: Look) -> Deferred[Place]:
+    def join(key: bytes, identity: Identity, look: Look, record: Any = None) -> Deferred[Place]:
         """Wait for the partner.
 
         :param look: finds out whether this client is still there; asked when another one comes
             with the same uuid, which may be this one's next connection.
+        :param record: what is known of its connection, as with `ILeg.record`.
         :returns: a Deferred that fires when the partner is there, and fails with `PlaceRefused`,
             whose outcome is TUNNEL_EXISTS or DUPLICATE_UUID. Cancelling it gives up the place at
             once, and with it a meeting that comes about all the same.
         """
 
 
-Confirm = Callable[[Identity], Deferred[bool]]
-"""Offers a client that is elsewhere its partner; fires with whether it is there and takes it."""
+Confirm = Callable[[Identity, Any], Deferred[bool]]
+"""Offers a client that is elsewhere its partner, with what is known of that one's connection; fires
+with whether it is there and takes it."""
 
 
 class NobodyWaits(Exception):
@@ -48,6 +51,7 @@ class _Waiter:
     identity: Identity
     look: Look
     met: Deferred[Place]
+    record: Any = None
     confirm: Confirm | None = None  # of one that is elsewhere
 
 
@@ -79,11 +83,13 @@ class Rendezvous:
         """How many tunnels are up."""
         return len(self._tunnels)
 
-    def join(self, key: bytes, identity: Identity, look: Look) -> Deferred[Place]:
+    def join(
+        self, key: bytes, identity: Identity, look: Look, record: Any = None
+    ) -> Deferred[Place]:
         # Cancelling finds the waiter by its Deferred: if each referred to the other, older versions
         # of Twisted, which keep what cancels, would leave both to the garbage collector.
         met: Deferred[Place] = Deferred(partial(self._giveUp, key))
-        self._place(_Waiter(key, identity, look, met))
+        self._place(_Waiter(key, identity, look, met, record))
         return met
 
     def visit(self, key: bytes, identity: Identity, confirm: Confirm) -> Deferred[Place]:
@@ -95,7 +101,7 @@ class Rendezvous:
         :returns: as with `join`; also fails with `NobodyWaits`, be it after `confirm` was asked.
         """
         met: Deferred[Place] = Deferred(partial(self._giveUp, key))
-        self._place(_Waiter(key, identity, _isThere, met, confirm))
+        self._place(_Waiter(key, identity, _isThere, met, confirm=confirm))
         return met
 
     def isInUse(self, key: bytes) -> bool:
@@ -119,7 +125,7 @@ class Rendezvous:
             first.look().addCallback(self._looked, first, waiter)
         elif waiter.confirm is not None:
             self._behind[key] = {waiter.met: waiter}
-            waiter.confirm(first.identity).addCallback(self._confirmed, first, waiter)
+            waiter.confirm(first.identity, first.record).addCallback(self._confirmed, first, waiter)
         else:
             self._pair(first, waiter)
 

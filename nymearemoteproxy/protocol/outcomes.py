@@ -366,6 +366,38 @@ class Outcome(Enum):
         "server is shutting down, try again later",
         "The server was stopped while the client had no partner yet.",
     )
+    # Several processes
+    LINK_LOST = (
+        "link-lost",
+        Group.FAILED,
+        1013,
+        "connection to the partner lost, try again later",
+        "The connection to the process that holds the client's partner broke, or that process is "
+        "gone.",
+    )
+    PLACE_LOST = (
+        "place-lost",
+        Group.FAILED,
+        1013,
+        "registered elsewhere, try again later",
+        "While the directory was not reached, another server registered elsewhere with the same "
+        "uuid, and the directory has that one.",
+    )
+    MEMBER_SILENT = (
+        "member-silent",
+        Group.FAILED,
+        1013,
+        "temporarily unavailable, try again later",
+        "The process that holds the uuid, or the server that the client asked for, did not answer.",
+    )
+    DIRECTORY_UNAVAILABLE = (
+        "directory-unavailable",
+        Group.FAILED,
+        1013,
+        "temporarily unavailable, try again later",
+        "The client asked for a server that is not registered with this process, and the directory, "
+        "which knows the others, did not answer.",
+    )
     INTERNAL_ERROR = (
         "internal-error",
         Group.FAILED,

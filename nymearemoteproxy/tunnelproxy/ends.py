@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,12 +29,14 @@ class Origin:
     :ivar host: its IP address, empty if it has none.
     :ivar source: what the limits per address count it as; None where they do not apply.
     :ivar look: finds out whether it is still there; see `Presence.look`.
+    :ivar record: what is known of it, as with `ILeg.record`.
     """
 
     number: int
     host: str = ""
     source: str | None = None
     look: Callable[[], Deferred[bool]] = lambda: succeed(True)
+    record: Any = None
 
 
 class IServerEnd(Interface):

@@ -137,7 +137,9 @@ class Errands:
         """Find the partner of a client that is authenticated."""
         record, identity = self._record, join.identity
         record.name, record.uuid = identity.name, identity.uuid or ""
-        self._pending = self._proxy.rendezvous.join(join.key, identity, self._look())
+        self._pending = self._proxy.rendezvous.join(
+            join.key, identity, self._look(), record
+        )
         self._await(self._pending, self._found, self._notFound)
 
     def register(self, registration: Registration) -> None:
@@ -150,7 +152,7 @@ class Errands:
         record.name, record.uuid = registration.name, str(registration.uuid)
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
-        origin = Origin(record.number, record.host, record.ticket.source, self._look())
+        origin = Origin(record.number, record.host, record.ticket.source, self._look(), record)
         self._await(switchboard.register(registration, origin), self._found, self._notFound)
 
     def _look(self) -> Callable[[], Deferred[bool]]:

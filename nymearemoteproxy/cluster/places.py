@@ -1,0 +1,334 @@
+"""The places that this member holds, or wants to: what the directory was told of each, and when.
+
+Owns one small state machine for each place, so that no command overtakes another one about the same
+place, and the names under which the directory knows them. Knows nothing of who is at a place.
+
+Theory of operation
+-------------------
+
+A place belongs to the member that claimed it first. While the answer is under way, whoever else of
+this member comes to the same place waits for the same answer; and where a release is under way, for
+that. So the directory is told one thing at a time about a place, and each claim has a number of its
+own, so that a command that is late can harm no later one.
+
+The directory failing is not the relay failing. A claim that is not answered in time makes the place
+*unlisted*: this member acts as if it were its own, and others cannot know. While the directory is
+known not to answer nothing is even asked. When it answers again, all places are claimed anew. Then
+it may be found that another member has one of them: two were at one place and did not know. That
+member keeps it, as it is in the directory. Whoever is here is told by `lost`, and the place stays
+unlisted; from time to time it is looked whether it is free by then.
+
+Names of places are made with the cluster's secret, so that who reads the directory learns no uuid
+and no key. When the secret changes, all names do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import islice
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from nymearemoteproxy.cluster.directory import (
+    CLAIMS_AT_ONCE,
+    DirectoryError,
+    Holder,
+    IDirectory,
+)
+from nymearemoteproxy.common.periodic import Periodic
+
+AGAIN = 5.0
+"""Seconds after which a place that another member holds, too, is claimed again."""
+
+REFRESH = 8 * 3600.0
+"""Seconds after which all places are claimed anew, although they are held: the directory forgets
+after a day those of members that are gone without a word."""
+
+NAME_SIZE = 16
+"""Bytes of a name's digest, as many as of the digest that is hidden by it."""
+
+
+class Kind(Enum):
+    """What a place is for; a client and a server with one uuid want the same place."""
+
+    KEY = "key"
+    UUID = "uuid"
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A place, as this process knows it.
+
+    :ivar digest: of a token and a nonce, or a uuid; the directory is never told.
+    """
+
+    kind: Kind
+    digest: bytes = field(repr=False)
+
+
+class _State(Enum):
+    CLAIMING = auto()
+    HELD = auto()
+    UNLISTED = auto()
+    RELEASING = auto()
+
+
+Taken = Deferred[Holder | None]
+
+
+@dataclass(eq=False)
+class _Spot:
+    seat: Seat
+    state: _State
+    holder: Holder
+    waiting: list[Taken] = field(default_factory=list)
+
+
+class Places:
+    """What this member holds.
+
+    :param member: its id.
+    :param lost: is told of a place that another member holds, although somebody is at it here.
+    :ivar losses: how often that happened.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        directory: IDirectory,
+        member: bytes,
+        lost: Callable[[Seat, Holder], object],
+    ) -> None:
+        self._clock = clock
+        self._directory = directory
+        self._member = member
+        self._lost = lost
+        self._claims = 0
+        self._spots: dict[Seat, _Spot] = {}
+        self._seats: dict[str, Seat] = {}
+        self._secret: bytes | None = None
+        self._looking = Periodic(clock, AGAIN, self._look, "places cannot be claimed anew")
+        self._nextRefresh = clock.seconds() + REFRESH
+        self._awaking: list[Deferred[None]] = []
+        # Those that another member holds, too.
+        self._contested: dict[Seat, _Spot] = {}
+        self.losses = 0
+        directory.follow(self._claimAnew)
+
+    @property
+    def held(self) -> int:
+        """How many places are this member's."""
+        return sum(spot.state is _State.HELD for spot in self._spots.values())
+
+    @property
+    def unlisted(self) -> int:
+        """How many are treated like that, but the directory does not know, or another has them."""
+        return sum(spot.state is _State.UNLISTED for spot in self._spots.values())
+
+    # Names
+
+    def name(self, seat: Seat) -> str:
+        """Return what the directory and other members call a place."""
+        secret = self._directory.secret
+        assert secret is not None
+        text = seat.kind.value.encode() + b":" + seat.digest
+        digest = hmac.digest(secret, text, "sha256")[:NAME_SIZE]
+        return f"{seat.kind.value}:{digest.hex()}"
+
+    def seat(self, name: str) -> Seat | None:
+        """Return the place of this name, if this member has to do with it."""
+        return self._seats.get(name)
+
+    # Taking and leaving
+
+    def take(self, seat: Seat) -> Taken:
+        """Want a place; fires with who holds it, None when that is this member.
+
+        From then on it has to be left by `leave`.
+        """
+        return self._take(seat, lambda spot: self._directory.claim(self.name(seat), spot.holder))
+
+    def seize(self, seat: Seat, old: Holder) -> Taken:
+        """Want a place whose holder does not have it any more."""
+        return self._take(
+            seat, lambda spot: self._directory.replace(self.name(seat), old, spot.holder)
+        )
+
+    def _take(self, seat: Seat, ask: Callable[[_Spot], Deferred[Holder]]) -> Taken:
+        taken: Taken = Deferred()
+        spot = self._spots.get(seat)
+        if spot is None:
+            spot = self._spots[seat] = _Spot(seat, _State.CLAIMING, self._nextClaim(), [taken])
+            self._claim(spot, ask)
+        elif spot.state in (_State.HELD, _State.UNLISTED):
+            taken.callback(None)
+        else:
+            spot.waiting.append(taken)
+        return taken
+
+    def settled(self, seat: Seat) -> Deferred[None]:
+        """Fire when no claim of a place is under way."""
+        spot = self._spots.get(seat)
+        if spot is None or spot.state is not _State.CLAIMING:
+            return succeed(None)
+        taken: Taken = Deferred()
+        spot.waiting.append(taken)
+        return taken.addCallback(lambda _holder: None)
+
+    def leave(self, seat: Seat) -> None:
+        """Nobody is at a place any more."""
+        spot = self._spots.get(seat)
+        if spot is None or spot.state in (_State.CLAIMING, _State.RELEASING):
+            return
+        if spot.state is _State.UNLISTED:
+            self._drop(spot)
+            return
+        spot.state = _State.RELEASING
+        self._directory.release(self.name(seat), spot.holder).addBoth(self._released, spot)
+
+    def _released(self, result: Any, spot: _Spot) -> None:
+        self._drop(spot)
+        if isinstance(result, Failure):
+            result.trap(DirectoryError)  # whoever finds the place finds nobody at it, and takes it
+        if spot.waiting:
+            # They want it anew, all of them together.
+            again = self._spots[spot.seat] = _Spot(
+                spot.seat, _State.CLAIMING, self._nextClaim(), spot.waiting
+            )
+            self._claim(again, lambda new: self._directory.claim(self.name(new.seat), new.holder))
+
+    def _nextClaim(self) -> Holder:
+        self._claims += 1
+        return Holder(self._member, self._claims)
+
+    def _claim(self, spot: _Spot, ask: Callable[[_Spot], Deferred[Holder]]) -> None:
+        if not self._directory.isAnswering or self._directory.secret is None:
+            self._settle(spot, _State.UNLISTED, None)
+            return
+        self._seats[self.name(spot.seat)] = spot.seat
+        self._await(ask(spot), spot)
+
+    def _await(self, asked: Deferred[Holder], spot: _Spot) -> None:
+        asked.addCallbacks(
+            self._claimed, self._notClaimed, callbackArgs=(spot,), errbackArgs=(spot,)
+        )
+
+    def _claimed(self, holder: Holder, spot: _Spot) -> None:
+        if holder == spot.holder:
+            self._settle(spot, _State.HELD, None)
+        elif holder.member == self._member:
+            # Of a claim that was given up, and was done all the same.
+            name = self.name(spot.seat)
+            self._await(self._directory.replace(name, holder, spot.holder), spot)
+        else:
+            self._drop(spot)
+            self._tell(spot, holder)
+
+    def _notClaimed(self, failure: Failure, spot: _Spot) -> None:
+        failure.trap(DirectoryError)
+        self._settle(spot, _State.UNLISTED, None)
+
+    def _settle(self, spot: _Spot, state: _State, holder: Holder | None) -> None:
+        spot.state = state
+        self._tell(spot, holder)
+
+    def _tell(self, spot: _Spot, holder: Holder | None) -> None:
+        waiting, spot.waiting = spot.waiting, []
+        for taken in waiting:
+            taken.callback(holder)
+
+    def _drop(self, spot: _Spot) -> None:
+        del self._spots[spot.seat]
+        self._contested.pop(spot.seat, None)
+        if self._directory.secret is not None:
+            self._seats.pop(self.name(spot.seat), None)
+
+    # Claiming anew
+
+    def awake(self) -> Deferred[None]:
+        """Fire when this member knows what it still holds, should it have slept too long."""
+        if not self._directory.isAnswering or not self._directory.isLeaseOver():
+            return succeed(None)
+        awake: Deferred[None] = Deferred()
+        self._awaking.append(awake)
+        if len(self._awaking) == 1:
+            self._wakeUp()
+        return awake
+
+    @inlineCallbacks
+    def _wakeUp(self) -> Any:
+        with contextlib.suppress(DirectoryError):  # or everything goes on without it
+            yield self._directory.renew()
+            yield self._reclaim(list(self._spots.values()))
+        awaking, self._awaking = self._awaking, []
+        for awake in awaking:
+            awake.callback(None)
+
+    @inlineCallbacks
+    def _claimAnew(self) -> Any:
+        """Claim all places anew, and the names of all of them are other ones if the secret is."""
+        self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
+        with contextlib.suppress(DirectoryError):  # it will answer again, and say so
+            yield self._reclaim(list(self._spots.values()))
+
+    @inlineCallbacks
+    def _reclaim(self, spots: Sequence[_Spot]) -> Any:
+        for start in range(0, len(spots), CLAIMS_AT_ONCE):
+            some = [
+                spot
+                for spot in spots[start : start + CLAIMS_AT_ONCE]
+                if spot.state in (_State.HELD, _State.UNLISTED)
+            ]
+            claims = [(self.name(spot.seat), spot.holder) for spot in some]
+            holders = yield self._directory.claimAll(claims)
+            for spot, holder in zip(some, holders, strict=True):
+                self._reclaimed(spot, holder)
+
+    def _reclaimed(self, spot: _Spot, holder: Holder) -> None:
+        name = self.name(spot.seat)
+        if self._spots.get(spot.seat) is not spot or spot.state is _State.RELEASING:
+            if holder == spot.holder:  # it was left meanwhile
+                _unheeded(self._directory.release(name, holder))
+        elif holder.member == self._member:
+            if holder != spot.holder:
+                _unheeded(self._directory.replace(name, holder, spot.holder))
+            spot.state = _State.HELD
+            self._contested.pop(spot.seat, None)
+        else:
+            spot.state = _State.UNLISTED
+            isNew = spot.seat not in self._contested
+            self._contested[spot.seat] = spot
+            if isNew:
+                self.losses += 1
+                self._lost(spot.seat, holder)
+
+    # The course of time
+
+    def start(self) -> None:
+        """Look from time to time whether something is to be claimed anew."""
+        self._looking.start()
+
+    def stop(self) -> None:
+        """Claim nothing anew any more."""
+        self._looking.stop()
+
+    def _look(self) -> Any:
+        if not self._directory.isAnswering:
+            return None
+        now = self._clock.seconds()
+        if now >= self._nextRefresh:
+            self._nextRefresh = now + REFRESH
+            return self._claimAnew()
+        return _unheeded(self._reclaim(list(islice(self._contested.values(), CLAIMS_AT_ONCE))))
+
+
+def _unheeded(asked: Deferred[Any]) -> Deferred[Any]:
+    """Go on whether it is done or not: whoever finds the place asks us, and takes it."""
+    return asked.addErrback(lambda failure: failure.trap(DirectoryError))
