@@ -1,0 +1,339 @@
+"""What a link between two members carries once it is open: records, both ways.
+
+Owns the byte layout of records and every rule about them. Knows nothing of transports, members or
+time: bytes go in, what the partner is to get comes out, and the other way round.
+
+Theory of operation
+-------------------
+
+A record is laid out as an unmasked WebSocket frame (RFC 6455 section 5.2), so that the frames of a
+WebSocket client pass as they are: text, binary, continuation. What else there is to say has opcodes
+that the RFC leaves free. `BYTES` is what the client of a stream sent, in pieces that mean nothing.
+The rest are notices, which are control frames: `END`, the client there sends nothing more; `LOST`,
+it can take nothing more, ever; `CUT`, what it sent is lost in part. An END or a CUT has the label
+of an outcome as its payload, an END may do without, a LOST has none.
+
+Nothing is collected: what has arrived of a frame is passed on at once as a fragment of its own.
+
+The rules: the length is in its shortest form and below 2^63; no frame is masked or has a reserved
+bit; a BYTES or a notice is no fragment; a BYTES is not empty; a notice has at most 125 bytes of payload; a continuation
+is within a message and nothing else is, but for notices; each notice comes at most once, in any
+order, and behind any of them come only the others. Whoever breaks one is of another version or
+broken, and the link is cut: records have no way to go on behind a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from nymearemoteproxy.protocol.frames import (
+    BINARY,
+    CONTINUATION,
+    FIN,
+    FRAMES_AT_ONCE,
+    MAX_CONTROL_PAYLOAD,
+    PARTS_AT_ONCE,
+    TEXT,
+    Frames,
+    frame,
+    header,
+)
+from nymearemoteproxy.protocol.outcomes import Outcome
+
+BYTES = 0x3  # the first opcode that is reserved for further data
+END = 0xB  # those that are reserved for further control frames
+LOST = 0xC
+CUT = 0xD
+
+_CONTROL = 0x08  # the bit that all control opcodes have
+_MASKED = 0x80
+_LENGTH_16 = 126  # instead of a length: it follows in 16 bits
+_LENGTH_64 = 127  # instead of a length: it follows in 64 bits
+_WHOLE_MESSAGES = (FIN | TEXT, FIN | BINARY)
+_WHOLE_BYTES = FIN | BYTES
+_SMALLEST = 4  # bytes that are read at a time: of no smaller record the quick way is worth it
+_HEADER_16 = Struct(">BBH")
+_PARTS = range(PARTS_AT_ONCE)
+
+_OUTCOMES = {outcome.label: outcome for outcome in Outcome}
+
+
+class LinkError(Exception):
+    """The other side of a link does not keep to the rules: another version, or broken."""
+
+
+def outcomeOf(label: str) -> Outcome:
+    """Return the outcome with this label; INTERNAL_ERROR for one of another version."""
+    return _OUTCOMES.get(label, Outcome.INTERNAL_ERROR)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something is over.
+
+    :ivar kind: END, LOST or CUT.
+    :ivar label: of an outcome, maybe one of another version; empty if there is none.
+    """
+
+    kind: int
+    label: str = ""
+
+
+class _Run(list[bytes]):
+    """Bytes of a stream that follow each other."""
+
+    __slots__ = ()
+
+
+Item = Frames | bytes | Notice
+"""What a link brings: frames of a WebSocket client, bytes of a stream, or that one is over."""
+
+
+def encodeFrames(frames: Frames) -> bytes:
+    """Return the records for frames of a WebSocket client."""
+    return b"".join(frames)
+
+
+def encodeBytes(data: bytes) -> bytes:
+    """Return the record for bytes of a stream, which is none if there are none."""
+    return header(BYTES, True, len(data)) + data if data else b""
+
+
+def encodeNotice(kind: int, label: str = "") -> bytes:
+    """Return the record for a notice.
+
+    :param kind: END, LOST or CUT.
+    :param label: of an outcome; at most 125 characters.
+    """
+    return frame(kind, label.encode("ascii"))
+
+
+class RecordReader:
+    """Reads the records of the other side, however the stream is cut.
+
+    :ivar error: set once the other side broke a rule. From then on everything is ignored.
+    :ivar hasMore: more has arrived than was read at a time; `receive` goes on, given anything or
+        nothing.
+    """
+
+    __slots__ = (
+        "error",
+        "hasMore",
+        "_fin",
+        "_held",
+        "_inMessage",
+        "_opcode",
+        "_over",
+        "_remaining",
+    )
+
+    def __init__(self) -> None:
+        self.error: LinkError | None = None
+        self.hasMore = False
+        self._held = b""  # a header or a notice that has not arrived whole; or more
+        self._remaining = 0  # bytes of payload still to come of the frame or bytes at hand
+        self._opcode = CONTINUATION  # for the next fragment
+        self._fin = True
+        self._inMessage = False
+        self._over: tuple[int, ...] = ()  # the notices that came
+
+    def receive(self, data: bytes) -> list[Item]:
+        """Read what arrived; return it in order, with as few items as possible.
+
+        It reads so much at a time that others need not wait, and keeps the rest. What came before a
+        breach of the rules, which is put into `error`, is returned all the same.
+        """
+        if self.error is not None:
+            return []
+        if self._held:
+            data = self._held + data
+            self._held = b""
+            self.hasMore = False
+        items: list[Frames | _Run | Notice] = []
+        position = 0
+        budget = FRAMES_AT_ONCE
+        try:
+            for _ in _PARTS:
+                if position == len(data):
+                    break
+                if self._remaining:
+                    position = self._readPayload(data, position, items)
+                    continue
+                if not self._inMessage and not self._over:
+                    before = position
+                    position, budget = _readWhole(data, position, items, budget)
+                    if position == len(data):
+                        break
+                    if not budget:
+                        self._keep(data[position:])
+                        break
+                    if position > before:
+                        continue
+                behind = self._readHeader(data, position, items)
+                if behind == position:
+                    self._held = data[position:]
+                    break
+                position = behind
+            else:
+                self._keep(data[position:])
+        except LinkError as error:
+            self.error = error.with_traceback(None)  # which refers to this very frame
+        return [_joined(item) if type(item) is _Run else item for item in items]
+
+    def _keep(self, rest: bytes) -> None:
+        self._held = rest
+        self.hasMore = rest != b""
+
+    def _readPayload(self, data: bytes, position: int, items: list[Frames | _Run | Notice]) -> int:
+        payload = data[position : position + self._remaining]
+        size = len(payload)
+        self._remaining -= size
+        if self._opcode == BYTES:
+            _runIn(items).append(payload)
+        else:
+            head = header(self._opcode, self._fin and not self._remaining, size)
+            _framesIn(items).extend((head, payload))
+            self._opcode = CONTINUATION
+        return position + size
+
+    def _readHeader(self, data: bytes, position: int, items: list[Frames | _Run | Notice]) -> int:
+        """Read one header, with its payload if it is a notice.
+
+        Return the position behind it; the same position when it has not arrived whole.
+        """
+        first = data[position]
+        opcode = first & 0x0F
+        fin = first >= FIN
+        self._checkFirst(first, opcode, fin)
+        if len(data) < position + 2:
+            return position
+        size = data[position + 1]
+        if size >= _MASKED:
+            raise LinkError("masked record")
+        if opcode & _CONTROL and size > MAX_CONTROL_PAYLOAD:
+            raise LinkError("notice too long")
+        behind = position + 2
+        if size >= _LENGTH_16:
+            behind += 2 if size == _LENGTH_16 else 8
+            if len(data) < behind:
+                return position
+            size = _readLongSize(data[position + 2 : behind])
+        if opcode & _CONTROL:
+            if len(data) < behind + size:
+                return position
+            items.append(self._noticeReceived(opcode, data[behind : behind + size]))
+            return behind + size
+        if opcode:
+            self._opcode = opcode
+        self._inMessage = not fin
+        self._fin = fin
+        self._remaining = size
+        if not size:
+            if opcode == BYTES:
+                raise LinkError("no bytes")
+            _framesIn(items).extend((header(self._opcode, fin, 0), b""))
+            self._opcode = CONTINUATION
+        return behind
+
+    def _checkFirst(self, first: int, opcode: int, fin: bool) -> None:
+        if first & 0x70:
+            raise LinkError("reserved bit set")
+        if opcode & _CONTROL:
+            if opcode not in (END, LOST, CUT):
+                raise LinkError("unknown notice")
+            if not fin:
+                raise LinkError("notice in parts")
+            if opcode in self._over:
+                raise LinkError("notice given twice")
+        elif opcode > BYTES:
+            raise LinkError("unknown record")
+        elif self._over:
+            raise LinkError("record behind the end")
+        elif bool(opcode) is self._inMessage:
+            raise LinkError("new record inside a message" if opcode else "nothing to be continued")
+        elif opcode == BYTES and not fin:
+            raise LinkError("bytes in parts")
+
+    def _noticeReceived(self, kind: int, payload: bytes) -> Notice:
+        try:
+            label = payload.decode("ascii")
+        except UnicodeDecodeError:
+            raise LinkError("label is not ASCII") from None
+        if bool(label) is not (kind == CUT) and kind != END:
+            raise LinkError("cut without a label" if kind == CUT else "loss with a label")
+        self._over += (kind,)
+        return Notice(kind, label)
+
+
+def _readLongSize(encoded: bytes) -> int:
+    size = int.from_bytes(encoded, "big")
+    if size < (_LENGTH_16 if len(encoded) == 2 else 65536):
+        raise LinkError("length not in the shortest form")
+    if size >= 1 << 63:
+        raise LinkError("length out of range")
+    return size
+
+
+def _framesIn(items: list[Frames | _Run | Notice]) -> Frames:
+    """Return the frames at the end of `items`, where there may be none yet."""
+    if items and type(items[-1]) is list:
+        return items[-1]
+    frames: Frames = []
+    items.append(frames)
+    return frames
+
+
+def _runIn(items: list[Frames | _Run | Notice]) -> _Run:
+    """Return the bytes at the end of `items`, where there may be none yet."""
+    if items and type(items[-1]) is _Run:
+        return items[-1]
+    run = _Run()
+    items.append(run)
+    return run
+
+
+def _joined(run: _Run) -> bytes:
+    return run[0] if len(run) == 1 else b"".join(run)
+
+
+def _readWhole(
+    data: bytes, position: int, items: list[Frames | _Run | Notice], budget: int
+) -> tuple[int, int]:
+    """Read messages of one frame, or bytes, that have arrived whole, as nearly all small ones have.
+
+    Everything else, also every fault, is left where it is. It is here that links with small
+    messages spend their time, hence the few calls.
+
+    :param budget: how many may be read.
+    :return: the position behind them, and what is left of the budget.
+    """
+    end = len(data)
+    isBytes = data[position] == _WHOLE_BYTES
+    found: list[bytes] = []
+    readHeader = _HEADER_16.unpack_from
+    while budget and position + _SMALLEST <= end:
+        first, second, size = readHeader(data, position)
+        if second < _LENGTH_16:
+            payload = position + 2
+            size = second
+        elif second == _LENGTH_16 and size >= _LENGTH_16:
+            payload = position + 4
+        else:
+            break
+        behind = payload + size
+        if behind > end:
+            break
+        if isBytes:
+            if first != _WHOLE_BYTES or not size:
+                break
+            found.append(data[payload:behind])
+        elif first in _WHOLE_MESSAGES:
+            found += data[position:payload], data[payload:behind]
+        else:
+            break
+        position = behind
+        budget -= 1
+    if found:
+        (_runIn(items) if isBytes else _framesIn(items)).extend(found)
+    return position, budget
