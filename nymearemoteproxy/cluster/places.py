@@ -146,6 +146,10 @@ class Places:
         """Return the place of this name, if this member has to do with it."""
         return self._seats.get(name)
 
+    def isOurs(self, holder: Holder) -> bool:
+        """Tell whether this member is a holder."""
+        return holder.member == self._member
+
     # Taking and leaving
 
     def take(self, seat: Seat) -> Taken:
@@ -242,10 +246,15 @@ class Places:
     def _tell(self, spot: _Spot, holder: Holder | None) -> None:
         waiting, spot.waiting = spot.waiting, []
         for taken in waiting:
-            taken.callback(holder)
+            if holder is None and spot.state not in (_State.HELD, _State.UNLISTED):
+                # Whoever was told before has left again, at once.
+                self.take(spot.seat).chainDeferred(taken)
+            else:
+                taken.callback(holder)
 
     def _drop(self, spot: _Spot) -> None:
         del self._spots[spot.seat]
+        spot.state = _State.RELEASING
         self._contested.pop(spot.seat, None)
         if self._directory.secret is not None:
             self._seats.pop(self.name(spot.seat), None)

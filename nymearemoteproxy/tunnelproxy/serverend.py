@@ -380,6 +380,10 @@ class ServerEnd(End):
 
     # The end
 
+    def expel(self, outcome: Outcome) -> None:
+        """End the server's connection, and with it those of its clients."""
+        self._end(outcome)
+
     def finish(self, outcome: Outcome) -> None:
         if not self._isOver and self._reader.rest:
             self._isLeaving = True

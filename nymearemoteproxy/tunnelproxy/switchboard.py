@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, execute
@@ -81,6 +82,7 @@ class Switchboard:
 
     :param turns: the line of those who have more to do than one turn of the reactor allows; the
         one in which all other connections stand, too.
+    :ivar freed: is called with a uuid that no server and no client has any more.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Switchboard:
         self.terms = terms
         self._allowed: Collection[UUID] | None = None
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
+        self.freed: Callable[[UUID], object] = _ignore
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
         self._serversFrom: Counter[str | None] = Counter()
@@ -107,6 +110,27 @@ class Switchboard:
         """How many clients are connected to a server."""
         return len(self._clients)
 
+    def isServer(self, uuid: UUID) -> bool:
+        """Tell whether a server is registered with a uuid."""
+        return uuid in self._servers
+
+    def origin(self, uuid: UUID) -> Origin | None:
+        """Return where the server or the client with a uuid comes from."""
+        holder = self._servers.get(uuid) or self._clients.get(uuid)
+        return None if holder is None else holder.origin
+
+    def expel(self, uuid: UUID, outcome: Outcome) -> None:
+        """End a server's connection, if there is one with this uuid."""
+        server = self._servers.get(uuid)
+        if server is not None:
+            server.expel(outcome)
+
+    def drop(self, uuid: UUID) -> None:
+        """Give up a client, if there is one with this uuid: it is gone without a word."""
+        client = self._clients.get(uuid)
+        if client is not None:
+            client.giveUp(Outcome.CONNECTION_LOST)
+
     def change(
         self, hello: Mapping[str, str], terms: Terms, servers: Collection[UUID] | None
     ) -> None:
@@ -115,12 +139,11 @@ class Switchboard:
         self._allowed = servers
 
     def register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
-        uuid = registration.uuid
-        holder = self._servers.get(uuid) or self._clients.get(uuid)
+        holder = self.origin(registration.uuid)
         if holder is None:
             return execute(self._register, registration, origin)
         # It may be this one's own connection of before, which is dead.
-        looked = holder.origin.look()
+        looked = holder.look()
         return looked.addCallback(lambda _isThere: self._register(registration, origin))
 
     def _register(self, registration: Registration, origin: Origin) -> Place:
@@ -150,7 +173,7 @@ class Switchboard:
             self._backlog,
         )
         self._servers[uuid] = end
-        release = partial(self._servers.pop, uuid)
+        release = partial(self._release, self._servers, uuid)
         return _place(end, _counted(self._serversFrom, origin, release))
 
     def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Place:
@@ -174,12 +197,20 @@ class Switchboard:
             raise PlaceRefused(Outcome.SERVER_STALLED)
         end = ClientEnd(self._clock, origin, registration, server, self._backlog)
         self._clients[uuid] = end
-        release = partial(self._clients.pop, uuid)
+        release = partial(self._release, self._clients, uuid)
         return _place(end, _counted(self._clientsFrom, origin, release))
+
+    def _release(self, ends: dict[UUID, Any], uuid: UUID) -> None:
+        del ends[uuid]
+        self.freed(uuid)
 
     def _checkUnused(self, uuid: UUID) -> None:
         if uuid in self._servers or uuid in self._clients:
             raise PlaceRefused(Outcome.ALREADY_REGISTERED)
+
+
+def _ignore(_uuid: UUID) -> None:
+    """Nobody wants to know."""
 
 
 def _counted(

@@ -40,6 +40,10 @@ class OutcomeTests(SynchronousTestCase):
                 "TOO_MANY_SERVERS_FROM_ADDRESS",
                 "TOO_MANY_CLIENTS_FROM_ADDRESS",
                 "TOO_MANY_CLIENTS_OF_SERVER",
+                "LINK_LOST",
+                "PLACE_LOST",
+                "MEMBER_SILENT",
+                "DIRECTORY_UNAVAILABLE",
             ),
         }
         for code, names in codes.items():
@@ -84,6 +88,10 @@ class OutcomeTests(SynchronousTestCase):
                 "AUTHENTICATION_TIMEOUT",
                 "AUTHENTICATION_ERROR",
                 "SERVER_STALLED",
+                "LINK_LOST",
+                "PLACE_LOST",
+                "MEMBER_SILENT",
+                "DIRECTORY_UNAVAILABLE",
                 "INTERNAL_ERROR",
             ),
         }

@@ -1,0 +1,233 @@
+"""Answering other members: what their clients want of those that are at home here.
+
+Owns what is said on a link before its records, and how long the other member may take. Knows
+nothing of how a link is accepted, nor of who decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import Interface
+
+from nymearemoteproxy.cluster.far import describe, foreignRecord
+from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
+from nymearemoteproxy.cluster.remoteleg import RemoteLeg
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
+from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits
+from nymearemoteproxy.protocol.linkmessages import (
+    Answer,
+    ControlLink,
+    Denied,
+    Here,
+    LineReader,
+    Look,
+    Meet,
+    Met,
+    NotHere,
+    Offer,
+    Visit,
+    Wait,
+    parseAnswer,
+    parseAsk,
+)
+from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.session import Identity
+
+log = ProxyLogger()
+
+
+class IHome(Interface):
+    """Decides for the places that are at home here."""
+
+    def meet(ask: Meet, confirm: Confirm) -> Deferred[Place]:
+        """Have a client of another member meet the one that waits at a place.
+
+        :returns: fails with `PlaceRefused` or `NobodyWaits`.
+        """
+
+    def visit(ask: Visit) -> Deferred[Place]:
+        """Connect a client of another member to the server that is registered at a place.
+
+        :returns: fails with `PlaceRefused` or `NobodyWaits`.
+        """
+
+    def visited(ask: Visit) -> Callable[[], object]:
+        """A client of another member is connected; what is returned is called when it has left."""
+
+    def look(place: str) -> Deferred[bool]:
+        """Find out whether somebody is at a place."""
+
+
+class Answerer(Protocol):
+    """One link that another member has opened, until it carries records or is over.
+
+    :param peer: the id of the member, if that is proven.
+    :param timeout: seconds for each word of the other member. Twice as often it is told to wait.
+    """
+
+    transport: Any
+
+    def __init__(
+        self, proxy: Proxy, home: IHome, links: Links, peer: bytes | None, timeout: float
+    ) -> None:
+        self._proxy = proxy
+        self._home = home
+        self._links = links
+        self._peer = peer
+        self._timeout = timeout
+        self._lines = LineReader()
+        self._timer: IDelayedCall | None = None
+        self._ask: Meet | Visit | Look | ControlLink | None = None
+        self._asked: Deferred[Any] | None = None
+        self._confirmed: Deferred[bool] | None = None
+        self._isLate = False  # it did not say in time whether its client is there
+
+    # Time
+
+    def _setTimer(self, seconds: float, act: Any) -> None:
+        self._clearTimer()
+        self._timer = self._proxy.clock.callLater(seconds, act)
+
+    def _clearTimer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _keepWaiting(self) -> None:
+        """It takes some time: the other member is not to give us up."""
+        self._say(Wait())
+        self._setTimer(self._timeout / 2, self._keepWaiting)
+
+    # What the other member says
+
+    def connectionMade(self) -> None:
+        self._setTimer(self._timeout, self._close)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while (line := self._lines.take()) is not None:
+                self._received(line)
+        except LinkError as error:
+            log.error(
+                "a link of member {member} is closed: {reason}",
+                member="that is not known" if self._peer is None else self._peer.hex(),
+                reason=str(error),
+            )
+            self._close()
+
+    def _received(self, line: bytes) -> None:
+        if self._ask is None:
+            self._begin(parseAsk(line))
+        elif isinstance(self._ask, ControlLink):
+            if not isinstance(parseAnswer(line), Here):
+                raise LinkError("word out of turn")
+            self._say(Here())
+            self._setTimer(CONTROL_TIMEOUT, self._close)
+        elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
+            self._confirm(True)
+        else:
+            raise LinkError("word out of turn")
+
+    def _begin(self, ask: Meet | Visit | Look | ControlLink) -> None:
+        if self._peer is not None and self._peer != ask.member:
+            raise LinkError("another member's id")
+        self._ask = ask
+        if isinstance(ask, ControlLink):
+            self._setTimer(CONTROL_TIMEOUT, self._close)
+            return
+        self._setTimer(self._timeout / 2, self._keepWaiting)
+        match ask:
+            case Meet():
+                asked: Deferred[Any] = self._home.meet(ask, self._offer)
+            case Visit():
+                asked = self._home.visit(ask)
+            case _:
+                asked = self._home.look(ask.place)
+        self._asked = asked
+        asked.addCallbacks(self._found, self._notFound).addErrback(self._failed)
+
+    # What it is told
+
+    def _say(self, answer: Answer) -> None:
+        self.transport.write(answer.encode())
+
+    def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
+        self._confirmed = Deferred()
+        self._say(Offer(identity, describe(record)))
+        self._setTimer(self._timeout, self._confirm)
+        return self._confirmed
+
+    def _confirm(self, isThere: bool = False) -> None:
+        confirmed, self._confirmed = self._confirmed, None
+        if confirmed is not None:
+            self._clearTimer()
+            self._isLate = not isThere
+            confirmed.callback(isThere)
+
+    def _found(self, found: Place | bool) -> None:
+        self._asked = None
+        self._clearTimer()
+        if not isinstance(found, Place):
+            self._say(Here() if found else NotHere())
+            self.transport.loseConnection()
+            return
+        self._say(Met())
+        leg = self._makeLeg()
+        self.transport.switchProtocol(leg)
+        found.tunnel.attach(leg)
+
+    def _makeLeg(self) -> RemoteLeg:
+        ask = self._ask
+        assert isinstance(ask, Meet | Visit)
+        record: Record | None = None
+        closed: Callable[[], object] | None = None
+        if isinstance(ask, Meet):
+            record = foreignRecord(ask.far, self._proxy.clock.seconds())
+        else:
+            closed = self._home.visited(ask)
+        rest = self._lines.rest()
+        return RemoteLeg(self._proxy, self._links, ask.member, record, True, rest, closed)
+
+    def _notFound(self, failure: Failure) -> None:
+        self._asked = None
+        self._clearTimer()
+        error = failure.value
+        if self._isLate:
+            self._close()  # to be asked again: there is somebody
+            return
+        if isinstance(error, PlaceRefused):
+            self._say(Denied(error.outcome))
+        elif isinstance(error, NobodyWaits):
+            self._say(NotHere())
+        else:
+            failure.trap(CancelledError)
+        self.transport.loseConnection()
+
+    def _failed(self, failure: Failure) -> None:
+        """A fault of ours: the other member hears nothing, and asks again."""
+        log.failure("a link of another member failed", failure)
+        self._close()
+
+    # The end
+
+    def _close(self) -> None:
+        self._clearTimer()
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._clearTimer()
+        self._confirm(False)
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.cancel()

@@ -1,0 +1,290 @@
+"""Asking another member: to let a client of ours meet one of its, or whether somebody is there.
+
+Owns how a member is found, what is asked in which order, and how long an answer may take. Knows
+nothing of who asks, nor of how a link is made.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
+from nymearemoteproxy.cluster.far import describe, foreignRecord
+from nymearemoteproxy.cluster.linking import ILinker, LinkFailed, LinkRefused
+from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.remoteleg import RemoteLeg
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.meeting.place import Place, PlaceRefused
+from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol.linkmessages import (
+    Answer,
+    Ask,
+    Denied,
+    Far,
+    Here,
+    LineReader,
+    Look,
+    Meet,
+    Met,
+    NotHere,
+    Offer,
+    Visit,
+    Wait,
+    parseAnswer,
+)
+from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.registration import ClientRegistration
+from nymearemoteproxy.protocol.session import Identity
+from nymearemoteproxy.tunnelproxy.ends import Origin
+
+log = ProxyLogger()
+
+MOST_KNOWN = 1024
+"""Members whose addresses are remembered; an id has one for ever, and clusters are smaller."""
+
+
+class NobodyThere(Exception):
+    """The member says that nobody is at the place."""
+
+
+class MemberGone(Exception):
+    """The member is no more: nobody listens at its address, or its lease is over."""
+
+
+class MemberSilent(Exception):
+    """The member is there, but did not answer in time, or not as it should."""
+
+
+class IAsking(Interface):
+    """Asks other members.
+
+    Each Deferred fails in bounded time with `NobodyThere`, `MemberGone` or `MemberSilent`.
+    """
+
+    def meet(holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
+        """Join a client of ours with the one that waits at a place.
+
+        :returns: also fails with `PlaceRefused`. Cancelling it gives up.
+        """
+
+    def visit(
+        holder: Holder,
+        place: str,
+        registration: ClientRegistration,
+        origin: Origin,
+        release: Callable[[], object],
+    ) -> Deferred[Place]:
+        """Connect a client of ours to the server that is registered at a place.
+
+        :param release: is called when the client has left its tunnel.
+        :returns: also fails with `PlaceRefused`.
+        """
+
+    def look(holder: Holder, place: str) -> Deferred[None]:
+        """Fire if somebody is at a place."""
+
+
+class Asker(Protocol):
+    """One link, until there is an answer.
+
+    :param timeout: seconds for each answer.
+    :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
+        or `LinkFailed`. Cancelling it closes the link.
+    :ivar offer: whom the client is to meet.
+    """
+
+    transport: Any
+
+    def __init__(self, clock: IReactorTime, timeout: float, ask: Ask) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._ask = ask
+        self._lines = LineReader()
+        self._deadline: IDelayedCall | None = None
+        self.answered: Deferred[None] = Deferred(lambda _answered: self.abort())
+        self.offer: Offer | None = None
+
+    def connectionMade(self) -> None:
+        self._restartDeadline()
+        self.transport.write(self._ask.encode())
+
+    def _restartDeadline(self) -> None:
+        self._clearDeadline()
+        self._deadline = self._clock.callLater(self._timeout, self._fail, LinkFailed("no answer"))
+
+    def _clearDeadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while not self.answered.called and (line := self._lines.take()) is not None:
+                self._received(parseAnswer(line))
+        except LinkError as error:
+            self._fail(LinkFailed(str(error)))
+
+    def _received(self, answer: Answer) -> None:
+        match answer:
+            case Wait():
+                self._restartDeadline()
+            case Offer():
+                self.offer = answer
+                self._restartDeadline()
+                self.transport.write(Here().encode())
+            case Met() | Here():
+                self._clearDeadline()
+                self.answered.callback(None)
+            case Denied(outcome):
+                self._fail(PlaceRefused(outcome))
+            case NotHere():
+                self._fail(NobodyThere())
+
+    def _fail(self, error: Exception) -> None:
+        self.abort()
+        if not self.answered.called:
+            self.answered.errback(error)
+
+    def abort(self) -> None:
+        """There is nothing more to be said."""
+        self._clearDeadline()
+        self.transport.abortConnection()
+
+    def rest(self) -> bytes:
+        """Return what has arrived behind the last answer."""
+        return self._lines.rest()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._clearDeadline()
+        if not self.answered.called:
+            self.answered.errback(LinkFailed("the link was closed"))
+
+
+@implementer(IAsking)
+class Asking:
+    """Asks over links.
+
+    :param member: our own id.
+    :param timeout: seconds in which a link is made, and in which each answer has to come.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        directory: IDirectory,
+        linker: ILinker,
+        links: Links,
+        member: bytes,
+        timeout: float,
+    ) -> None:
+        self._proxy = proxy
+        self._directory = directory
+        self._linker = linker
+        self._links = links
+        self._member = member
+        self._timeout = timeout
+        self._known: OrderedDict[bytes, Member] = OrderedDict()
+
+    def meet(self, holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
+        ask = Meet(self._member, place, holder.claim, identity, describe(record))
+        return self._ask(holder, ask, partial(self._meets, holder))
+
+    def _meets(self, holder: Holder, asker: Asker) -> Place:
+        offer = asker.offer
+        assert offer is not None
+        return Place(self._open(holder, asker, offer.far, _nothing), offer.identity)
+
+    def visit(
+        self,
+        holder: Holder,
+        place: str,
+        registration: ClientRegistration,
+        origin: Origin,
+        release: Callable[[], object],
+    ) -> Deferred[Place]:
+        far = describe(origin.record)
+        ask = Visit(self._member, place, holder.claim, registration, origin.host, far)
+        return self._ask(holder, ask, lambda asker: Place(self._open(holder, asker, None, release)))
+
+    def look(self, holder: Holder, place: str) -> Deferred[None]:
+        ask = Look(self._member, place, holder.claim)
+        return self._ask(holder, ask, Asker.abort)
+
+    def _open(
+        self, holder: Holder, asker: Asker, far: Far | None, release: Callable[[], object]
+    ) -> Tunnel:
+        record = None if far is None else foreignRecord(far, self._proxy.clock.seconds())
+        leg = RemoteLeg(
+            self._proxy, self._links, holder.member, record, isHome=False, rest=asker.rest()
+        )
+        asker.transport.switchProtocol(leg)
+        tunnel = Tunnel(release)
+        tunnel.attach(leg)
+        return tunnel
+
+    @inlineCallbacks
+    def _ask(self, holder: Holder, ask: Ask, finish: Callable[[Asker], Any]) -> Any:
+        asker = Asker(self._proxy.clock, self._timeout, ask)
+        try:
+            yield self.connect(holder.member, asker)
+            yield asker.answered
+        except LinkFailed:
+            isGone = yield self._isGone(holder.member)
+            raise (MemberGone if isGone else MemberSilent) from None
+        return finish(asker)
+
+    @inlineCallbacks
+    def connect(self, id: bytes, protocol: Any) -> Any:
+        """Open a link to a member.
+
+        :returns: a Deferred that fires when the protocol has it, and fails with `MemberGone`,
+            `MemberSilent` or `LinkFailed`.
+        """
+        try:
+            member = yield self._find(id)
+            yield self._linker.connect(member, protocol)
+        except LinkRefused:
+            raise MemberGone from None
+        except DirectoryError:
+            raise MemberSilent from None
+
+    def _find(self, id: bytes) -> Deferred[Member]:
+        found: Deferred[Member] = Deferred()
+        known = self._known.get(id)
+        if known is not None:
+            found.callback(known)
+            return found
+        return self._directory.member(id).addCallback(self._found)
+
+    def _found(self, member: Member | None) -> Member:
+        if member is None:
+            raise MemberGone
+        self._known[member.id] = member
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return member
+
+    @inlineCallbacks
+    def _isGone(self, id: bytes) -> Any:
+        """Tell whether the lease of a member that does not answer is over."""
+        try:
+            member = yield self._directory.member(id)
+        except DirectoryError:
+            return False
+        return member is None
+
+
+def _nothing() -> None:
+    """The key is not ours to give up."""
+

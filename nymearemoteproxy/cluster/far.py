@@ -1,0 +1,36 @@
+"""What one member tells another of its client, for those who watch.
+
+Owns how a record becomes that, and back. Knows nothing of links.
+"""
+
+from __future__ import annotations
+
+from nymearemoteproxy.connections.limits import Ticket
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.protocol.linkmessages import Far
+
+NOBODY_KNOWN = Far(0, "", False, "", "", "", "")
+
+
+def describe(record: Record | None) -> Far:
+    """Return what is told of a client of ours."""
+    if record is None:
+        return NOBODY_KNOWN
+    return Far(
+        number=record.number,
+        transport=record.transport,
+        secure=record.secure,
+        address=record.address,
+        peer=record.peer,
+        name=record.name,
+        uuid=record.uuid,
+    )
+
+
+def foreignRecord(far: Far, now: float) -> Record:
+    """Return the record of a client that another member holds: no connection of ours."""
+    record = Record(
+        far.number, far.transport, far.secure, far.address, far.peer, "", Ticket(None), now
+    )
+    record.name, record.uuid = far.name, far.uuid
+    return record

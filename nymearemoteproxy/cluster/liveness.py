@@ -1,0 +1,186 @@
+"""Whether the members at the other end of our links are there.
+
+Owns the control link to each member that there are links to: who does not answer on it is gone, and
+its links are cut. They carry nothing when nothing is relayed, and one that is not read does not
+notice its end. Knows nothing of what links carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent
+from nymearemoteproxy.cluster.linking import LinkFailed
+from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
+from nymearemoteproxy.protocol.linkrecords import LinkError
+
+log = ProxyLogger()
+
+HEARTBEAT = 5.0
+"""Seconds between two questions on a control link, and between two looks at links that are not
+read: so long a client at most does not hear that its partner's process is gone."""
+
+CONTROL_TIMEOUT = 15.0
+"""Seconds of silence on a control link after which the other member counts as gone: as long as its
+lease."""
+
+LINKS_A_TURN = 100
+"""Links that are looked at before others get their turn: some microseconds each, in the kernel."""
+
+CUTS_A_TURN = 8
+"""Links that are cut before others get their turn; each ends a client's connection, with its line
+of log."""
+
+
+class Heart(Protocol):
+    """The control link to one member, from our end."""
+
+    transport: Any
+
+    def __init__(self, clock: IReactorTime, me: bytes, lost: Callable[[], object]) -> None:
+        self._clock = clock
+        self._me = me
+        self._lost = lost
+        self._lines = LineReader()
+        self.heard = clock.seconds()
+
+    def connectionMade(self) -> None:
+        self.transport.write(ControlLink(self._me).encode())
+        self.beat()
+
+    def beat(self) -> None:
+        """Ask whether the member is there."""
+        self.transport.write(Here().encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while self._lines.take() is not None:
+                self.heard = self._clock.seconds()
+        except LinkError:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost()
+
+
+class _Peer:
+    """One member that there are links to."""
+
+    def __init__(self, liveness: Liveness, id: bytes) -> None:
+        self._liveness = liveness
+        self._id = id
+        self._heard = liveness.clock.seconds()
+        self._heart: Heart | None = None
+        self._connecting: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._isOver = False
+        self._tick()
+
+    def stop(self) -> None:
+        self._isOver = True
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._heart is not None:
+            self._heart.transport.abortConnection()
+
+    def _tick(self) -> None:
+        clock = self._liveness.clock
+        self._timer = clock.callLater(HEARTBEAT, self._tick)
+        if self._heart is not None:
+            self._heard = self._heart.heard
+            self._heart.beat()
+        elif self._connecting is None:
+            self._connect()
+        if clock.seconds() - self._heard > CONTROL_TIMEOUT:
+            self._gone("it does not answer")
+        else:
+            self._liveness.check(self._id)
+
+    def _connect(self) -> None:
+        heart = Heart(self._liveness.clock, self._liveness.me, self._lost)
+        connecting = self._connecting = self._liveness.asking.connect(self._id, heart)
+        connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
+
+    def _connected(self, _none: None, heart: Heart) -> None:
+        self._connecting = None
+        self._heart = heart
+
+    def _notConnected(self, failure: Failure) -> None:
+        self._connecting = None
+        if failure.check(MemberGone) and not self._isOver:
+            self._gone("nobody is at its address any more")
+        else:
+            failure.trap(CancelledError, MemberGone, MemberSilent, LinkFailed)
+
+    def _lost(self) -> None:
+        """The link is closed: either it was only the link, or nobody listens there any more."""
+        self._heart = None
+        if not self._isOver:
+            self._connect()
+
+    def _gone(self, reason: str) -> None:
+        self._liveness.gone(self._id, reason)
+
+
+class Liveness:
+    """Looks after the members that there are links to.
+
+    :param me: our own id.
+    :ivar deaths: how many members were found to be gone while there were links to them.
+    """
+
+    def __init__(self, proxy: Proxy, links: Links, asking: Asking, me: bytes) -> None:
+        self.clock = proxy.clock
+        self.asking = asking
+        self.me = me
+        self.deaths = 0
+        self._turns = proxy.turns
+        self._links = links
+        self._peers: dict[bytes, _Peer] = {}
+        links.begun = self._begun
+        links.over = self._over
+
+    def _begun(self, id: bytes) -> None:
+        self._peers[id] = _Peer(self, id)
+
+    def _over(self, id: bytes) -> None:
+        self._peers.pop(id).stop()
+
+    def check(self, id: bytes) -> None:
+        """Look whether links that are not read have ended."""
+        self._turns.begin(self._checking(id))
+
+    def _checking(self, id: bytes) -> Generator[None, None, None]:
+        for number, link in enumerate(self._links.of(id), 1):
+            link.checkTransport()
+            if not number % LINKS_A_TURN:
+                yield
+
+    def gone(self, id: bytes, reason: str) -> None:
+        """A member is no more."""
+        self.deaths += 1
+        log.error(
+            "member {member} is gone, and with it {count} tunnels: {reason}",
+            member=id.hex(),
+            count=len(self._links.of(id)),
+            reason=reason,
+        )
+        self._turns.begin(self._cutting(id))
+
+    def _cutting(self, id: bytes) -> Generator[None, None, None]:
+        for number, link in enumerate(self._links.of(id), 1):
+            self._links.cut(link)
+            if not number % CUTS_A_TURN:
+                yield

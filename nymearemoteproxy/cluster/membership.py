@@ -1,0 +1,148 @@
+"""One member of a cluster, put together: its places, its links, and what it decides for others.
+
+Owns which parts there are, and who is asked about which kind of place. Knows nothing of which
+directory there is, nor of how links are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from nymearemoteproxy.cluster.answering import Answerer, IHome
+from nymearemoteproxy.cluster.asking import Asking, MemberGone, NobodyThere
+from nymearemoteproxy.cluster.directory import Holder, IDirectory
+from nymearemoteproxy.cluster.far import foreignRecord
+from nymearemoteproxy.cluster.linking import ILinker
+from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.liveness import Liveness
+from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
+from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
+from nymearemoteproxy.connections.limits import sourceOf
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.meeting.place import Place
+from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, Rendezvous
+from nymearemoteproxy.protocol.linkmessages import Meet, Visit
+from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+
+LINK_TIMEOUT = 2.0
+"""Seconds in which a link is made, and in which each word on it has to come."""
+
+
+@implementer(IHome)
+class Membership:
+    """Makes a proxy one member of a cluster.
+
+    From then on its meeting place and its tunnel proxy are those that all members share.
+
+    :param proxy: with a meeting place, and perhaps a tunnel proxy, of its own.
+    :param member: its id.
+    :param timeout: seconds in which a link is made, and in which each word on it has to come.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        directory: IDirectory,
+        linker: ILinker,
+        member: bytes,
+        timeout: float = LINK_TIMEOUT,
+    ) -> None:
+        self._proxy = proxy
+        self._directory = directory
+        self._timeout = timeout
+        self.links = Links()
+        self.asking = Asking(proxy, directory, linker, self.links, member, timeout)
+        self.places = Places(proxy.clock, directory, member, self._lost)
+        self.liveness = Liveness(proxy, self.links, self.asking, member)
+        local, switchboard = proxy.rendezvous, proxy.switchboard
+        assert isinstance(local, Rendezvous)
+        self.rendezvous = ClusterRendezvous(proxy.clock, local, self.places, self.asking)
+        proxy.rendezvous = self.rendezvous
+        self.switchboard: ClusterSwitchboard | None = None
+        if switchboard is not None:
+            assert isinstance(switchboard, Switchboard)
+            self.switchboard = ClusterSwitchboard(
+                switchboard, directory, self.places, self.asking
+            )
+            proxy.switchboard = self.switchboard
+
+    def start(self) -> None:
+        """Claim what is to be claimed, from time to time."""
+        self.places.start()
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self.places.stop()
+
+    def answerer(self, peer: bytes | None) -> Answerer:
+        """Return what answers on a link that another member has opened.
+
+        :param peer: the id of that member, if it is proven.
+        """
+        return Answerer(self._proxy, self, self.links, peer, self._timeout)
+
+    # What is decided for others
+
+    def meet(self, ask: Meet, confirm: Confirm) -> Deferred[Place]:
+        seat = self.places.seat(ask.place)
+        if seat is None or seat.kind is not Kind.KEY:
+            return fail(NobodyWaits())
+        return self.rendezvous.visit(seat, ask.identity, confirm)
+
+    def visit(self, ask: Visit) -> Deferred[Place]:
+        if self.switchboard is None:
+            return fail(NobodyWaits())
+        source = sourceOf(ask.host, self._proxy.registry.gate.bounds.exempt)
+        look = partial(self._lookElsewhere, ask)
+        return self.switchboard.visit(
+            ask.registration, Origin(ask.far.number, ask.host, source, look)
+        )
+
+    def _lookElsewhere(self, ask: Visit) -> Deferred[bool]:
+        """Find out whether a client of another member is still there."""
+        uuid = ask.registration.uuid
+        place = self.places.name(seatOf(uuid))
+        looked = self.asking.look(Holder(ask.member, ask.claim), place)
+
+        def isGone(failure: object) -> bool:
+            assert self.switchboard is not None
+            self.switchboard.local.drop(uuid)
+            return False
+
+        def failed(failure: object) -> bool:
+            return True  # nobody takes the place of one that cannot be asked
+
+        answered: Deferred[bool] = looked.addCallback(lambda _none: True)
+        answered.addErrback(lambda why: isGone(why.trap(NobodyThere, MemberGone)))
+        return answered.addErrback(failed)
+
+    def visited(self, ask: Visit) -> Callable[[], object]:
+        # A server is not sent away while it has a client, wherever that is.
+        dismissal, now = self._proxy.registry.dismissal, self._proxy.clock.seconds()
+        guest = foreignRecord(ask.far, now)
+        guest.role, guest.joined = Role.CLIENT, now
+        guest.serverUuid = str(ask.registration.serverUuid)
+        dismissal.joined(guest)
+        return partial(dismissal.ended, guest)
+
+    def look(self, place: str) -> Deferred[bool]:
+        seat = self.places.seat(place)
+        if seat is None:
+            return succeed(False)
+        if seat.kind is Kind.KEY:
+            return succeed(self.rendezvous.isAtHome(seat))
+        assert self.switchboard is not None
+        return self.switchboard.look(seat)
+
+    def _lost(self, seat: Seat, holder: Holder) -> None:
+        if seat.kind is Kind.KEY:
+            self.rendezvous.lost(seat, holder)
+        elif self.switchboard is not None:
+            self.switchboard.lost(seat)

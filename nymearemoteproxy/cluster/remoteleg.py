@@ -1,0 +1,299 @@
+"""The leg of a client that another member holds: what is relayed to it goes over a link.
+
+Owns what the end of each side means on a link, and its back pressure. Knows nothing of how a link
+is made, or who waits for whom.
+
+Theory of operation
+-------------------
+
+Each of the two members has an ordinary `Tunnel`, with the leg of its own client on one side and a
+`RemoteLeg` on the other. What one is told by its tunnel, the other one at the far end tells its
+own. `finish` becomes an END, `partnerLost` a LOST. When both have said LOST there is nothing left
+to be said, and the link is closed. A link that is closed earlier has been cut: what the far client
+sent may be lost in part, and its partner must not take that for the end.
+
+A link is a connection of its own, so its back pressure is TCP's, and no tunnel is in another one's
+way. While it is not read its end is not noticed, hence `checkTransport`.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.cluster.links import ILink, Links
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
+from nymearemoteproxy.protocol.frames import Frames
+from nymearemoteproxy.protocol.linkrecords import (
+    CUT,
+    END,
+    LOST,
+    Notice,
+    RecordReader,
+    encodeBytes,
+    encodeNotice,
+    outcomeOf,
+)
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.wires.transports import Linger
+
+log = ProxyLogger()
+
+
+@implementer(IProtocol, IPushProducer, ILeg, ILink)
+class RemoteLeg:
+    """One side of a tunnel, whose client another member holds.
+
+    :param record: what is known of that client.
+    :param isHome: the tunnel is counted here, and not at the other member.
+    :param member: the other member's id.
+    :param rest: what has arrived on the link already.
+    :param closed: is called when the link is closed.
+    """
+
+    __slots__ = (
+        "member",
+        "isHome",
+        "record",
+        "transport",
+        "_blocked",
+        "_closed",
+        "_finished",
+        "_hasEnded",
+        "_hasLost",
+        "_isLost",
+        "_links",
+        "_linger",
+        "_partner",
+        "_proxy",
+        "_reader",
+        "_rest",
+        "_tunnel",
+        "_unread",
+    )
+
+    transport: Any
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        links: Links,
+        member: bytes,
+        record: Record | None,
+        isHome: bool,
+        rest: bytes,
+        closed: Callable[[], object] | None = None,
+    ) -> None:
+        self.member = member
+        self.isHome = isHome
+        self.record = record
+        self._proxy = proxy
+        self._links = links
+        self._partner: ILeg = NOBODY
+        self._tunnel: Tunnel | None = None
+        self._reader = RecordReader()
+        self._rest = rest
+        self._closed = closed
+        self._blocked = False
+        self._unread = False
+        self._finished = False  # END was sent
+        self._hasLost = False  # LOST was sent
+        self._hasEnded = False  # END came
+        self._isLost = False  # LOST came
+
+    # Events of the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self._linger = Linger(self._proxy.clock, transport, self._proxy.policy.timing.close)
+        transport.lowest.readMuch()
+        self._links.add(self)
+
+    def connectionMade(self) -> None:
+        """It was made before."""
+
+    def dataReceived(self, data: bytes) -> None:
+        reader = self._reader
+        for item in reader.receive(data):
+            if type(item) is list:
+                self._partner.sendFrames(item)
+            elif type(item) is bytes:
+                self._partner.sendBytes(item)
+            else:
+                self._noticed(item)
+        if self.record is not None:
+            self.record.received += len(data)
+        if reader.error is not None:
+            self._broken(str(reader.error))
+        elif reader.hasMore:
+            self._awaitTurn()
+
+    def _awaitTurn(self) -> None:
+        """Read nothing more until the rest of what was read is relayed, when others had a turn."""
+        self.transport.pauseProducing()
+        if not self._unread:
+            self._proxy.turns.wait(self._takeTurn, self._failed, relays=True)
+
+    def _takeTurn(self) -> None:
+        if not self._unread:
+            self.transport.resumeProducing()
+            self.dataReceived(b"")
+
+    def _noticed(self, notice: Notice) -> None:
+        outcome = outcomeOf(notice.label) if notice.label else Outcome.PARTNER_LEFT
+        if notice.kind == END:
+            self._ended(outcome)
+        elif notice.kind == LOST:
+            self._left()
+        else:
+            self._partner.cutOff(outcome)
+            self._left()
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._hasEnded = True
+        if self._tunnel is not None:
+            if outcome is not Outcome.PARTNER_LEFT:
+                self._partner.finish(outcome)
+            self._tunnel.ended(self)
+
+    def _left(self) -> None:
+        """The far client can take nothing more."""
+        self._isLost = True
+        self._dropTunnel()
+        self._closeIfDone()
+
+    def _dropTunnel(self) -> None:
+        if self._tunnel is not None:
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.lost(self)
+        self._partner = NOBODY
+
+    def _closeIfDone(self) -> None:
+        if self._isLost and self._hasLost:
+            self._linger.close()
+
+    def _broken(self, reason: str) -> None:
+        log.error(
+            "a link to member {member} is cut: {reason}", member=self.member.hex(), reason=reason
+        )
+        self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._finished = self._hasLost = True
+        self._proxy.turns.leave(self._takeTurn)
+        self.transport.unregisterProducer()
+        self._linger.stop()
+        self._links.remove(self)
+        if not (self._hasEnded or self._isLost):
+            self._partner.cutOff(Outcome.LINK_LOST)
+        self._dropTunnel()
+        if self._closed is not None:
+            self._closed()
+
+    # The tunnel
+
+    def enter(self, tunnel: Tunnel) -> None:
+        self._tunnel = tunnel
+        self.pauseReading()
+
+    def open(self, partner: ILeg) -> None:
+        self._partner = partner
+        if self.isHome and self.record is not None:
+            self._proxy.registry.joined(self.record, partner.record)
+        self.resumeReading()
+
+    def begin(self) -> None:
+        self.transport.registerProducer(self, True)
+        rest, self._rest = self._rest, b""
+        if rest:
+            self.dataReceived(rest)
+
+    def sendBytes(self, data: bytes) -> None:
+        self._write(encodeBytes(data))
+
+    def sendFrames(self, frames: Frames) -> None:
+        self._write(b"".join(frames))
+
+    def _write(self, data: bytes) -> None:
+        if self.record is not None:
+            self.record.sent += len(data)
+        self.transport.write(data)
+
+    def pauseReading(self) -> None:
+        self._unread = True
+        self.transport.pauseProducing()
+
+    def resumeReading(self) -> None:
+        self._unread = False
+        self.transport.resumeProducing()
+        if self._reader.hasMore:
+            self._awaitTurn()
+
+    def finish(self, outcome: Outcome) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        self.transport.unregisterProducer()
+        label = "" if outcome is Outcome.PARTNER_LEFT else outcome.label
+        self.transport.write(encodeNotice(END, label))
+
+    def partnerLost(self) -> None:
+        self._partner = NOBODY
+        if self._hasLost:
+            return
+        self.finish(Outcome.PARTNER_LEFT)
+        self._hasLost = True
+        self.transport.write(encodeNotice(LOST))
+        self._linger.start()
+        self.resumeReading()
+        self._closeIfDone()
+
+    def cutOff(self, outcome: Outcome) -> None:
+        if self._blocked or self._finished:
+            self.transport.abortConnection()  # nothing that is said now would be heard in time
+            return
+        self._finished = True
+        self.transport.unregisterProducer()
+        self.transport.write(encodeNotice(CUT, outcome.label))
+        self._linger.start()
+
+    # Back pressure
+
+    def pauseProducing(self) -> None:
+        self._blocked = True
+        self._partner.pauseReading()
+
+    def resumeProducing(self) -> None:
+        self._blocked = False
+        self._partner.resumeReading()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; `connectionLost` deals with it."""
+
+    # The other member
+
+    def cut(self) -> None:
+        """The other member is gone."""
+        self.transport.abortConnection()
+
+    def checkTransport(self) -> None:
+        """Look whether the link has ended: nobody notices while it is not read."""
+        if not self._unread:
+            return
+        poller = select.poll()
+        poller.register(self.transport.lowest.getHandle(), 0)
+        if any(events & (select.POLLERR | select.POLLHUP) for _fd, events in poller.poll(0)):
+            self.cut()
+
+    def _failed(self, failure: Failure) -> None:
+        """A fault of ours: it costs this tunnel."""
+        log.failure("a link to member {member} failed", failure, member=self.member.hex())
+        self.transport.abortConnection()
