@@ -6,13 +6,10 @@ listeners or connections.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import ipaddress
-import os
 import ssl
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nymearemoteproxy.common.files import Read, readFile
+from nymearemoteproxy.common.openssl import GROUP, inMemory
 
 FORWARD_SECRET = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Cipher suites of TLS 1.2 with forward secrecy and authenticated encryption; all of TLS 1.3's
 are such."""
-
-GROUP = "prime256v1"
-"""The group of the key exchange: P-256, which every client of TLS 1.3 has (RFC 8446 section 9.1).
-By default OpenSSL also takes ffdhe8192, with which one handshake costs the server 150 ms instead
-of 0.4, and Python's `ssl` takes all or one. A client that begins with another, mostly X25519,
-needs one round trip more."""
 
 SELF_SIGNED_DAYS = 3650
 """A made certificate is pinned by its fingerprint, so that renewing it would only break pins."""
@@ -129,7 +121,7 @@ def loadCertificate(files: CertificateFiles, read: Read = readFile) -> ssl.SSLCo
     context = _makeContext()
     bundle = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (own, *chain))
     try:
-        with _inMemory(bundle) as certificatePath, _inMemory(keyContent) as keyPath:
+        with inMemory(bundle) as certificatePath, inMemory(keyContent) as keyPath:
             context.load_cert_chain(certificatePath, keyPath)
     except ssl.SSLError as error:
         raise CertificateError(
@@ -150,19 +142,6 @@ def _makeContext() -> ssl.SSLContext:
     context.set_ecdh_curve(GROUP)
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
-
-
-@contextlib.contextmanager
-def _inMemory(content: bytes) -> Iterator[str]:
-    """Give something that was read a path, since `ssl` has OpenSSL read files (Linux).
-
-    OpenSSL is not given the path that it was read from: what was checked is what is served, and a
-    pipe can be read only once.
-    """
-    with open(os.memfd_create("certificate"), "wb") as file:
-        file.write(content)
-        file.flush()
-        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _publicKey(holder: Any) -> bytes:

@@ -92,7 +92,7 @@ class TlsTransport:
         self._isPaused = False
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = self._begin(context)
         self._established = False
         self._closing = False
         self._aborted = False
@@ -100,6 +100,9 @@ class TlsTransport:
         self._closedByClient = False
         self._endWaits = False  # the client's end is to be told when it is read again
         self._fault: Failure | None = None
+
+    def _begin(self, context: ssl.SSLContext) -> ssl.SSLObject:
+        return context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def makeConnection(self, transport: DirectTransport) -> None:
         """The client is there, and will begin the handshake."""
@@ -354,6 +357,17 @@ class TlsTransport:
     def blocked(self) -> bool:
         """Something waits to be sent."""
         return self._transport.blocked
+
+    @property
+    def peerName(self) -> str | None:
+        """The first host name in the peer's certificate; None if it was not asked for one.
+
+        To be asked after the handshake. OpenSSL has checked it, now or when a connection began that
+        this one resumes.
+        """
+        certificate: dict[str, Any] = self._tls.getpeercert() or {}
+        names = certificate.get("subjectAltName", ())
+        return next((str(value) for kind, value in names if kind == "DNS"), None)
 
     @property
     def lowest(self) -> DirectTransport:

@@ -1,0 +1,233 @@
+"""Links from other members: strangers at the port, until they have proven who they are.
+
+Owns who is let in, how many may be on their way, and the place of a Unix socket for links. Knows
+nothing of what is said on a link.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import stat
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHandshakeListener,
+    IListeningPort,
+    IProtocol,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.identity import MemberIdentity
+from nymearemoteproxy.cluster.linking import (
+    LINK_TIMEOUT,
+    LinkError,
+    describeFault,
+    isOurs,
+    tuneLink,
+)
+from nymearemoteproxy.common.addresses import describeAddress
+from nymearemoteproxy.common.tally import Tally
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.limits import sourceOf
+from nymearemoteproxy.wires.direct import DirectTransport
+from nymearemoteproxy.wires.tlstransport import TlsTransport
+
+MOST_STRANGERS = 512
+"""Connections that have not finished their handshake, in all; each takes a descriptor and up to
+some ten KiB. A member is done in one round trip, so these are 2,500 links a second from members
+200 ms away."""
+
+MOST_STRANGERS_FROM_ADDRESS = 128
+"""The same from one address, of which there may be several members: a quarter, so that three
+machines that go wild leave room for another."""
+
+LINK_BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted: all clients of a member that starts
+anew may need a link at once."""
+
+LONGEST_PATH = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+Build = Callable[[bytes | None], IProtocol]
+
+# Why somebody was not let in
+OTHER_USER, TOO_SLOW, TOO_MANY, NOT_PROVEN = "other-user", "too-slow", "too-many", "not-proven"
+
+
+class LinkFactory(Factory):
+    """Takes the links that other members make.
+
+    When there are too many strangers the one that came first has to go, not the new one: a member
+    proves itself at once, and those that only sit there must not be able to keep it out.
+
+    :param build: makes the protocol of a link, which gets the connection when it is proven; it is
+        given the id of the member that is there, or None for another process of this user's.
+    :param timeout: seconds for the handshake.
+    :param turns: see `TlsTransport`.
+    :ivar identity: ours; may be replaced, for the links from then on. None = the links come by a
+        Unix socket.
+    :ivar strangers: those whose handshake is not finished.
+    :ivar refused: how many were not let in, by the reason.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        build: Build,
+        identity: MemberIdentity | None = None,
+        timeout: float = LINK_TIMEOUT,
+        turns: Turns | None = None,
+    ) -> None:
+        self.clock = clock
+        self.build = build
+        self.identity = identity
+        self.timeout = timeout
+        self._turns = turns
+        self.refused: Counter[str] = Counter()
+        self.strangers: dict[_Stranger, None] = {}  # in the order in which they came
+        self._sources: defaultdict[str | None, dict[_Stranger, None]] = defaultdict(dict)
+        self._tally = Tally(
+            clock,
+            "a connection from {peer} is no link of this cluster's: {text}",
+            "{count} more connections in {interval:.0f} s were no links of this cluster's",
+        )
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self.identity is None:
+            return DirectTransport(_Neighbour(self))
+        stranger = _Stranger(self)
+        return DirectTransport(TlsTransport(self.identity.serverContext, stranger, self._turns))
+
+    def came(self, stranger: _Stranger) -> None:
+        """Somebody is there; make room."""
+        same = self._sources[stranger.source]
+        for crowd, most in (
+            (same, MOST_STRANGERS_FROM_ADDRESS),
+            (self.strangers, MOST_STRANGERS),
+        ):
+            if len(crowd) >= most:
+                next(iter(crowd)).refuse(TOO_MANY, "too many others came after it")
+        self._sources[stranger.source][stranger] = self.strangers[stranger] = None
+
+    def went(self, stranger: _Stranger) -> None:
+        """Somebody is a stranger no longer, or not there."""
+        del self.strangers[stranger]
+        same = self._sources[stranger.source]
+        del same[stranger]
+        if not same:
+            del self._sources[stranger.source]
+
+    def refuse(self, transport: Any, reason: str, text: str) -> None:
+        """Count somebody who is not let in, and close."""
+        self.refused[reason] += 1
+        self._tally.add(peer=describeAddress(transport.getPeer())[1], text=text)
+        transport.abortConnection()
+
+
+class _Neighbour(Protocol):
+    """A process on this machine that has just connected to our Unix socket."""
+
+    transport: Any
+
+    def __init__(self, factory: LinkFactory) -> None:
+        self._factory = factory
+
+    def connectionMade(self) -> None:
+        if isOurs(self.transport.lowest.getHandle()):
+            self.transport.switchProtocol(self._factory.build(None))
+        else:
+            self._factory.refuse(self.transport, OTHER_USER, "it is another user's")
+
+
+@implementer(IHandshakeListener)
+class _Stranger(Protocol):
+    """Somebody who has not proven to be a member.
+
+    :ivar source: what it is counted as.
+    """
+
+    transport: Any
+    source: str | None = None
+    _timer: IDelayedCall | None = None
+
+    def __init__(self, factory: LinkFactory) -> None:
+        self._factory = factory
+
+    def connectionMade(self) -> None:
+        self.source = sourceOf(getattr(self.transport.getPeer(), "host", None), ())
+        self._factory.came(self)
+        self._timer = self._factory.clock.callLater(
+            self._factory.timeout, self.refuse, TOO_SLOW, "its handshake took too long"
+        )
+
+    def handshakeCompleted(self) -> None:
+        if self._timer is None:
+            return
+        try:
+            member = bytes.fromhex(self.transport.peerName or "")
+        except ValueError:
+            member = b""
+        if len(member) != MEMBER_SIZE:
+            self.refuse(NOT_PROVEN, "its certificate names no member")
+            return
+        self._leave()
+        tuneLink(self.transport)
+        self.transport.switchProtocol(self._factory.build(member))
+
+    def refuse(self, reason: str, text: str) -> None:
+        """Close, unless that is so already."""
+        if self._timer is not None:
+            self._leave()
+            self._factory.refuse(self.transport, reason, text)
+
+    def _leave(self) -> None:
+        assert self._timer is not None
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        self._factory.went(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        isTls = reason.check(ssl.SSLError)
+        text = describeFault(reason.value) if isTls else "it left before its handshake"
+        self.refuse(NOT_PROVEN, text)
+
+
+def listenLocally(
+    reactor: Any, directory: str, id: bytes, factory: LinkFactory
+) -> tuple[str, IListeningPort]:
+    """Take links by a Unix socket in a directory that is for our user only.
+
+    The directory is made if it is not there. The file is named after the member's id: what a
+    process that was killed has left there is in nobody's way.
+
+    :returns: the path of the socket, too.
+    :raises LinkError: that cannot be; the text is one line for the operator.
+    """
+    path = os.path.join(os.path.abspath(directory), id.hex())
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise LinkError(f"the path of {directory} is too long for a Unix socket in it")
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        status = os.lstat(directory)
+    except OSError as error:
+        raise LinkError(f"cannot make the directory {directory}: {error.strerror}") from None
+    isPrivate = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
+    if not isPrivate or status.st_uid != os.geteuid():
+        raise LinkError(f"{directory} must be a directory of our own, with mode 700")
+    try:
+        return path, reactor.listenUNIX(path, factory, backlog=LINK_BACKLOG, mode=0o600)
+    except CannotListenError as error:
+        raise LinkError(f"cannot listen on {path}: {error.socketError}") from None

@@ -1,0 +1,312 @@
+"""Links to other members: connections that are used when it is proven who is at the other end.
+
+Owns the connecting, its time limit, and what the spelling of an address means. Knows nothing of
+what is said on a link, nor of how members are found.
+
+Theory of operation
+-------------------
+
+A link within a machine is a Unix socket, and the proof is the user whose process is at the other
+end: ours, or root, who needs no trick. Between machines it is TLS, see `identity`. In both cases
+the protocol gets the connection when all that is over, and may write at once.
+
+There is a difference between "refused" and "failed". When the system refuses, nobody listens there
+any more: that member is gone, and what it held may be taken. All else may be a member that is
+frozen or cut off, and may come back. Even one that is stopped has its connections accepted, by the
+kernel: over TLS the handshake finds out, on a Unix socket only an answer does.
+
+TCP_USER_TIMEOUT is not set, much as it looks like what is wanted. It also ends connections to
+a peer that answers but takes nothing for so long (zero window; tcp(7)), as it is with a client that
+does not read and back pressure that holds; measured with Linux 6.18. Those whose peer is gone
+altogether are found by who has to hear from it: the two members' link for control.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.interfaces import IAddress, IConnector, IHandshakeListener, IProtocol
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import Interface, implementer
+
+from nymearemoteproxy.cluster.directory import Member
+from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.wires.direct import DirectTransport
+from nymearemoteproxy.wires.tlsclient import TlsClientTransport
+from nymearemoteproxy.wires.transports import tuneTcp
+
+LINK_TIMEOUT = 2.0
+"""Seconds for all of connecting, unless the settings say more."""
+
+KEEPALIVE_IDLE = 5.0
+KEEPALIVE_TIMEOUT = 10.0
+"""Seconds. With nothing on its way a link to a machine that is gone ends after both, as long as a
+member's lease lasts."""
+
+RETRY_INTERVAL = 0.05
+"""Seconds until a Unix socket whose backlog is full is tried again. The kernel does not tell when
+there is room."""
+
+_CREDENTIALS = Struct("iII")
+"""struct ucred of unix(7): process, user, group."""
+
+_UNREADABLE = "its address cannot be read"
+
+_FAULTS = {
+    "CALLBACK_FAILED": "it asked for another member, or for none",
+    "TLSV1_ALERT_UNKNOWN_CA": "the other side has another secret",
+    "TLSV1_UNRECOGNIZED_NAME": "another member is there",
+}
+"""What OpenSSL's words mean here."""
+
+_COLON = re.compile(r"(?<!\\):")
+
+
+class LinkError(Exception):
+    """There is no link; the text is one line and says why."""
+
+
+class LinkRefused(LinkError):
+    """Nobody listens there: the member that was meant is gone for sure.
+
+    For a Unix socket that is true only on the machine, and in the file system, that it is in: that
+    one of another machine's is not here means nothing.
+    """
+
+
+class LinkFailed(LinkError):
+    """It took too long, the way is not open, or it is somebody else: the member may be there."""
+
+
+class ILinker(Interface):
+    """Makes links to other members."""
+
+    def connect(member: Member, protocol: IProtocol) -> Deferred[None]:
+        """Connect a protocol to a member.
+
+        It is given the connection once it is proven that it is that member, or one of the same user
+        on this machine, and has lost it by then or not as for any protocol. Before, it hears
+        nothing. The Deferred fires right after that, which may be before this returns; or fails
+        with `LinkRefused` or `LinkFailed`, within the linker's time limit. Cancelling closes.
+        """
+
+
+def unixAddress(path: str) -> str:
+    """Return a `Member.address`."""
+    return f"unix:{path}"
+
+
+def tcpAddress(host: str, port: int) -> str:
+    """Return a `Member.address`, escaped as Twisted's endpoints are.
+
+    :param host: an IP address.
+    """
+    return f"tcp:{quoteStringArgument(host)}:{port}"
+
+
+def isOurs(handle: socket.socket) -> bool:
+    """Tell whether the other end of a Unix socket is a process of our user's, or of root's."""
+    credentials = handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _process, user, _group = _CREDENTIALS.unpack(credentials)
+    return user in (os.geteuid(), 0)
+
+
+def tuneLink(transport: Any) -> None:
+    """Set the options of a link's socket, whichever it is."""
+    tuneTcp(transport, KEEPALIVE_IDLE, KEEPALIVE_TIMEOUT)
+
+
+def describeFault(fault: BaseException | None) -> str:
+    """Return what went wrong in a handshake, for people."""
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"it is not who it should be: {fault.verify_message}"
+    if isinstance(fault, ssl.SSLError):
+        reason = fault.reason or "it broke TLS"
+        return _FAULTS.get(reason, reason.lower().replace("_", " "))
+    return str(fault)
+
+
+@implementer(ILinker)
+class Linker:
+    """Makes links, by the addresses of members.
+
+    :param identity: ours; None = there are links within this machine only.
+    :param timeout: seconds for all of a `connect`.
+    :param turns: see `TlsTransport`.
+    :ivar identity: may be replaced, for the links from then on.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        identity: MemberIdentity | None = None,
+        timeout: float = LINK_TIMEOUT,
+        turns: Turns | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self.identity = identity
+        self._timeout = timeout
+        self._turns = turns
+
+    def connect(self, member: Member, protocol: IProtocol) -> Deferred[None]:
+        kind, _, rest = member.address.partition(":")
+        opening = _Opening(protocol)
+        if kind == "unix":
+            opening.limit(self._reactor, self._timeout)
+            self._connectUnix(rest, opening)
+        elif (place := _hostAndPort(rest)) is None or kind != "tcp":
+            return fail(LinkFailed(_UNREADABLE))
+        elif self.identity is None:
+            return fail(LinkFailed("it is on another machine, and there is no secret"))
+        else:
+            tls = TlsClientTransport(
+                self.identity.clientContext,
+                self.identity.sessions,
+                nameOf(member.id),
+                opening,
+                self._turns,
+            )
+            opening.limit(self._reactor, self._timeout)
+            connector = self._reactor.connectTCP(*place, _Connecting(tls, opening), timeout=None)
+            opening.close = connector.disconnect
+        return opening.opened
+
+    def _connectUnix(self, path: str, opening: _Opening) -> None:
+        """Connect now, or a little later.
+
+        Twisted's own way asks epoll about a socket whose connection has to be tried anew, and is
+        told again and again that it is ready.
+        """
+        try:
+            with socket.socket(socket.AF_UNIX) as handle:
+                handle.setblocking(False)
+                handle.connect(path)
+                if not isOurs(handle):
+                    opening.fail(LinkFailed("its socket is another user's"))
+                    return
+                factory = _Adopting(opening)
+                self._reactor.adoptStreamConnection(handle.fileno(), socket.AF_UNIX, factory)
+        except BlockingIOError:
+            retry = self._reactor.callLater(RETRY_INTERVAL, self._connectUnix, path, opening)
+            opening.close = retry.cancel
+        except OSError as error:
+            opening.fail(_errorOf(error.errno, str(error)))
+        except ValueError:  # the directory may hold anything
+            opening.fail(LinkFailed(_UNREADABLE))
+        else:
+            opening.handshakeCompleted()
+
+
+def _hostAndPort(text: str) -> tuple[str, int] | None:
+    """Read HOST:PORT; None if it is none, or has a name that would have to be looked up."""
+    host, *rest = _COLON.split(text)
+    host = host.replace("\\", "")
+    if len(rest) != 1 or not re.fullmatch("[0-9]{1,5}", rest[0]):
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    port = int(rest[0])
+    return (host, port) if 0 < port < 1 << 16 else None
+
+
+def _errorOf(number: int | None, text: str) -> LinkError:
+    """Return what is made of an error of the system's."""
+    isRefused = number in (errno.ECONNREFUSED, errno.ENOENT)
+    return (LinkRefused if isRefused else LinkFailed)(os.strerror(number) if number else text)
+
+
+def _nothing() -> None:
+    """There is nothing to be closed."""
+
+
+@implementer(IHandshakeListener)
+class _Opening(Protocol):
+    """A link that is not proven yet, and its first protocol.
+
+    :param protocol: who gets the link.
+    :ivar opened: fires when it has it.
+    :ivar close: ends what is under way.
+    """
+
+    transport: Any
+
+    def __init__(self, protocol: IProtocol) -> None:
+        self._protocol = protocol
+        self._isOver = False
+        self.opened: Deferred[None] = Deferred(lambda _opened: self._end())
+        self.close: Callable[[], object] = _nothing
+
+    def limit(self, clock: Any, seconds: float) -> None:
+        """Let the time begin."""
+        self._timer = clock.callLater(seconds, self.fail, LinkFailed("it took too long"))
+
+    def connectionMade(self) -> None:
+        self.close = self.transport.abortConnection
+
+    def handshakeCompleted(self) -> None:
+        if self._isOver:
+            return
+        self.close = _nothing
+        self._end()
+        tuneLink(self.transport)
+        self.transport.switchProtocol(self._protocol)
+        self.opened.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.fail(LinkFailed(describeFault(reason.value)))
+
+    def fail(self, error: LinkError) -> None:
+        """There will be no link."""
+        if not self._isOver:
+            self._end()
+            self.opened.errback(error)
+
+    def _end(self) -> None:
+        self._isOver = True
+        if self._timer.active():
+            self._timer.cancel()
+        self.close()
+
+
+class _Adopting(Factory):
+    """The Unix socket of one link."""
+
+    noisy = False
+
+    def __init__(self, opening: _Opening) -> None:
+        self._opening = opening
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return DirectTransport(self._opening)
+
+
+class _Connecting(ClientFactory):
+    """The TCP connection of one link."""
+
+    noisy = False
+
+    def __init__(self, tls: TlsClientTransport, opening: _Opening) -> None:
+        self._tls = tls
+        self._opening = opening
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        return DirectTransport(self._tls)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        self._opening.close = _nothing
+        error: Any = reason.value
+        self._opening.fail(_errorOf(getattr(error, "osError", None), str(error)))
