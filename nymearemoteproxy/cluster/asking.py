@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
@@ -287,4 +287,3 @@ class Asking:
 
 def _nothing() -> None:
     """The key is not ours to give up."""
-

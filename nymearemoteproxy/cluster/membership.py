@@ -68,9 +68,7 @@ class Membership:
         self.switchboard: ClusterSwitchboard | None = None
         if switchboard is not None:
             assert isinstance(switchboard, Switchboard)
-            self.switchboard = ClusterSwitchboard(
-                switchboard, directory, self.places, self.asking
-            )
+            self.switchboard = ClusterSwitchboard(switchboard, directory, self.places, self.asking)
             proxy.switchboard = self.switchboard
 
     def start(self) -> None:

@@ -123,12 +123,12 @@ class RemoteLeg:
     def dataReceived(self, data: bytes) -> None:
         reader = self._reader
         for item in reader.receive(data):
-            if type(item) is list:
+            if isinstance(item, list):
                 self._partner.sendFrames(item)
-            elif type(item) is bytes:
-                self._partner.sendBytes(item)
-            else:
+            elif isinstance(item, Notice):
                 self._noticed(item)
+            else:
+                self._partner.sendBytes(item)
         if self.record is not None:
             self.record.received += len(data)
         if reader.error is not None:

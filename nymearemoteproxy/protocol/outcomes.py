@@ -395,8 +395,8 @@ class Outcome(Enum):
         Group.FAILED,
         1013,
         "temporarily unavailable, try again later",
-        "The client asked for a server that is not registered with this process, and the directory, "
-        "which knows the others, did not answer.",
+        "The client asked for a server that is not registered with this process, and the "
+        "directory, which knows the others, did not answer.",
     )
     INTERNAL_ERROR = (
         "internal-error",

@@ -383,11 +383,13 @@ class PairingKeys:
     short whatever clients send.
 
     :param bySubject: pair by the subject the backend reported instead of by the token.
+    :param secret: of all processes whose keys are to be the same; None = of this one. Where they
+        are never shown to anybody it may be empty.
     """
 
-    def __init__(self, bySubject: bool = False) -> None:
+    def __init__(self, bySubject: bool = False, secret: bytes | None = None) -> None:
         self.bySubject = bySubject
-        self._secret = secrets.token_bytes(32)
+        self._secret = secrets.token_bytes(32) if secret is None else secret
 
     def key(self, token: str, subject: str | None, nonce: str) -> bytes:
         """Return the key; equal exactly when (token or subject, nonce) are equal."""

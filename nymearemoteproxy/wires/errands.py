@@ -137,9 +137,7 @@ class Errands:
         """Find the partner of a client that is authenticated."""
         record, identity = self._record, join.identity
         record.name, record.uuid = identity.name, identity.uuid or ""
-        self._pending = self._proxy.rendezvous.join(
-            join.key, identity, self._look(), record
-        )
+        self._pending = self._proxy.rendezvous.join(join.key, identity, self._look(), record)
         self._await(self._pending, self._found, self._notFound)
 
     def register(self, registration: Registration) -> None:

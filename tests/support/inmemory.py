@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds
+from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -70,21 +71,11 @@ class InMemory(SynchronousTestCase):
     terms: Terms | None = None  # of the tunnel proxy, where there is one
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = self.makeClock()
         self.turns = Turns(self.clock)
         self.backend = Backend()
         self.rendezvous = Rendezvous()
-        self.proxy = makeProxy(
-            self.clock,
-            self.bounds,
-            self.backend,
-            self.rendezvous,
-            self.makeSwitchboard(),
-            timing=TIMING,
-            messageLimit=10240,
-            traceTraffic=self.traceTraffic,
-            turns=self.turns,
-        )
+        self.proxy = self.makeProxy(self.rendezvous, self.makeSwitchboard())
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
             "WebSocket": lambda proxy, record: Upgrade(proxy, record, upgrade),
@@ -93,6 +84,32 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def makeClock(self) -> Clock:
+        """Return the clock."""
+        return Clock()
+
+    def makeProxy(self, rendezvous: Rendezvous, switchboard: Any) -> Proxy:
+        """Return a proxy on it."""
+        return makeProxy(
+            self.clock,
+            self.bounds,
+            self.backend,
+            rendezvous,
+            switchboard,
+            timing=TIMING,
+            messageLimit=10240,
+            traceTraffic=self.traceTraffic,
+            turns=self.turns,
+        )
+
+    def makePipe(self, peer: IAddress) -> Pipe:
+        """Return the connection of a client."""
+        return Pipe(peer)
+
+    def nextProxy(self) -> Proxy:
+        """Return the one that the next client comes to."""
+        return self.proxy
 
     def makeSwitchboard(self) -> Any:
         """Return the tunnel proxy, if there is one."""
@@ -104,9 +121,9 @@ class InMemory(SynchronousTestCase):
         """Let a client connect."""
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
-        factory = ProxyFactory(self.proxy, kind, secure, False, self.builders[kind])
+        factory = ProxyFactory(self.nextProxy(), kind, secure, False, self.builders[kind])
         direct = DirectFactory(factory).buildProtocol(peer)
-        pipe = Pipe(peer)
+        pipe = self.makePipe(peer)
         pipe.protocol = direct
         if direct is not None:
             direct.makeConnection(pipe)
