@@ -52,6 +52,8 @@ INTENDED: dict[str, set[str]] = {
         "requestReceived",
         "uri",
     },
+    # An answer that nobody waits for is noticed.
+    "BaseRedisProtocol": {"replyReceived"},
     # What it logs holds secrets, what it copies into each connection is the factory's.
     "WebSocketServerProtocol": {"CONFIG_ATTRS", "factory", "log", "onOpen"},
     "WebSocketClientProtocol": {

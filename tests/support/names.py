@@ -15,12 +15,19 @@ import nymearemoteproxy
 HARMLESS = ("builtins", "enum", "typing", "abc", "zope", "collections", "dataclasses")
 """Packages whose classes are made to be derived from, and define next to nothing besides."""
 
+OPTIONAL = {"txredisapi"}
+"""Packages that need not be installed; modules that use them are left out then."""
+
 
 def modules() -> Iterator[ModuleType]:
     """Yield all modules of the program."""
     for found in pkgutil.walk_packages(nymearemoteproxy.__path__, "nymearemoteproxy."):
         if not found.name.endswith("__main__"):
-            yield import_module(found.name)
+            try:
+                yield import_module(found.name)
+            except ModuleNotFoundError as error:
+                if error.name not in OPTIONAL:
+                    raise
 
 
 def classes() -> Iterator[type]:

@@ -1,0 +1,159 @@
+"""One connection to a Redis: a command, its answer, and a deadline.
+
+Owns what is made of errors and of nonsense, so that neither ends anything but this connection.
+Knows nothing of what is asked, and of other connections.
+
+txredisapi spells the commands and reads the answers. What it does besides is not used: it has no
+deadline while unconnected, gives up for ever when its own AUTH or SELECT is late, and takes ten
+seconds to connect again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import txredisapi
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.python.failure import Failure
+
+from nymearemoteproxy.cluster.directory import DirectoryError
+
+LONGEST_ANSWER = 1 << 16
+"""Bytes. The longest, to `CLAIMS_AT_ONCE` claims, has a quarter of that."""
+
+MEANINGS = {
+    "OOM": "its memory is full",
+    "READONLY": "it is a read-only replica",
+    "MISCONF": "it cannot write to its disk",
+    "NOREPLICAS": "too few of its replicas are there",
+    "MASTERDOWN": "it is a replica that has lost its master",
+    "WRONGPASS": "it refuses user and password",
+    "NOAUTH": "it wants a password",
+    "NOPERM": "its user may not do what is needed",
+    "LOADING": "it is still loading its data",
+    "BUSY": "it is busy with somebody's script",
+    "DENIED": "it is in protected mode",
+    "NOPASSWORD": "it has no password, and was given one",
+    "WRONGTYPE": "there is something else than a text at the key",
+}
+
+# Within a script, an error's own code stands somewhere behind the script's.
+_CODE = re.compile(rf"\b({'|'.join(MEANINGS)}|NOSCRIPT)\b")
+
+Reply = Any
+"""Bytes, an integer, None, or a list of such."""
+
+
+class RedisRefusal(DirectoryError):
+    """An error that Redis answers.
+
+    :ivar code: its first word, such as ``OOM``; or ``ERR``.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(MEANINGS.get(code) or f"it answers {code}{detail and ' ' + detail}")
+        self.code = code
+
+
+def refusal(text: str) -> RedisRefusal:
+    """Return what an error's text means; what it quotes may be a secret, and is left out."""
+    found = _CODE.search(text)
+    if found:
+        return RedisRefusal(found[1])
+    if "without any password" in text:
+        return RedisRefusal("NOPASSWORD")
+    words = re.sub(r"['\"`].*", "…", text.strip(), flags=re.DOTALL).removeprefix("ERR").strip()
+    return RedisRefusal("ERR", re.sub(r"[^ -~…]", "?", words)[:100])
+
+
+class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no types
+    """A connection.
+
+    :ivar whenLost: fires with None when it is lost.
+    :ivar trouble: why it is, or is about to be.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        super().__init__(charset=None, convertNumbers=False)
+        self.whenLost: Deferred[None] = Deferred()
+        self.trouble = ""
+        self._clock = clock
+        self._sinceAnswer = 0
+
+    @property
+    def localHost(self) -> str:
+        """Our own address as this connection has it; empty for a Unix socket."""
+        host: str = getattr(self.transport.getHost(), "host", "")
+        return host
+
+    def connectionMade(self) -> object:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)  # a command must not wait for the last one's ACK
+        return super().connectionMade()
+
+    def ask(self, timeout: float, *words: bytes) -> Deferred[Reply]:
+        """Send a command.
+
+        :param timeout: seconds until the connection is given up: what comes late then is nobody's.
+        :returns: fires with the answer, or fails with a `DirectoryError`.
+        """
+        if self.trouble:
+            return fail(DirectoryError(self.trouble))
+        answered: Deferred[Reply] = self.execute_command(*words)
+        answered.addTimeout(max(timeout, 0), self._clock)
+        answered.addErrback(self._explain)
+        return answered
+
+    def giveUp(self, reason: str) -> None:
+        """Cut the connection."""
+        self.trouble = self.trouble or reason
+        self.transport.abortConnection()
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        if not unpause:  # or it was here before
+            self._sinceAnswer += len(data)
+        try:
+            super().dataReceived(data, unpause)
+        except Exception:  # such as an answer that is no text; what it is does not matter
+            self.giveUp("it does not speak Redis' protocol")
+        if self._sinceAnswer > LONGEST_ANSWER:
+            self.giveUp("its answer has no end")
+
+    def replyReceived(self, reply: object) -> None:
+        self._sinceAnswer = 0
+        if not self.replyQueue.waiting:
+            # It would be taken for the next command's.
+            isError = isinstance(reply, Exception)
+            self.giveUp(str(refusal(str(reply))) if isError else "it answers what nobody asked")
+            return
+        super().replyReceived(reply)
+
+    def connectionLost(self, why: Failure) -> None:
+        self.trouble = self.trouble or describe(why)
+        super().connectionLost(why)
+        self.whenLost.callback(None)
+
+    def _explain(self, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, CancelledError):  # whoever asked has lost interest
+            return failure
+        if isinstance(error, TimeoutError):
+            self.giveUp("it did not answer in time")
+        elif isinstance(error, txredisapi.ResponseError):
+            return Failure(refusal(str(error)))
+        elif not isinstance(error, txredisapi.ConnectionError):
+            self.giveUp("it does not speak Redis' protocol")
+        return Failure(DirectoryError(self.trouble))
+
+
+def describe(failure: Failure) -> str:
+    """Return in a line why a connection is lost or was not made."""
+    error = failure.value
+    if isinstance(error, SSL.Error):
+        details = error.args[0] if error.args else ()
+        words = "; ".join(str(each[-1]) for each in details) if details else "it was cut off"
+        return f"TLS failed: {words}"
+    return " ".join(failure.getErrorMessage().split()).rstrip(".")[:200]
