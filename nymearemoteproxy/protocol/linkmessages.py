@@ -21,17 +21,18 @@ says so. Reading is strict all the same: what is missing, or of another type, is
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-from uuid import UUID
+from typing import ClassVar, TypeVar
 
 from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
-from nymearemoteproxy.protocol.linkrecords import LinkError, outcomeOf
+from nymearemoteproxy.protocol.linkfields import get, make, number, plain, text
+from nymearemoteproxy.protocol.linkrecords import LinkError
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import ClientRegistration, parseUuid
+from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
+
+T = TypeVar("T")
 
 VERSION = 1
 """Of the lines and records that are spoken here."""
@@ -45,89 +46,6 @@ client that they came in, maxControlMessageSize, of which the default is 10 KiB;
 hundred bytes."""
 
 _LINE_END = b"\n"
-_HIGHEST = 1 << 63  # of numbers; they only count
-_MEMBER = re.compile(r"[0-9a-f]{32}", re.ASCII)
-
-
-class _Fields:
-    """The members of one JSON object, read strictly by type."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def _get(self, key: str, kind: type, what: str) -> Any:
-        value = self._values.get(key)
-        if type(value) is not kind:
-            raise LinkError(f"{key} is no {what}")
-        return value
-
-    def text(self, key: str) -> str:
-        value: str = self._get(key, str, "string")
-        return value
-
-    def textOrNone(self, key: str) -> str | None:
-        if key in self._values and self._values[key] is None:
-            return None
-        return self.text(key)
-
-    def flag(self, key: str) -> bool:
-        value: bool = self._get(key, bool, "boolean")
-        return value
-
-    def number(self, key: str) -> int:
-        value: int = self._get(key, int, "number")
-        if not 0 <= value < _HIGHEST:
-            raise LinkError(f"{key} is out of range")
-        return value
-
-    def uuid(self, key: str) -> UUID:
-        value = parseUuid(self.text(key))
-        if value is None:
-            raise LinkError(f"{key} is no uuid")
-        return value
-
-    def member(self, key: str) -> bytes:
-        value = self.text(key)
-        if not _MEMBER.fullmatch(value):
-            raise LinkError(f"{key} is no id of a member")
-        return bytes.fromhex(value)
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self._get(key, dict, "object"))
-
-    def identity(self, key: str) -> Identity:
-        fields = self.fields(key)
-        return Identity(fields.text("name"), fields.textOrNone("uuid"))
-
-    def registration(self, key: str) -> ClientRegistration:
-        fields = self.fields(key)
-        return ClientRegistration(
-            fields.text("name"), fields.uuid("uuid"), fields.uuid("serverUuid")
-        )
-
-    def far(self, key: str) -> Far:
-        fields = self.fields(key)
-        return Far(
-            number=fields.number("number"),
-            transport=fields.text("transport"),
-            secure=fields.flag("secure"),
-            address=fields.text("address"),
-            peer=fields.text("peer"),
-            name=fields.text("name"),
-            uuid=fields.text("uuid"),
-        )
-
-
-def _encode(values: Mapping[str, Any]) -> bytes:
-    # Not as ASCII: a name must not grow to six bytes for each two.
-    line = json.dumps(
-        {"version": VERSION, "compatible": COMPATIBLE, **values},
-        separators=(",", ":"),
-        ensure_ascii=False,
-    ).encode("utf-8")
-    if len(line) > LINE_SIZE:
-        raise LinkError("line too long")
-    return line + _LINE_END
 
 
 @dataclass(frozen=True)
@@ -151,13 +69,22 @@ class Far:
     name: str
     uuid: str
 
-    def values(self) -> dict[str, Any]:
-        """Return what a line says of it."""
-        return dict(vars(self))
+
+class _Ask:
+    """A line of the one who asks; a subclass is a dataclass whose fields are what it says."""
+
+    KIND: ClassVar[str]
+
+    def encode(self) -> bytes:
+        """Return the line, with its end.
+
+        :raises LinkError: it would be too long.
+        """
+        return _encode("ask", self.KIND, self)
 
 
 @dataclass(frozen=True)
-class Meet:
+class Meet(_Ask):
     """Ask: join this client with the one that waits at a place.
 
     :ivar member: who asks.
@@ -175,22 +102,9 @@ class Meet:
     identity: Identity
     far: Far
 
-    def encode(self) -> bytes:
-        """Return the line.
-
-        :raises LinkError: it would be too long.
-        """
-        return _encodeAsk(
-            self,
-            place=self.place,
-            claim=self.claim,
-            identity={"name": self.identity.name, "uuid": self.identity.uuid},
-            far=self.far.values(),
-        )
-
 
 @dataclass(frozen=True)
-class Visit:
+class Visit(_Ask):
     """Ask: connect this client to the server that is registered at a place.
 
     :ivar member: who asks.
@@ -210,27 +124,9 @@ class Visit:
     host: str
     far: Far
 
-    def encode(self) -> bytes:
-        """Return the line.
-
-        :raises LinkError: it would be too long.
-        """
-        return _encodeAsk(
-            self,
-            place=self.place,
-            claim=self.claim,
-            registration={
-                "name": self.registration.name,
-                "uuid": str(self.registration.uuid),
-                "serverUuid": str(self.registration.serverUuid),
-            },
-            host=self.host,
-            far=self.far.values(),
-        )
-
 
 @dataclass(frozen=True)
-class Look:
+class Look(_Ask):
     """Ask: is the one who holds this place there?
 
     :ivar member: who asks.
@@ -244,13 +140,9 @@ class Look:
     place: str
     claim: int
 
-    def encode(self) -> bytes:
-        """Return the line."""
-        return _encodeAsk(self, place=self.place, claim=self.claim)
-
 
 @dataclass(frozen=True)
-class ControlLink:
+class ControlLink(_Ask):
     """Ask: show from time to time that the other member is there.
 
     :ivar member: who asks.
@@ -260,20 +152,25 @@ class ControlLink:
 
     member: bytes
 
-    def encode(self) -> bytes:
-        """Return the line."""
-        return _encodeAsk(self)
-
 
 Ask = Meet | Visit | Look | ControlLink
 
 
-def _encodeAsk(ask: Ask, **values: Any) -> bytes:
-    return _encode({"ask": ask.KIND, "member": ask.member.hex(), **values})
+class _Answer:
+    """A line of the one who was asked, but for `Here`, which both may say."""
+
+    KIND: ClassVar[str]
+
+    def encode(self) -> bytes:
+        """Return the line, with its end.
+
+        :raises LinkError: it would be too long.
+        """
+        return _encode("answer", self.KIND, self)
 
 
 @dataclass(frozen=True)
-class Offer:
+class Offer(_Answer):
     """Answer: this one is there, for one that says `Here`.
 
     :ivar identity: how it is shown to its partner.
@@ -285,22 +182,9 @@ class Offer:
     identity: Identity
     far: Far
 
-    def encode(self) -> bytes:
-        """Return the line.
-
-        :raises LinkError: it would be too long.
-        """
-        return _encode(
-            {
-                "answer": self.KIND,
-                "identity": {"name": self.identity.name, "uuid": self.identity.uuid},
-                "far": self.far.values(),
-            }
-        )
-
 
 @dataclass(frozen=True)
-class Denied:
+class Denied(_Answer):
     """Answer: there is no place for this client.
 
     :ivar outcome: how its connection ends; INTERNAL_ERROR if another version has one more.
@@ -310,44 +194,30 @@ class Denied:
 
     outcome: Outcome
 
-    def encode(self) -> bytes:
-        """Return the line."""
-        return _encode({"answer": self.KIND, "outcome": self.outcome.label})
-
-
-class _Plain:
-    """An answer that says nothing but what it is."""
-
-    KIND: ClassVar[str]
-
-    def encode(self) -> bytes:
-        """Return the line."""
-        return _encode({"answer": self.KIND})
-
 
 @dataclass(frozen=True)
-class Wait(_Plain):
+class Wait(_Answer):
     """Answer: the home's own claim is under way; ask again."""
 
     KIND: ClassVar = "wait"
 
 
 @dataclass(frozen=True)
-class NotHere(_Plain):
+class NotHere(_Answer):
     """Answer: nobody holds the place here."""
 
-    KIND: ClassVar = "not here"
+    KIND: ClassVar = "not-here"
 
 
 @dataclass(frozen=True)
-class Here(_Plain):
+class Here(_Answer):
     """Answer: the one who holds the place is there; or, to an offer, the asker's client."""
 
     KIND: ClassVar = "here"
 
 
 @dataclass(frozen=True)
-class Met(_Plain):
+class Met(_Answer):
     """The home's last word: records follow, both ways."""
 
     KIND: ClassVar = "met"
@@ -355,20 +225,10 @@ class Met(_Plain):
 
 Answer = Offer | Denied | Wait | NotHere | Here | Met
 
-_PLAIN: dict[str, Answer] = {answer.KIND: answer for answer in (Wait(), NotHere(), Here(), Met())}
-
-
-def _parse(line: bytes) -> _Fields:
-    try:
-        fields = _Fields(decodeObject(line))
-    except MessageError:
-        raise LinkError("no line of JSON") from None
-    version, compatible = fields.number("version"), fields.number("compatible")
-    if compatible > version:
-        raise LinkError("version that is newer than itself")
-    if version < COMPATIBLE or compatible > VERSION:
-        raise LinkError(f"version {version}, which does not go with {VERSION}")
-    return fields
+_ASKS: Mapping[str, type[Ask]] = {kind.KIND: kind for kind in (Meet, Visit, Look, ControlLink)}
+_ANSWERS: Mapping[str, type[Answer]] = {
+    kind.KIND: kind for kind in (Offer, Denied, Wait, NotHere, Here, Met)
+}
 
 
 def parseAsk(line: bytes) -> Ask:
@@ -376,19 +236,7 @@ def parseAsk(line: bytes) -> Ask:
 
     :raises LinkError: it asks for nothing that this version knows.
     """
-    fields = _parse(line)
-    kind, member = fields.text("ask"), fields.member("member")
-    if kind == ControlLink.KIND:
-        return ControlLink(member)
-    place, claim = fields.text("place"), fields.number("claim")
-    if kind == Meet.KIND:
-        return Meet(member, place, claim, fields.identity("identity"), fields.far("far"))
-    if kind == Visit.KIND:
-        registration = fields.registration("registration")
-        return Visit(member, place, claim, registration, fields.text("host"), fields.far("far"))
-    if kind == Look.KIND:
-        return Look(member, place, claim)
-    raise LinkError("unknown ask")
+    return _parse("ask", _ASKS, line)
 
 
 def parseAnswer(line: bytes) -> Answer:
@@ -396,16 +244,30 @@ def parseAnswer(line: bytes) -> Answer:
 
     :raises LinkError: it is no answer that this version knows.
     """
-    fields = _parse(line)
-    kind = fields.text("answer")
-    if kind == Offer.KIND:
-        return Offer(fields.identity("identity"), fields.far("far"))
-    if kind == Denied.KIND:
-        return Denied(outcomeOf(fields.text("outcome")))
+    return _parse("answer", _ANSWERS, line)
+
+
+def _parse(what: str, kinds: Mapping[str, type[T]], line: bytes) -> T:
     try:
-        return _PLAIN[kind]
-    except KeyError:
-        raise LinkError("unknown answer") from None
+        values = decodeObject(line)
+    except MessageError:
+        raise LinkError("no line of JSON") from None
+    version, compatible = get(values, "version", number), get(values, "compatible", number)
+    if version < COMPATIBLE or compatible > VERSION:
+        raise LinkError(f"version {version}, which does not go with {VERSION}")
+    kind = kinds.get(get(values, what, text))
+    if kind is None:
+        raise LinkError(f"unknown {what}")
+    return make(kind, values)
+
+
+def _encode(what: str, kind: str, message: object) -> bytes:
+    values = {"version": VERSION, "compatible": COMPATIBLE, what: kind, **plain(message)}
+    # Not as ASCII: a name must not grow to six bytes for each two.
+    line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    if len(line) > LINE_SIZE:
+        raise LinkError("line too long")
+    return line + _LINE_END
 
 
 class LineReader:
