@@ -85,6 +85,7 @@ class ServerOptions(usage.Options):
         self._assignments: list[tuple[str, str, str]] = []
         self._overrides: list[str] = []
         self._file: str | None = None
+        self._clusters: list[str] = []
         self.webSockets: list[str] = []
         self.streams: list[str] = []
         self.tokens: list[str] = []
@@ -136,6 +137,10 @@ class ServerOptions(usage.Options):
     def opt_stream(self, endpoint: str) -> None:
         """listen here for clients without WebSocket: TCP, TLS or a Unix socket; may be repeated"""
         self.streams.append(endpoint)
+
+    def opt_cluster(self, url: str) -> None:
+        """meet across machines through the directory there, such as redis://HOST; may be repeated"""
+        self._clusters.append(_given("--cluster", url))
 
     def opt_admin(self, endpoint: str) -> None:
         """serve a status page, metrics and health checks over HTTP here (a Twisted endpoint)"""
@@ -231,6 +236,8 @@ class ServerOptions(usage.Options):
                 settings.set(name, value, option)
             except SettingsError as error:
                 raise SettingsError(f"{option}: {error}") from None
+        if self._clusters:
+            settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
         return settings

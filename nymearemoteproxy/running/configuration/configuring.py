@@ -13,6 +13,7 @@ from nymearemoteproxy.running.configuration.administration import adminListener,
 from nymearemoteproxy.running.configuration.books import makeBooks
 from nymearemoteproxy.running.configuration.bounds import makeBounds, makeTiming
 from nymearemoteproxy.running.configuration.certificates import loadCertificates
+from nymearemoteproxy.running.configuration.clustering import makeCluster
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.places import clientListeners, refuseStrangers
@@ -55,6 +56,7 @@ def configure(
         refuseStrangers(listeners)
     checkPairing(settings, given, tokens)
     bounds = makeBounds(settings, warn)
+    cluster = makeCluster(settings, parts, warn)
     warnings += settings.doubts()
     return Configuration(
         settings=settings,
@@ -69,6 +71,7 @@ def configure(
         admin=admin,
         adminUsers=adminUsers,
         books=makeBooks(settings),
+        cluster=cluster,
         acceptAnyToken=given.acceptAnyToken,
         generatedToken=tokens.generated,
         fingerprint=fingerprint,

@@ -15,6 +15,7 @@ from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 
@@ -33,6 +34,7 @@ class Configuration:
     :ivar admin: where the admin pages are served; None = nowhere.
     :ivar adminUsers: who may see them, with passwords; None = everybody who can connect.
     :ivar books: what is to be written down.
+    :ivar cluster: how to be a member of one; None = not at all.
     :ivar generatedToken: the one token that was made because none was given; to be shown.
     :ivar fingerprint: of the certificate that was made because none was given.
     :ivar logFile: where the log goes, too; None = nowhere.
@@ -53,6 +55,7 @@ class Configuration:
     admin: Listener | None
     adminUsers: Mapping[str, str] | None = field(repr=False)
     books: Books
+    cluster: ClusterPlan | None
     acceptAnyToken: bool
     generatedToken: str | None = field(repr=False)
     fingerprint: str | None

@@ -474,6 +474,58 @@ class Limits:
     )
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Several processes that are one meeting place, found through a directory."""
+
+    directory: str = declared(
+        NAME,
+        "",
+        "URL of the directory, a Redis that all members use: ``redis://HOST:6379/0``, "
+        "``rediss://`` for TLS, ``redis+unix:PATH``; several with blanks between them share the "
+        "work. ``--cluster`` does the same on the command line. Default: no cluster.",
+        atStart=True,
+        hidden=True,
+    )
+    directoryPasswordFile: str = declared(
+        PATH, "", "File with the password for the directory.", atStart=True
+    )
+    secretFile: str = declared(
+        PATH,
+        "",
+        "File with a secret that all members know, at least 16 characters: by it they know each "
+        "other, and it hides uuids and keys from whoever reads the directory. Default: the first "
+        "member makes one, and keeps it in the directory.",
+        atStart=True,
+    )
+    listen: str = declared(
+        ENDPOINT,
+        "",
+        "Where links from other machines come in, such as ``tcp:2213``; they are TLS by "
+        "themselves. Has to be given unless the directory is on this machine.",
+        atStart=True,
+    )
+    address: str = declared(
+        NAME,
+        "",
+        "``HOST:PORT`` at which others reach that; an IP address. Default: what is listened on; "
+        "where that is every interface, the address from which the directory is reached.",
+        atStart=True,
+    )
+    name: str = declared(
+        NAME, "", "What this member is called, for people. Default: the host's name.", atStart=True
+    )
+    linkTimeout: float = declared(
+        TIME,
+        2.0,
+        "How long it may take to reach another member, and to get each answer of it.",
+        atStart=True,
+    )
+    directoryTimeout: float = declared(
+        TIME, 1.0, "How long the directory may take for an answer.", atStart=True
+    )
+
+
 @dataclass
 class Sections:
     """The values of all settings."""
@@ -491,6 +543,7 @@ class Sections:
     unixSocketServerTunnelProxy: UnixSocketServerTunnelProxy = UnixSocketServerTunnelProxy()
     tunnelProxy: TunnelProxy = TunnelProxy()
     limits: Limits = Limits()
+    cluster: Cluster = Cluster()
 
 
 SECTIONS: Mapping[str, str] = {type(each.default).__name__: each.name for each in fields(Sections)}
