@@ -394,7 +394,8 @@ class PairingKeys:
     def key(self, token: str, subject: str | None, nonce: str) -> bytes:
         """Return the key; equal exactly when (token or subject, nonce) are equal."""
         first = subject if self.bySubject and subject else token
-        digest = hashlib.blake2b(digest_size=16, key=self._secret)
+        person = b"subject" if self.bySubject else b"token"
+        digest = hashlib.blake2b(digest_size=16, key=self._secret, person=person)
         for part in (first.encode(), nonce.encode()):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)

@@ -24,6 +24,11 @@ NO_TOKENS = TokenList(())
 """Lets nobody in."""
 
 
+SHOWN_TO_NOBODY = b""
+"""The secret of keys that all members of a cluster have to make alike: what they show to others is
+made with another one, which they share; see `Places`."""
+
+
 class Authenticators:
     """Makes the backend, and makes it anew when the configuration has changed.
 
@@ -83,7 +88,10 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
         turns=turns,
         gate=Gate(reactor, Bounds()),
         policy=_policy(configuration, switchboard is not None),
-        keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT),
+        keys=PairingKeys(
+            configuration.settings.authentication.pairing is Pairing.SUBJECT,
+            None if configuration.cluster is None else SHOWN_TO_NOBODY,
+        ),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,

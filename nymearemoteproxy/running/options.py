@@ -139,7 +139,7 @@ class ServerOptions(usage.Options):
         self.streams.append(endpoint)
 
     def opt_cluster(self, url: str) -> None:
-        """meet across machines through the directory there, such as redis://HOST; may be repeated"""
+        """meet across machines, through a Redis such as redis://HOST:6379/0; may be repeated"""
         self._clusters.append(_given("--cluster", url))
 
     def opt_admin(self, endpoint: str) -> None:

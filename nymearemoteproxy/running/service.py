@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
@@ -47,6 +47,9 @@ from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.running.clustering import Clustering
 
 log = ProxyLogger()
 
@@ -83,6 +86,7 @@ class ProxyService(Service):
         self._logFile = logFile
         self._authenticators = Authenticators(reactor)
         self.proxy = makeProxy(reactor, self._configuration, self._authenticators)
+        self._clustering = _makeClustering(reactor, self.proxy, self._configuration)
         calendar = Calendar(reactor, time.time)
         # Before the pulse, which would take the totals of earlier days for throughput.
         self._accounting = Bookkeeping(
@@ -119,6 +123,8 @@ class ProxyService(Service):
             for listener, endpoint in zip(listeners, endpoints, strict=True):
                 port = listen(listener.description, endpoint, self._factory(listener))
                 self.ports.append(port)
+            if self._clustering is not None:
+                self._clustering.listen()
             self._watchers.listen(self._secured)
         except ListenerError as error:
             self._watchers.stop()
@@ -162,6 +168,8 @@ class ProxyService(Service):
         configuration = self._configuration
         self._handleSignals()
         self._collectGarbageSeldom()
+        if self._clustering is not None:
+            self._clustering.start()
         self._watchers.start()
         self.pulse.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
@@ -313,6 +321,8 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
+        if self._clustering is not None:
+            yield self._clustering.stop()
         yield self._watchers.stop()
         yield self._accounting.stop()
         self.notifier.stopped()
@@ -323,6 +333,15 @@ class ProxyService(Service):
         ports, self.ports = self.ports, []
         for port in ports:
             yield close(port)
+
+
+def _makeClustering(reactor: Any, proxy: Proxy, configuration: Configuration) -> Clustering | None:
+    if configuration.cluster is None:
+        return None
+    # Imported only where it is wanted, and there may be no client for the directory elsewhere.
+    from nymearemoteproxy.running.clustering import Clustering
+
+    return Clustering(reactor, proxy, configuration.cluster)
 
 
 def _ignoreSignals() -> None:

@@ -6,6 +6,7 @@ directory but how they are spelled.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import ipaddress
 import socket
@@ -122,7 +123,7 @@ def _readSecret(
         raise FileError(
             f"the cluster's secret in {path} has fewer than {SHORTEST_SECRET} characters"
         )
-    return secret.encode("utf-8")
+    return hashlib.sha256(secret.encode("utf-8")).digest()
 
 
 def _readAddress(text: str) -> tuple[str, int] | None:
