@@ -15,7 +15,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
-from nymearemoteproxy.cluster.far import describe, foreignRecord
+from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
@@ -90,6 +90,7 @@ class Answerer(Protocol):
         self._ask: Meet | Visit | Look | ControlLink | None = None
         self._asked: Deferred[Any] | None = None
         self._confirmed: Deferred[bool] | None = None
+        self._waiter: Record | None = None  # that its client is to meet
         self._isLate = False  # it did not say in time whether its client is there
 
     # Time
@@ -164,6 +165,7 @@ class Answerer(Protocol):
 
     def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
         self._confirmed = Deferred()
+        self._waiter = record
         self._say(Offer(identity, describe(record)))
         self._setTimer(self._timeout, self._confirm)
         return self._confirmed
@@ -193,7 +195,9 @@ class Answerer(Protocol):
         record: Record | None = None
         closed: Callable[[], object] | None = None
         if isinstance(ask, Meet):
-            record = foreignRecord(ask.far, self._proxy.clock.seconds())
+            now = self._proxy.clock.seconds()
+            record = foreignRecord(ask.far, now, isNeighbour(self.transport))
+            record.partner = self._waiter  # so the tunnel is counted here
         else:
             closed = self._home.visited(ask)
         rest = self._lines.rest()

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.far import describe, foreignRecord
+from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.linking import ILinker, LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
@@ -224,7 +224,10 @@ class Asking:
     def _open(
         self, holder: Holder, asker: Asker, far: Far | None, release: Callable[[], object]
     ) -> Tunnel:
-        record = None if far is None else foreignRecord(far, self._proxy.clock.seconds())
+        record = None
+        if far is not None:
+            now = self._proxy.clock.seconds()
+            record = foreignRecord(far, now, isNeighbour(asker.transport))
         leg = RemoteLeg(
             self._proxy, self._links, holder.member, record, isHome=False, rest=asker.rest()
         )

@@ -5,11 +5,20 @@ Owns how a record becomes that, and back. Knows nothing of links.
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.linkmessages import Far
 
 NOBODY_KNOWN = Far(0, "", False, "", "", "", "")
+
+
+def isNeighbour(transport: Any) -> bool:
+    """Tell whether the member at the other end of a link is of our group: links are local then."""
+    family: int = transport.lowest.getHandle().family
+    return family == socket.AF_UNIX
 
 
 def describe(record: Record | None) -> Far:
@@ -27,10 +36,12 @@ def describe(record: Record | None) -> Far:
     )
 
 
-def foreignRecord(far: Far, now: float) -> Record:
-    """Return the record of a client that another member holds: no connection of ours."""
-    record = Record(
-        far.number, far.transport, far.secure, far.address, far.peer, "", Ticket(None), now
-    )
+def foreignRecord(far: Far, now: float, isNeighbour: bool) -> Record:
+    """Return the record of a client that another member holds: no connection of ours.
+
+    :param isNeighbour: that member is of the same group, where connections are counted together.
+    """
+    number = far.number if isNeighbour else 0
+    record = Record(number, far.transport, far.secure, far.address, far.peer, "", Ticket(None), now)
     record.name, record.uuid = far.name, far.uuid
     return record

@@ -124,7 +124,7 @@ class Membership:
     def visited(self, ask: Visit) -> Callable[[], object]:
         # A server is not sent away while it has a client, wherever that is.
         dismissal, now = self._proxy.registry.dismissal, self._proxy.clock.seconds()
-        guest = foreignRecord(ask.far, now)
+        guest = foreignRecord(ask.far, now, isNeighbour=False)
         guest.role, guest.joined = Role.CLIENT, now
         guest.serverUuid = str(ask.registration.serverUuid)
         dismissal.joined(guest)

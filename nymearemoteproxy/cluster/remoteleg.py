@@ -53,7 +53,7 @@ class RemoteLeg:
     """One side of a tunnel, whose client another member holds.
 
     :param record: what is known of that client.
-    :param isHome: the tunnel is counted here, and not at the other member.
+    :param isHome: the other member has asked for the link.
     :param member: the other member's id.
     :param rest: what has arrived on the link already.
     :param closed: is called when the link is closed.
@@ -206,8 +206,6 @@ class RemoteLeg:
 
     def open(self, partner: ILeg) -> None:
         self._partner = partner
-        if self.isHome and self.record is not None:
-            self._proxy.registry.joined(self.record, partner.record)
         self.resumeReading()
 
     def begin(self) -> None:
