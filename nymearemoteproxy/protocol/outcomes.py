@@ -398,6 +398,13 @@ class Outcome(Enum):
         "The client asked for a server that is not registered with this process, and the "
         "directory, which knows the others, did not answer.",
     )
+    WORKER_LOST = (
+        "worker-lost",
+        Group.FAILED,
+        0,
+        "",
+        "The process that served the connection, one of several workers, is gone.",
+    )
     INTERNAL_ERROR = (
         "internal-error",
         Group.FAILED,
