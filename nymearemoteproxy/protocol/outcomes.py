@@ -366,6 +366,13 @@ class Outcome(Enum):
         "server is shutting down, try again later",
         "The server was stopped while the client had no partner yet.",
     )
+    WORKER_LOST = (
+        "worker-lost",
+        Group.FAILED,
+        0,
+        "",
+        "The process that served the connection is gone; the log says why. Only with several.",
+    )
     INTERNAL_ERROR = (
         "internal-error",
         Group.FAILED,

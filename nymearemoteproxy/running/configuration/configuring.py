@@ -11,7 +11,7 @@ import os
 from nymearemoteproxy.common.paths import logsDirectory
 from nymearemoteproxy.running.configuration.administration import adminListener, readUsers
 from nymearemoteproxy.running.configuration.books import makeBooks
-from nymearemoteproxy.running.configuration.bounds import makeBounds, makeTiming
+from nymearemoteproxy.running.configuration.bounds import countWorkers, makeBounds, makeTiming
 from nymearemoteproxy.running.configuration.certificates import loadCertificates
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.parts import Parts
@@ -54,7 +54,8 @@ def configure(
     if given.acceptAnyToken:
         refuseStrangers(listeners)
     checkPairing(settings, given, tokens)
-    bounds = makeBounds(settings, warn)
+    workers = countWorkers(settings.proxyServer.workers)
+    bounds = makeBounds(settings, workers, warn)
     warnings += settings.doubts()
     return Configuration(
         settings=settings,
@@ -75,6 +76,7 @@ def configure(
         logFile=_logFile(settings, given),
         verbosity=given.verbosity,
         inBackground=given.inBackground,
+        workers=workers,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 

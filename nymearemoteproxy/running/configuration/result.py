@@ -38,6 +38,7 @@ class Configuration:
     :ivar logFile: where the log goes, too; None = nowhere.
     :ivar verbosity: 1 = log more, 2 = also the sizes of what is relayed.
     :ivar inBackground: nobody looks at the terminal.
+    :ivar workers: how many processes serve; 1 = this one.
     :ivar warnings: what the operator should know, one line each.
     """
 
@@ -59,4 +60,5 @@ class Configuration:
     logFile: str | None
     verbosity: int
     inBackground: bool
+    workers: int
     warnings: Sequence[str]
