@@ -154,6 +154,9 @@ class WorkerProcess(ProcessProtocol):
         kind = message[0]
         if kind == SERVES:
             self.serves = self.hasServed = True
+            log.info(
+                "worker {number} serves, it is process {pid}", number=self.index, pid=self._pid
+            )
             self._changed()
         elif kind == LEAVES:
             self._handNoMore()
