@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 MAX_SIZE = 16 << 20
 """Bytes of a file: a list of 300,000 tokens. What is larger, such as a device that never ends, was
@@ -17,6 +17,9 @@ named by mistake."""
 
 Read = Callable[[str], bytes]
 """Returns what a file holds; raises OSError."""
+
+Outcomes = Mapping[str, bytes | OSError]
+"""What came of reading files: what each holds, or why it could not be read."""
 
 
 def readFile(path: str, mayWait: bool = True) -> bytes:
@@ -52,13 +55,47 @@ class Files:
 
     def __init__(self, mayWait: bool) -> None:
         self._mayWait = mayWait
-        self._contents: dict[str, bytes] = {}
+        self._outcomes: dict[str, bytes | OSError] = {}
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What came of each that was to be read."""
+        return self._outcomes
 
     def read(self, path: str) -> bytes:
         """Return what a file holds, or held when it was read for the first time.
 
         :raises OSError: it cannot be read; `strerror` says why.
         """
-        if path not in self._contents:
-            self._contents[path] = readFile(path, self._mayWait)
-        return self._contents[path]
+        if path not in self._outcomes:
+            try:
+                self._outcomes[path] = readFile(path, self._mayWait)
+            except OSError as error:
+                self._outcomes[path] = OSError(error.errno, error.strerror, path)
+        return _result(self._outcomes[path])
+
+
+class FilesOfAnother:
+    """What another process read, in the place of the files themselves.
+
+    :param outcomes: of all that is going to be asked for.
+    """
+
+    def __init__(self, outcomes: Outcomes) -> None:
+        self._outcomes = outcomes
+
+    def read(self, path: str) -> bytes:
+        """Return what a file held.
+
+        :raises OSError: it could not be read; `strerror` says why.
+        """
+        if path not in self._outcomes:
+            raise OSError(errno.ENOENT, "it was not handed down", path)
+        return _result(self._outcomes[path])
+
+
+def _result(outcome: bytes | OSError) -> bytes:
+    if isinstance(outcome, OSError):
+        # Another one each time: who raises one that was raised before adds to its traceback.
+        raise OSError(outcome.errno, outcome.strerror, outcome.filename)
+    return outcome

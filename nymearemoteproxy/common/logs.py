@@ -83,7 +83,7 @@ def asJson(event: dict[str, Any]) -> str | None:
 FORMATS: dict[str, Format] = {"text": asText, "json": asJson}
 
 
-def _lossOf(count: int, reason: str) -> LogEvent:
+def lossOf(count: int, reason: str) -> LogEvent:
     """Return the event that stands for lines that are missing."""
     return {
         "log_time": time.time(),
@@ -175,7 +175,7 @@ class LogStream:
         """There is nowhere else to tell it."""
 
     def _explain(self, count: int, reason: str) -> bytes:
-        return _encode(self._format(_lossOf(count, reason)) or "")
+        return _encode(self._format(lossOf(count, reason)) or "")
 
 
 class LogFile(LogStream):
@@ -240,7 +240,7 @@ class _Observer:
                 reasons.append(getattr(error, "strerror", None) or str(error))
         return reasons
 
-    explain = staticmethod(_lossOf)
+    explain = staticmethod(lossOf)
 
 
 @implementer(ILogObserver)

@@ -197,7 +197,8 @@ def selfSigned(directory: Path) -> CertificateFiles:
 
     :raises CertificateError: it can be neither seen nor written.
     """
-    path = directory / "certificate.pem"
+    files = selfSignedFiles(directory)
+    path = Path(files.certificate)
     try:
         if not path.exists():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -207,7 +208,12 @@ def selfSigned(directory: Path) -> CertificateFiles:
             f"cannot keep a self-signed certificate in {path}: {error.strerror}; "
             "give one with --certificate"
         ) from None
-    return CertificateFiles(str(path))
+    return files
+
+
+def selfSignedFiles(directory: Path) -> CertificateFiles:
+    """Return where `selfSigned` keeps it in `directory`, be it there or not."""
+    return CertificateFiles(str(directory / "certificate.pem"))
 
 
 def _write(path: Path, content: bytes) -> None:

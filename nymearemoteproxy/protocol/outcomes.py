@@ -403,7 +403,7 @@ class Outcome(Enum):
         Group.FAILED,
         0,
         "",
-        "The process that served the connection, one of several workers, is gone.",
+        "The process that served the connection is gone; the log says why. Only with several.",
     )
     INTERNAL_ERROR = (
         "internal-error",

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from twisted.python import usage
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.common.files import Files, Outcomes, Read
 from nymearemoteproxy.listening.tls import CertificateError
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure
-from nymearemoteproxy.running.configuration.parts import MISTAKES, Parts
+from nymearemoteproxy.running.configuration.parts import MISTAKES, Inherited, Parts
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.errors import FileError, SettingsError
 from nymearemoteproxy.running.settings.values import Settings
@@ -63,7 +64,11 @@ class Refused(SystemExit):
 class ServerOptions(usage.Options):
     """The options of ``nymea-remoteproxy`` and ``twistd nymea-remoteproxy``.
 
+    :param read: reads files, in a worker: from what its parent has read.
+    :param inherited: from the parent of this process; None if it has none.
     :ivar configuration: what they amount to.
+    :ivar arguments: as they were given.
+    :ivar isOfService: nobody is there to be shown a token.
     """
 
     longdesc = (
@@ -80,8 +85,13 @@ class ServerOptions(usage.Options):
         ["tunnelproxy", None, "switch the tunnel proxy on, on every listener"],
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, read: Read | None = None, inherited: Inherited | None = None) -> None:
         super().__init__()
+        self._read = read
+        self._inherited = inherited
+        self._files: Files | None = None
+        self.isOfService = False
+        self.arguments: list[str] = []
         self._assignments: list[tuple[str, str, str]] = []
         self._overrides: list[str] = []
         self._file: str | None = None
@@ -121,6 +131,10 @@ class ServerOptions(usage.Options):
     def opt_certificate_key(self, file: str) -> None:
         """PEM file with the certificate's private key"""
         self._assign("--certificate-key", "SSL.certificateKey", file)
+
+    def opt_workers(self, count: str) -> None:
+        """how many processes serve clients; 0 is one for each core [default: 1]"""
+        self._assign("--workers", "ProxyServer.workers", count)
 
     def opt_verbose(self) -> None:
         """log more; given twice, also the sizes of what is relayed"""
@@ -180,14 +194,16 @@ class ServerOptions(usage.Options):
         :raises Refused: for a mistake of the operator's, which standard error tells.
             (twistd itself answers a UsageError with its whole help text and exit status 0.)
         """
+        self.arguments = [*(sys.argv[1:] if options is None else options)]
         try:
-            super().parseOptions(options)
+            super().parseOptions(self.arguments)
         except (usage.UsageError, *MISTAKES) as error:
             cause = error.__context__
             text = self._explain(cause) if isinstance(cause, getopt.GetoptError) else str(error)
             status = FAILED if isinstance(error, FileError | CertificateError) else WRONG_USAGE
             refused = Refused(f"{self.program}: {' '.join(text.split())}", status)
-            refused.tell()
+            if self._inherited is None:
+                refused.tell()
             raise refused from None
 
     def parseArgs(self, *arguments: str) -> None:
@@ -201,17 +217,29 @@ class ServerOptions(usage.Options):
             )
 
     def postOptions(self) -> None:
-        parts = Parts()
+        parts = Parts(None, self._read or self._readFiles(mayWait=True), self._inherited)
         self.configuration = self._configure(self._readSettings(parts), parts)
 
-    def reread(self) -> tuple[Configuration, list[str]]:
+    def _readFiles(self, mayWait: bool) -> Read:
+        """Return what reads files from now on, each of them once."""
+        self._files = Files(mayWait)
+        return self._files.read
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What came of the files that were read the last time, for workers."""
+        assert self._files is not None
+        return self._files.outcomes
+
+    def reread(self, read: Read | None = None) -> tuple[Configuration, list[str]]:
         """Read everything that the command line refers to anew.
 
+        :param read: reads files, in a worker.
         :returns: what the server is to do from now on, and one line for each part that stays as it
             was because its file is broken.
         """
         previous = self.configuration
-        parts = Parts(previous)
+        parts = Parts(previous, read or self._readFiles(mayWait=False), self._inherited)
         try:
             settings = self._readSettings(parts)
             settings.warnings += [
@@ -220,7 +248,7 @@ class ServerOptions(usage.Options):
             ]
             self.configuration = self._configure(settings, parts)
         except MISTAKES as error:
-            parts = Parts(previous, parts.read)
+            parts = Parts(previous, parts.read, self._inherited)
             parts.problems.append(f"the settings stay as they were: {error}")
             self.configuration = self._configure(previous.settings, parts)
         return self.configuration, parts.problems
@@ -243,6 +271,8 @@ class ServerOptions(usage.Options):
         return settings
 
     def _configure(self, settings: Settings, parts: Parts) -> Configuration:
+        inherited = self._inherited
+        inBackground = self.parent is not None and not self.parent["nodaemon"]
         given = CommandLine(
             webSockets=self.webSockets,
             streams=self.streams,
@@ -251,9 +281,10 @@ class ServerOptions(usage.Options):
             acceptAnyToken=bool(self["accept-any-token"]),
             logFile=self.logFile,
             verbosity=self.verbosity,
-            inBackground=self.parent is not None and not self.parent["nodaemon"],
+            inBackground=inBackground if inherited is None else inherited.isOfService,
             toJournal=isJournal(os.environ, STDERR),
         )
+        self.isOfService = given.isOfService
         return configure(settings, given, parts)
 
     def _assign(self, option: str, name: str, value: str) -> None:

@@ -7,7 +7,6 @@ elsewhere.
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import signal
 import time
@@ -16,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import inlineCallbacks
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IListeningPort,
-    IProtocolFactory,
-)
+from twisted.internet.interfaces import IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 
@@ -30,33 +25,24 @@ from nymearemoteproxy.accounting.linefile import RunInThread
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbose
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
-from nymearemoteproxy.listening.listeners import Listener, ListenerError, close, listen
+from nymearemoteproxy.listening.listeners import ListenerError, close, listen
 from nymearemoteproxy.running.announcing import showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.watching.watched import Watched
-from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.direct import DirectFactory
-from nymearemoteproxy.wires.introduction import IntroductionFactory
-from nymearemoteproxy.wires.stream import StreamControl
-from nymearemoteproxy.wires.tlstransport import TlsFactory
-from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 
 if TYPE_CHECKING:
     from nymearemoteproxy.running.clustering import Clustering
+    from nymearemoteproxy.running.staff import Staff
 
 log = ProxyLogger()
-
-GC_THRESHOLD = 10_000
-"""Objects made, less those freed, between two runs of the garbage collector. With Python's 700 it
-is busy for a seventh of the time in which connections are set up, and it finds next to nothing."""
-
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 """Those that are handled."""
@@ -100,12 +86,12 @@ class ProxyService(Service):
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         watched = Watched(self.proxy, self.pulse, calendar, self._condition, self.drain)
         self._watchers = Watchers(reactor, self._configuration, watched)
-        self._upgradeFactory = makeUpgradeFactory(reactor)
-        self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
+        self._serving = Serving(reactor, self.proxy, self._configuration.certificates)
+        self._staff = _makeStaff(reactor, options, self.proxy)
         self._stopping = False
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
-        self._gcThresholds = gc.get_threshold()
+        self._garbage = GarbageCollection()
         self.ports: list[IListeningPort] = []
 
     # The beginning
@@ -121,11 +107,11 @@ class ProxyService(Service):
         try:
             endpoints = [listener.endpoint(self._reactor) for listener in listeners]
             for listener, endpoint in zip(listeners, endpoints, strict=True):
-                port = listen(listener.description, endpoint, self._factory(listener))
+                port = listen(listener.description, endpoint, self._serving.factory(listener))
                 self.ports.append(port)
             if self._clustering is not None:
                 self._clustering.listen()
-            self._watchers.listen(self._secured)
+            self._watchers.listen(self._serving.secured)
         except ListenerError as error:
             self._watchers.stop()
             for port in self.ports:
@@ -134,29 +120,8 @@ class ProxyService(Service):
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
             raise SystemExit(f"{ServerOptions.program}: {error}") from None
-
-    def _factory(self, listener: Listener) -> IProtocolFactory:
-        """Return what serves the connections of a listener."""
-        if listener.webSocket:
-            factory = ProxyFactory(
-                self.proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
-            )
-        else:
-            factory = ProxyFactory(
-                self.proxy, TCP, listener.secure, listener.behindProxy, StreamControl
-            )
-        return DirectFactory(self._secured(listener, factory))
-
-    def _secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
-        """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
-        if listener.secure:
-            context = self._configuration.certificates[listener.files]
-            factory = TlsFactory(context, factory, self.proxy.turns)
-            self._tlsFactories.append((listener, factory))
-        return IntroductionFactory(factory) if listener.behindProxy else factory
-
-    def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
-        return Upgrade(proxy, record, self._upgradeFactory)
+        if self._staff is not None:
+            self._staff.accept(listeners, self.ports)
 
     def startService(self) -> None:
         super().startService()
@@ -167,7 +132,7 @@ class ProxyService(Service):
         """The reactor runs: signals are ours from now on, and clients may come."""
         configuration = self._configuration
         self._handleSignals()
-        self._collectGarbageSeldom()
+        self._garbage.makeRare()
         if self._clustering is not None:
             self._clustering.start()
         self._watchers.start()
@@ -180,6 +145,8 @@ class ProxyService(Service):
         showToken(configuration, self.ports)
         if self._logFile is not None:
             self._logFile.start()
+        if self._staff is not None:
+            self._staff.start()
         self.notifier.ready()
 
     def _warn(self) -> None:
@@ -192,12 +159,6 @@ class ProxyService(Service):
                 "the certificate is self-signed, its SHA-256 fingerprint is {fingerprint}",
                 fingerprint=self._configuration.fingerprint,
             )
-
-    def _collectGarbageSeldom(self) -> None:
-        """Spare the garbage collector what lives for ever, and most of its runs."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, *self._gcThresholds[1:])
 
     def _handleSignals(self) -> None:
         """Have SIGTERM and Ctrl-C end the process with status 0, also under twistd."""
@@ -246,8 +207,9 @@ class ProxyService(Service):
         madePrint = self._configuration.fingerprint
         self._configuration, problems = self._options.reread()
         apply(self.proxy, self._configuration, self._authenticators)
-        for listener, factory in self._tlsFactories:
-            factory.context = self._configuration.certificates[listener.files]
+        self._serving.change(self._configuration.certificates)
+        if self._staff is not None:
+            self._staff.reload(hasProblems=bool(problems))
         self._watchers.change(self._configuration)
         if self._logFile is not None:
             self._logFile.reopen(self._cannotReopenLog)
@@ -308,15 +270,16 @@ class ProxyService(Service):
         self._stopping = True
         log.info("stopping")
         self.notifier.stopping()
-        gc.set_threshold(*self._gcThresholds)
-        gc.unfreeze()
+        self._garbage.restore()
         self.pulse.stop()
         if self._drainTimer is not None and self._drainTimer.active():
             self._drainTimer.cancel()
         yield super().stopService()
         yield self._stopListening()
-        gone = self.proxy.registry.dismissal.dismissAll()
         grace = self._configuration.settings.proxyServer.shutdownTimeout
+        if self._staff is not None:
+            yield self._staff.stop(grace)
+        gone = self.proxy.registry.dismissal.dismissAll()
         cutOff = self._reactor.callLater(grace, self.proxy.registry.dismissal.abortAll)
         yield gone
         if cutOff.active():
@@ -331,6 +294,8 @@ class ProxyService(Service):
     @inlineCallbacks
     def _stopListening(self) -> Any:
         ports, self.ports = self.ports, []
+        if self._staff is not None:
+            self._staff.stopAccepting()
         for port in ports:
             yield close(port)
 
@@ -342,6 +307,16 @@ def _makeClustering(reactor: Any, proxy: Proxy, configuration: Configuration) ->
     from nymearemoteproxy.running.clustering import Clustering
 
     return Clustering(reactor, proxy, configuration.cluster)
+
+
+def _makeStaff(reactor: Any, options: ServerOptions, proxy: Proxy) -> Staff | None:
+    """Return those who serve in the place of this process, if there are to be any."""
+    if options.configuration.workers == 1:
+        return None
+    # Imported only where it is wanted.
+    from nymearemoteproxy.running.staff import Staff
+
+    return Staff(reactor, options, proxy)
 
 
 def _ignoreSignals() -> None:

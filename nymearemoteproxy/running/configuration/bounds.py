@@ -5,6 +5,7 @@ Owns the defaults that depend on the limit of open files. Knows nothing of who k
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from nymearemoteproxy.common.openfiles import raiseFileLimit
@@ -32,11 +33,22 @@ def makeTiming(times: ProxyServer) -> Timing:
     )
 
 
-def makeBounds(settings: Settings, warn: Callable[[str], object]) -> Bounds:
-    """Return how many connections there may be."""
+FILES_OF_A_CLIENT = 2
+"""With several processes: its connection, and one to the process that has its partner."""
+
+
+def countWorkers(given: int) -> int:
+    """Return how many processes are to serve, where 0 means one for each core we may use."""
+    return given or len(os.sched_getaffinity(0))
+
+
+def makeBounds(settings: Settings, workers: int, warn: Callable[[str], object]) -> Bounds:
+    """Return how many connections there may be, in all workers together."""
     limits = settings.limits
     questions = settings.authentication.connections
     possible = max(1, raiseFileLimit() - RESERVED_FILES - max(0, questions - QUESTIONS))
+    if workers > 1:
+        possible = possible * workers // FILES_OF_A_CLIENT
     connections = possible if limits.maxConnections is None else limits.maxConnections
     if connections > possible:
         warn(

@@ -22,6 +22,7 @@ from nymearemoteproxy.listening.tls import (
     fingerprint,
     loadCertificate,
     selfSigned,
+    selfSignedFiles,
 )
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.result import Certificates
@@ -78,7 +79,7 @@ def loadCertificates(
     elif None in wanted:
         certificates[None], madePrint = parts.part(
             _IT_STAYS,
-            lambda: _loadSelfSigned(parts.read),
+            lambda: _loadSelfSigned(parts),
             lambda previous: (previous.certificates[None], previous.fingerprint),
         )
     return certificates, madePrint
@@ -106,7 +107,8 @@ def _refuseIni(path: str, read: Read) -> None:
             )
 
 
-def _loadSelfSigned(read: Read) -> tuple[ssl.SSLContext, str | None]:
+def _loadSelfSigned(parts: Parts) -> tuple[ssl.SSLContext, str | None]:
+    read = parts.read
     try:
         directory = stateDirectory()
     except RuntimeError:  # the user has no home, as in a container
@@ -114,7 +116,8 @@ def _loadSelfSigned(read: Read) -> tuple[ssl.SSLContext, str | None]:
             "there is no state directory to keep a self-signed certificate in; give a certificate, "
             "or set STATE_DIRECTORY"
         ) from None
-    files = selfSigned(directory)
+    # The parent of this process has made it, and perhaps had rights that we do not have any more.
+    files = selfSigned(directory) if parts.inherited is None else selfSignedFiles(directory)
     try:
         return loadCertificate(files, read), fingerprint(files, read)
     except CertificateError as error:

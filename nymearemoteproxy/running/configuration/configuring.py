@@ -11,7 +11,7 @@ import os
 from nymearemoteproxy.common.paths import logsDirectory
 from nymearemoteproxy.running.configuration.administration import adminListener, readUsers
 from nymearemoteproxy.running.configuration.books import makeBooks
-from nymearemoteproxy.running.configuration.bounds import makeBounds, makeTiming
+from nymearemoteproxy.running.configuration.bounds import countWorkers, makeBounds, makeTiming
 from nymearemoteproxy.running.configuration.certificates import loadCertificates
 from nymearemoteproxy.running.configuration.clustering import makeCluster
 from nymearemoteproxy.running.configuration.commandline import CommandLine
@@ -55,7 +55,8 @@ def configure(
     if given.acceptAnyToken:
         refuseStrangers(listeners)
     checkPairing(settings, given, tokens)
-    bounds = makeBounds(settings, warn)
+    workers = countWorkers(settings.proxyServer.workers)
+    bounds = makeBounds(settings, workers, warn)
     cluster = makeCluster(settings, parts, warn)
     warnings += settings.doubts()
     return Configuration(
@@ -78,6 +79,7 @@ def configure(
         logFile=_logFile(settings, given),
         verbosity=given.verbosity,
         inBackground=given.inBackground,
+        workers=workers,
         warnings=tuple(dict.fromkeys(warnings)),
     )
 

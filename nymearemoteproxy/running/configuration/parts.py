@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nymearemoteproxy.common.files import Files, Read
@@ -33,16 +34,35 @@ def readable(what: str, path: str) -> Iterator[None]:
         raise FileError(f"cannot use the {what} {path}: {reason}") from None
 
 
+@dataclass(frozen=True)
+class Inherited:
+    """What a worker process has from its parent, and must not make or find out by itself.
+
+    :ivar token: that was made because none was given.
+    :ivar isOfService: nobody is there to be shown a token.
+    """
+
+    token: str | None = field(repr=False)
+    isOfService: bool
+
+
 class Parts:
     """Reads the parts that are in files.
 
     :param previous: what to keep where a file is broken; None at the start, when nothing may be.
     :param read: reads a file; by default each only once, and waits for none but at the start.
     :ivar problems: why what stays as it was, one line each.
+    :ivar inherited: from the parent of this process; None if it has none.
     """
 
-    def __init__(self, previous: Configuration | None = None, read: Read | None = None) -> None:
+    def __init__(
+        self,
+        previous: Configuration | None = None,
+        read: Read | None = None,
+        inherited: Inherited | None = None,
+    ) -> None:
         self.previous = previous
+        self.inherited = inherited
         self.problems: list[str] = []
         self.read = read or Files(mayWait=previous is None).read
 

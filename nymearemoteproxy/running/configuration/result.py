@@ -40,6 +40,7 @@ class Configuration:
     :ivar logFile: where the log goes, too; None = nowhere.
     :ivar verbosity: 1 = log more, 2 = also the sizes of what is relayed.
     :ivar inBackground: nobody looks at the terminal.
+    :ivar workers: how many processes serve; 1 = this one.
     :ivar warnings: what the operator should know, one line each.
     """
 
@@ -62,4 +63,5 @@ class Configuration:
     logFile: str | None
     verbosity: int
     inBackground: bool
+    workers: int
     warnings: Sequence[str]

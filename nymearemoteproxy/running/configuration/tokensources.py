@@ -75,7 +75,7 @@ def readTokens(
             "needs none"
         )
         return Tokens([])
-    made = _generated(given, parts.previous)
+    made = _generated(given, parts)
     return Tokens([made], made)
 
 
@@ -87,8 +87,9 @@ def _readFiles(paths: Sequence[str], read: Read) -> list[str]:
     return tokens
 
 
-def _generated(given: CommandLine, previous: Configuration | None) -> str:
+def _generated(given: CommandLine, parts: Parts) -> str:
     """Return a token that is made, once, to be shown."""
+    previous, inherited = parts.previous, parts.inherited
     if previous is not None:
         if previous.generatedToken is None:
             raise SettingsError("no authentication is given any more")
@@ -98,6 +99,8 @@ def _generated(given: CommandLine, previous: Configuration | None) -> str:
             "no authentication is given, and nobody would see a generated token: use --server, "
             "--token-file or --token, or set [Authentication] server or tokenFile"
         )
+    if inherited is not None and inherited.token is not None:
+        return inherited.token
     return secrets.token_urlsafe(24)
 
 

@@ -60,6 +60,12 @@ MAX_QUESTIONS = 1000
 """Each is an open file, and a connection that the authentication server has to serve."""
 
 
+MAX_WORKERS = 256
+"""More than cores that one machine would be used for."""
+
+WORKERS = number(Range(0, MAX_WORKERS, 4), "number, 0 = one for each core")
+
+
 class Asking(Enum):
     """How the authentication server is asked."""
 
@@ -80,6 +86,14 @@ class ProxyServer:
 
     name: str = declared(
         NAME, "nymea-remoteproxy", "The name that clients are told in the answer to Hello."
+    )
+    workers: int = declared(
+        WORKERS,
+        1,
+        "How many processes serve clients. The server starts them, and starts them anew when one "
+        "fails; what it shows and logs is of all of them together. ``--workers`` does the same on "
+        "the command line.",
+        atStart=True,
     )
     writeLogs: bool = declared(
         FLAG,

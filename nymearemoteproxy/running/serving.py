@@ -1,0 +1,63 @@
+"""What serves the connections of a listener, in the process that serves them.
+
+Owns which protocols are in each other's hands. Knows nothing of where connections come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocolFactory
+
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.running.configuration.result import Certificates
+from nymearemoteproxy.wires.arrival import ProxyFactory
+from nymearemoteproxy.wires.direct import DirectFactory
+from nymearemoteproxy.wires.introduction import IntroductionFactory
+from nymearemoteproxy.wires.stream import StreamControl
+from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+
+
+class Serving:
+    """Makes the factories.
+
+    :param certificates: that are shown, until they change.
+    """
+
+    def __init__(self, reactor: Any, proxy: Proxy, certificates: Certificates) -> None:
+        self._proxy = proxy
+        self._certificates = certificates
+        self._upgradeFactory = makeUpgradeFactory(reactor)
+        self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
+
+    def factory(self, listener: Listener) -> IProtocolFactory:
+        """Return what serves the connections of a listener."""
+        if listener.webSocket:
+            factory = ProxyFactory(
+                self._proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
+            )
+        else:
+            factory = ProxyFactory(
+                self._proxy, TCP, listener.secure, listener.behindProxy, StreamControl
+            )
+        return DirectFactory(self.secured(listener, factory))
+
+    def secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
+        """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
+        if listener.secure:
+            context = self._certificates[listener.files]
+            factory = TlsFactory(context, factory, self._proxy.turns)
+            self._tlsFactories.append((listener, factory))
+        return IntroductionFactory(factory) if listener.behindProxy else factory
+
+    def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
+        return Upgrade(proxy, record, self._upgradeFactory)
+
+    def change(self, certificates: Certificates) -> None:
+        """Show these to those who come from now on."""
+        self._certificates = certificates
+        for listener, factory in self._tlsFactories:
+            factory.context = certificates[listener.files]

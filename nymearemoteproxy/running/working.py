@@ -1,0 +1,240 @@
+"""A worker: serves the connections that its parent hands it.
+
+Owns the life of a worker process. Knows nothing of how connections are served, nor of what its
+parent does with what it is told.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from typing import Any
+
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory
+from twisted.logger import globalLogBeginner
+
+from nymearemoteproxy.common.clocks import useMonotonicClock
+from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
+from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.running.garbage import GarbageCollection
+from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
+from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.serving import Serving
+from nymearemoteproxy.workers.adopting import adopt
+from nymearemoteproxy.workers.channel import Channel, Message
+from nymearemoteproxy.workers.group import HEARTBEAT
+from nymearemoteproxy.workers.handing import Handed, Taking
+from nymearemoteproxy.workers.logpassing import LogSender
+from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
+from nymearemoteproxy.workers.standin import StandInRegistry
+
+log = ProxyLogger()
+
+PARENT_PATIENCE = 1.0
+"""Seconds that the parent may take to hear that we leave, and to read our last words."""
+
+FAILED = 1
+"""Exit status: this worker could not start, or its parent is gone."""
+
+
+class Worker:
+    """The worker of this process.
+
+    :ivar status: its exit status.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.status = 0
+        self._reactor = reactor
+        self._crew: Crew | None = None
+        self._isStopping = False
+        self._isOrphan = False
+        self._closed: Deferred[None] = Deferred()
+        self._noMoreToTake: Deferred[None] = Deferred()
+        self.channel = Channel(self._received, self._lost)
+        take = socket.socket(fileno=HANDING)
+        self._taking = Taking(reactor, take, self._take, lambda: _fire(self._noMoreToTake))
+        self._alive = Periodic(
+            reactor, HEARTBEAT, lambda: self.channel.send([ALIVE]), "the parent hears nothing"
+        )
+
+    def start(self) -> None:
+        """The reactor is about to run."""
+        with socket.socket(fileno=CHANNEL) as own:
+            own.setblocking(False)
+            factory = Factory.forProtocol(lambda: self.channel)
+            self._reactor.adoptStreamConnection(own.fileno(), socket.AF_UNIX, factory)
+        self._reactor.callWhenRunning(self._handleSignal)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._shutDown)
+        self._alive.start()
+
+    def _handleSignal(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_details: self._reactor.callFromThread(self._stop))
+
+    # What the parent says
+
+    def _received(self, message: Message) -> None:
+        try:
+            self._obey(message)
+        except SystemExit as reason:
+            self._fail("a worker cannot start: {reason}", str(reason))
+        except Exception as error:
+            log.failure("a worker cannot do what it is told")
+            self._fail("a worker ends: {reason}", repr(error))
+
+    def _fail(self, text: str, reason: str) -> None:
+        log.error(text, reason=reason)
+        self.status = FAILED
+        self._stop()
+
+    def _obey(self, message: Message) -> None:
+        kind = message[0]
+        if self._isStopping and self._crew is None:
+            return
+        if kind == BEGIN:
+            self._crew = Crew(self._reactor, inherit(message[2]), message[1], self.channel)
+        elif kind == STOP:
+            self._stop()
+        elif self._crew is not None:
+            if kind == RELOAD:
+                self._crew.reload(message[1])
+            elif kind == SERVE:
+                self._crew.ready()
+                self._taking.start()
+                self.channel.send([SERVES])
+            else:
+                self._crew.registry.received(message)
+
+    def _take(self, handed: Handed, descriptor: int | None) -> None:
+        assert self._crew is not None
+        self._crew.take(handed, descriptor)
+
+    # The end
+
+    def _stop(self) -> None:
+        if not self._isStopping:
+            self._isStopping = True
+            self._reactor.stop()
+
+    def _lost(self) -> None:
+        """The parent has closed the channel, or is gone."""
+        _fire(self._closed)
+        if not self._isStopping:
+            self._isOrphan = True
+            self.status = FAILED
+            self._stop()
+
+    @inlineCallbacks
+    def _shutDown(self) -> Any:
+        self._isStopping = True
+        if self._crew is not None:
+            if not self._isOrphan:
+                # It closes its end then, and what it handed over before is still ours.
+                self.channel.send([LEAVES])
+                yield self._inTime(self._noMoreToTake)
+            yield self._crew.leave(isOrphan=self._isOrphan)
+        self._taking.close()
+        self._alive.stop()
+        self.channel.finish()
+        yield self._inTime(self._closed)
+
+    def _inTime(self, done: Deferred[None]) -> Deferred[None]:
+        """Return what fires with it, or when the parent has taken too long."""
+        timer = self._reactor.callLater(PARENT_PATIENCE, _fire, done)
+
+        def over(_result: object) -> None:
+            if timer.active():
+                timer.cancel()
+
+        return done.addBoth(over)
+
+
+def _fire(done: Deferred[None]) -> None:
+    if not done.called:
+        done.callback(None)
+
+
+class Crew:
+    """What a worker serves with.
+
+    :param index: which of the workers this one is.
+    :ivar registry: whose book the parent has.
+    """
+
+    def __init__(self, reactor: Any, options: ServerOptions, index: int, channel: Channel) -> None:
+        configuration = options.configuration
+        setVerbose(configuration.verbosity > 0)
+        self._reactor = reactor
+        self._options = options
+        self._authenticators = Authenticators(reactor)
+        self._proxy: Proxy = makeProxy(reactor, configuration, self._authenticators)
+        self.registry = StandInRegistry(reactor, self._proxy.turns, channel.send)
+        self._proxy.registry = self.registry
+        self._serving = Serving(reactor, self._proxy, configuration.certificates)
+        self._factories = [self._serving.factory(each) for each in configuration.listeners]
+        self._garbage = GarbageCollection()
+
+    def ready(self) -> None:
+        """Connections may come."""
+        self._garbage.makeRare()
+
+    def reload(self, files: dict[str, Any]) -> None:
+        """The parent has read its files anew; what is to be told of it, the parent tells."""
+        configuration, _problems = self._options.reread(readFiles(files).read)
+        apply(self._proxy, configuration, self._authenticators)
+        self._serving.change(configuration.certificates)
+
+    def take(self, handed: Handed, descriptor: int | None) -> None:
+        """Serve a connection.
+
+        :param descriptor: None when too many files are open for it.
+        """
+        self.registry.expect(handed.number, handed.source)
+        if descriptor is not None:
+            adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+            return
+        record = self.registry.admit(handed.address, "", False)
+        assert record is not None
+        record.endsWith(Outcome.INTERNAL_ERROR)
+        self.registry.ended(record)
+
+    @inlineCallbacks
+    def leave(self, isOrphan: bool) -> Any:
+        """Say goodbye to all clients, and wait until they are gone.
+
+        :param isOrphan: nobody is there who could say that they are gone: cut them off.
+        """
+        self._garbage.restore()
+        dismissal = self.registry.dismissal
+        gone = dismissal.dismissAll()
+        grace = 0.0
+        if isOrphan:
+            dismissal.abortAll()
+        else:
+            grace = self._options.configuration.settings.proxyServer.shutdownTimeout
+        cutOff = self._reactor.callLater(grace, dismissal.abortAll)
+        yield gone
+        if cutOff.active():
+            cutOff.cancel()
+
+
+def main() -> int:
+    """Run the worker until its parent stops it, or is gone; return the exit status."""
+    from twisted.internet import reactor
+
+    return _run(reactor)
+
+
+def _run(reactor: Any) -> int:
+    useMonotonicClock(reactor)
+    Factory.noisy = False
+    worker = Worker(reactor)
+    sender = LogSender(worker.channel, reactor.callFromThread)
+    globalLogBeginner.beginLoggingTo([sender], redirectStandardIO=False)
+    worker.start()
+    reactor.run()
+    return worker.status

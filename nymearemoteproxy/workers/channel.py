@@ -1,0 +1,121 @@
+"""What the parent and a worker say to each other: a stream of messages, both ways.
+
+Owns how a message is written, and how much may wait for the other side. Knows nothing of what the
+messages mean.
+
+A message is a JSON array in one line; its first item says what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nymearemoteproxy.common.logs import ProxyLogger
+
+log = ProxyLogger()
+
+Message = Sequence[Any]
+
+MOST_WAITING = 256 << 20
+"""Bytes that may wait for the other side. Files are the most of it, of 16 MiB each; whoever has so
+much waiting for it does not read any more."""
+
+LITTLE = 1 << 20
+"""Bytes; with more waiting, what is not needed is left out."""
+
+LONGEST = MOST_WAITING
+"""Bytes of one message."""
+
+NEWLINE = b"\n"
+
+
+@implementer(IPushProducer)
+class Channel(Protocol):
+    """One end.
+
+    :param received: is given each message.
+    :param lost: is called when the other end is gone, or was given up.
+    :ivar waiting: bytes that the other side has not taken.
+    """
+
+    transport: Any
+
+    def __init__(self, received: Callable[[Message], object], lost: Callable[[], object]) -> None:
+        self._received = received
+        self._lost = lost
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._queue: deque[bytes] = deque()
+        self._paused = False
+        self._finishing = False
+        self.waiting = 0
+
+    @property
+    def isBusy(self) -> bool:
+        """True while so much waits that what is not needed should be left out."""
+        return self.waiting > LITTLE
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def send(self, message: Message) -> None:
+        """Have a message sent, after all that was before."""
+        if not self.connected or self._finishing:
+            return
+        line = json.dumps(message).encode() + NEWLINE
+        if not self._paused:
+            self.transport.write(line)
+            return
+        self._queue.append(line)
+        self.waiting += len(line)
+        if self.waiting > MOST_WAITING:
+            log.error("a process of this server does not read what it is told: it is given up")
+            self.transport.abortConnection()
+
+    def finish(self) -> None:
+        """Close this end when all is sent."""
+        self._finishing = True
+        if not self._paused:
+            self._close()
+
+    def _close(self) -> None:
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        while self._queue and not self._paused:
+            line = self._queue.popleft()
+            self.waiting -= len(line)
+            self.transport.write(line)
+        if self._finishing and not self._paused:
+            self._close()
+
+    def stopProducing(self) -> None:
+        """The other end is gone; `connectionLost` follows."""
+
+    def dataReceived(self, data: bytes) -> None:
+        *lines, rest = data.split(NEWLINE)
+        if lines:
+            lines[0] = b"".join([*self._parts, lines[0]])
+            self._parts, self._size = [], 0
+        self._parts.append(rest)
+        self._size += len(rest)
+        if self._size > LONGEST:
+            self.transport.abortConnection()
+        for line in lines:
+            self._received(json.loads(line))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._lost()

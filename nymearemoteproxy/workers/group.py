@@ -1,0 +1,273 @@
+"""The workers, all of them: each is started, replaced when it has ended, and given its share.
+
+Owns who gets a connection, and when a worker is started anew. Knows nothing of what workers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IDelayedCall
+
+from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.connections.registry import Registry
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.workers.accepting import Acceptor
+from nymearemoteproxy.workers.channel import Message
+from nymearemoteproxy.workers.handing import Handed
+from nymearemoteproxy.workers.logpassing import LOG, LOST, publish, publishLoss
+from nymearemoteproxy.workers.mirrored import IMirror
+from nymearemoteproxy.workers.process import WorkerProcess
+
+log = ProxyLogger()
+
+FIRST_DELAY = 0.5
+"""Seconds until a worker that has ended is replaced."""
+
+LONGEST_DELAY = 30.0
+"""The same when it ends again and again; each time it is twice as long as before."""
+
+STEADY = 60.0
+"""Seconds that a worker has to live for its end to be an accident rather than a habit."""
+
+LOOP = 3
+"""Ends in a row, none of a steady worker, from which on it is a habit, and told only once."""
+
+HEARTBEAT = 1.0
+"""Seconds between two words of a worker that has nothing to say."""
+
+EXTRA = 2.0
+"""Seconds that a worker may take to end besides those that its clients have to leave."""
+
+MakeMirror = Callable[[int, Callable[[Message], None]], IMirror]
+"""Makes the book of a worker process from its index and a way to tell it something."""
+
+
+class _Seat:
+    """One worker and those who come after it.
+
+    :ivar ended: how often it ended in a row without having been steady.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: WorkerProcess | None = None
+        self.mirror: IMirror | None = None
+        self.started = 0.0
+        self.ended = 0
+        self.restart: IDelayedCall | None = None
+
+    @property
+    def takes(self) -> bool:
+        return self.process is not None and self.process.takes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the workers are.
+
+    :ivar count: how many.
+    :ivar module: what each runs.
+    :ivar messages: returns what a new one is told first; they may hold secrets.
+    :ivar makeMirror: makes the parent's book of a worker's connections.
+    """
+
+    count: int
+    module: str
+    messages: Callable[[int], Sequence[Message]]
+    makeMirror: MakeMirror
+
+
+class Group:
+    """The workers.
+
+    :param registry: admits connections.
+    """
+
+    def __init__(self, reactor: Any, registry: Registry, plan: Plan) -> None:
+        self._reactor = reactor
+        self._registry = registry
+        self._plan = plan
+        self._seats = [_Seat(index) for index in range(1, plan.count + 1)]
+        self._last = -1
+        self._acceptors: list[Acceptor] = []
+        self._stopped: dict[int, Deferred[None]] = {}
+        self._isStopping = False
+        self._pulse = Periodic(
+            reactor, HEARTBEAT, self._lookForLife, "nobody looks whether workers are stuck"
+        )
+
+    def accept(self, listeners: Sequence[Listener], ports: Sequence[Any]) -> None:
+        """Take over the accepting at ports that listen already; it begins with the first worker."""
+        for index, (listener, port) in enumerate(zip(listeners, ports, strict=True)):
+            acceptor = Acceptor(self._reactor, port, listener, index, self._registry, self._hand)
+            self._acceptors.append(acceptor)
+
+    def start(self) -> None:
+        """Start the workers; the reactor runs."""
+        for seat in self._seats:
+            self._start(seat)
+        self._pulse.start()
+
+    def tell(self, message: Message) -> None:
+        """Tell all workers something; those that come later are told by `Plan.messages`."""
+        for seat in self._seats:
+            if seat.process is not None:
+                seat.process.channel.send(message)
+
+    def stopAccepting(self) -> None:
+        """Let nobody in any more; to be called before the ports are closed."""
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
+            acceptor.close()
+
+    def stop(self, grace: float) -> Deferred[Any]:
+        """Have all workers say goodbye to their clients and end.
+
+        :param grace: seconds that clients have to leave.
+        :returns: a Deferred that fires when all workers are gone.
+        """
+        self._isStopping = True
+        self._pulse.stop()
+        self.stopAccepting()
+        for seat in self._seats:
+            if seat.restart is not None:
+                seat.restart.cancel()
+                seat.restart = None
+            if seat.process is not None:
+                self._stopped[seat.index] = Deferred()
+                seat.process.stop()
+        if not self._stopped:
+            return succeed(None)
+        cutOff = self._reactor.callLater(grace + EXTRA, self._killAll)
+        gone = DeferredList(list(self._stopped.values()))
+
+        def done(_result: object) -> None:
+            if cutOff.active():
+                cutOff.cancel()
+
+        return gone.addCallback(done)
+
+    def _killAll(self) -> None:
+        for seat in self._seats:
+            if seat.process is not None:
+                seat.process.kill("it did not stop in time")
+
+    # Who gets a connection
+
+    def _choose(self) -> _Seat | None:
+        """Return the one with the fewest connections; among equals, they take turns."""
+        count = len(self._seats)
+        order = [self._seats[(self._last + step) % count] for step in range(1, count + 1)]
+        able = [seat for seat in order if seat.takes]
+        if not able:
+            return None
+        chosen = min(able, key=_connections)
+        self._last = chosen.index - 1
+        return chosen
+
+    def _hand(self, record: Record, handed: Handed, descriptor: int) -> bool:
+        while True:
+            seat = self._choose()
+            if seat is None:
+                return False
+            assert seat.process is not None and seat.mirror is not None
+            if seat.process.handing.hand(handed, descriptor):
+                seat.mirror.handed(record)
+                return True
+
+    def _changed(self) -> None:
+        """A worker takes connections again, or no longer."""
+        isPossible = any(seat.takes for seat in self._seats)
+        for acceptor in self._acceptors:
+            if isPossible:
+                acceptor.resume()
+            else:
+                acceptor.pause()
+
+    # Their lives
+
+    def _start(self, seat: _Seat) -> None:
+        seat.restart = None
+        seat.started = self._reactor.seconds()
+        process = WorkerProcess(
+            self._reactor,
+            seat.index,
+            self._plan.module,
+            lambda message: self._heard(seat, message),
+            self._changed,
+            lambda: self._gone(seat),
+        )
+        try:
+            process.start(self._plan.messages(seat.index))
+        except OSError as error:
+            process.how = f"it cannot be started: {error.strerror}"
+            self._ended(seat, process, 0)
+            return
+        seat.mirror = self._plan.makeMirror(seat.index, process.channel.send)
+        seat.process = process
+
+    def _heard(self, seat: _Seat, message: Message) -> None:
+        assert seat.mirror is not None
+        if message[0] == LOG:
+            publish(message[1], seat.index)
+        elif message[0] == LOST:
+            publishLoss(message[1], seat.index)
+        else:
+            seat.mirror.received(message)
+
+    def _gone(self, seat: _Seat) -> None:
+        process, mirror = seat.process, seat.mirror
+        assert process is not None and mirror is not None
+        seat.process = seat.mirror = None
+        connections = mirror.connections
+        mirror.lost()
+        if self._isStopping:
+            self._stopped[seat.index].callback(None)
+        else:
+            self._ended(seat, process, connections)
+
+    def _ended(self, seat: _Seat, process: WorkerProcess, connections: int) -> None:
+        """Have another one take the place of one that has ended."""
+        if process.hasServed and self._reactor.seconds() - seat.started >= STEADY:
+            seat.ended = 0
+        seat.ended += 1
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (seat.ended - 1))
+        if seat.ended < LOOP:
+            log.error(
+                "worker {number} is gone with {connections} connections: {how}; the next one "
+                "starts in {delay:g} s",
+                event="worker-ended",
+                number=seat.index,
+                connections=connections,
+                how=process.how,
+                delay=delay,
+            )
+        elif seat.ended == LOOP:
+            log.error(
+                "worker {number} does not stay: it has ended {count} times soon after its start, "
+                "now because {how}; it is tried again, up to {longest:g} s later each time, which "
+                "is not told any more",
+                event="worker-does-not-stay",
+                number=seat.index,
+                count=seat.ended,
+                how=process.how,
+                longest=LONGEST_DELAY,
+            )
+        seat.restart = self._reactor.callLater(delay, self._start, seat)
+
+    def _lookForLife(self) -> None:
+        for seat in self._seats:
+            if seat.process is not None:
+                seat.process.lookForLife()
+
+
+def _connections(seat: _Seat) -> int:
+    assert seat.mirror is not None
+    connections: int = seat.mirror.connections
+    return connections
