@@ -75,11 +75,14 @@ class MemberIdentity:
         own = ec.generate_private_key(ec.SECP256R1())
         name = nameOf(id)
         certificate = _pem(_certificate(name, own.public_key(), key)).encode()
-        bundle = certificate + own.private_bytes(
+        private = own.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
+        # Were the authority missing here, OpenSSL would look for it in each handshake anew, and
+        # verify our own certificate.
+        bundle = certificate + authority.encode() + private
         self.serverContext = _context(ssl.PROTOCOL_TLS_SERVER, authority, bundle)
         self.serverContext.num_tickets = 1  # it can be used several times
         self.serverContext.sni_callback = _only(name)
