@@ -5,6 +5,7 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from nymearemoteproxy.authentication.backend import FirstOf, IAuthenticator
@@ -19,6 +20,7 @@ from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.sections import Asking, Pairing
+from nymearemoteproxy.tunnelproxy.counts import ICounts
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
 NO_TOKENS = TokenList(())
@@ -75,24 +77,46 @@ class Authenticators:
         return self._server
 
 
-def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
+@dataclass(frozen=True)
+class Shared:
+    """What a process has in common with others.
+
+    :ivar registry: of connections.
+    :ivar counts: of registrations by address; None = of this process.
+    :ivar secret: of the keys; None = of this process.
+    """
+
+    registry: Registry
+    counts: ICounts | None = None
+    secret: bytes | None = None
+
+
+def makeProxy(
+    reactor: Any,
+    configuration: Configuration,
+    authenticators: Authenticators,
+    turns: Turns | None = None,
+    shared: Shared | None = None,
+) -> Proxy:
     """Return what all connections share.
 
     Only what stays as it is at the start is said here; `apply` says the rest, as with every reload.
+
+    :param turns: where `shared` has to do long work, too.
+    :param shared: what is not of this process alone.
     """
-    turns = Turns(reactor)
+    turns = turns or Turns(reactor)
+    shared = shared or Shared(Registry(reactor, turns, Gate(reactor, Bounds())))
+    secret = shared.secret if configuration.cluster is None else SHOWN_TO_NOBODY
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, {}, configuration.terms, turns)
+        switchboard = Switchboard(reactor, {}, configuration.terms, turns, shared.counts)
     proxy = Proxy(
         clock=reactor,
         turns=turns,
-        registry=Registry(reactor, turns, Gate(reactor, Bounds())),
+        registry=shared.registry,
         policy=_policy(configuration, switchboard is not None),
-        keys=PairingKeys(
-            configuration.settings.authentication.pairing is Pairing.SUBJECT,
-            None if configuration.cluster is None else SHOWN_TO_NOBODY,
-        ),
+        keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT, secret),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,

@@ -6,6 +6,7 @@ gets there. It holds tokens and keys: nothing of it may be logged, nor be an arg
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ SERVE = "serve"
 MOST_RELOADS = 8
 """Those of which something is left are handed down, and only the last of them. A reload that found
 no mistake leaves nothing of the earlier ones."""
+
+SECRET_SIZE = 32
+"""Bytes of what the keys under which clients meet are made with."""
 
 _ENCODING = "latin-1"
 """Every byte a character of JSON, most of them one byte again."""
@@ -52,11 +56,16 @@ class Heritage:
     """What is handed down.
 
     :param options: of this process, with what they amounted to at the start.
+    :param directory: for the sockets of links between workers.
+    :param tableSecret: with which places are named.
     """
 
-    def __init__(self, options: ServerOptions) -> None:
+    def __init__(self, options: ServerOptions, directory: str, tableSecret: bytes) -> None:
         self._options = options
         self._begin = {
+            "directory": directory,
+            "tableSecret": tableSecret.hex(),
+            "keySecret": secrets.token_hex(SECRET_SIZE),
             "arguments": options.arguments,
             "token": options.configuration.generatedToken,
             "isOfService": options.isOfService,

@@ -5,6 +5,8 @@ Owns how they become what this process would be. Knows nothing of how they are s
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +17,15 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import Group, Plan
-from nymearemoteproxy.workers.standin import StandInMirror
+from nymearemoteproxy.workers.parentdirectory import makeTable
 
 MODULE = "nymearemoteproxy.running.worker"
+
+PREFIX = "nymea-remoteproxy-"
+"""Of the name of the directory with the sockets of links between workers; only we get in."""
 
 
 class Staff:
@@ -29,13 +36,15 @@ class Staff:
     """
 
     def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
-        self._heritage = Heritage(options)
-        registry = proxy.registry
+        self._directory = tempfile.mkdtemp(prefix=PREFIX)
+        table, counts = makeTable(), Counts()
+        self._heritage = Heritage(options, self._directory, table.secret)
+        registry, turns = proxy.registry, proxy.turns
         plan = Plan(
             options.configuration.workers,
             MODULE,
             self._heritage.messages,
-            lambda index, send: StandInMirror(registry, index, send),
+            lambda index, send: Desk(registry, turns, table, counts, index, send),
         )
         self._group = Group(reactor, registry, plan)
         self.start = self._group.start
@@ -58,4 +67,8 @@ class Staff:
         :param grace: seconds that clients have to leave.
         :returns: a Deferred that fires when they are gone.
         """
-        return self._group.stop(grace)
+        return self._group.stop(grace).addCallback(self._cleanUp)
+
+    def _cleanUp(self, result: Any) -> Any:
+        shutil.rmtree(self._directory, ignore_errors=True)  # sockets of workers that were killed
+        return result

@@ -17,20 +17,21 @@ from twisted.logger import globalLogBeginner
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
-from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
-from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.neighbourhood import Neighbourhood
 from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Channel, Message
 from nymearemoteproxy.workers.group import HEARTBEAT
+from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
 from nymearemoteproxy.workers.logpassing import LogSender
 from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
-from nymearemoteproxy.workers.standin import StandInRegistry
+from nymearemoteproxy.workers.questions import Questions
+from nymearemoteproxy.workers.reporting import ReportingRegistry
 
 log = ProxyLogger()
 
@@ -96,7 +97,7 @@ class Worker:
         if self._isStopping and self._crew is None:
             return
         if kind == BEGIN:
-            self._crew = Crew(self._reactor, inherit(message[2]), message[1], self.channel)
+            self._crew = Crew(self._reactor, message[2], message[1], self.channel)
         elif kind == STOP:
             self._stop()
         elif self._crew is not None:
@@ -107,7 +108,7 @@ class Worker:
                 self._taking.start()
                 self.channel.send([SERVES])
             else:
-                self._crew.registry.received(message)
+                self._crew.received(message)
 
     def _take(self, handed: Handed, descriptor: int | None) -> None:
         assert self._crew is not None
@@ -162,24 +163,51 @@ class Crew:
     """What a worker serves with.
 
     :param index: which of the workers this one is.
+    :param begin: what the parent has handed down.
     :ivar registry: whose book the parent has.
     """
 
-    def __init__(self, reactor: Any, options: ServerOptions, index: int, channel: Channel) -> None:
+    def __init__(self, reactor: Any, begin: dict[str, Any], index: int, channel: Channel) -> None:
+        self._options = options = inherit(begin)
         configuration = options.configuration
         setVerbose(configuration.verbosity > 0)
         self._reactor = reactor
-        self._options = options
         self._authenticators = Authenticators(reactor)
-        self._proxy: Proxy = makeProxy(reactor, configuration, self._authenticators)
-        self.registry = StandInRegistry(reactor, self._proxy.turns, channel.send)
-        self._proxy.registry = self.registry
+        turns = Turns(reactor)
+        questions = Questions(reactor, channel.send, PARENT_PATIENCE)
+        self.registry = ReportingRegistry(reactor, turns, index, channel.send)
+        self._handlers = {**self.registry.handlers, **questions.handlers}
+        self._proxy = makeProxy(
+            reactor,
+            configuration,
+            self._authenticators,
+            turns,
+            Shared(
+                self.registry,
+                AskedCounts(questions, channel.send),
+                bytes.fromhex(begin["keySecret"]),
+            ),
+        )
+        self._neighbourhood = Neighbourhood(
+            reactor,
+            self._proxy,
+            questions,
+            bytes.fromhex(begin["tableSecret"]),
+            begin["directory"],
+        )
         self._serving = Serving(reactor, self._proxy, configuration.certificates)
         self._factories = [self._serving.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
 
+    def received(self, message: Message) -> None:
+        """The parent says something of a connection, or answers."""
+        kind, *items = message
+        self._handlers[kind](*items)
+
     def ready(self) -> None:
         """Connections may come."""
+        self._neighbourhood.start()
+        self.registry.start()
         self._garbage.makeRare()
 
     def reload(self, files: dict[str, Any]) -> None:
@@ -197,10 +225,7 @@ class Crew:
         if descriptor is not None:
             adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
             return
-        record = self.registry.admit(handed.address, "", False)
-        assert record is not None
-        record.endsWith(Outcome.INTERNAL_ERROR)
-        self.registry.ended(record)
+        self.registry.giveUp(handed.number)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
@@ -220,6 +245,8 @@ class Crew:
         yield gone
         if cutOff.active():
             cutOff.cancel()
+        self.registry.stop()
+        yield self._neighbourhood.stop()
 
 
 def main() -> int:

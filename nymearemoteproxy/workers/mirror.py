@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
 from nymearemoteproxy.common.turns import Turns
@@ -64,6 +63,7 @@ class Mirror:
     :param worker: its number, from 1 on.
     :param send: sends it a message; has no effect when it is gone.
     :ivar handlers: take its messages.
+    :ivar connections: how many it has.
     """
 
     def __init__(self, registry: Registry, turns: Turns, worker: int, send: Send) -> None:
@@ -76,24 +76,27 @@ class Mirror:
             "traffic": self._traffic,
             "ended": self._ended,
         }
+        self.connections = 0
         self._registry = registry
         self._turns = turns
         self._worker = worker
 
-    def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
-        """A connection arrived for this worker: return its record, None when a limit refuses it.
+    def handed(self, record: Record) -> None:
+        """The worker serves this one, which the registry has admitted.
 
-        The worker has to be told its number and its ticket's source.
+        It has to be told the record's number and its ticket's source.
         """
-        record = self._registry.admit(address, transport, secure)
-        if record is not None:
-            record.worker = self._worker
-            record.client = MirroredClient(self, record)
-        return record
+        record.worker = self._worker
+        record.client = MirroredClient(self, record)
+        self.connections += 1
 
     def giveUp(self, record: Record) -> None:
         """The connection cannot be handed to the worker."""
         record.endsWith(Outcome.WORKER_LOST)
+        self._end(record)
+
+    def _end(self, record: Record) -> None:
+        self.connections -= 1
         self._registry.ended(record)
 
     def lost(self) -> Deferred[None]:
@@ -192,7 +195,7 @@ class Mirror:
         _update(record, received, sent, facts)
         record.role = record.role or roleOf(role)
         record.endsWith(OUTCOMES[outcome])
-        self._registry.ended(record)
+        self._end(record)
 
 
 def _update(record: Record, received: int, sent: int, facts: Facts | None) -> None:

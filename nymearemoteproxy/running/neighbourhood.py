@@ -1,0 +1,54 @@
+"""Makes a worker a member of its group: all workers are one meeting place.
+
+Owns what is known within a group beforehand: the directory is the parent, and links are Unix
+sockets in one place. Knows nothing of what members say to each other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from twisted.internet.defer import inlineCallbacks
+
+from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
+from nymearemoteproxy.cluster.linking import Linker, unixAddress
+from nymearemoteproxy.cluster.membership import Membership
+from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.listening.listeners import close
+from nymearemoteproxy.protocol.linkmessages import VERSION
+from nymearemoteproxy.workers.parentdirectory import ParentDirectory
+from nymearemoteproxy.workers.questions import Questions
+
+
+class Neighbourhood:
+    """The membership of one worker.
+
+    :param proxy: becomes a member's.
+    :param questions: to the parent.
+    :param secret: with which places are named.
+    :param directory: for sockets.
+    :raises LinkError: there cannot be one.
+    """
+
+    def __init__(
+        self, reactor: Any, proxy: Proxy, questions: Questions, secret: bytes, directory: str
+    ) -> None:
+        id = secrets.token_bytes(MEMBER_SIZE)
+        factory = LinkFactory(reactor, lambda peer: self.membership.answerer(peer))
+        path, self._port = listenLocally(reactor, directory, id, factory)
+        me = Member(id, unixAddress(path), VERSION)
+        self.directory = ParentDirectory(questions, me, secret)
+        self.membership = Membership(proxy, self.directory, Linker(reactor, turns=proxy.turns), id)
+
+    def start(self) -> None:
+        """Join the others."""
+        self.directory.start()
+        self.membership.start()
+
+    @inlineCallbacks
+    def stop(self) -> Any:
+        """Leave them, when all clients are gone."""
+        self.membership.stop()
+        yield close(self._port)
