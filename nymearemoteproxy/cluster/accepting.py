@@ -35,6 +35,7 @@ from nymearemoteproxy.cluster.linking import (
     isOurs,
     tuneLink,
 )
+from nymearemoteproxy.cluster.preface import Preface
 from nymearemoteproxy.common.addresses import describeAddress
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
@@ -108,7 +109,8 @@ class LinkFactory(Factory):
         if self.identity is None:
             return DirectTransport(_Neighbour(self))
         stranger = _Stranger(self)
-        return DirectTransport(TlsTransport(self.identity.serverContext, stranger, self._turns))
+        tls = TlsTransport(self.identity.serverContext, stranger, self._turns)
+        return DirectTransport(Preface(self.identity.id, tls, stranger.isElsewhere))
 
     def came(self, stranger: _Stranger) -> None:
         """Somebody is there; make room."""
@@ -185,6 +187,10 @@ class _Stranger(Protocol):
         self._leave()
         tuneLink(self.transport)
         self.transport.switchProtocol(self._factory.build(member))
+
+    def isElsewhere(self) -> None:
+        """It wants to another member, or is none."""
+        self.refuse(NOT_PROVEN, "it is for another member")
 
     def refuse(self, reason: str, text: str) -> None:
         """Close, unless that is so already."""

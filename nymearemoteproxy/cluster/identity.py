@@ -61,6 +61,7 @@ class MemberIdentity:
 
     :param secret: `SMALLEST_SECRET` random bytes or more, the same in all members.
     :param id: this member's.
+    :ivar id: this member's.
     :ivar serverContext: for links that others make to us.
     :ivar clientContext: for links that we make.
     :ivar sessions: of `clientContext`.
@@ -70,6 +71,7 @@ class MemberIdentity:
     def __init__(self, secret: bytes, id: bytes) -> None:
         if len(secret) < SMALLEST_SECRET:
             raise ValueError(f"a cluster's secret needs {SMALLEST_SECRET} bytes or more")
+        self.id = id
         key = _authorityKey(secret)
         authority = _pem(_authority(key))
         own = ec.generate_private_key(ec.SECP256R1())

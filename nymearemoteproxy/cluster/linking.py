@@ -42,6 +42,7 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
+from nymearemoteproxy.cluster.preface import Prefacing
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
@@ -145,6 +146,7 @@ class Linker:
     :param identity: ours; None = there are links within this machine only.
     :param timeout: seconds for all of a `connect`.
     :param turns: see `TlsTransport`.
+    :param neighbours: the directory where the sockets of those members are that are of our group.
     :ivar identity: may be replaced, for the links from then on.
     """
 
@@ -154,14 +156,16 @@ class Linker:
         identity: MemberIdentity | None = None,
         timeout: float = LINK_TIMEOUT,
         turns: Turns | None = None,
+        neighbours: str | None = None,
     ) -> None:
         self._reactor = reactor
+        self._neighbours = neighbours
         self.identity = identity
         self._timeout = timeout
         self._turns = turns
 
     def connect(self, member: Member, protocol: IProtocol) -> Deferred[None]:
-        kind, _, rest = member.address.partition(":")
+        kind, _, rest = self._addressOf(member).partition(":")
         opening = _Opening(protocol)
         if kind == "unix":
             opening.limit(self._reactor, self._timeout)
@@ -179,9 +183,18 @@ class Linker:
                 self._turns,
             )
             opening.limit(self._reactor, self._timeout)
-            connector = self._reactor.connectTCP(*place, _Connecting(tls, opening), timeout=None)
+            factory = _Connecting(Prefacing(member.id, tls), opening)
+            connector = self._reactor.connectTCP(*place, factory, timeout=None)
             opening.close = connector.disconnect
         return opening.opened
+
+    def _addressOf(self, member: Member) -> str:
+        """Return where a member is; if it is a neighbour, that is its socket."""
+        if self._neighbours is not None:
+            path = os.path.join(self._neighbours, member.id.hex())
+            if os.path.exists(path):
+                return unixAddress(path)
+        return member.address
 
     def _connectUnix(self, path: str, opening: _Opening) -> None:
         """Connect now, or a little later.
@@ -299,12 +312,12 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(self, tls: TlsClientTransport, opening: _Opening) -> None:
-        self._tls = tls
+    def __init__(self, protocol: Prefacing, opening: _Opening) -> None:
+        self._protocol = protocol
         self._opening = opening
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return DirectTransport(self._tls)
+        return DirectTransport(self._protocol)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         self._opening.close = _nothing
