@@ -28,6 +28,7 @@ from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Record, Totals
+from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -122,10 +123,11 @@ class Crowd:
 
     def __init__(self, connections: int, directory: str) -> None:
         self.clock = Reactor()
+        turns = Turns(self.clock)
         self.proxy = Proxy(
             clock=self.clock,
-            turns=Turns(self.clock),
-            gate=Gate(self.clock, Bounds()),
+            turns=turns,
+            registry=Registry(self.clock, turns, Gate(self.clock, Bounds())),
             policy=Policy(name="crowd", timing=Timing()),
             keys=PairingKeys(),
             authenticator=AnyToken(),

@@ -31,6 +31,7 @@ class Dismissal:
     """Sends clients away: all of them, or those whom nobody would miss.
 
     :param records: all connections that are open, at any moment.
+    :ivar isForAll: everybody has to go.
     """
 
     def __init__(self, clock: IReactorTime, turns: Turns, records: Collection[Record]) -> None:
@@ -42,6 +43,7 @@ class Dismissal:
         self._hosts: dict[str, Record] = {}
         self._guests: Counter[str] = Counter()
         self._isDraining = False
+        self.isForAll = False
 
     def joined(self, record: Record) -> None:
         """A connection's tunnel begins."""
@@ -69,10 +71,11 @@ class Dismissal:
                 return
             del self._guests[uuid]
             if self._isDraining and uuid in self._hosts:
-                _sayGoodbye(self._hosts[uuid])
+                sayGoodbye(self._hosts[uuid])
 
     def dismissAll(self) -> Deferred[None]:
         """Say goodbye to every client; the Deferred fires when all of them are gone."""
+        self.isForAll = True
         return self._dismiss(lambda _record: True)
 
     def dismissIdle(self) -> Deferred[None]:
@@ -102,7 +105,7 @@ class Dismissal:
         for number, record in enumerate(list(self._records), 1):
             # It may have left with another one, or have got a tunnel meanwhile.
             if record.client is not None and isMeant(record):
-                _sayGoodbye(record)
+                sayGoodbye(record)
             if not number % GOODBYES_A_TURN:
                 yield
         if not self._records:
@@ -117,21 +120,23 @@ class Dismissal:
         """Close every connection that is still there, at once."""
         for record in list(self._records):
             if record.client is not None:  # it may have left with another one
-                _cutOff(record)
+                cutOff(record)
         if self._waitingForAllGone:
             # Whatever a fault may have left behind, the process must end.
             self._clock.callLater(ABORT_TIMEOUT, self._fireAllGone)
 
 
-def _sayGoodbye(record: Record) -> None:
+def sayGoodbye(record: Record) -> None:
+    """Have a client leave, whatever fails."""
     try:
         record.client.shutDown()
     except Exception:
         log.failure("connection {number} cannot be told goodbye", number=record.number)
-        _cutOff(record)
+        cutOff(record)
 
 
-def _cutOff(record: Record) -> None:
+def cutOff(record: Record) -> None:
+    """Close a connection at once."""
     try:
         record.client.abort()
     except Exception:

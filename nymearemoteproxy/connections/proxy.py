@@ -10,7 +10,6 @@ from twisted.internet.interfaces import IReactorTime
 from nymearemoteproxy.authentication.backend import IAuthenticator
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.keepalive import Keepalive
-from nymearemoteproxy.connections.limits import Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.meeting.rendezvous import IRendezvous
@@ -21,7 +20,6 @@ from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard
 class Proxy:
     """Everything that a connection of one server may need.
 
-    :param gate: who is let in.
     :param keys: says which clients belong together; the same as long as anybody waits.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to whoever has no tunnel yet; may be replaced.
@@ -36,7 +34,7 @@ class Proxy:
         self,
         clock: IReactorTime,
         turns: Turns,
-        gate: Gate,
+        registry: Registry,
         policy: Policy,
         keys: PairingKeys,
         authenticator: IAuthenticator,
@@ -50,7 +48,7 @@ class Proxy:
         self.authenticator = authenticator
         self.rendezvous = rendezvous
         self.switchboard = switchboard
-        self.registry = Registry(clock, turns, gate)
+        self.registry = registry
         self.keepalive = Keepalive(clock, policy.timing.ping, policy.timing.pingAnswer)
 
     def newSession(self) -> Session:

@@ -53,7 +53,8 @@ class IClient(Interface):
 class Record:
     """What is known of one connection.
 
-    :ivar number: counts the connections of this process.
+    :ivar number: counts the connections of this process, or of those that work together.
+    :ivar worker: which of several processes serves it, from 1 on; 0 = there is only one.
     :ivar transport: WebSocket, TCP or unix.
     :ivar secure: True when TLS is between the client and this process.
     :ivar address: the client's address and port, for those who watch the server.
@@ -73,6 +74,7 @@ class Record:
 
     __slots__ = (
         "number",
+        "worker",
         "transport",
         "secure",
         "address",
@@ -105,6 +107,7 @@ class Record:
         started: float,
     ) -> None:
         self.number = number
+        self.worker = 0
         self.transport = transport
         self.secure = secure
         self.address = address

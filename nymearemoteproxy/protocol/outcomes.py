@@ -371,7 +371,7 @@ class Outcome(Enum):
         Group.FAILED,
         0,
         "",
-        "The process that served the connection is gone; the log says why. Only with several.",
+        "The process that served the connection, one of several workers, is gone.",
     )
     INTERNAL_ERROR = (
         "internal-error",

@@ -14,6 +14,7 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.running.configuration.result import Configuration
@@ -81,7 +82,7 @@ def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authen
     proxy = Proxy(
         clock=reactor,
         turns=turns,
-        gate=Gate(reactor, Bounds()),
+        registry=Registry(reactor, turns, Gate(reactor, Bounds())),
         policy=_policy(configuration, switchboard is not None),
         keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT),
         authenticator=NO_TOKENS,

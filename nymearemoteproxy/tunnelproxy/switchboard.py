@@ -7,13 +7,12 @@ provides the same interface, which is why it answers through Deferreds.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface, implementer
 
@@ -27,10 +26,11 @@ from nymearemoteproxy.protocol.registration import (
     Registration,
     ServerRegistration,
 )
-from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API
+from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Role
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
+from nymearemoteproxy.tunnelproxy.counts import Counts, ICounts, Release
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
@@ -81,10 +81,16 @@ class Switchboard:
 
     :param turns: the line of those who have more to do than one turn of the reactor allows; the
         one in which all other connections stand, too.
+    :param counts: of those who come from one address; other processes may share it.
     """
 
     def __init__(
-        self, clock: IReactorTime, hello: Mapping[str, str], terms: Terms, turns: Turns
+        self,
+        clock: IReactorTime,
+        hello: Mapping[str, str],
+        terms: Terms,
+        turns: Turns,
+        counts: ICounts | None = None,
     ) -> None:
         self._clock = clock
         self._turns = turns
@@ -94,8 +100,7 @@ class Switchboard:
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
-        self._serversFrom: Counter[str | None] = Counter()
-        self._clientsFrom: Counter[str | None] = Counter()
+        self._counts = counts or Counts()
 
     @property
     def servers(self) -> int:
@@ -118,94 +123,84 @@ class Switchboard:
         uuid = registration.uuid
         holder = self._servers.get(uuid) or self._clients.get(uuid)
         if holder is None:
-            return execute(self._register, registration, origin)
+            return maybeDeferred(self._register, registration, origin)
         # It may be this one's own connection of before, which is dead.
         looked = holder.origin.look()
         return looked.addCallback(lambda _isThere: self._register(registration, origin))
 
-    def _register(self, registration: Registration, origin: Origin) -> Place:
+    def _register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
+        self._check(registration)
         if isinstance(registration, ServerRegistration):
-            return self._registerServer(registration, origin)
-        return self._registerClient(registration, origin)
+            counted = self._counts.take(Role.SERVER, origin.source, self.terms.serversPerAddress)
+        else:
+            counted = self._counts.take(Role.CLIENT, origin.source, self.terms.clientsPerAddress)
+        return counted.addCallback(self._counted, registration, origin)
 
-    def _registerServer(self, registration: ServerRegistration, origin: Origin) -> Place:
+    def _counted(
+        self, release: Release | None, registration: Registration, origin: Origin
+    ) -> Place:
+        """Register one whose address has room."""
+        isServer = isinstance(registration, ServerRegistration)
+        if release is None:
+            raise PlaceRefused(
+                Outcome.TOO_MANY_SERVERS_FROM_ADDRESS
+                if isServer
+                else Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS
+            )
+        try:
+            self._check(registration)  # again, for the answer may have taken its time
+            end = self._enlist(registration, origin)
+        except PlaceRefused:
+            release()
+            raise
+        ends: dict[UUID, Any] = self._servers if isServer else self._clients
+        ends[registration.uuid] = end
+
+        def releaseAll() -> None:
+            del ends[registration.uuid]
+            release()
+
+        tunnel = Tunnel(releaseAll)
+        tunnel.attach(end)
+        return Place(tunnel)
+
+    def _check(self, registration: Registration) -> None:
+        """Refuse what may not be registered, wherever it comes from."""
         uuid = registration.uuid
-        self._checkUnused(uuid)
-        if self._allowed is not None and uuid not in self._allowed:
-            raise PlaceRefused(Outcome.SERVER_NOT_ALLOWED)
+        if uuid in self._servers or uuid in self._clients:
+            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
+        isReserved = self._allowed is not None and uuid in self._allowed
+        if isinstance(registration, ServerRegistration):
+            if self._allowed is not None and not isReserved:
+                raise PlaceRefused(Outcome.SERVER_NOT_ALLOWED)
+        elif isReserved:
+            # Otherwise it could keep the server out that the uuid is for.
+            raise PlaceRefused(Outcome.UUID_RESERVED)
+        elif registration.serverUuid not in self._servers:
+            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
+
+    def _enlist(self, registration: Registration, origin: Origin) -> ServerEnd | ClientEnd:
+        if isinstance(registration, ServerRegistration):
+            return self._makeServerEnd(origin)
+        return self._makeClientEnd(registration, origin)
+
+    def _makeServerEnd(self, origin: Origin) -> ServerEnd:
         terms = self.terms
-        _checkRoom(
-            self._serversFrom[origin.source],
-            terms.serversPerAddress,
-            Outcome.TOO_MANY_SERVERS_FROM_ADDRESS,
-        )
-        dialogue = Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize)
-        end = ServerEnd(
+        return ServerEnd(
             self._clock,
             origin,
-            dialogue,
+            Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize),
             terms.packetSize,
             terms.serverTimeout,
             self._turns,
             self._backlog,
         )
-        self._servers[uuid] = end
-        release = partial(self._servers.pop, uuid)
-        return _place(end, _counted(self._serversFrom, origin, release))
 
-    def _registerClient(self, registration: ClientRegistration, origin: Origin) -> Place:
-        uuid = registration.uuid
-        self._checkUnused(uuid)
-        if self._allowed is not None and uuid in self._allowed:
-            # Otherwise it could keep the server out that the uuid is for.
-            raise PlaceRefused(Outcome.UUID_RESERVED)
-        server = self._servers.get(registration.serverUuid)
-        if server is None:
-            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
-        terms = self.terms
-        _checkRoom(
-            self._clientsFrom[origin.source],
-            terms.clientsPerAddress,
-            Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS,
-        )
-        most = min(terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
-        _checkRoom(server.clients, most, Outcome.TOO_MANY_CLIENTS_OF_SERVER)
+    def _makeClientEnd(self, registration: ClientRegistration, origin: Origin) -> ClientEnd:
+        server = self._servers[registration.serverUuid]
+        most = min(self.terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
+        if server.clients >= most:
+            raise PlaceRefused(Outcome.TOO_MANY_CLIENTS_OF_SERVER)
         if server.isStalled:
             raise PlaceRefused(Outcome.SERVER_STALLED)
-        end = ClientEnd(self._clock, origin, registration, server, self._backlog)
-        self._clients[uuid] = end
-        release = partial(self._clients.pop, uuid)
-        return _place(end, _counted(self._clientsFrom, origin, release))
-
-    def _checkUnused(self, uuid: UUID) -> None:
-        if uuid in self._servers or uuid in self._clients:
-            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
-
-
-def _counted(
-    counter: Counter[str | None], origin: Origin, release: Callable[[], object]
-) -> Callable[[], object]:
-    """Count a registration until it is released."""
-    source = origin.source
-    if source is None:
-        return release
-    counter[source] += 1
-
-    def releaseCounted() -> None:
-        release()
-        counter[source] -= 1
-        if not counter[source]:
-            del counter[source]
-
-    return releaseCounted
-
-
-def _checkRoom(count: int, limit: int, outcome: Outcome) -> None:
-    if 0 < limit <= count:
-        raise PlaceRefused(outcome)
-
-
-def _place(end: ServerEnd | ClientEnd, release: Callable[[], object]) -> Place:
-    tunnel = Tunnel(release)
-    tunnel.attach(end)
-    return Place(tunnel)
+        return ClientEnd(self._clock, origin, registration, server, self._backlog)

@@ -9,6 +9,7 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys
@@ -21,17 +22,19 @@ def makeProxy(
     rendezvous: Any = None,
     switchboard: Any = None,
     turns: Turns | None = None,
+    registry: Registry | None = None,
     **policy: Any,
 ) -> Proxy:
     """Return a proxy without connections.
 
     :param policy: what is other than usual in its `Policy`.
     """
+    turns = turns or Turns(clock)
     usual = {"name": "test", "timing": Timing()}
     return Proxy(
         clock=clock,
-        turns=turns or Turns(clock),
-        gate=Gate(clock, bounds or Bounds()),
+        turns=turns,
+        registry=registry or Registry(clock, turns, Gate(clock, bounds or Bounds())),
         policy=Policy(**{**usual, **policy, "hasTunnelProxy": switchboard is not None}),
         keys=PairingKeys(),
         authenticator=authenticator or AnyToken(),

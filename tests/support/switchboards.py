@@ -31,6 +31,7 @@ from nymearemoteproxy.protocol.registration import (
     TunnelProxyError,
     errorFor,
 )
+from nymearemoteproxy.tunnelproxy.counts import Counts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from tests.support.packets import SPECIAL, referenceDecode, referenceEncode
@@ -263,7 +264,8 @@ class World:
 
     def __init__(self, terms: Terms) -> None:
         self.clock = Clock()
-        self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock))
+        self.counts = Counts()
+        self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock), self.counts)
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)
 
@@ -322,8 +324,7 @@ class World:
         self.clock.advance(0)  # what had to wait for its turn
         switchboard = self.switchboard
         case.assertEqual((switchboard.servers, switchboard.clients), (0, 0))
-        case.assertEqual(switchboard._serversFrom, {})
-        case.assertEqual(switchboard._clientsFrom, {})
+        case.assertTrue(self.counts.isEmpty)
         case.assertEqual((self.backlog, self.late), (0, 0))
         case.assertEqual(self.clock.getDelayedCalls(), [])
 

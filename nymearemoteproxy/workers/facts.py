@@ -1,0 +1,42 @@
+"""How a connection is told of between a worker and its parent, as a part of a JSON message.
+
+Owns what is told once of a client, and how much of it; and what each role and outcome is called.
+Knows nothing of when something is told, nor of how it gets to the other side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
+
+MOST_TOLD = 500
+"""Characters of a name or uuid: more than anybody is shown of them. Clients may send millions."""
+
+Facts = list[Any]
+"""What a client has said of itself, and what the authentication backend has: JSON."""
+
+OUTCOMES = {outcome.label: outcome for outcome in Outcome}
+
+
+def factsOf(record: Record) -> Facts:
+    """Return what is known of a client."""
+    name, uuid = record.name[:MOST_TOLD], record.uuid[:MOST_TOLD]
+    return [name, uuid, record.subject, record.serverUuid]
+
+
+def learn(record: Record, facts: Facts) -> None:
+    """Note what was told of a client."""
+    record.name, record.uuid, record.subject, record.serverUuid = facts
+
+
+def nameOf(role: Role | None) -> str | None:
+    """Return what a role is called in a message."""
+    return None if role is None else role.name
+
+
+def roleOf(name: str | None) -> Role | None:
+    """Return the role that is called so."""
+    return None if name is None else Role[name]

@@ -1,0 +1,201 @@
+"""The connections of a worker as its parent sees them: a record for each, which follows the other.
+
+The parent's registry is the one of the whole group. Owns how its records are kept like those of the
+worker, and how what is asked of one gets there. Knows nothing of how messages get to the worker,
+nor of its process.
+
+A tunnel between two workers is one tunnel here. Each of the two tells of it, and nothing says which
+is heard first, or whether one has ended before the other has begun. So whoever tells it first tells
+it for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from zope.interface import implementer
+
+from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
+from nymearemoteproxy.connections.registry import Registry
+from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.workers.facts import OUTCOMES, Facts, learn, roleOf
+from nymearemoteproxy.workers.reporting import Handlers, Send
+
+ENDS_A_TURN = 20
+"""Connections of a dead worker that are ended in one turn of the reactor: each has its line in the
+log, and is told to all who want to know."""
+
+
+@implementer(IClient)
+class MirroredClient:
+    """Stands for a connection that a worker has.
+
+    :ivar mirror: of its worker.
+    :ivar isAsked: it was told to leave.
+    """
+
+    __slots__ = ("isAsked", "mirror", "stage", "_record")
+
+    def __init__(self, mirror: Mirror, record: Record) -> None:
+        self.mirror = mirror
+        self.stage = CONNECTING
+        self.isAsked = False
+        self._record = record
+
+    def shutDown(self) -> None:
+        self.isAsked = True
+        record = self._record
+        self.mirror.send(("shutDown", record.number, record.joined is not None))
+
+    def abort(self) -> None:
+        self.mirror.send(("abort", self._record.number))
+
+
+class Mirror:
+    """Keeps the records of one worker's connections, as long as that process lives.
+
+    :param registry: of all workers.
+    :param worker: its number, from 1 on.
+    :param send: sends it a message; has no effect when it is gone.
+    :ivar handlers: take its messages.
+    """
+
+    def __init__(self, registry: Registry, turns: Turns, worker: int, send: Send) -> None:
+        self.send = send
+        self.handlers: Handlers = {
+            "identified": self._identified,
+            "authenticated": self._authenticated,
+            "judged": self._judged,
+            "joined": self._joined,
+            "traffic": self._traffic,
+            "ended": self._ended,
+        }
+        self._registry = registry
+        self._turns = turns
+        self._worker = worker
+
+    def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
+        """A connection arrived for this worker: return its record, None when a limit refuses it.
+
+        The worker has to be told its number and its ticket's source.
+        """
+        record = self._registry.admit(address, transport, secure)
+        if record is not None:
+            record.worker = self._worker
+            record.client = MirroredClient(self, record)
+        return record
+
+    def giveUp(self, record: Record) -> None:
+        """The connection cannot be handed to the worker."""
+        record.endsWith(Outcome.WORKER_LOST)
+        self._registry.ended(record)
+
+    def lost(self) -> Deferred[None]:
+        """The worker is gone, and with it its connections."""
+        return self._turns.begin(self._losing(list(self._registry.records)))
+
+    def _losing(self, records: list[Record]) -> Generator[None, None, None]:
+        for number, record in enumerate(records, 1):
+            if self._isOurs(record):
+                self.giveUp(record)
+            if not number % ENDS_A_TURN:
+                yield
+
+    def _isOurs(self, record: Record) -> bool:
+        client = record.client
+        return isinstance(client, MirroredClient) and client.mirror is self
+
+    def _find(self, number: int) -> Record | None:
+        record = self._registry.find(number)
+        return record if record is not None and self._isOurs(record) else None
+
+    # What the worker tells; nothing of a connection that is over.
+
+    def _identified(self, number: int, host: str, port: int) -> None:
+        record = self._find(number)
+        if record is None:
+            return
+        address = (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
+        refusal = self._registry.identified(record, address)
+        if refusal is not None:
+            self.send(("refuse", number, refusal.label))
+
+    def _authenticated(self, number: int) -> None:
+        record = self._find(number)
+        if record is not None:
+            self._registry.authenticated(record)
+
+    def _judged(self, seconds: float) -> None:
+        self._registry.observers.tell(lambda observer: observer.authenticated(seconds))
+
+    def _joined(
+        self,
+        number: int,
+        role: str,
+        partner: int | None,
+        received: int,
+        sent: int,
+        facts: Facts | None,
+    ) -> None:
+        record = self._find(number)
+        if record is None:
+            return
+        _update(record, received, sent, facts)
+        record.role = roleOf(role)
+        record.client.stage = State.TUNNELED.value
+        if record.joined is None:  # or the partner has told it
+            self._beginTunnel(record, self._partner(partner))
+        if record.client.isAsked and self._registry.dismissal.isForAll:
+            record.client.shutDown()  # it had no tunnel when it was asked, and may have stayed
+
+    def _partner(self, partner: int | None) -> Record | None:
+        """Return the record of the other end of a tunnel, be it this worker's or another one's.
+
+        None as well for one that has ended without a word of the tunnel, and for one of another
+        machine, whose number is 0 here.
+        """
+        record = None if partner is None else self._registry.find(partner)
+        return record if record is not None and record.joined is None else None
+
+    def _beginTunnel(self, record: Record, partner: Record | None) -> None:
+        self._registry.joined(record, partner)
+        if partner is not None:
+            partner.role = record.role
+            self._registry.joined(partner, record)
+
+    def _traffic(self, rows: list[list[Any]]) -> None:
+        for number, stage, received, sent, *more in rows:
+            record = self._find(number)
+            if record is not None:
+                record.client.stage = stage
+                _update(record, received, sent, more[0] if more else None)
+        self.send(("next",))
+
+    def _ended(
+        self,
+        number: int,
+        outcome: str,
+        received: int,
+        sent: int,
+        role: str | None,
+        facts: Facts | None,
+    ) -> None:
+        record = self._find(number)
+        if record is None:
+            return
+        _update(record, received, sent, facts)
+        record.role = record.role or roleOf(role)
+        record.endsWith(OUTCOMES[outcome])
+        self._registry.ended(record)
+
+
+def _update(record: Record, received: int, sent: int, facts: Facts | None) -> None:
+    record.received, record.sent = received, sent
+    if facts is not None:
+        learn(record, facts)
