@@ -5,6 +5,7 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from nymearemoteproxy.authentication.backend import FirstOf, IAuthenticator
@@ -19,10 +20,16 @@ from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.sections import Asking, Pairing
+from nymearemoteproxy.tunnelproxy.counts import ICounts
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
 NO_TOKENS = TokenList(())
 """Lets nobody in."""
+
+
+def _makeRegistry(clock: Any, turns: Turns) -> Registry:
+    """Return that of a process of its own."""
+    return Registry(clock, turns, Gate(clock, Bounds()))
 
 
 class Authenticators:
@@ -70,19 +77,27 @@ class Authenticators:
         return self._server
 
 
-def makeProxy(reactor: Any, configuration: Configuration, authenticators: Authenticators) -> Proxy:
+def makeProxy(
+    reactor: Any,
+    configuration: Configuration,
+    authenticators: Authenticators,
+    makeRegistry: Callable[[Any, Turns], Registry] = _makeRegistry,
+    counts: ICounts | None = None,
+) -> Proxy:
     """Return what all connections share.
 
     Only what stays as it is at the start is said here; `apply` says the rest, as with every reload.
+
+    :param counts: of those who register from one address; by default this process counts.
     """
     turns = Turns(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, {}, configuration.terms, turns)
+        switchboard = Switchboard(reactor, {}, configuration.terms, turns, counts)
     proxy = Proxy(
         clock=reactor,
         turns=turns,
-        registry=Registry(reactor, turns, Gate(reactor, Bounds())),
+        registry=makeRegistry(reactor, turns),
         policy=_policy(configuration, switchboard is not None),
         keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT),
         authenticator=NO_TOKENS,

@@ -15,8 +15,12 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import Group, Plan
-from nymearemoteproxy.workers.standin import StandInMirror
+from nymearemoteproxy.workers.groupcounts import CountsDesk
+from nymearemoteproxy.workers.mirror import Mirror
+from nymearemoteproxy.workers.reporting import Send
 
 MODULE = "nymearemoteproxy.running.worker"
 
@@ -30,16 +34,17 @@ class Staff:
 
     def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
         self._heritage = Heritage(options)
-        registry = proxy.registry
-        plan = Plan(
-            options.configuration.workers,
-            MODULE,
-            self._heritage.messages,
-            lambda index, send: StandInMirror(registry, index, send),
-        )
-        self._group = Group(reactor, registry, plan)
+        self._proxy = proxy
+        self._counts = Counts()
+        plan = Plan(options.configuration.workers, MODULE, self._heritage.messages, self._makeDesk)
+        self._group = Group(reactor, proxy.registry, plan)
         self.start = self._group.start
         self.stopAccepting = self._group.stopAccepting
+
+    def _makeDesk(self, index: int, send: Send) -> Desk:
+        """Return who answers a new worker process."""
+        mirror = Mirror(self._proxy.registry, self._proxy.turns, index, send)
+        return Desk(mirror, CountsDesk(self._counts, send))
 
     def accept(self, listeners: Sequence[Listener], ports: Sequence[IListeningPort]) -> None:
         """Have them serve whoever comes at these ports."""

@@ -17,8 +17,9 @@ from twisted.logger import globalLogBeginner
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
@@ -27,15 +28,20 @@ from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Channel, Message
 from nymearemoteproxy.workers.group import HEARTBEAT
+from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
 from nymearemoteproxy.workers.logpassing import LogSender
 from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
-from nymearemoteproxy.workers.standin import StandInRegistry
+from nymearemoteproxy.workers.questions import Questions
+from nymearemoteproxy.workers.reporting import ReportingRegistry
 
 log = ProxyLogger()
 
 PARENT_PATIENCE = 1.0
 """Seconds that the parent may take to hear that we leave, and to read our last words."""
+
+ANSWER_TIMEOUT = 1.0
+"""Seconds that the parent may take for an answer; a client waits for it."""
 
 FAILED = 1
 """Exit status: this worker could not start, or its parent is gone."""
@@ -107,7 +113,7 @@ class Worker:
                 self._taking.start()
                 self.channel.send([SERVES])
             else:
-                self._crew.registry.received(message)
+                self._crew.handlers[kind](*message[1:])
 
     def _take(self, handed: Handed, descriptor: int | None) -> None:
         assert self._crew is not None
@@ -162,7 +168,7 @@ class Crew:
     """What a worker serves with.
 
     :param index: which of the workers this one is.
-    :ivar registry: whose book the parent has.
+    :ivar handlers: take the parent's messages about connections.
     """
 
     def __init__(self, reactor: Any, options: ServerOptions, index: int, channel: Channel) -> None:
@@ -171,9 +177,20 @@ class Crew:
         self._reactor = reactor
         self._options = options
         self._authenticators = Authenticators(reactor)
-        self._proxy: Proxy = makeProxy(reactor, configuration, self._authenticators)
-        self.registry = StandInRegistry(reactor, self._proxy.turns, channel.send)
-        self._proxy.registry = self.registry
+        questions = Questions(reactor, channel.send, ANSWER_TIMEOUT)
+
+        def makeRegistry(clock: Any, turns: Turns) -> Registry:
+            self._registry = ReportingRegistry(clock, turns, index, channel.send)
+            return self._registry
+
+        self._proxy: Proxy = makeProxy(
+            reactor,
+            configuration,
+            self._authenticators,
+            makeRegistry,
+            AskedCounts(questions, channel.send),
+        )
+        self.handlers = {**self._registry.handlers, **questions.handlers}
         self._serving = Serving(reactor, self._proxy, configuration.certificates)
         self._factories = [self._serving.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
@@ -181,6 +198,7 @@ class Crew:
     def ready(self) -> None:
         """Connections may come."""
         self._garbage.makeRare()
+        self._registry.start()
 
     def reload(self, files: dict[str, Any]) -> None:
         """The parent has read its files anew; what is to be told of it, the parent tells."""
@@ -193,14 +211,11 @@ class Crew:
 
         :param descriptor: None when too many files are open for it.
         """
-        self.registry.expect(handed.number, handed.source)
-        if descriptor is not None:
+        self._registry.expect(handed.number, handed.source)
+        if descriptor is None:
+            self._registry.giveUp(handed.number)
+        else:
             adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
-            return
-        record = self.registry.admit(handed.address, "", False)
-        assert record is not None
-        record.endsWith(Outcome.INTERNAL_ERROR)
-        self.registry.ended(record)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
@@ -209,7 +224,7 @@ class Crew:
         :param isOrphan: nobody is there who could say that they are gone: cut them off.
         """
         self._garbage.restore()
-        dismissal = self.registry.dismissal
+        dismissal = self._registry.dismissal
         gone = dismissal.dismissAll()
         grace = 0.0
         if isOrphan:
@@ -218,6 +233,7 @@ class Crew:
             grace = self._options.configuration.settings.proxyServer.shutdownTimeout
         cutOff = self._reactor.callLater(grace, dismissal.abortAll)
         yield gone
+        self._registry.stop()
         if cutOff.active():
             cutOff.cancel()
 
