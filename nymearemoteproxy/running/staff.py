@@ -20,7 +20,9 @@ from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.tunnelproxy.counts import Counts
 from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import Group, Plan
-from nymearemoteproxy.workers.parentdirectory import makeTable
+from nymearemoteproxy.workers.groupcounts import CountsDesk
+from nymearemoteproxy.workers.mirror import Mirror
+from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
 
 MODULE = "nymearemoteproxy.running.worker"
 
@@ -44,7 +46,11 @@ class Staff:
             options.configuration.workers,
             MODULE,
             self._heritage.messages,
-            lambda index, send: Desk(registry, turns, table, counts, index, send),
+            lambda index, send: Desk(
+                Mirror(registry, turns, index, send),
+                DirectoryDesk(table, send),
+                CountsDesk(counts, send),
+            ),
         )
         self._group = Group(reactor, registry, plan)
         self.start = self._group.start

@@ -38,6 +38,9 @@ log = ProxyLogger()
 PARENT_PATIENCE = 1.0
 """Seconds that the parent may take to hear that we leave, and to read our last words."""
 
+ANSWER_TIMEOUT = 1.0
+"""Seconds that the parent may take for an answer; a client waits for it."""
+
 FAILED = 1
 """Exit status: this worker could not start, or its parent is gone."""
 
@@ -108,7 +111,7 @@ class Worker:
                 self._taking.start()
                 self.channel.send([SERVES])
             else:
-                self._crew.received(message)
+                self._crew.handlers[kind](*message[1:])
 
     def _take(self, handed: Handed, descriptor: int | None) -> None:
         assert self._crew is not None
@@ -164,7 +167,7 @@ class Crew:
 
     :param index: which of the workers this one is.
     :param begin: what the parent has handed down.
-    :ivar registry: whose book the parent has.
+    :ivar handlers: take the parent's messages about connections, and its answers.
     """
 
     def __init__(self, reactor: Any, begin: dict[str, Any], index: int, channel: Channel) -> None:
@@ -174,16 +177,16 @@ class Crew:
         self._reactor = reactor
         self._authenticators = Authenticators(reactor)
         turns = Turns(reactor)
-        questions = Questions(reactor, channel.send, PARENT_PATIENCE)
-        self.registry = ReportingRegistry(reactor, turns, index, channel.send)
-        self._handlers = {**self.registry.handlers, **questions.handlers}
+        questions = Questions(reactor, channel.send, ANSWER_TIMEOUT)
+        self._registry = ReportingRegistry(reactor, turns, index, channel.send)
+        self.handlers = {**self._registry.handlers, **questions.handlers}
         self._proxy = makeProxy(
             reactor,
             configuration,
             self._authenticators,
             turns,
             Shared(
-                self.registry,
+                self._registry,
                 AskedCounts(questions, channel.send),
                 bytes.fromhex(begin["keySecret"]),
             ),
@@ -199,15 +202,10 @@ class Crew:
         self._factories = [self._serving.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
 
-    def received(self, message: Message) -> None:
-        """The parent says something of a connection, or answers."""
-        kind, *items = message
-        self._handlers[kind](*items)
-
     def ready(self) -> None:
         """Connections may come."""
         self._neighbourhood.start()
-        self.registry.start()
+        self._registry.start()
         self._garbage.makeRare()
 
     def reload(self, files: dict[str, Any]) -> None:
@@ -221,11 +219,11 @@ class Crew:
 
         :param descriptor: None when too many files are open for it.
         """
-        self.registry.expect(handed.number, handed.source)
+        self._registry.expect(handed.number, handed.source)
         if descriptor is not None:
             adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
             return
-        self.registry.giveUp(handed.number)
+        self._registry.giveUp(handed.number)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
@@ -234,7 +232,7 @@ class Crew:
         :param isOrphan: nobody is there who could say that they are gone: cut them off.
         """
         self._garbage.restore()
-        dismissal = self.registry.dismissal
+        dismissal = self._registry.dismissal
         gone = dismissal.dismissAll()
         grace = 0.0
         if isOrphan:
@@ -245,7 +243,7 @@ class Crew:
         yield gone
         if cutOff.active():
             cutOff.cancel()
-        self.registry.stop()
+        self._registry.stop()
         yield self._neighbourhood.stop()
 
 

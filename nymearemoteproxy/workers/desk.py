@@ -1,66 +1,43 @@
-"""What the parent does for one worker: its connections' records, its directory, its counts.
+"""All that a worker may say to its parent but what is about its own life.
 
-Owns which of them a message is for. Knows nothing of processes.
+Owns who takes which message. Knows nothing of what they mean.
 """
 
 from __future__ import annotations
 
-from zope.interface import implementer
+from typing import Protocol
 
-from nymearemoteproxy.cluster.memorydirectory import Table
-from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.records import Record
-from nymearemoteproxy.connections.registry import Registry
-from nymearemoteproxy.tunnelproxy.counts import Counts
-from nymearemoteproxy.workers.channel import Message
-from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
-from nymearemoteproxy.workers.mirrored import IMirror
-from nymearemoteproxy.workers.parentdirectory import DirectoryDesk
-from nymearemoteproxy.workers.reporting import Handlers, Send
+from nymearemoteproxy.workers.reporting import Handlers
 
 
-@implementer(IMirror)
-class Desk:
-    """The parent's, for one worker process.
+class Clerk(Protocol):
+    """Answers one worker process, as long as that lives.
 
-    :param registry: of all workers.
-    :param table: of the places of all workers.
-    :param counts: of all workers' registrations.
-    :param worker: its number, from 1 on.
-    :param send: sends it a message.
+    :ivar handlers: take its messages.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        turns: Turns,
-        table: Table,
-        counts: Counts,
-        worker: int,
-        send: Send,
-    ) -> None:
-        self._mirror = Mirror(registry, turns, worker, send)
-        self._directory = DirectoryDesk(table, send)
-        self._counts = CountsDesk(counts, send)
-        self._handlers: Handlers = {
-            **self._mirror.handlers,
-            **self._directory.handlers,
-            **self._counts.handlers,
-        }
+    handlers: Handlers
 
-    @property
-    def connections(self) -> int:
-        return self._mirror.connections
+    def lost(self) -> object:
+        """The worker is gone."""
 
-    def handed(self, record: Record) -> None:
-        self._mirror.handed(record)
 
-    def received(self, message: Message) -> None:
-        kind, *items = message
-        self._handlers[kind](*items)
+class Desk:
+    """Those who answer one worker process.
+
+    :param mirror: keeps the book of its connections.
+    :param others: take what is not about connections.
+    """
+
+    def __init__(self, mirror: Mirror, *others: Clerk) -> None:
+        self.mirror = mirror
+        self._clerks: tuple[Clerk, ...] = (mirror, *others)
+        self.handlers: Handlers = {}
+        for clerk in self._clerks:
+            self.handlers.update(clerk.handlers)
 
     def lost(self) -> None:
-        self._mirror.lost()
-        self._directory.lost()
-        self._counts.lost()
+        """The worker is gone."""
+        for clerk in self._clerks:
+            clerk.lost()

@@ -19,10 +19,11 @@ from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.workers.accepting import Acceptor
 from nymearemoteproxy.workers.channel import Message
+from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.handing import Handed
 from nymearemoteproxy.workers.logpassing import LOG, LOST, publish, publishLoss
-from nymearemoteproxy.workers.mirrored import IMirror
 from nymearemoteproxy.workers.process import WorkerProcess
+from nymearemoteproxy.workers.reporting import Send
 
 log = ProxyLogger()
 
@@ -44,8 +45,8 @@ HEARTBEAT = 1.0
 EXTRA = 2.0
 """Seconds that a worker may take to end besides those that its clients have to leave."""
 
-MakeMirror = Callable[[int, Callable[[Message], None]], IMirror]
-"""Makes the book of a worker process from its index and a way to tell it something."""
+MakeDesk = Callable[[int, Send], Desk]
+"""Makes what answers a worker process, from its index and a way to tell it something."""
 
 
 class _Seat:
@@ -57,7 +58,7 @@ class _Seat:
     def __init__(self, index: int) -> None:
         self.index = index
         self.process: WorkerProcess | None = None
-        self.mirror: IMirror | None = None
+        self.desk: Desk | None = None
         self.started = 0.0
         self.ended = 0
         self.restart: IDelayedCall | None = None
@@ -74,13 +75,13 @@ class Plan:
     :ivar count: how many.
     :ivar module: what each runs.
     :ivar messages: returns what a new one is told first; they may hold secrets.
-    :ivar makeMirror: makes the parent's book of a worker's connections.
+    :ivar makeDesk: makes what answers each worker.
     """
 
     count: int
     module: str
     messages: Callable[[int], Sequence[Message]]
-    makeMirror: MakeMirror
+    makeDesk: MakeDesk
 
 
 class Group:
@@ -176,9 +177,9 @@ class Group:
             seat = self._choose()
             if seat is None:
                 return False
-            assert seat.process is not None and seat.mirror is not None
+            assert seat.process is not None and seat.desk is not None
             if seat.process.handing.hand(handed, descriptor):
-                seat.mirror.handed(record)
+                seat.desk.mirror.take(record)
                 return True
 
     def _changed(self) -> None:
@@ -209,24 +210,24 @@ class Group:
             process.how = f"it cannot be started: {error.strerror}"
             self._ended(seat, process, 0)
             return
-        seat.mirror = self._plan.makeMirror(seat.index, process.channel.send)
+        seat.desk = self._plan.makeDesk(seat.index, process.channel.send)
         seat.process = process
 
     def _heard(self, seat: _Seat, message: Message) -> None:
-        assert seat.mirror is not None
+        assert seat.desk is not None
         if message[0] == LOG:
             publish(message[1], seat.index)
         elif message[0] == LOST:
             publishLoss(message[1], seat.index)
         else:
-            seat.mirror.received(message)
+            seat.desk.handlers[message[0]](*message[1:])
 
     def _gone(self, seat: _Seat) -> None:
-        process, mirror = seat.process, seat.mirror
-        assert process is not None and mirror is not None
-        seat.process = seat.mirror = None
-        connections = mirror.connections
-        mirror.lost()
+        process, desk = seat.process, seat.desk
+        assert process is not None and desk is not None
+        seat.process = seat.desk = None
+        connections = desk.mirror.connections
+        desk.lost()
         if self._isStopping:
             self._stopped[seat.index].callback(None)
         else:
@@ -268,6 +269,5 @@ class Group:
 
 
 def _connections(seat: _Seat) -> int:
-    assert seat.mirror is not None
-    connections: int = seat.mirror.connections
-    return connections
+    assert seat.desk is not None
+    return seat.desk.mirror.connections

@@ -16,6 +16,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
 from nymearemoteproxy.common.turns import Turns
@@ -68,6 +69,7 @@ class Mirror:
 
     def __init__(self, registry: Registry, turns: Turns, worker: int, send: Send) -> None:
         self.send = send
+        self.connections = 0
         self.handlers: Handlers = {
             "identified": self._identified,
             "authenticated": self._authenticated,
@@ -76,19 +78,25 @@ class Mirror:
             "traffic": self._traffic,
             "ended": self._ended,
         }
-        self.connections = 0
         self._registry = registry
         self._turns = turns
         self._worker = worker
 
-    def handed(self, record: Record) -> None:
-        """The worker serves this one, which the registry has admitted.
+    def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
+        """A connection arrived for this worker: return its record, None when a limit refuses it.
 
-        It has to be told the record's number and its ticket's source.
+        The worker has to be told its number and its ticket's source.
         """
+        record = self._registry.admit(address, transport, secure)
+        if record is not None:
+            self.take(record)
+        return record
+
+    def take(self, record: Record) -> None:
+        """The worker serves a connection that the registry has admitted."""
+        self.connections += 1
         record.worker = self._worker
         record.client = MirroredClient(self, record)
-        self.connections += 1
 
     def giveUp(self, record: Record) -> None:
         """The connection cannot be handed to the worker."""
