@@ -403,11 +403,7 @@ class Outcome(Enum):
         Group.FAILED,
         0,
         "",
-<<<<<<< HEAD
         "The process that served the connection is gone; the log says why. Only with several.",
-=======
-        "The process that served the connection, one of several workers, is gone.",
->>>>>>> 6653c54f7736181208e0745026fe56c1f49843f8
     )
     INTERNAL_ERROR = (
         "internal-error",
