@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.interfaces import IListeningPort
 
-from nymearemoteproxy.cluster.accepting import LinkFactory
+from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
 from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import Linker, tcpAddress
@@ -20,9 +20,10 @@ from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.cluster.redisdirectory import RedisDirectory
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.listening.listeners import close, listen
+from nymearemoteproxy.listening.listeners import close
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
+from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 
 log = ProxyLogger()
 
@@ -36,17 +37,30 @@ class Clustering:
     """The membership of one process.
 
     :param proxy: becomes a member's.
-    :ivar membership: what it is then.
+    :param at: host and port where links for it come in; None = `listen` will tell.
+    :param neighbours: the directory for the sockets of links between the workers of a group.
+    :ivar id: this member's.
+    :ivar links: serves the links that come in from other machines.
+    :ivar membership: what the process is then.
     """
 
-    def __init__(self, reactor: Any, proxy: Proxy, plan: ClusterPlan) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        proxy: Proxy,
+        plan: ClusterPlan,
+        at: tuple[str, int] | None = None,
+        neighbours: str | None = None,
+    ) -> None:
         self._reactor = reactor
         self._plan = plan
-        self._id = secrets.token_bytes(MEMBER_SIZE)
+        self._at = at
+        self.id = secrets.token_bytes(MEMBER_SIZE)
         # Until the cluster's is known nobody is let in.
         self._secret = plan.secret or secrets.token_bytes(SECRET_SIZE)
-        identity = MemberIdentity(self._secret, self._id)
-        self._linker = Linker(reactor, identity, plan.linkTimeout, proxy.turns)
+        identity = MemberIdentity(self._secret, self.id)
+        timeout = plan.linkTimeout
+        self._linker = Linker(reactor, identity, timeout, proxy.turns, neighbours)
         self.directory = RedisDirectory(
             reactor,
             plan.directories[0],
@@ -55,48 +69,48 @@ class Clustering:
             timeout=plan.directoryTimeout,
         )
         self.directory.follow(self._followSecret)
-        self.membership = Membership(
-            proxy, self.directory, self._linker, self._id, plan.linkTimeout
-        )
-        self._links = LinkFactory(
-            reactor, self.membership.answerer, identity, plan.linkTimeout, proxy.turns
-        )
-        self._port: IListeningPort | None = None
+        self.membership = Membership(proxy, self.directory, self._linker, self.id, timeout)
+        answerer = self.membership.answerer
+        self.links = LinkFactory(reactor, answerer, identity, timeout, proxy.turns)
+        self._ports: list[IListeningPort] = []
+        if neighbours is not None:
+            local = LinkFactory(reactor, answerer)
+            _path, port = listenLocally(reactor, neighbours, self.id, local)
+            self._ports.append(port)
 
     def _followSecret(self) -> None:
         secret = self.directory.secret
         if secret is not None and secret != self._secret:
             self._secret = secret
-            identity = MemberIdentity(secret, self._id)
-            self._linker.identity = self._links.identity = identity
+            identity = MemberIdentity(secret, self.id)
+            self._linker.identity = self.links.identity = identity
 
     def _describe(self, ownHost: str) -> Member:
         """Return this member as others are to see it.
 
         :param ownHost: of the connection to the directory.
         """
-        assert self._port is not None
-        at: Any = self._port.getHost()
-        host, port = self._plan.address or (at.host, at.port)
+        assert self._at is not None
+        host, port = self._plan.address or self._at
         if host in ANY_HOST:
             host = ownHost or "127.0.0.1"
-        return Member(self._id, tcpAddress(host, port), VERSION, self._plan.name)
+        return Member(self.id, tcpAddress(host, port), VERSION, self._plan.name)
 
     def listen(self) -> None:
-        """Let links of other members come in.
+        """Let links of other machines come in here.
 
         :raises ListenerError: that cannot be.
         """
-        listener = self._plan.listener
-        endpoint = listener.endpoint(self._reactor)
-        self._port = listen(listener.description, endpoint, self._links)
+        port = listenForLinks(self._reactor, self._plan.listener, self.links)
+        self._at = placeOf(port)
+        self._ports.append(port)
 
     def start(self) -> None:
         """Join the others."""
         log.info(
             "member {member} of the cluster at {directory}, called {name}",
             event="cluster-member",
-            member=self._id.hex(),
+            member=self.id.hex(),
             directory=self.directory.url,
             name=self._plan.name,
         )
@@ -108,5 +122,5 @@ class Clustering:
         """Leave them, when all clients are gone."""
         self.membership.stop()
         yield self.directory.stop()
-        if self._port is not None:
-            yield close(self._port)
+        for port in self._ports:
+            yield close(port)

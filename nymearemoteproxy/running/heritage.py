@@ -58,12 +58,20 @@ class Heritage:
     :param options: of this process, with what they amounted to at the start.
     :param directory: for the sockets of links between workers.
     :param tableSecret: with which places are named.
+    :param linksAt: host and port where links of other machines come in, if there are any.
     """
 
-    def __init__(self, options: ServerOptions, directory: str, tableSecret: bytes) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        directory: str,
+        tableSecret: bytes,
+        linksAt: tuple[str, int] | None,
+    ) -> None:
         self._options = options
         self._begin = {
             "directory": directory,
+            "linksAt": linksAt,
             "tableSecret": tableSecret.hex(),
             "keySecret": secrets.token_hex(SECRET_SIZE),
             "arguments": options.arguments,

@@ -111,6 +111,8 @@ class ProxyService(Service):
                 self.ports.append(port)
             if self._clustering is not None:
                 self._clustering.listen()
+            if self._staff is not None:
+                self._staff.listen()
             self._watchers.listen(self._serving.secured)
         except ListenerError as error:
             self._watchers.stop()
@@ -301,7 +303,8 @@ class ProxyService(Service):
 
 
 def _makeClustering(reactor: Any, proxy: Proxy, configuration: Configuration) -> Clustering | None:
-    if configuration.cluster is None:
+    """Return how this process is a member of a cluster, unless its workers are."""
+    if configuration.cluster is None or configuration.workers > 1:
         return None
     # Imported only where it is wanted, and there may be no client for the directory elsewhere.
     from nymearemoteproxy.running.clustering import Clustering

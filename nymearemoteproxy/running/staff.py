@@ -12,17 +12,21 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.listening.listeners import Listener, close
 from nymearemoteproxy.running.heritage import Heritage
+from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import Group, Plan
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
 from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
+from nymearemoteproxy.workers.reporting import Send
 
 MODULE = "nymearemoteproxy.running.worker"
 
@@ -38,23 +42,43 @@ class Staff:
     """
 
     def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
-        self._directory = tempfile.mkdtemp(prefix=PREFIX)
-        table, counts = makeTable(), Counts()
-        self._heritage = Heritage(options, self._directory, table.secret)
-        registry, turns = proxy.registry, proxy.turns
-        plan = Plan(
-            options.configuration.workers,
-            MODULE,
-            self._heritage.messages,
-            lambda index, send: Desk(
-                Mirror(registry, turns, index, send),
-                DirectoryDesk(table, send),
-                CountsDesk(counts, send),
-            ),
-        )
-        self._group = Group(reactor, registry, plan)
-        self.start = self._group.start
+        self._reactor = reactor
+        self._options = options
+        self._table, self._counts = makeTable(), Counts()
+        self._proxy = proxy
+        self._directory = ""
+        self._linkPort: IListeningPort | None = None
+        plan = Plan(options.configuration.workers, MODULE, self._messages, self._makeDesk)
+        self._group = Group(reactor, proxy.registry, plan)
         self.stopAccepting = self._group.stopAccepting
+
+    def _messages(self, index: int) -> Sequence[Message]:
+        return self._heritage.messages(index)
+
+    def _makeDesk(self, index: int, send: Send) -> Desk:
+        """Return who answers a new worker process."""
+        return Desk(
+            Mirror(self._proxy.registry, self._proxy.turns, index, send),
+            DirectoryDesk(self._table, send),
+            CountsDesk(self._counts, send),
+        )
+
+    def listen(self) -> None:
+        """Let links of other machines come in, if there is a cluster.
+
+        :raises ListenerError: that cannot be.
+        """
+        plan = self._options.configuration.cluster
+        if plan is not None:
+            self._linkPort = listenForLinks(self._reactor, plan.listener, Factory())
+            self._group.acceptLinks(self._linkPort, plan.listener.description, plan.linkTimeout)
+
+    def start(self) -> None:
+        """Start them; this process has the user by now that it is to have."""
+        self._directory = tempfile.mkdtemp(prefix=PREFIX)
+        linksAt = None if self._linkPort is None else placeOf(self._linkPort)
+        self._heritage = Heritage(self._options, self._directory, self._table.secret, linksAt)
+        self._group.start()
 
     def accept(self, listeners: Sequence[Listener], ports: Sequence[IListeningPort]) -> None:
         """Have them serve whoever comes at these ports."""
@@ -75,6 +99,7 @@ class Staff:
         """
         return self._group.stop(grace).addCallback(self._cleanUp)
 
-    def _cleanUp(self, result: Any) -> Any:
-        shutil.rmtree(self._directory, ignore_errors=True)  # sockets of workers that were killed
-        return result
+    def _cleanUp(self, _result: object) -> Any:
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)  # of workers that were killed
+        return None if self._linkPort is None else close(self._linkPort)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
@@ -25,13 +26,17 @@ from nymearemoteproxy.running.neighbourhood import Neighbourhood
 from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Channel, Message
-from nymearemoteproxy.workers.group import HEARTBEAT
+from nymearemoteproxy.workers.group import HEARTBEAT, MEMBER
 from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
+from nymearemoteproxy.workers.linkdoor import LINKS
 from nymearemoteproxy.workers.logpassing import LogSender
 from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
 from nymearemoteproxy.workers.questions import Questions
 from nymearemoteproxy.workers.reporting import ReportingRegistry
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.running.clustering import Clustering
 
 log = ProxyLogger()
 
@@ -191,20 +196,32 @@ class Crew:
                 bytes.fromhex(begin["keySecret"]),
             ),
         )
-        self._neighbourhood = Neighbourhood(
-            reactor,
-            self._proxy,
-            questions,
-            bytes.fromhex(begin["tableSecret"]),
-            begin["directory"],
-        )
+        self._links: IProtocolFactory | None = None
+        self._membership = self._join(begin, questions, channel)
         self._serving = Serving(reactor, self._proxy, configuration.certificates)
         self._factories = [self._serving.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
 
+    def _join(
+        self, begin: dict[str, Any], questions: Questions, channel: Channel
+    ) -> Neighbourhood | Clustering:
+        """Become a member of the group, and of the cluster if there is one."""
+        plan, directory = self._options.configuration.cluster, begin["directory"]
+        if plan is None:
+            secret = bytes.fromhex(begin["tableSecret"])
+            return Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+        # Imported only where it is wanted, and there may be no client for the directory elsewhere.
+        from nymearemoteproxy.running.clustering import Clustering
+
+        host, port = begin["linksAt"]
+        member = Clustering(self._reactor, self._proxy, plan, (host, port), directory)
+        self._links = member.links
+        channel.send([MEMBER, member.id.hex()])
+        return member
+
     def ready(self) -> None:
         """Connections may come."""
-        self._neighbourhood.start()
+        self._membership.start()
         self._registry.start()
         self._garbage.makeRare()
 
@@ -219,6 +236,11 @@ class Crew:
 
         :param descriptor: None when too many files are open for it.
         """
+        if handed.listener == LINKS:
+            assert self._links is not None
+            if descriptor is not None:
+                adopt(self._reactor, handed, descriptor, self._links)
+            return
         self._registry.expect(handed.number, handed.source)
         if descriptor is not None:
             adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
@@ -244,7 +266,7 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
-        yield self._neighbourhood.stop()
+        yield self._membership.stop()
 
 
 def main() -> int:

@@ -21,6 +21,7 @@ from nymearemoteproxy.workers.accepting import Acceptor
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.handing import Handed
+from nymearemoteproxy.workers.linkdoor import LinkDoor
 from nymearemoteproxy.workers.logpassing import LOG, LOST, publish, publishLoss
 from nymearemoteproxy.workers.process import WorkerProcess
 from nymearemoteproxy.workers.reporting import Send
@@ -42,6 +43,9 @@ LOOP = 3
 HEARTBEAT = 1.0
 """Seconds between two words of a worker that has nothing to say."""
 
+MEMBER = "member"
+"""Message of a worker: its id, by which links of other machines are for it."""
+
 EXTRA = 2.0
 """Seconds that a worker may take to end besides those that its clients have to leave."""
 
@@ -52,6 +56,7 @@ MakeDesk = Callable[[int, Send], Desk]
 class _Seat:
     """One worker and those who come after it.
 
+    :ivar member: its id, when it has said so; of a worker that takes links of other machines.
     :ivar ended: how often it ended in a row without having been steady.
     """
 
@@ -59,6 +64,7 @@ class _Seat:
         self.index = index
         self.process: WorkerProcess | None = None
         self.desk: Desk | None = None
+        self.member: bytes | None = None
         self.started = 0.0
         self.ended = 0
         self.restart: IDelayedCall | None = None
@@ -97,6 +103,7 @@ class Group:
         self._seats = [_Seat(index) for index in range(1, plan.count + 1)]
         self._last = -1
         self._acceptors: list[Acceptor] = []
+        self._door: LinkDoor | None = None
         self._stopped: dict[int, Deferred[None]] = {}
         self._isStopping = False
         self._pulse = Periodic(
@@ -109,8 +116,20 @@ class Group:
             acceptor = Acceptor(self._reactor, port, listener, index, self._registry, self._hand)
             self._acceptors.append(acceptor)
 
+    def acceptLinks(self, port: Any, place: str, timeout: float) -> None:
+        """Hand the links that come in at a port to the workers that they are for."""
+        self._door = LinkDoor(self._reactor, port, place, self._handTo, timeout)
+
+    def _handTo(self, id: bytes, handed: Handed, descriptor: int) -> bool:
+        for seat in self._seats:
+            if seat.member == id and seat.process is not None:
+                return seat.process.handing.hand(handed, descriptor)
+        return False
+
     def start(self) -> None:
         """Start the workers; the reactor runs."""
+        if self._door is not None:
+            self._door.resume()
         for seat in self._seats:
             self._start(seat)
         self._pulse.start()
@@ -136,6 +155,8 @@ class Group:
         self._isStopping = True
         self._pulse.stop()
         self.stopAccepting()
+        if self._door is not None:
+            self._door.close()
         for seat in self._seats:
             if seat.restart is not None:
                 seat.restart.cancel()
@@ -219,13 +240,15 @@ class Group:
             publish(message[1], seat.index)
         elif message[0] == LOST:
             publishLoss(message[1], seat.index)
+        elif message[0] == MEMBER:
+            seat.member = bytes.fromhex(message[1])
         else:
             seat.desk.handlers[message[0]](*message[1:])
 
     def _gone(self, seat: _Seat) -> None:
         process, desk = seat.process, seat.desk
         assert process is not None and desk is not None
-        seat.process = seat.desk = None
+        seat.process = seat.desk = seat.member = None
         connections = desk.mirror.connections
         desk.lost()
         if self._isStopping:
