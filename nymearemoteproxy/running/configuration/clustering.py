@@ -42,6 +42,8 @@ def makeCluster(
     :raises FileError: a file cannot be read, or what is needed is not installed.
     :raises ListenerError: links cannot come in there.
     """
+    if parts.previous is not None:
+        return parts.previous.cluster  # a member does not become another one
     cluster = settings.cluster
     if not cluster.directory:
         _refuseOthers(settings)
