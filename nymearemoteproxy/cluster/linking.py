@@ -199,8 +199,8 @@ class Linker:
     def _connectUnix(self, path: str, opening: _Opening) -> None:
         """Connect now, or a little later.
 
-        Twisted's own way asks epoll about a socket whose connection has to be tried anew, and is
-        told again and again that it is ready.
+        Twisted's own way takes a backlog that is full, as in a burst, for a connection that was
+        closed (measured with 22.4 and 26.10).
         """
         try:
             with socket.socket(socket.AF_UNIX) as handle:

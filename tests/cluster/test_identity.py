@@ -21,6 +21,10 @@ AUTHORITY = "9e559f5b84debd8b1a35d7a888a372528b6860e2"
 """The key identifier of the authority that `SECRET` makes: members of all versions must agree."""
 
 
+DISTRUSTED = "self-signed certificate in certificate chain"
+"""OpenSSL's words for an authority that it does not know."""
+
+
 class Meeting:
     """A handshake in memory.
 
@@ -38,9 +42,7 @@ class Meeting:
     ) -> None:
         self.pipes = [ssl.MemoryBIO() for _ in range(4)]
         clientIn, clientOut, serverIn, serverOut = self.pipes
-        self.client = client.wrap_bio(
-            clientIn, clientOut, server_hostname=name, session=session
-        )
+        self.client = client.wrap_bio(clientIn, clientOut, server_hostname=name, session=session)
         self.server = server.wrap_bio(serverIn, serverOut, server_side=True)
 
     def shake(self) -> tuple[bytes, bytes]:
@@ -119,9 +121,9 @@ class ProofTests(SynchronousTestCase):
     def test_otherSecret(self) -> None:
         """On either side."""
         stranger = MemberIdentity(OTHER_SECRET, HERE)
-        self.assertFails(self.meet(stranger, self.there), "self-signed certificate in certificate chain")
+        self.assertFails(self.meet(stranger, self.there), DISTRUSTED)
         stranger = MemberIdentity(OTHER_SECRET, THERE)
-        self.assertFails(self.meet(self.here, stranger), "self-signed certificate in certificate chain")
+        self.assertFails(self.meet(self.here, stranger), DISTRUSTED)
 
     def test_serverAlsoChecks(self) -> None:
         """One that has a certificate of another cluster's, and takes anybody."""
@@ -191,7 +193,7 @@ class ProofTests(SynchronousTestCase):
         self.assertFalse(again.client.session_reused or again.server.session_reused)
         anew = MemberIdentity(OTHER_SECRET, THERE)
         again = Meeting(self.here.clientContext, anew.serverContext, nameOf(THERE), ticket)
-        self.assertFails(again, "self-signed certificate in certificate chain")
+        self.assertFails(again, DISTRUSTED)
 
     def test_shortSecret(self) -> None:
         self.assertRaises(ValueError, MemberIdentity, bytes(SMALLEST_SECRET - 1), HERE)

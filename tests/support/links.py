@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import ssl
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred, DeferredQueue
-from twisted.internet.protocol import Factory, connectionDone
-from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
-from zope.interface import implementer
+from twisted.internet.defer import Deferred, DeferredQueue, gatherResults
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
+from nymearemoteproxy.cluster import accepting
 from nymearemoteproxy.cluster.accepting import LinkFactory
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, Linker, tcpAddress
+from nymearemoteproxy.common.tally import Tally
 from tests.support.wires import Wire, reactor
 
 SECRET, OTHER_SECRET = b"one secret of 32 bytes: a member", b"another secret, of 32 bytes: not"
@@ -62,15 +64,23 @@ class LinkEnd(Wire):
 
     :ivar connections: how often it was given one.
     :ivar reasons: why they were lost.
+    :ivar onConnection: what to do then.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.connections = 0
         self.reasons: list[Failure] = []
+        self.onConnection: Callable[[], object] = lambda: None
 
     def connectionMade(self) -> None:
         self.connections += 1
+        self.onConnection()
+
+    def readConnectionLost(self) -> None:
+        """Links end in both directions."""
+        super().readConnectionLost()
+        self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reasons.append(reason)
@@ -92,6 +102,13 @@ class KnownFactory(LinkFactory):
         self.refusals.put((reason, text))
 
 
+def shortDirectory(case: SynchronousTestCase) -> str:
+    """Return a directory for one test; trial's own have names too long for Unix sockets."""
+    place = tempfile.TemporaryDirectory()
+    case.addCleanup(place.cleanup)
+    return place.name
+
+
 class LinkCase(TestCase):
     """Members that listen, and one that connects.
 
@@ -102,6 +119,8 @@ class LinkCase(TestCase):
 
     def setUp(self) -> None:
         self.accepted: DeferredQueue[tuple[bytes | None, LinkEnd]] = DeferredQueue()
+        # What is summed up later would keep the reactor busy.
+        self.patch(accepting, "Tally", lambda _clock, *formats: Tally(Clock(), *formats))
         self._ends: list[LinkEnd] = []
         self.addCleanup(self._closeEnds)
 
@@ -112,8 +131,6 @@ class LinkCase(TestCase):
         return end
 
     def _closeEnds(self) -> Deferred[Any]:
-        from twisted.internet.defer import gatherResults
-
         for end in self._ends:
             if end.connections and not end.lost:
                 end.transport.abortConnection()
@@ -121,7 +138,7 @@ class LinkCase(TestCase):
 
     def build(self, member: bytes | None) -> LinkEnd:
         end = self.end()
-        self.accepted.put((member, end))
+        end.onConnection = lambda: self.accepted.put((member, end))
         return end
 
     def factory(self, identity: MemberIdentity | None, timeout: float = 20) -> KnownFactory:
@@ -150,10 +167,11 @@ def shaken(
     :raises ssl.SSLError: one side does not want to go on; the other has not heard of it.
     """
     clientIn, clientOut, serverIn, serverOut = pipes
+    sides = ((client, clientOut, serverIn), (server, serverOut, clientIn))
     said = {client: b"", server: b""}
     done = set()
     while len(done) < 2:
-        for side, outgoing, target in ((client, clientOut, serverIn), (server, serverOut, clientIn)):
+        for side, outgoing, target in sides:
             try:
                 side.do_handshake()
                 done.add(side)
@@ -164,8 +182,3 @@ def shaken(
                 said[side] += sent
                 target.write(sent)
     return said[client], said[server]
-
-
-def unixHost(path: str) -> UNIXAddress:
-    """Return the address of a Unix socket."""
-    return UNIXAddress(os.fsencode(path))
