@@ -64,10 +64,12 @@ class Mirror:
     :param worker: its number, from 1 on.
     :param send: sends it a message; has no effect when it is gone.
     :ivar handlers: take its messages.
+    :ivar connections: how many it has.
     """
 
     def __init__(self, registry: Registry, turns: Turns, worker: int, send: Send) -> None:
         self.send = send
+        self.connections = 0
         self.handlers: Handlers = {
             "identified": self._identified,
             "authenticated": self._authenticated,
@@ -87,13 +89,22 @@ class Mirror:
         """
         record = self._registry.admit(address, transport, secure)
         if record is not None:
-            record.worker = self._worker
-            record.client = MirroredClient(self, record)
+            self.take(record)
         return record
+
+    def take(self, record: Record) -> None:
+        """The worker serves a connection that the registry has admitted."""
+        self.connections += 1
+        record.worker = self._worker
+        record.client = MirroredClient(self, record)
 
     def giveUp(self, record: Record) -> None:
         """The connection cannot be handed to the worker."""
         record.endsWith(Outcome.WORKER_LOST)
+        self._end(record)
+
+    def _end(self, record: Record) -> None:
+        self.connections -= 1
         self._registry.ended(record)
 
     def lost(self) -> Deferred[None]:
@@ -192,7 +203,7 @@ class Mirror:
         _update(record, received, sent, facts)
         record.role = record.role or roleOf(role)
         record.endsWith(OUTCOMES[outcome])
-        self._registry.ended(record)
+        self._end(record)
 
 
 def _update(record: Record, received: int, sent: int, facts: Facts | None) -> None:
