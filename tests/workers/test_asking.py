@@ -19,7 +19,7 @@ from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration, ServerRegistration
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.tunnelproxy.counts import Counts, ICounts
+from nymearemoteproxy.tunnelproxy.counts import ICounts, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.workers.groupcounts import AskedCounts, CountsDesk
@@ -47,7 +47,7 @@ class Asker:
 
 
 class CountingAsker(Asker):
-    def __init__(self, clock: Clock, counts: Counts) -> None:
+    def __init__(self, clock: Clock, counts: SourceCounts) -> None:
         super().__init__(clock)
         self.counts = AskedCounts(self.questions, self.up.send)
         self.desk = CountsDesk(counts, self.down.send)
@@ -129,7 +129,7 @@ class CountTests(SynchronousTestCase):
     def make(self) -> None:
         """Make them."""
         self.clock = Clock()
-        self.counts = Counts()
+        self.counts = SourceCounts()
         self.workers = [CountingAsker(self.clock, self.counts) for _ in range(2)]
         self.one, self.two = self.workers
 
@@ -207,7 +207,7 @@ class SwitchboardTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.counts = Counts()
+        self.counts = SourceCounts()
         self.workers = [CountingAsker(self.clock, self.counts) for _ in range(2)]
         terms = Terms(serversPerAddress=1, clientsPerAddress=1)
         self.boards = [
