@@ -424,6 +424,25 @@ class LeavingTests(MirrorCase):
             here.endsWith(Outcome.SHUTDOWN)
             worker.registry.ended(here)
 
+    def test_isOver(self) -> None:
+        """One that has ended is not asked, nor kept in mind."""
+        visitor = Visitor(self.first)
+        self.first.up.hold()
+        visitor.leave()
+        self.parent.dismissal.dismissAll()
+        self.first.mirror.send(("next",))  # nor is anything reported that this could be for
+        self.assertEqual(visitor.asked, [])
+        self.assertEqual((self.first.registry._asked, self.first.registry._early), ({}, {}))
+
+    def test_leavesWithAnother(self) -> None:
+        """As the partner does that is told first."""
+        worker = self.patient()
+        one, two = Visitor(worker), Visitor(worker)
+        one.shutDown = two.leave  # type: ignore[method-assign]
+        self.parent.dismissal.dismissAll()
+        self.wait()
+        self.assertEqual(two.asked, [])
+
     def test_manyInTurns(self) -> None:
         """Many are asked in one read, which takes more than one turn; some have left meanwhile."""
         self.patch(turns, "TURN", 0)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from tests.connections import test_dismissal, test_presence
 from tests.support.mirrored import Together
 from tests.wires import (
@@ -32,6 +35,11 @@ class TogetherMixin:
 
 class DrainTests(TogetherMixin, test_dismissal.DrainTests):
     """Who is told to leave."""
+
+    @test_dismissal.PROPERTY
+    @given(st.data())
+    def test_anyOrder(self, data: Any) -> None:
+        self.checkAnyOrder(data)
 
 
 class PartnerTests(TogetherMixin, test_presence.PartnerTests):
