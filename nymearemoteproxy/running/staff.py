@@ -17,7 +17,7 @@ from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.tunnelproxy.counts import Counts
 from nymearemoteproxy.workers.desk import Desk
-from nymearemoteproxy.workers.group import Group, Plan
+from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
 from nymearemoteproxy.workers.reporting import Send
@@ -37,7 +37,7 @@ class Staff:
         self._proxy = proxy
         self._counts = Counts()
         plan = Plan(options.configuration.workers, MODULE, self._heritage.messages, self._makeDesk)
-        self._group = Group(reactor, proxy.registry, plan)
+        self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.start = self._group.start
         self.stopAccepting = self._group.stopAccepting
 

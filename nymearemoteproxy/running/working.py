@@ -21,12 +21,12 @@ from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.workers.adopting import adopt
-from nymearemoteproxy.workers.channel import Channel, Message
+from nymearemoteproxy.workers.channel import Message, MessageChannel
 from nymearemoteproxy.workers.group import HEARTBEAT
 from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
@@ -61,7 +61,7 @@ class Worker:
         self._isOrphan = False
         self._closed: Deferred[None] = Deferred()
         self._noMoreToTake: Deferred[None] = Deferred()
-        self.channel = Channel(self._received, self._lost)
+        self.channel = MessageChannel(self._received, self._lost)
         take = socket.socket(fileno=HANDING)
         self._taking = Taking(reactor, take, self._take, lambda: _fire(self._noMoreToTake))
         self._alive = Periodic(
@@ -171,7 +171,9 @@ class Crew:
     :ivar handlers: take the parent's messages about connections.
     """
 
-    def __init__(self, reactor: Any, options: ServerOptions, index: int, channel: Channel) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, index: int, channel: MessageChannel
+    ) -> None:
         configuration = options.configuration
         setVerbose(configuration.verbosity > 0)
         self._reactor = reactor
@@ -191,8 +193,8 @@ class Crew:
             AskedCounts(questions, channel.send),
         )
         self.handlers = {**self._registry.handlers, **questions.handlers}
-        self._serving = Serving(reactor, self._proxy, configuration.certificates)
-        self._factories = [self._serving.factory(each) for each in configuration.listeners]
+        self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
+        self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
 
     def ready(self) -> None:
@@ -204,7 +206,7 @@ class Crew:
         """The parent has read its files anew; what is to be told of it, the parent tells."""
         configuration, _problems = self._options.reread(readFiles(files).read)
         apply(self._proxy, configuration, self._authenticators)
-        self._serving.change(configuration.certificates)
+        self._makers.change(configuration.certificates)
 
     def take(self, handed: Handed, descriptor: int | None) -> None:
         """Serve a connection.

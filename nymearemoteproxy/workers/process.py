@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.workers.channel import Channel, Message
+from nymearemoteproxy.workers.channel import Message, MessageChannel
 from nymearemoteproxy.workers.handing import Handing
 
 log = ProxyLogger()
@@ -110,7 +110,7 @@ class WorkerProcess(ProcessProtocol):
                 raise
             self._pid = process.pid
             self.handing = Handing(self._reactor, hand, self._changed)
-            self.channel = Channel(self._heard, self._channelLost)
+            self.channel = MessageChannel(self._heard, self._channelLost)
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)

@@ -22,6 +22,7 @@ INTENDED: dict[str, set[str]] = {
     "Protocol": STREAM,
     "Factory": {*FACTORY, "protocol"},
     "Options": OPTIONS,
+    "ProcessProtocol": {"processEnded"},
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},
