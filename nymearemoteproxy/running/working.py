@@ -6,6 +6,8 @@ parent does with what it is told.
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 from typing import Any
@@ -17,6 +19,7 @@ from twisted.logger import globalLogBeginner
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.registry import Registry
@@ -196,6 +199,11 @@ class Crew:
         self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
         self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
+        self._untaken = Tally(
+            reactor,
+            "a connection cannot be served: {reason}",
+            "{count} more connections could not be served in the last {interval:.0f} s",
+        )
 
     def ready(self) -> None:
         """Connections may come."""
@@ -215,9 +223,17 @@ class Crew:
         """
         self._registry.expect(handed.number, handed.source)
         if descriptor is None:
-            self._registry.giveUp(handed.number)
-        else:
+            self._giveUp(handed, os.strerror(errno.EMFILE))
+            return
+        try:
             adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+        except OSError as error:  # too many files are open, or the client is gone already
+            self._giveUp(handed, error.strerror or str(error))
+
+    def _giveUp(self, handed: Handed, reason: str) -> None:
+        """A connection cannot be served here: it will be closed."""
+        self._untaken.add(reason=reason)
+        self._registry.giveUp(handed.number)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
