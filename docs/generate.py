@@ -80,6 +80,9 @@ HINTS: dict[Outcome, str] = {
         "The close frame says what was wrong, such as ``reserved bit set``. The code is 1007 when "
         "the reason in the client's own close frame was not UTF-8."
     ),
+    Outcome.WORKER_LOST: (
+        "Only with several processes; see the line about the worker for how it ended."
+    ),
     Outcome.LEFT_EARLY: (
         "Not an error. A stream that ends its sending direction before its tunnel is up also "
         "counts as having left."

@@ -29,9 +29,9 @@ from nymearemoteproxy.listening.listeners import ListenerError, close, listen
 from nymearemoteproxy.running.announcing import showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
 from nymearemoteproxy.watching.condition import Condition
@@ -86,7 +86,7 @@ class ProxyService(Service):
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
         watched = Watched(self.proxy, self.pulse, calendar, self._condition, self.drain)
         self._watchers = Watchers(reactor, self._configuration, watched)
-        self._serving = Serving(reactor, self.proxy, self._configuration.certificates)
+        self._makers = ListenerFactories(reactor, self.proxy, self._configuration.certificates)
         self._staff = _makeStaff(reactor, options, self.proxy)
         self._stopping = False
         self.isDraining = False
@@ -107,13 +107,13 @@ class ProxyService(Service):
         try:
             endpoints = [listener.endpoint(self._reactor) for listener in listeners]
             for listener, endpoint in zip(listeners, endpoints, strict=True):
-                port = listen(listener.description, endpoint, self._serving.factory(listener))
+                port = listen(listener.description, endpoint, self._makers.factory(listener))
                 self.ports.append(port)
             if self._clustering is not None:
                 self._clustering.listen()
             if self._staff is not None:
                 self._staff.listen()
-            self._watchers.listen(self._serving.secured)
+            self._watchers.listen(self._makers.secured)
         except ListenerError as error:
             self._watchers.stop()
             for port in self.ports:
@@ -209,7 +209,7 @@ class ProxyService(Service):
         madePrint = self._configuration.fingerprint
         self._configuration, problems = self._options.reread()
         apply(self.proxy, self._configuration, self._authenticators)
-        self._serving.change(self._configuration.certificates)
+        self._makers.change(self._configuration.certificates)
         if self._staff is not None:
             self._staff.reload(hasProblems=bool(problems))
         self._watchers.change(self._configuration)

@@ -19,10 +19,10 @@ from nymearemoteproxy.listening.listeners import Listener, close
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.tunnelproxy.counts import SourceCounts
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
-from nymearemoteproxy.workers.group import Group, Plan
+from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
 from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
@@ -44,12 +44,12 @@ class Staff:
     def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
         self._reactor = reactor
         self._options = options
-        self._table, self._counts = makeTable(), Counts()
+        self._table, self._counts = makeTable(), SourceCounts()
         self._proxy = proxy
         self._directory = ""
         self._linkPort: IListeningPort | None = None
         plan = Plan(options.configuration.workers, MODULE, self._messages, self._makeDesk)
-        self._group = Group(reactor, proxy.registry, plan)
+        self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.stopAccepting = self._group.stopAccepting
 
     def _messages(self, index: int) -> Sequence[Message]:

@@ -6,6 +6,8 @@ parent does with what it is told.
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -18,14 +20,15 @@ from twisted.logger import globalLogBeginner
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
+from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
 from nymearemoteproxy.running.neighbourhood import Neighbourhood
-from nymearemoteproxy.running.serving import Serving
 from nymearemoteproxy.workers.adopting import adopt
-from nymearemoteproxy.workers.channel import Channel, Message
+from nymearemoteproxy.workers.channel import Message, MessageChannel
 from nymearemoteproxy.workers.group import HEARTBEAT, MEMBER
 from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
@@ -64,7 +67,7 @@ class Worker:
         self._isOrphan = False
         self._closed: Deferred[None] = Deferred()
         self._noMoreToTake: Deferred[None] = Deferred()
-        self.channel = Channel(self._received, self._lost)
+        self.channel = MessageChannel(self._received, self._lost)
         take = socket.socket(fileno=HANDING)
         self._taking = Taking(reactor, take, self._take, lambda: _fire(self._noMoreToTake))
         self._alive = Periodic(
@@ -175,7 +178,9 @@ class Crew:
     :ivar handlers: take the parent's messages about connections, and its answers.
     """
 
-    def __init__(self, reactor: Any, begin: dict[str, Any], index: int, channel: Channel) -> None:
+    def __init__(
+        self, reactor: Any, begin: dict[str, Any], index: int, channel: MessageChannel
+    ) -> None:
         self._options = options = inherit(begin)
         configuration = options.configuration
         setVerbose(configuration.verbosity > 0)
@@ -198,12 +203,17 @@ class Crew:
         )
         self._links: IProtocolFactory | None = None
         self._membership = self._join(begin, questions, channel)
-        self._serving = Serving(reactor, self._proxy, configuration.certificates)
-        self._factories = [self._serving.factory(each) for each in configuration.listeners]
+        self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
+        self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
+        self._untaken = Tally(
+            reactor,
+            "a connection cannot be served: {reason}",
+            "{count} more connections could not be served in the last {interval:.0f} s",
+        )
 
     def _join(
-        self, begin: dict[str, Any], questions: Questions, channel: Channel
+        self, begin: dict[str, Any], questions: Questions, channel: MessageChannel
     ) -> Neighbourhood | Clustering:
         """Become a member of the group, and of the cluster if there is one."""
         plan, directory = self._options.configuration.cluster, begin["directory"]
@@ -229,7 +239,7 @@ class Crew:
         """The parent has read its files anew; what is to be told of it, the parent tells."""
         configuration, _problems = self._options.reread(readFiles(files).read)
         apply(self._proxy, configuration, self._authenticators)
-        self._serving.change(configuration.certificates)
+        self._makers.change(configuration.certificates)
 
     def take(self, handed: Handed, descriptor: int | None) -> None:
         """Serve a connection.
@@ -242,9 +252,17 @@ class Crew:
                 adopt(self._reactor, handed, descriptor, self._links)
             return
         self._registry.expect(handed.number, handed.source)
-        if descriptor is not None:
-            adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+        if descriptor is None:
+            self._giveUp(handed, os.strerror(errno.EMFILE))
             return
+        try:
+            adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+        except OSError as error:  # too many files are open, or the client is gone already
+            self._giveUp(handed, error.strerror or str(error))
+
+    def _giveUp(self, handed: Handed, reason: str) -> None:
+        """A connection cannot be served here: it will be closed."""
+        self._untaken.add(reason=reason)
         self._registry.giveUp(handed.number)
 
     @inlineCallbacks

@@ -38,7 +38,7 @@ NEWLINE = b"\n"
 
 
 @implementer(IPushProducer)
-class Channel(Protocol):
+class MessageChannel(Protocol):
     """One end.
 
     :param received: is given each message.

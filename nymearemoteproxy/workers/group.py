@@ -90,7 +90,7 @@ class Plan:
     makeDesk: MakeDesk
 
 
-class Group:
+class WorkerGroup:
     """The workers.
 
     :param registry: admits connections.

@@ -3,8 +3,8 @@
 Owns the way, and what is told with each connection. Knows nothing of who gets which.
 
 The socket keeps messages apart (SOCK_SEQPACKET), so that each descriptor comes with what belongs to
-it. It is not the `Channel`: the kernel bounds what waits in it, and a worker that is stuck must not
-make connections wait that another one could serve.
+it. It is not the `MessageChannel`: the kernel bounds what waits in it, and a worker that is stuck
+must not make connections wait that another one could serve.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import LogEvent, lossOf
 from nymearemoteproxy.common.spool import SLOW, Spool
-from nymearemoteproxy.workers.channel import Channel
+from nymearemoteproxy.workers.channel import MessageChannel
 
 LOG = "log"
 """Message of a worker: a log event."""
@@ -33,7 +33,7 @@ class LogSender:
     :param callFromThread: has something done in the thread of the reactor: any thread may log.
     """
 
-    def __init__(self, channel: Channel, callFromThread: Callable[..., object]) -> None:
+    def __init__(self, channel: MessageChannel, callFromThread: Callable[..., object]) -> None:
         self._channel = channel
         self._callFromThread = callFromThread
         self._lost = 0

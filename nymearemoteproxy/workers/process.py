@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.workers.channel import Channel, Message
+from nymearemoteproxy.workers.channel import Message, MessageChannel
 from nymearemoteproxy.workers.handing import Handing
 
 log = ProxyLogger()
@@ -37,6 +37,9 @@ STOP = "stop"
 
 SILENCE = 10
 """Seconds without a word after which a worker is taken for stuck."""
+
+SUSPECT = 3
+"""Seconds without a word after which a worker is given no connections until it says something."""
 
 START_SILENCE = 60
 """The same before its first word: it has to be loaded, which a small machine takes its time for."""
@@ -110,7 +113,7 @@ class WorkerProcess(ProcessProtocol):
                 raise
             self._pid = process.pid
             self.handing = Handing(self._reactor, hand, self._changed)
-            self.channel = Channel(self._heard, self._channelLost)
+            self.channel = MessageChannel(self._heard, self._channelLost)
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)
@@ -121,7 +124,7 @@ class WorkerProcess(ProcessProtocol):
     @property
     def takes(self) -> bool:
         """True when it can be handed a connection now."""
-        return self.serves and not self.handing.isFull
+        return self.serves and not self.handing.isFull and self._silence <= SUSPECT
 
     def stop(self) -> None:
         """Have it say goodbye to everybody and end."""
@@ -149,8 +152,10 @@ class WorkerProcess(ProcessProtocol):
         self._changed()
 
     def _heard(self, message: Message) -> None:
-        self._silence = 0
+        wasSilent, self._silence = self._silence, 0
         self._patience = SILENCE
+        if wasSilent > SUSPECT:
+            self._changed()
         kind = message[0]
         if kind == SERVES:
             self.serves = self.hasServed = True

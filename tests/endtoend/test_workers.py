@@ -120,8 +120,10 @@ class WorkersTests(WorkersCase):
         clients = [connect(server.urls[index % 4]) for index in range(12)]
         self.keep(*clients)
         until(
-            lambda: [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
-            == [count + 4 for count in before],
+            lambda: (
+                [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+                == [count + 4 for count in before]
+            ),
             "they are not spread evenly",
         )
 

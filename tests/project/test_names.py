@@ -23,6 +23,7 @@ INTENDED: dict[str, set[str]] = {
     "Factory": {*FACTORY, "protocol"},
     "Options": OPTIONS,
     "ClientFactory": {"clientConnectionFailed"},
+    "ProcessProtocol": {"processEnded"},
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},

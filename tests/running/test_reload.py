@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from nymearemoteproxy.accounting.linefile import runAtOnce
 from nymearemoteproxy.running import assembly, service
 from nymearemoteproxy.running.configuration import certificates
+from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.service import ProxyService
 from nymearemoteproxy.running.settings.declarations import Setting
 from nymearemoteproxy.running.settings.sections import SETTINGS
@@ -54,7 +55,7 @@ class ReloadTests(ServiceCase):
         super().setUp()
         self.patch(service, "RunInThread", lambda reactor: runAtOnce)
         self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": os.path.abspath(self.mktemp())})
-        self.patch(ProxyService, "_collectGarbageSeldom", lambda made: None)  # takes long
+        self.patch(GarbageCollection, "makeRare", lambda made: None)  # takes long
         # What stands for the parts can be compared.
         self.patch(routes, "AdminEndpoint", AdminEndpoint)
         self.patch(assembly, "HttpAuthenticator", authenticationServer)
@@ -154,7 +155,7 @@ class ReloadTests(ServiceCase):
             "terms": switchboard.terms,
             "allowed": switchboard._allowed,
             "admin": admin.told,
-            "certificates": [factory.context for _, factory in made._tlsFactories],
+            "certificates": [factory.context for _, factory in made._makers._tlsFactories],
             "times": self.times(made),
         }
 

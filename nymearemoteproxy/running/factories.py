@@ -21,7 +21,7 @@ from nymearemoteproxy.wires.tlstransport import TlsFactory
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 
 
-class Serving:
+class ListenerFactories:
     """Makes the factories.
 
     :param certificates: that are shown, until they change.
