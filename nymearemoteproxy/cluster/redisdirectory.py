@@ -109,13 +109,15 @@ class RedisDirectory:
     def renew(self) -> Generator[Deferred[Any], Any, None]:
         wasAnswering = self.isAnswering
         try:
-            isAnew = yield self._renew(self.client.ask)
+            renewal, isAnew = yield self._renew(self.client.ask)
         except DirectoryError as error:
             if getattr(error, "code", None) not in FULL:
                 self.client.giveUp(str(error))  # the next connection looks what is the matter
             raise
         if isAnew or (self.isAnswering and not wasAnswering):
             self._tell()
+        if not renewal.isRenewed:
+            raise renewal.refused
 
     def claim(self, place: str, holder: Holder) -> Deferred[Holder]:
         return self.claimAll([(place, holder)]).addCallback(lambda holders: holders[0])
@@ -180,8 +182,8 @@ class RedisDirectory:
     # This member's entry, and the secret
 
     @inlineCallbacks
-    def _renew(self, ask: Ask) -> Generator[Deferred[Any], Any, bool]:
-        """Renew the entry; fire with whether all places have to be claimed anew."""
+    def _renew(self, ask: Ask) -> Generator[Deferred[Any], Any, tuple[scripts.Renewal, bool]]:
+        """Renew the entry; fire also with whether all places have to be claimed anew."""
         me = self._me()
         sent = self._lease.sending()
         ours = b"" if self._isSecretOurs else self._proposal().hex().encode()
@@ -194,9 +196,7 @@ class RedisDirectory:
         isAnew = renewal.isRenewed and self._lease.renewed(sent, renewal.wasThere)
         isAnew = self._adopt(renewal.secret) or isAnew
         self._setRefusal(renewal.refused)
-        if renewal.refused is not None and not renewal.isRenewed:
-            raise renewal.refused
-        return isAnew
+        return renewal, isAnew
 
     def _proposal(self) -> bytes:
         """Return what to put if there is no secret: ours, so that nobody has to change theirs."""

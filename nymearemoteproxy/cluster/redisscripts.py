@@ -108,25 +108,23 @@ return 1
 RENEW = Script(
     b"""
 local wasThere = redis.call('GET', KEYS[1])
-local refused = ''
-local isRenewed = 1
-local put = redis.pcall('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-if put.err then
-  refused = put.err
-  local lasts = redis.pcall('EXPIRE', KEYS[1], ARGV[2])
-  isRenewed = lasts == 1 and 1 or 0
-end
+local refused = redis.pcall('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]).err
+local isRenewed = not refused
 local secret = redis.call('GET', KEYS[2])
-if not secret and ARGV[3] ~= '' then
-  put = redis.pcall('SET', KEYS[2], ARGV[3])
-  if put.err then refused = put.err else secret = ARGV[3] end
+if not secret and ARGV[3] ~= '' and not refused then
+  refused = redis.pcall('SET', KEYS[2], ARGV[3]).err
+  secret = not refused and ARGV[3]
 end
-return {wasThere and 1 or 0, isRenewed, string.sub(secret or '', 1, %d), refused}
+if not isRenewed then
+  isRenewed = redis.pcall('EXPIRE', KEYS[1], ARGV[2]) == 1
+end
+return {wasThere and 1 or 0, isRenewed and 1 or 0, string.sub(secret or '', 1, %d), refused or ''}
 """
     % LONGEST_VALUE
 )
 """Keys: a member, the secret. Arguments: the member's entry, its lease, the secret to put if there
-is none. Also when the memory is full it lengthens a lease that has begun, for EXPIRE needs none."""
+is none. Also when the memory is full it lengthens a lease that has begun, for EXPIRE needs none;
+that comes last, since a script that has written something may go on writing."""
 
 
 @dataclass(frozen=True)

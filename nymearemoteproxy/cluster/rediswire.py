@@ -16,7 +16,7 @@ from typing import Any
 import txredisapi
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.directory import DirectoryError
@@ -38,6 +38,11 @@ MEANINGS = {
     "DENIED": "it is in protected mode",
     "NOPASSWORD": "it has no password, and was given one",
     "WRONGTYPE": "there is something else than a text at the key",
+}
+
+_WITHOUT_CODE = {
+    "without any password": "NOPASSWORD",
+    "executing the script can": "NOPERM",
 }
 
 # Within a script, an error's own code stands somewhere behind the script's.
@@ -63,8 +68,9 @@ def refusal(text: str) -> RedisRefusal:
     found = _CODE.search(text)
     if found:
         return RedisRefusal(found[1])
-    if "without any password" in text:
-        return RedisRefusal("NOPASSWORD")
+    for words, code in _WITHOUT_CODE.items():
+        if words in text:
+            return RedisRefusal(code)
     words = re.sub(r"['\"`].*", "…", text.strip(), flags=re.DOTALL).removeprefix("ERR").strip()
     return RedisRefusal("ERR", re.sub(r"[^ -~…]", "?", words)[:100])
 
@@ -90,7 +96,7 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
         return host
 
     def connectionMade(self) -> object:
-        if ITCPTransport.providedBy(self.transport):
+        if self.localHost:  # Debian 12's Twisted says of Unix sockets that they are TCP's, too
             self.transport.setTcpNoDelay(True)  # a command must not wait for the last one's ACK
         return super().connectionMade()
 
@@ -113,6 +119,8 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        if self.trouble:  # txredisapi may come back to what it has put off
+            return
         if not unpause:  # or it was here before
             self._sinceAnswer += len(data)
         try:
