@@ -258,8 +258,6 @@ class _Opening(Protocol):
         self.close = self.transport.abortConnection
 
     def handshakeCompleted(self) -> None:
-        if self._isOver:
-            return
         self.close = _nothing
         self._end()
         tuneLink(self.transport)
@@ -307,6 +305,5 @@ class _Connecting(ClientFactory):
         return DirectTransport(self._tls)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._opening.close = _nothing
         error: Any = reason.value
         self._opening.fail(_errorOf(getattr(error, "osError", None), str(error)))
