@@ -141,6 +141,25 @@ class FactTests(MirrorCase):
         (event,) = events
         self.assertEqual((event["event"], event["received"]), ("connection-ended", 5))
 
+    def test_endBeforeTheTunnel(self) -> None:
+        """It was registered, and gone before its tunnel was there."""
+        visitor = Visitor(self.first)
+        visitor.record.role, visitor.record.received = Role.SERVER, 5
+        visitor.leave()
+        self.assertEqual(self.parent.counters.load().totals.tunnelProxyTraffic, 5)
+
+    def test_nameOnce(self) -> None:
+        """It may be long."""
+        self.startReports()
+        visitor = Visitor(self.first)
+        visitor.record.name, visitor.record.received = MOST_TOLD * "n", 1
+        self.clock.advance(REPORT_INTERVAL)
+        visitor.isJoinedBy(Role.PARTNER)
+        seen = self.seen(visitor)
+        visitor.leave()
+        self.assertEqual(seen.name, visitor.record.name)
+        self.assertLess(self.first.up.size, 2 * MOST_TOLD)
+
     def test_endWithoutReason(self) -> None:
         visitor = Visitor(self.first)
         self.first.registry.ended(visitor.record)
@@ -175,6 +194,9 @@ class FactTests(MirrorCase):
         self.clock.advance(REPORT_INTERVAL)
         self.assertEqual(self.first.up.kinds, ["traffic"] * 2)
         self.assertEqual(self.seen(two).received, 1)
+        two.stage = "closing"
+        self.clock.advance(REPORT_INTERVAL)
+        self.assertEqual(self.seen(two).client.stage, "closing")
 
     def test_manyInSlices(self) -> None:
         """The next one is sent when the parent has taken the one before."""
@@ -302,6 +324,7 @@ class GroupTunnelTests(MirrorCase):
     def test_oneTunnel(self) -> None:
         one, two = self.pair()
         one.isJoinedBy(Role.PARTNER, two)
+        self.assertIs(self.seen(two).role, Role.PARTNER)
         for _ in range(2):
             load = self.parent.counters.load()
             self.assertEqual((load.tunnels, load.totals.tunnels), (1, 1))
