@@ -16,11 +16,11 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from tests.support.cores import Core, TunnelProxyCase
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     SIGTERM,
     STREAM,
-    EndToEnd,
     Server,
     Stream,
     WebSocket,
@@ -94,7 +94,7 @@ class Stopwatch:
         return time.monotonic() - self.began
 
 
-class ClusterCase(EndToEnd):
+class ClusterCase(TunnelProxyCase):
     """Servers that are members of one cluster."""
 
     redis: RedisServer
@@ -138,7 +138,12 @@ class ClusterCase(EndToEnd):
         server = self.start(
             *("--websocket", STREAM, "--stream", STREAM, "--cluster", url, "--tunnelproxy"),
             *("--token", self.token, "--set", "Authentication.connections=50"),
-            *("--set", "ProxyServer.aloneTimeout=60000", "--set", "Limits.exemptNetworks=127.0.0.0/8"),
+            *(
+                "--set",
+                "ProxyServer.aloneTimeout=60000",
+                "--set",
+                "Limits.exemptNetworks=127.0.0.0/8",
+            ),
             *arguments,
             listeners=2,
         )
@@ -173,9 +178,7 @@ class ClusterCase(EndToEnd):
         names = [name for name in self.redis.do("KEYS", "*:place:*").split("\n") if name]
         holders = self.redis.do("MGET", *names).split("\n") if names else []
         return {
-            name
-            for name, holder in zip(names, holders, strict=True)
-            if holder.startswith(node.id)
+            name for name, holder in zip(names, holders, strict=True) if holder.startswith(node.id)
         }
 
     def established(self, *clients: Stream) -> None:
@@ -189,6 +192,12 @@ class ClusterCase(EndToEnd):
         clients = self.waiter(one, nonce), self.waiter(other, nonce)
         self.established(*clients)
         return clients
+
+    def visitor(self, url: str, core: Core, uuid: str) -> Stream:
+        """Return a client of a server, which has heard of it."""
+        client, _address = self.join(url, uuid, core)
+        client.socket.settimeout(LONG)
+        return client
 
     def moves(self, one: Stream, two: Stream) -> None:
         """Bytes go to and fro between these two, and are theirs."""

@@ -131,5 +131,3 @@ def _numbered(registry: Any, numbers: Iterator[int]) -> Any:
         return admit(*arguments)
 
     return admitNext
-
-
