@@ -120,24 +120,20 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
 
     def _limit(self, answered: Deferred[Reply], timeout: float) -> None:
         due = self._clock.seconds() + timeout
+        timers = [self._clock.callLater(timeout, lambda: isOver())]
 
         def isOver() -> None:
-            nonlocal timer
-            if self._clock.seconds() - due > ASLEEP:
-                timer = self._clock.callLater(timeout, late)
+            if self._clock.seconds() - due > ASLEEP and len(timers) == 1:
+                timers.append(self._clock.callLater(timeout, isOver))
             else:
-                late()
-
-        def late() -> None:
-            self.giveUp("it did not answer in time")
-            answered.cancel()
+                self.giveUp("it did not answer in time")
+                answered.cancel()
 
         def ended(result: Reply) -> Reply:
-            if timer.active():
-                timer.cancel()
+            if timers[-1].active():
+                timers[-1].cancel()
             return result
 
-        timer = self._clock.callLater(timeout, isOver)
         answered.addBoth(ended)
 
     def giveUp(self, reason: str) -> None:

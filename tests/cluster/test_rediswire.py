@@ -73,7 +73,7 @@ class RedisWireTests(SynchronousTestCase):
             self.assertEqual(transport.value(), b"")
 
     def test_asleep(self) -> None:
-        """Who was frozen reads first what has come meanwhile; it is late all the same if nothing."""
+        """Who was frozen reads what has come meanwhile; else it is late."""
         for data in (b"+OK\r\n", b""):
             wire, _transport, clock = self.connect()
             answered = wire.ask(1.0, b"GET", b"x")
@@ -81,7 +81,7 @@ class RedisWireTests(SynchronousTestCase):
             self.assertNoResult(answered)
             if data:
                 wire.dataReceived(data)
-                self.assertEqual(self.successResultOf(answered), b"OK")
+                self.assertEqual(self.successResultOf(answered), "OK")
             else:
                 clock.advance(1)
                 error = self.failureResultOf(answered, DirectoryError)

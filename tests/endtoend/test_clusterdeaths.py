@@ -109,9 +109,9 @@ class FreezeTests(ClusterCase):
             stranger, said = visit(third.ws, scene.uuids[0])
             self.assertEqual(said, error("InternalServerError"))
             stranger.close()
-        asking = [self.waiter(second.ws, scene.nonce), self.waiter(third.tcp, scene.nonce)]
-        twins = [self.waiter(third.ws, shared), self.waiter(second.tcp, shared)]
-        winners = [self.waiter(second.ws, late), self.waiter(third.ws, late)]
+        asking = self.waiter(second.ws, scene.nonce), self.waiter(third.tcp, scene.nonce)
+        twins = self.waiter(third.ws, shared), self.waiter(second.tcp, shared)
+        winners = self.waiter(second.ws, late), self.waiter(third.ws, late)
         follower = self.waiter(second.ws, alone)
         scene.stillWorks(self)
         with self.within(LEASE, "partners are closed"):
