@@ -1,14 +1,14 @@
-"""A Redis that fails in every way there is: the relaying goes on, and all is there again after it."""
+"""A Redis that fails in every way there is: the relaying goes on, and then all is there again."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from tests.support.cores import Core, anyUuid, error, visit
-from tests.support.endtoend import Stream, inThread, join, secret, until
+from tests.support.endtoend import Stream, inThread, secret, until
 from tests.support.gateways import Gateway
 from tests.support.nodes import ClusterCase, Node
+from tests.support.redis import freePort
 
 NONSENSE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
@@ -32,7 +32,9 @@ class DirectoryCase(ClusterCase):
         self.nodes = self.launch(2, redis=f"redis://127.0.0.1:{self.gate.port}")
         one, two = self.nodes
         self.far = self.pair(one.tcp, two.tcp)
-        self.cores = [(self.register(node.tcp, uuid), uuid) for node in self.nodes for uuid in [anyUuid()]]
+        self.cores = [
+            (self.register(node.tcp, uuid), uuid) for node in self.nodes for uuid in [anyUuid()]
+        ]
         self.assertFound()
 
     def ask(self, node: Node, uuid: str) -> str:
@@ -54,7 +56,7 @@ class DirectoryCase(ClusterCase):
         )
         self.assertNotIn(error("ServerNotFound"), answers)
 
-    def assertRelays(self, canFind: bool = False) -> list[tuple[Stream, Stream]]:
+    def assertRelays(self, canFind: bool = False) -> list[Stream]:
         """All goes on that one member can do by itself; return two who wait, at both."""
         self.moves(*self.far)
         for node in self.nodes:
@@ -71,7 +73,7 @@ class DirectoryCase(ClusterCase):
         self.assertIn(self.ask(self.nodes[0], second), allowed)
         self.moves(*self.far)
         nonce = secret("nonce")
-        return [self.waiter(node.tcp, nonce) for node in self.nodes]  # type: ignore[return-value]
+        return [self.waiter(node.tcp, nonce) for node in self.nodes]
 
     def fails(self, name: str, harm: Callable[[], object], heal: Callable[[], object]) -> None:
         """Harm it, look, heal it, and look."""
@@ -82,9 +84,9 @@ class DirectoryCase(ClusterCase):
             node.server.waitFor("The directory .* fails: ", mark)
         heal()
         with self.within(3, f"all is claimed anew: {name}"):
-            self.established(*waiting)  # type: ignore[arg-type]
+            self.established(*waiting)
             self.assertFound()
-        self.moves(*waiting)  # type: ignore[arg-type]
+        self.moves(*waiting)
         self.moves(*self.far)
         with self.within(3, f"nothing is missing: {name}"):
             for node in self.nodes:
@@ -148,6 +150,25 @@ class DirectoryFaultTests(DirectoryCase):
                 "its places are not there",
             )
         self.moves(*self.far)
+
+    @inThread
+    def testEmptyAndAlone(self) -> None:
+        """While others have not put theirs again, a server is not said to be nowhere."""
+        self.startRedis()
+        gate = self.gateway(self.redis.port)
+        away, there = self.node(redis=f"redis://127.0.0.1:{gate.port}"), self.node()
+        core = self.register(away.tcp, uuid := anyUuid())
+        until(lambda: self.ask(there, uuid) == error("NoError"), "it is not found")
+        gate.target = freePort()
+        gate.cut()
+        self.redis.kill()
+        there.server.waitFor("The directory .* fails: ")
+        self.redis.start()
+        there.server.waitFor("The directory .* answers again")
+        self.assertEqual(self.ask(there, uuid), error("InternalServerError"))
+        gate.target = self.redis.port
+        until(lambda: self.ask(there, uuid) == error("NoError"), "it is not found again")
+        core.stream.close()
 
     @inThread
     def testWrongPassword(self) -> None:
