@@ -131,19 +131,15 @@ class ClusterCase(TunnelProxyCase):
             started = [pool.submit(self.node, *arguments, redis=redis) for _ in range(count)]
             return [one.result() for one in started]
 
-    def node(self, *arguments: str, redis: str = "") -> Node:
+    def node(self, *arguments: str, redis: str = "", places: dict[str, str] | None = None) -> Node:
         """Start one more member."""
         self.token = getattr(self, "token", None) or secret()
         url = redis or f"redis://127.0.0.1:{self.redis.port}"
+        at = places or {"ws": STREAM, "tcp": STREAM}
         server = self.start(
-            *("--websocket", STREAM, "--stream", STREAM, "--cluster", url, "--tunnelproxy"),
-            *("--token", self.token, "--set", "Authentication.connections=50"),
-            *(
-                "--set",
-                "ProxyServer.aloneTimeout=60000",
-                "--set",
-                "Limits.exemptNetworks=127.0.0.0/8",
-            ),
+            *("--websocket", at["ws"], "--stream", at["tcp"], "--cluster", url, "--tunnelproxy"),
+            *("--token", self.token, "--set", "ProxyServer.aloneTimeout=60000"),
+            *("--set", "Limits.exemptNetworks=127.0.0.0/8"),
             *arguments,
             listeners=2,
         )
