@@ -59,9 +59,8 @@ class PairTests(ClusterCase):
         try:
             blockingCallFromThread(globalReactor, outing.walk, self.count)
         finally:
+            type(self).report = f"{outing.report()}\nFaults: {dict(trouble.done)}"
             trouble.stop()
-        type(self).report = f"{outing.report()}\nFaults: {dict(trouble.done)}"
-        print(self.report)
         self.assertEqual(outing.unmet, [], self.report)
         for never in ("A STRANGER'S BYTES", "in a tunnel: end", "in a tunnel: silence"):
             self.assertEqual(outing.reasons[never], 0, self.report)
