@@ -232,17 +232,17 @@ class World:
 class InCluster(InMemory):
     """Two members; clients come to them in turn, so that partners are never in one process.
 
-    :cvar size: how many members there are.
+    :cvar memberCount: how many members there are.
     """
 
-    size = 2
+    memberCount = 2
 
     def setUp(self) -> None:
         self.network = Network()
         super().setUp()
         self.world = World(self.clock, self.network)
         self.proxies = [self.proxy]
-        for _ in range(self.size - 1):
+        for _ in range(self.memberCount - 1):
             self.proxies.append(self.makeProxy(Rendezvous(), self.makeSwitchboard()))
         for proxy in self.proxies:
             proxy._keys = PairingKeys(secret=b"")
@@ -263,6 +263,6 @@ class InCluster(InMemory):
         return Switchboard(self.clock, makeHello("test", True), self.terms, self.turns)
 
     def nextProxy(self) -> Any:
-        proxy = self.proxies[self._next % self.size]
+        proxy = self.proxies[self._next % self.memberCount]
         self._next += 1
         return proxy

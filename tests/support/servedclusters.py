@@ -69,13 +69,13 @@ class ServedInCluster(Served):
 
     The tests see both as one: what is counted is the sum, connections are numbered over both.
 
-    :cvar size: how many members there are.
+    :cvar memberCount: how many members there are.
     """
 
-    size = 2
+    memberCount = 2
 
     def start(self) -> None:
-        proxies = [self.makeProxy() for _ in range(self.size)]
+        proxies = [self.makeProxy() for _ in range(self.memberCount)]
         self.proxy = Together(proxies)
         self.rendezvous = Together([proxy.rendezvous for proxy in proxies])
         if self.terms is not None:
