@@ -20,7 +20,7 @@ from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
 from tests.support.served import Served
-from tests.support.together import Together
+from tests.support.together import Together, numbered
 from tests.support.wires import Connector, Inline, reactor
 
 
@@ -91,7 +91,7 @@ class ServedInCluster(Served):
 
     def _join(self, proxy: Any, table: Table, numbers: Iterator[int]) -> Membership:
         proxy._keys = PairingKeys(secret=b"")
-        proxy.registry.admit = _numbered(proxy.registry, numbers)
+        proxy.registry.admit = numbered(proxy.registry, numbers)
         id = os.urandom(MEMBER_SIZE)
         linker, address, factory = self.link(id)
         directory = MemoryDirectory(table, Member(id, address, VERSION), reactor)
@@ -120,16 +120,3 @@ class ServedInCluster(Served):
             yield port.stopListening()
         for directory in self.directories:
             shutil.rmtree(directory)
-
-
-def _numbered(registry: Any, numbers: Iterator[int]) -> Any:
-    """Return what lets connections in, and counts those of all members."""
-    admit = registry.admit
-
-    def admitNext(*arguments: Any) -> Any:
-        registry._number = next(numbers)
-        return admit(*arguments)
-
-    return admitNext
-
-
