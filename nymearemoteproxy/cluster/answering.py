@@ -65,7 +65,7 @@ class IHome(Interface):
         """A client of another member is connected; what is returned is called when it has left."""
 
     def look(place: str) -> Deferred[bool]:
-        """Find out whether somebody is at a place."""
+        """Find out whether somebody is at a place, or is a guest of the member that asks."""
 
 
 class Answerer(Protocol):
@@ -91,6 +91,7 @@ class Answerer(Protocol):
         self._asked: Deferred[Any] | None = None
         self._confirmed: Deferred[bool] | None = None
         self._isLate = False  # it did not say in time whether its client is there
+        self._isLost = False
 
     # Time
 
@@ -178,6 +179,10 @@ class Answerer(Protocol):
     def _found(self, found: Place | bool) -> None:
         self._asked = None
         self._clearTimer()
+        if self._isLost:
+            if isinstance(found, Place):
+                found.tunnel.abandon()
+            return
         if not isinstance(found, Place):
             self._say(Here() if found else NotHere())
             self.transport.loseConnection()
@@ -226,6 +231,7 @@ class Answerer(Protocol):
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._isLost = True
         self._clearTimer()
         self._confirm(False)
         asked, self._asked = self._asked, None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -86,7 +86,7 @@ class IAsking(Interface):
     ) -> Deferred[Place]:
         """Connect a client of ours to the server that is registered at a place.
 
-        :param release: is called when the client has left its tunnel.
+        :param release: is called when the client has left its tunnel, or has got none.
         :returns: also fails with `PlaceRefused`.
         """
 
@@ -101,6 +101,7 @@ class Asker(Protocol):
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
         or `LinkFailed`. Cancelling it closes the link.
     :ivar offer: whom the client is to meet.
+    :ivar offered: is called before that is agreed to.
     """
 
     transport: Any
@@ -113,6 +114,7 @@ class Asker(Protocol):
         self._deadline: IDelayedCall | None = None
         self.answered: Deferred[None] = Deferred(lambda _answered: self.abort())
         self.offer: Offer | None = None
+        self.offered: Callable[[], object] = _ignore
 
     def connectionMade(self) -> None:
         self._restartDeadline()
@@ -139,17 +141,33 @@ class Asker(Protocol):
         match answer:
             case Wait():
                 self._restartDeadline()
-            case Offer():
+            case Offer() if self._expectsOffer:
                 self.offer = answer
+                self.offered()
                 self._restartDeadline()
                 self.transport.write(Here().encode())
-            case Met() | Here():
-                self._clearDeadline()
-                self.answered.callback(None)
+            case Met() if self._expectsMet:
+                self._done()
+            case Here() if isinstance(self._ask, Look):
+                self._done()
             case Denied(outcome):
                 self._fail(PlaceRefused(outcome))
             case NotHere():
                 self._fail(NobodyThere())
+            case _:
+                self._fail(LinkFailed("word out of turn"))
+
+    @property
+    def _expectsOffer(self) -> bool:
+        return isinstance(self._ask, Meet) and self.offer is None
+
+    @property
+    def _expectsMet(self) -> bool:
+        return isinstance(self._ask, Visit) or self.offer is not None
+
+    def _done(self) -> None:
+        self._clearDeadline()
+        self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
         self.abort()
@@ -195,15 +213,30 @@ class Asking:
         self._member = member
         self._timeout = timeout
         self._known: OrderedDict[bytes, Member] = OrderedDict()
+        # Our clients at other members, by the numbers of their connections.
+        self._guests: dict[int, Callable[[], Deferred[bool]]] = {}
+
+    def isGuest(self, number: int) -> Deferred[bool]:
+        """Find out whether a client of ours is where it was connected to, at another member.
+
+        One that has been offered a partner is, one that still asks for one is not.
+        """
+        look = self._guests.get(number)
+        return succeed(False) if look is None else look()
 
     def meet(self, holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
-        ask = Meet(self._member, place, holder.claim, identity, describe(record))
-        return self._ask(holder, ask, partial(self._meets, holder))
+        far = describe(record)
+        ask = Meet(self._member, place, holder.claim, identity, far)
+        asker = Asker(self._proxy.clock, self._timeout, ask)
+        asker.offered = partial(self._guests.__setitem__, far.number, _isThere)
+        leave = partial(self._guests.pop, far.number, None)
+        met = self._ask(holder, asker, partial(self._meets, holder, leave))
+        return met.addErrback(_leaving, leave)
 
-    def _meets(self, holder: Holder, asker: Asker) -> Place:
+    def _meets(self, holder: Holder, leave: Callable[[], object], asker: Asker) -> Place:
         offer = asker.offer
         assert offer is not None
-        return Place(self._open(holder, asker, offer.far, _nothing), offer.identity)
+        return Place(self._open(holder, asker, offer.far, leave), offer.identity)
 
     def visit(
         self,
@@ -215,11 +248,19 @@ class Asking:
     ) -> Deferred[Place]:
         far = describe(origin.record)
         ask = Visit(self._member, place, holder.claim, registration, origin.host, far)
-        return self._ask(holder, ask, lambda asker: Place(self._open(holder, asker, None, release)))
+        asker = Asker(self._proxy.clock, self._timeout, ask)
+        self._guests[far.number] = origin.look
+
+        def leave() -> None:
+            self._guests.pop(far.number, None)
+            release()
+
+        visited = self._ask(holder, asker, lambda _: Place(self._open(holder, asker, None, leave)))
+        return visited.addErrback(_leaving, leave)
 
     def look(self, holder: Holder, place: str) -> Deferred[None]:
         ask = Look(self._member, place, holder.claim)
-        return self._ask(holder, ask, Asker.abort)
+        return self._ask(holder, Asker(self._proxy.clock, self._timeout, ask), Asker.abort)
 
     def _open(
         self, holder: Holder, asker: Asker, far: Far | None, release: Callable[[], object]
@@ -234,8 +275,7 @@ class Asking:
         return tunnel
 
     @inlineCallbacks
-    def _ask(self, holder: Holder, ask: Ask, finish: Callable[[Asker], Any]) -> Any:
-        asker = Asker(self._proxy.clock, self._timeout, ask)
+    def _ask(self, holder: Holder, asker: Asker, finish: Callable[[Asker], Any]) -> Any:
         try:
             yield self.connect(holder.member, asker)
             yield asker.answered
@@ -285,5 +325,14 @@ class Asking:
         return member is None
 
 
-def _nothing() -> None:
-    """The key is not ours to give up."""
+def _isThere() -> Deferred[bool]:
+    return succeed(True)
+
+
+def _leaving(failure: Failure, leave: Callable[[], object]) -> Failure:
+    leave()
+    return failure
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""

@@ -33,6 +33,10 @@ CONTROL_TIMEOUT = 15.0
 """Seconds of silence on a control link after which the other member counts as gone: as long as its
 lease."""
 
+RECONNECT = 1.0
+"""Seconds between two attempts to open a control link, unless it is time for a question anyway: one
+that is closed is opened again at once, as nothing tells more of the other member."""
+
 LINKS_A_TURN = 100
 """Links that are looked at before others get their turn: some microseconds each, in the kernel."""
 
@@ -84,6 +88,11 @@ class _Peer:
         self._connecting: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._isOver = False
+        self._isGone = False
+        self._ticked = self._heard
+        self._tried = self._heard - RECONNECT
+
+    def start(self) -> None:
         self._tick()
 
     def stop(self) -> None:
@@ -97,18 +106,23 @@ class _Peer:
 
     def _tick(self) -> None:
         clock = self._liveness.clock
+        now = clock.seconds()
         self._timer = clock.callLater(HEARTBEAT, self._tick)
         if self._heart is not None:
-            self._heard = self._heart.heard
+            self._heard = max(self._heard, self._heart.heard)
             self._heart.beat()
         elif self._connecting is None:
             self._connect()
-        if clock.seconds() - self._heard > CONTROL_TIMEOUT:
+        if now - self._ticked > 2 * HEARTBEAT:
+            self._heard = now  # it is us who slept: what it said was not read yet
+        self._ticked = now
+        if now - self._heard > CONTROL_TIMEOUT:
             self._gone("it does not answer")
         else:
             self._liveness.check(self._id)
 
     def _connect(self) -> None:
+        self._tried = self._liveness.clock.seconds()
         heart = Heart(self._liveness.clock, self._liveness.me, self._lost)
         connecting = self._connecting = self._liveness.asking.connect(self._id, heart)
         connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
@@ -127,11 +141,13 @@ class _Peer:
     def _lost(self) -> None:
         """The link is closed: either it was only the link, or nobody listens there any more."""
         self._heart = None
-        if not self._isOver:
+        if not self._isOver and self._liveness.clock.seconds() >= self._tried + RECONNECT:
             self._connect()
 
     def _gone(self, reason: str) -> None:
-        self._liveness.gone(self._id, reason)
+        if not self._isGone:
+            self._isGone = True
+            self._liveness.gone(self._id, reason)
 
 
 class Liveness:
@@ -153,7 +169,8 @@ class Liveness:
         links.over = self._over
 
     def _begun(self, id: bytes) -> None:
-        self._peers[id] = _Peer(self, id)
+        peer = self._peers[id] = _Peer(self, id)
+        peer.start()
 
     def _over(self, id: bytes) -> None:
         self._peers.pop(id).stop()

@@ -7,6 +7,7 @@ directory there is, nor of how links are made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -21,7 +22,7 @@ from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
-from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
+from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place
@@ -33,6 +34,15 @@ from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
 LINK_TIMEOUT = 2.0
 """Seconds in which a link is made, and in which each word on it has to come."""
+
+GUEST = "guest:"
+"""Before the number of a connection: stands in a `Look` for the client of the member that is asked,
+which is connected to somebody of the member that asks."""
+
+
+@dataclass(frozen=True)
+class _FarOrigin(Origin):
+    ask: Visit | None = None
 
 
 @implementer(IHome)
@@ -92,34 +102,38 @@ class Membership:
         seat = self.places.seat(ask.place)
         if seat is None or seat.kind is not Kind.KEY:
             return fail(NobodyWaits())
-        return self.rendezvous.visit(seat, ask.identity, confirm)
+        look = partial(self._lookElsewhere, ask)
+        return self.rendezvous.visit(seat, ask.identity, confirm, look)
 
     def visit(self, ask: Visit) -> Deferred[Place]:
         if self.switchboard is None:
             return fail(NobodyWaits())
         source = sourceOf(ask.host, self._proxy.registry.gate.bounds.exempt)
-        look = partial(self._lookElsewhere, ask)
-        return self.switchboard.visit(
-            ask.registration, Origin(ask.far.number, ask.host, source, look)
-        )
+        look = partial(self._lookAtClient, ask)
+        origin = _FarOrigin(ask.far.number, ask.host, source, look, ask=ask)
+        return self.switchboard.visit(ask.registration, origin)
 
-    def _lookElsewhere(self, ask: Visit) -> Deferred[bool]:
-        """Find out whether a client of another member is still there."""
-        uuid = ask.registration.uuid
-        place = self.places.name(seatOf(uuid))
-        looked = self.asking.look(Holder(ask.member, ask.claim), place)
+    def _lookElsewhere(self, ask: Meet | Visit) -> Deferred[bool]:
+        """Find out whether a client of another member is still where it was connected to.
 
-        def isGone(failure: object) -> bool:
-            assert self.switchboard is not None
-            self.switchboard.local.drop(uuid)
-            return False
-
-        def failed(failure: object) -> bool:
-            return True  # nobody takes the place of one that cannot be asked
-
+        What tells of its end may be on its way, behind all that it sent.
+        """
+        holder = Holder(ask.member, ask.claim)
+        looked = self.asking.look(holder, f"{GUEST}{ask.far.number}")
         answered: Deferred[bool] = looked.addCallback(lambda _none: True)
-        answered.addErrback(lambda why: isGone(why.trap(NobodyThere, MemberGone)))
-        return answered.addErrback(failed)
+        # Nobody takes the place of one that cannot be asked.
+        return answered.addErrback(lambda failure: not failure.check(NobodyThere, MemberGone))
+
+    def _lookAtClient(self, ask: Visit) -> Deferred[bool]:
+        return self._lookElsewhere(ask).addCallback(self._lookedAtClient, ask)
+
+    def _lookedAtClient(self, isThere: bool, ask: Visit) -> bool:
+        assert self.switchboard is not None
+        uuid, local = ask.registration.uuid, self.switchboard.local
+        origin = local.origin(uuid)
+        if not isThere and isinstance(origin, _FarOrigin) and origin.ask is ask:
+            local.drop(uuid)
+        return isThere
 
     def visited(self, ask: Visit) -> Callable[[], object]:
         # A server is not sent away while it has a client, wherever that is.
@@ -131,12 +145,12 @@ class Membership:
         return partial(dismissal.ended, guest)
 
     def look(self, place: str) -> Deferred[bool]:
+        number = place.removeprefix(GUEST)
+        if number != place:
+            return self.asking.isGuest(int(number) if number.isdecimal() else 0)
         seat = self.places.seat(place)
-        if seat is None:
+        if seat is None or seat.kind is not Kind.UUID or self.switchboard is None:
             return succeed(False)
-        if seat.kind is Kind.KEY:
-            return succeed(self.rendezvous.isAtHome(seat))
-        assert self.switchboard is not None
         return self.switchboard.look(seat)
 
     def _lost(self, seat: Seat, holder: Holder) -> None:

@@ -29,10 +29,11 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -45,11 +46,17 @@ from nymearemoteproxy.cluster.directory import (
 from nymearemoteproxy.common.periodic import Periodic
 
 AGAIN = 5.0
-"""Seconds after which a place that another member holds, too, is claimed again."""
+"""Seconds after which a place is claimed again that another member holds, too, or that the
+directory did not take."""
 
 REFRESH = 8 * 3600.0
 """Seconds after which all places are claimed anew, although they are held: the directory forgets
 after a day those of members that are gone without a word."""
+
+MOST_LEFTOVERS = 10_000
+"""Places that are freed when the directory answers again: about two megabytes here, and some
+hundred milliseconds of a Redis. Others that were left meanwhile are found to be free by whoever
+comes there next."""
 
 NAME_SIZE = 16
 """Bytes of a name's digest, as many as of the digest that is hidden by it."""
@@ -89,6 +96,9 @@ class _Spot:
     state: _State
     holder: Holder
     waiting: list[Taken] = field(default_factory=list)
+    settling: list[Deferred[None]] = field(default_factory=list)
+    name: str | None = None  # under which the directory was asked for it
+    isContested: bool = False  # another member holds it, too
 
 
 class Places:
@@ -117,8 +127,10 @@ class Places:
         self._looking = Periodic(clock, AGAIN, self._look, "places cannot be claimed anew")
         self._nextRefresh = clock.seconds() + REFRESH
         self._awaking: list[Deferred[None]] = []
-        # Those that another member holds, too.
-        self._contested: dict[Seat, _Spot] = {}
+        # To be claimed again, those first that were not for the longest time.
+        self._unlisted: dict[Seat, _Spot] = {}
+        # Those that may stand in the directory, although nobody is there any more.
+        self._leftovers: dict[str, Holder] = {}
         self.losses = 0
         directory.follow(self._claimAnew)
 
@@ -130,7 +142,7 @@ class Places:
     @property
     def unlisted(self) -> int:
         """How many are treated like that, but the directory does not know, or another has them."""
-        return sum(spot.state is _State.UNLISTED for spot in self._spots.values())
+        return len(self._unlisted)
 
     # Names
 
@@ -182,9 +194,9 @@ class Places:
         spot = self._spots.get(seat)
         if spot is None or spot.state is not _State.CLAIMING:
             return succeed(None)
-        taken: Taken = Deferred()
-        spot.waiting.append(taken)
-        return taken.addCallback(lambda _holder: None)
+        settled: Deferred[None] = Deferred()
+        spot.settling.append(settled)
+        return settled
 
     def leave(self, seat: Seat) -> None:
         """Nobody is at a place any more."""
@@ -192,15 +204,24 @@ class Places:
         if spot is None or spot.state in (_State.CLAIMING, _State.RELEASING):
             return
         if spot.state is _State.UNLISTED:
+            if spot.name is not None and not spot.isContested:
+                self._leaveBehind(spot.name, spot.holder)
             self._drop(spot)
             return
         spot.state = _State.RELEASING
-        self._directory.release(self.name(seat), spot.holder).addBoth(self._released, spot)
+        name = spot.name
+        assert name is not None
+        self._directory.release(name, spot.holder).addBoth(self._released, spot, name)
 
-    def _released(self, result: Any, spot: _Spot) -> None:
+    def _leaveBehind(self, name: str, holder: Holder) -> None:
+        if len(self._leftovers) < MOST_LEFTOVERS:
+            self._leftovers[name] = holder
+
+    def _released(self, result: Any, spot: _Spot, name: str) -> None:
         self._drop(spot)
         if isinstance(result, Failure):
-            result.trap(DirectoryError)  # whoever finds the place finds nobody at it, and takes it
+            result.trap(DirectoryError)
+            self._leaveBehind(name, spot.holder)
         if spot.waiting:
             # They want it anew, all of them together.
             again = self._spots[spot.seat] = _Spot(
@@ -213,10 +234,12 @@ class Places:
         return Holder(self._member, self._claims)
 
     def _claim(self, spot: _Spot, ask: Callable[[_Spot], Deferred[Holder]]) -> None:
+        if self._directory.secret is not None:
+            self._seats[self.name(spot.seat)] = spot.seat
         if not self._directory.isAnswering or self._directory.secret is None:
-            self._settle(spot, _State.UNLISTED, None)
+            self._settle(spot, _State.UNLISTED)
             return
-        self._seats[self.name(spot.seat)] = spot.seat
+        spot.name = self.name(spot.seat)
         self._await(ask(spot), spot)
 
     def _await(self, asked: Deferred[Holder], spot: _Spot) -> None:
@@ -225,11 +248,15 @@ class Places:
         )
 
     def _claimed(self, holder: Holder, spot: _Spot) -> None:
-        if holder == spot.holder:
-            self._settle(spot, _State.HELD, None)
+        name = self.name(spot.seat)
+        if name != spot.name:
+            # The secret is another one since.
+            spot.name = name
+            self._await(self._directory.claim(name, spot.holder), spot)
+        elif holder == spot.holder:
+            self._settle(spot, _State.HELD)
         elif holder.member == self._member:
             # Of a claim that was given up, and was done all the same.
-            name = self.name(spot.seat)
             self._await(self._directory.replace(name, holder, spot.holder), spot)
         else:
             self._drop(spot)
@@ -237,11 +264,13 @@ class Places:
 
     def _notClaimed(self, failure: Failure, spot: _Spot) -> None:
         failure.trap(DirectoryError)
-        self._settle(spot, _State.UNLISTED, None)
+        self._settle(spot, _State.UNLISTED)
 
-    def _settle(self, spot: _Spot, state: _State, holder: Holder | None) -> None:
+    def _settle(self, spot: _Spot, state: _State) -> None:
         spot.state = state
-        self._tell(spot, holder)
+        if state is _State.UNLISTED:
+            self._unlisted[spot.seat] = spot
+        self._tell(spot, None)
 
     def _tell(self, spot: _Spot, holder: Holder | None) -> None:
         waiting, spot.waiting = spot.waiting, []
@@ -251,11 +280,15 @@ class Places:
                 self.take(spot.seat).chainDeferred(taken)
             else:
                 taken.callback(holder)
+        settling, spot.settling = spot.settling, []
+        for settled in settling:
+            settled.callback(None)
 
     def _drop(self, spot: _Spot) -> None:
         del self._spots[spot.seat]
         spot.state = _State.RELEASING
-        self._contested.pop(spot.seat, None)
+        if self._unlisted.get(spot.seat) is spot:
+            del self._unlisted[spot.seat]
         if self._directory.secret is not None:
             self._seats.pop(self.name(spot.seat), None)
 
@@ -286,6 +319,21 @@ class Places:
         self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
         with contextlib.suppress(DirectoryError):  # it will answer again, and say so
             yield self._reclaim(list(self._spots.values()))
+            yield self._clearUp()
+
+    @inlineCallbacks
+    def _clearUp(self) -> Any:
+        """Free what was left while the directory did not answer."""
+        while self._leftovers:
+            some = dict(islice(self._leftovers.items(), CLAIMS_AT_ONCE))
+            yield gatherResults(
+                [_unheeded(self._directory.release(name, some[name])) for name in some]
+            )
+            if not self._directory.isAnswering:
+                return
+            for name, holder in some.items():
+                if self._leftovers.get(name) == holder:
+                    del self._leftovers[name]
 
     @inlineCallbacks
     def _reclaim(self, spots: Sequence[_Spot]) -> Any:
@@ -295,7 +343,9 @@ class Places:
                 for spot in spots[start : start + CLAIMS_AT_ONCE]
                 if spot.state in (_State.HELD, _State.UNLISTED)
             ]
-            claims = [(self.name(spot.seat), spot.holder) for spot in some]
+            for spot in some:
+                spot.name = self.name(spot.seat)
+            claims = [(str(spot.name), spot.holder) for spot in some]
             holders = yield self._directory.claimAll(claims)
             for spot, holder in zip(some, holders, strict=True):
                 self._reclaimed(spot, holder)
@@ -305,16 +355,20 @@ class Places:
         if self._spots.get(spot.seat) is not spot or spot.state is _State.RELEASING:
             if holder == spot.holder:  # it was left meanwhile
                 _unheeded(self._directory.release(name, holder))
-        elif holder.member == self._member:
-            if holder != spot.holder:
-                _unheeded(self._directory.replace(name, holder, spot.holder))
+        elif holder == spot.holder:
             spot.state = _State.HELD
-            self._contested.pop(spot.seat, None)
+            spot.isContested = False
+            self._unlisted.pop(spot.seat, None)
+        elif holder.member == self._member:
+            # Of a claim that was given up, and was done all the same.
+            replaced = self._directory.replace(name, holder, spot.holder)
+            _unheeded(replaced.addCallback(partial(self._reclaimed, spot)))
         else:
             spot.state = _State.UNLISTED
-            isNew = spot.seat not in self._contested
-            self._contested[spot.seat] = spot
-            if isNew:
+            self._unlisted.pop(spot.seat, None)
+            self._unlisted[spot.seat] = spot  # behind the others, so that each has its turn
+            if not spot.isContested:
+                spot.isContested = True
                 self.losses += 1
                 self._lost(spot.seat, holder)
 
@@ -335,7 +389,7 @@ class Places:
         if now >= self._nextRefresh:
             self._nextRefresh = now + REFRESH
             return self._claimAnew()
-        return _unheeded(self._reclaim(list(islice(self._contested.values(), CLAIMS_AT_ONCE))))
+        return _unheeded(self._reclaim(list(islice(self._unlisted.values(), CLAIMS_AT_ONCE))))
 
 
 def _unheeded(asked: Deferred[Any]) -> Deferred[Any]:

@@ -179,27 +179,29 @@ class ClusterRendezvous:
         if not self._local.isInUse(seat.digest):
             self._places.leave(seat)
 
-    def isAtHome(self, seat: Seat) -> bool:
-        """Tell whether somebody is here who has this key."""
-        return self._local.isInUse(seat.digest)
-
-    def visit(self, seat: Seat, identity: Identity, confirm: Confirm) -> Deferred[Place]:
+    def visit(
+        self, seat: Seat, identity: Identity, confirm: Confirm, look: Look
+    ) -> Deferred[Place]:
         """Have a client of another member meet the one that waits here.
 
         :returns: as with `Rendezvous.visit`.
         """
         ready = self._places.awake()
         ready.addCallback(lambda _awake: self._places.settled(seat))
-        return ready.addCallback(lambda _settled: self._visit(seat, identity, confirm))
+        return ready.addCallback(lambda _settled: self._visit(seat, identity, confirm, look))
 
-    def _visit(self, seat: Seat, identity: Identity, confirm: Confirm) -> Deferred[Place]:
+    def _visit(
+        self, seat: Seat, identity: Identity, confirm: Confirm, look: Look
+    ) -> Deferred[Place]:
         if not self._local.isInUse(seat.digest):
             raise NobodyWaits
-        return self._local.visit(seat.digest, identity, confirm)
+        return self._local.visit(seat.digest, identity, confirm, look)
 
     def lost(self, seat: Seat, holder: Holder) -> None:
         """Another member has this key, too: whoever waits here goes there."""
         for guest in list(self._guests.get(seat.digest, ())):
+            if not guest.isWaiting:
+                continue  # it has met one of the others here, who went on when the first one left
             guest.isWaiting = False
             if guest.under is not None:
                 guest.under()

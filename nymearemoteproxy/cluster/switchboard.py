@@ -7,6 +7,7 @@ client goes to the member where its server is. Knows nothing of links, nor of th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +18,6 @@ from zope.interface import implementer
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.directory import DirectoryError, IDirectory
-from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import NobodyWaits
@@ -51,8 +51,9 @@ class ClusterSwitchboard:
         self._directory = directory
         self._places = places
         self._asking = asking
-        # Clients of ours whose servers are elsewhere, and registrations that are under way.
+        # Clients of ours whose servers are elsewhere, and how many registrations are under way.
         self._away: dict[UUID, Origin] = {}
+        self._coming: Counter[UUID] = Counter()
         local.freed = self._freed
 
     def change(
@@ -63,22 +64,34 @@ class ClusterSwitchboard:
     @inlineCallbacks
     def register(self, registration: Registration, origin: Origin) -> Any:
         uuid = registration.uuid
-        yield self._places.awake()
-        away = self._away.get(uuid)
-        if away is not None:
-            # It may be this one's own connection of before, which is dead.
-            yield away.look()
-            if self._away.get(uuid) is away:
-                raise PlaceRefused(Outcome.ALREADY_REGISTERED)
-        yield self._take(uuid)
+        self._coming[uuid] += 1
         try:
+            yield self._places.awake()
+            yield self._take(uuid)
+            yield self._checkUnused(uuid)
             if isinstance(registration, ServerRegistration):
                 place = yield self.local.register(registration, origin)
             else:
                 place = yield self._connect(registration, origin)
         finally:
+            self._coming[uuid] -= 1
+            if not self._coming[uuid]:
+                del self._coming[uuid]
             self._freed(uuid)
         return place
+
+    def _origin(self, uuid: UUID) -> Origin | None:
+        """Return where the one with this uuid comes from that is registered by this member."""
+        return self._away.get(uuid) or self.local.origin(uuid)
+
+    @inlineCallbacks
+    def _checkUnused(self, uuid: UUID) -> Any:
+        holder = self._origin(uuid)
+        if holder is not None:
+            # It may be this one's own connection of before, which is dead.
+            yield holder.look()
+            if self._origin(uuid) is not None:
+                raise PlaceRefused(Outcome.ALREADY_REGISTERED)
 
     @inlineCallbacks
     def _take(self, uuid: UUID) -> Any:
@@ -96,7 +109,7 @@ class ClusterSwitchboard:
                 raise PlaceRefused(Outcome.ALREADY_REGISTERED)
 
     def _freed(self, uuid: UUID) -> None:
-        if self.local.origin(uuid) is None and uuid not in self._away:
+        if self._origin(uuid) is None and uuid not in self._coming:
             self._places.leave(seatOf(uuid))
 
     @inlineCallbacks
@@ -105,23 +118,16 @@ class ClusterSwitchboard:
             place = yield self.local.register(registration, origin)
             return place
         uuid, seat = registration.uuid, seatOf(registration.serverUuid)
-        if self.local.origin(uuid) is not None:
-            yield self.local.register(registration, origin)  # which looks, and refuses
-        if uuid in self._away:
-            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
+        holder = yield self._findServer(seat)
+        yield self._checkUnused(uuid)  # another one may have come meanwhile
         self._away[uuid] = origin
-        release = partial(self._left, uuid)
+        name, release = self._places.name(seat), partial(self._left, uuid)
         try:
-            holder = yield self._findServer(seat)
-            name = self._places.name(seat)
             place = yield self._asking.visit(holder, name, registration, origin, release)
-        except BaseException as error:
-            release()
-            if isinstance(error, NobodyThere | MemberGone):
-                raise PlaceRefused(Outcome.SERVER_NOT_FOUND) from None
-            if isinstance(error, MemberSilent | LinkFailed):
-                raise PlaceRefused(Outcome.MEMBER_SILENT) from None
-            raise
+        except (NobodyThere, MemberGone):
+            raise PlaceRefused(Outcome.SERVER_NOT_FOUND) from None
+        except MemberSilent:
+            raise PlaceRefused(Outcome.MEMBER_SILENT) from None
         return place
 
     @inlineCallbacks
@@ -133,7 +139,7 @@ class ClusterSwitchboard:
         except DirectoryError:
             raise PlaceRefused(Outcome.DIRECTORY_UNAVAILABLE) from None
         if holder is None or self._places.isOurs(holder):
-            raise NobodyThere
+            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
         return holder
 
     def _left(self, uuid: UUID) -> None:
@@ -161,8 +167,7 @@ class ClusterSwitchboard:
 
     def look(self, seat: Seat) -> Deferred[bool]:
         """Find out whether a server or a client of ours with this uuid is there."""
-        uuid = UUID(bytes=seat.digest)
-        origin = self._away.get(uuid) or self.local.origin(uuid)
+        origin = self._origin(UUID(bytes=seat.digest))
         return succeed(False) if origin is None else origin.look()
 
     def lost(self, seat: Seat) -> None:

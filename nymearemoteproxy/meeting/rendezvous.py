@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
@@ -71,6 +71,8 @@ class Rendezvous:
         # Where it is looked whether one of two is there: those who came since.
         self._behind: dict[bytes, dict[Deferred[Place], _Waiter]] = {}
         self._tunnels: dict[bytes, Tunnel] = {}
+        # Of those tunnels with one that is elsewhere: whether it is still there.
+        self._looks: dict[bytes, Look] = {}
         self.freed: Callable[[bytes], object] = _ignore
 
     @property
@@ -92,16 +94,20 @@ class Rendezvous:
         self._place(_Waiter(key, identity, look, met, record))
         return met
 
-    def visit(self, key: bytes, identity: Identity, confirm: Confirm) -> Deferred[Place]:
+    def visit(
+        self, key: bytes, identity: Identity, confirm: Confirm, look: Look
+    ) -> Deferred[Place]:
         """Meet the client that waits here, for one that another process holds.
 
         That one may be gone by now, so the one here is told of nothing until it has confirmed. Here
         it cannot wait: there would be a place without anybody of this process.
 
+        :param look: finds out whether it is still in its tunnel; asked before another one is
+            refused for that, since what tells of its end may be on its way.
         :returns: as with `join`; also fails with `NobodyWaits`, be it after `confirm` was asked.
         """
         met: Deferred[Place] = Deferred(partial(self._giveUp, key))
-        self._place(_Waiter(key, identity, _isThere, met, confirm=confirm))
+        self._place(_Waiter(key, identity, look, met, confirm=confirm))
         return met
 
     def isInUse(self, key: bytes) -> bool:
@@ -111,10 +117,13 @@ class Rendezvous:
     def _place(self, waiter: _Waiter) -> None:
         key = waiter.key
         first = self._waiting.get(key)
-        if key in self._tunnels:
-            _refuse(waiter, Outcome.TUNNEL_EXISTS)
-        elif key in self._behind:
+        if key in self._behind:
             self._behind[key][waiter.met] = waiter
+        elif key in self._looks:
+            self._behind[key] = {waiter.met: waiter}
+            self._looks[key]().addCallback(self._lookedAtTunnel, key, self._tunnels[key])
+        elif key in self._tunnels:
+            _refuse(waiter, Outcome.TUNNEL_EXISTS)
         elif first is None:
             if waiter.confirm is None:
                 self._waiting[key] = waiter
@@ -134,12 +143,25 @@ class Rendezvous:
         del self._waiting[key]
         tunnel = Tunnel(partial(self._release, key))
         self._tunnels[key] = tunnel
+        if second.confirm is not None:
+            self._looks[key] = second.look
         first.met.callback(Place(tunnel, second.identity))
         second.met.callback(Place(tunnel, first.identity))
 
     def _release(self, key: bytes) -> None:
         del self._tunnels[key]
-        self._lookWhetherFree(key)
+        self._looks.pop(key, None)
+        self._goOn(key)
+
+    def _lookedAtTunnel(self, isThere: bool, key: bytes, tunnel: Tunnel) -> None:
+        """It is known whether the one of the two that is elsewhere is still there."""
+        if self._tunnels.get(key) is not tunnel:
+            return  # it has ended meanwhile, and who came went on
+        if not isThere:
+            tunnel.giveUpKey()
+            return
+        for waiter in self._behind.pop(key).values():
+            _refuse(waiter, Outcome.TUNNEL_EXISTS)
 
     def _looked(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
         """It is known whether `first` is still there; if not, its place was given up before."""
@@ -180,11 +202,6 @@ class Rendezvous:
     def _lookWhetherFree(self, key: bytes) -> None:
         if not self.isInUse(key):
             self.freed(key)
-
-
-def _isThere() -> Deferred[bool]:
-    """Answer for one that is elsewhere: who holds it asks."""
-    return succeed(True)
 
 
 def _refuse(waiter: _Waiter, outcome: Outcome) -> None:

@@ -154,7 +154,7 @@ class Tunnel:
 
     def lost(self, leg: ILeg) -> None:
         """The connection of `leg` is closed, or as good as closed."""
-        self._giveUpKey()
+        self.giveUpKey()
         hadEnded = leg in self._ended
         self._ended.update(self._legs)  # the leg cannot be told anything more
         self._abandoned = True
@@ -165,10 +165,16 @@ class Tunnel:
 
     def abandon(self) -> None:
         """A client is gone before its leg was attached."""
-        self._giveUpKey()
+        self.giveUpKey()
         self._abandoned = True
         for leg in self._legs:
             self._bereave(leg)
+
+    def giveUpKey(self) -> None:
+        """It is known that one client can take nothing more, before its leg has heard of it."""
+        if self._release is not None:
+            release, self._release = self._release, None
+            release()
 
     def _others(self, leg: ILeg) -> list[ILeg]:
         return [other for other in self._legs if other is not leg]
@@ -176,8 +182,3 @@ class Tunnel:
     def _bereave(self, leg: ILeg) -> None:
         leg.finish(Outcome.PARTNER_LEFT)
         leg.partnerLost()
-
-    def _giveUpKey(self) -> None:
-        if self._release is not None:
-            release, self._release = self._release, None
-            release()
