@@ -8,8 +8,8 @@ Theory of operation
 
 Each of the two members has an ordinary `Tunnel`, with the leg of its own client on one side and a
 `RemoteLeg` on the other. What one is told by its tunnel, the other one at the far end tells its
-own. `finish` becomes an END, `partnerLost` a LOST, `cutOff` a CUT. When both have said LOST there is
-nothing left to be said, and the link is closed. A link that is closed earlier has been cut: what
+own: `finish` becomes an END, `partnerLost` a LOST, `cutOff` a CUT. When both have said LOST there
+is nothing left to be said, and the link is closed. A link that is closed earlier has been cut: what
 the far client sent may be lost in part, and its partner must not take that for the end.
 
 A link is a connection of its own, so its back pressure is TCP's, and no tunnel is in another one's

@@ -26,8 +26,7 @@ from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.linkmessages import VERSION
-from nymearemoteproxy.protocol.session import PairingKeys, makeHello
-from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.wires.direct import READ_SIZE, DirectTransport
 from tests.support.inmemory import InMemory, isWebSocket
 from tests.support.memory import CONNECTED, Pipe
@@ -349,13 +348,13 @@ class InCluster(InMemory):
         self._next = itertools.cycle(self.proxies)
 
     @property
-    def proxy(self) -> Any:  # type: ignore[override]
+    def proxy(self) -> Any:
         """All members as one, when everything has arrived."""
         self.network.run()
         return self._together
 
     @property
-    def rendezvous(self) -> Any:  # type: ignore[override]
+    def rendezvous(self) -> Any:
         """Where clients meet, in all members."""
         self.network.run()
         return self._rendezvous

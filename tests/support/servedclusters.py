@@ -41,11 +41,11 @@ class LinkedByUnix:
 
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
-        factory = LinkFactory(reactor, None)  # type: ignore[arg-type]
+        factory = LinkFactory(reactor, None)
         directory = tempfile.mkdtemp()  # trial's own are too deep for a Unix socket
-        self.directories.append(directory)  # type: ignore[attr-defined]
+        self.directories.append(directory)
         path, port = listenLocally(reactor, directory, id, factory)
-        self.linkPorts.append(port)  # type: ignore[attr-defined]
+        self.linkPorts.append(port)
         return Linker(reactor), unixAddress(path), factory
 
 
@@ -57,9 +57,9 @@ class LinkedByTls:
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
         identity = MemberIdentity(self.secret, id)
-        factory = LinkFactory(reactor, None, identity)  # type: ignore[arg-type]
+        factory = LinkFactory(reactor, None, identity)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.linkPorts.append(port)  # type: ignore[attr-defined]
+        self.linkPorts.append(port)
         address = tcpAddress("127.0.0.1", port.getHost().port)
         return Linker(reactor, identity), address, factory
 

@@ -43,7 +43,7 @@ class Sum(Counter[Any]):
         for part in parts:
             self.update(part)
 
-    def pop(self, key: Any) -> int:  # type: ignore[override]
+    def pop(self, key: Any) -> int:
         return sum(part.pop(key, 0) for part in self._parts)
 
 

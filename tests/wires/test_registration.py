@@ -58,8 +58,7 @@ class RegistrationTests(InMemory):
             self.assertEqual(far.received, b"early")
 
     def test_leavesInTheSameRead(self) -> None:
-        """A farewell that was read with the request counts when there is an answer, and not before:
-        it is behind what the client has sent."""
+        """A farewell is behind what the client has sent, and waits for the answer as that does."""
         for isThere in (True, False):
             pipe = self.ask("WebSocket")
             pipe.receive(maskedFrame(2, b"last words") + maskedFrame(9, b"?") + maskedFrame(8, b""))
