@@ -74,40 +74,52 @@ class Served(TestCase):
 
     def setUp(self) -> None:
         self.backend = Backend()
-        self.rendezvous = Rendezvous()
+        self.ports: list[Any] = []
+        self._upgrade = makeUpgradeFactory(reactor)
+        self._context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
+        self.start()
+
+    def start(self) -> None:
+        """Make the proxy, and let it listen."""
+        self.proxy = self.makeProxy()
+        self.rendezvous, self.switchboard = self.proxy.rendezvous, self.proxy.switchboard
+        self.connector = Connector(self.listen(self.proxy))
+
+    def makeProxy(self) -> Any:
+        """Return a proxy."""
         turns = Turns(reactor)
-        self.switchboard = None
+        switchboard = None
         if self.terms is not None:
             hello = makeHello("test server", True)
-            self.switchboard = Switchboard(reactor, hello, self.terms, turns)
-        self.proxy = makeProxy(
+            switchboard = Switchboard(reactor, hello, self.terms, turns)
+        return makeProxy(
             reactor,
             authenticator=self.backend,
-            rendezvous=self.rendezvous,
-            switchboard=self.switchboard,
+            rendezvous=Rendezvous(),
+            switchboard=switchboard,
             name="test server",
             timing=self.timing,
             messageLimit=self.messageLimit,
             turns=turns,
         )
-        upgrade = makeUpgradeFactory(reactor)
-        context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
+
+    def listen(self, proxy: Any) -> dict[str, Any]:
+        """Let a proxy listen; return where, by the name of the transport."""
         addresses: dict[str, Any] = {}
-        self.ports = []
         for name in TRANSPORTS:
             secure = name in ("wss", "tls")
             if name in ("ws", "wss"):
                 factory = ProxyFactory(
-                    self.proxy,
+                    proxy,
                     "WebSocket",
                     secure,
                     False,
-                    lambda proxy, record: Upgrade(proxy, record, upgrade),
+                    lambda proxy, record: Upgrade(proxy, record, self._upgrade),
                 )
             else:
-                factory = ProxyFactory(self.proxy, "TCP", secure, False, StreamControl)
+                factory = ProxyFactory(proxy, "TCP", secure, False, StreamControl)
             if secure:
-                factory = TlsFactory(context, factory)
+                factory = TlsFactory(self._context, factory)
             factory = DirectFactory(factory)
             if name == "unix":
                 addresses[name] = os.path.relpath(self.mktemp())
@@ -116,7 +128,10 @@ class Served(TestCase):
                 port = reactor.listenTCP(0, factory, BACKLOG, "127.0.0.1")
                 addresses[name] = port.getHost().port
             self.ports.append(port)
-        self.connector = Connector(addresses)
+        return addresses
+
+    def stop(self) -> Any:
+        """All clients are gone."""
 
     @inlineCallbacks
     def tearDown(self) -> Inline:
@@ -125,6 +140,7 @@ class Served(TestCase):
         yield self.connector.close()
         yield self.proxy.registry.dismissal.dismissAll()
         self.proxy.registry.dismissal.abortAll()
+        yield self.stop()
         self.assertEqual(self.proxy.registry.gate.connections, 0)
         self.assertEqual(self.proxy.registry.gate.unauthenticated, 0)
         self.assertEqual((self.rendezvous.waiting, self.rendezvous.tunnels), (0, 0))

@@ -593,7 +593,9 @@ class StoryCase(SynchronousTestCase):
         for speaker, hearer in ((one, other), (other, one)):
             word = f"word {len(hearer.heard())}"
             speaker.send(word.encode() + b"\n")
-            self.land.advance(0.05)  # some clients are told of their partner in a message of its own
+            self.land.advance(
+                0.05
+            )  # some clients are told of their partner in a message of its own
             self.assertEqual(hearer.heard()[-1], word)
 
     def assertTold(self, client: Client, outcome: str) -> None:
