@@ -23,6 +23,7 @@ INTENDED: dict[str, set[str]] = {
     "Factory": {*FACTORY, "protocol"},
     "Options": OPTIONS,
     "ProcessProtocol": {"processEnded"},
+    "Failure": {"getTraceback"},
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},
