@@ -161,6 +161,7 @@ class RemoteLeg:
 
     def _ended(self, outcome: Outcome) -> None:
         self._hasEnded = True
+        self._note(Outcome.PARTNER_LEFT if self._finished else Outcome.CLIENT_LEFT)
         if self._tunnel is not None:
             if outcome is not Outcome.PARTNER_LEFT:
                 self._partner.finish(outcome)
@@ -169,8 +170,14 @@ class RemoteLeg:
     def _left(self) -> None:
         """The far client can take nothing more."""
         self._isLost = True
+        self._note(Outcome.PARTNER_LEFT)
         self._dropTunnel()
         self._closeIfDone()
+
+    def _note(self, outcome: Outcome) -> None:
+        """Note how the far client's connection ends, as far as it shows here."""
+        if self.record is not None:
+            self.record.endsWith(outcome)
 
     def _dropTunnel(self) -> None:
         if self._tunnel is not None:
@@ -195,6 +202,7 @@ class RemoteLeg:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._links.remove(self)
+        self._note(Outcome.LINK_LOST)
         if not (self._hasEnded or self._isLost):
             self._partner.cutOff(Outcome.LINK_LOST)
         self._dropTunnel()

@@ -15,8 +15,9 @@ from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.records import UNIX, Record
 from nymearemoteproxy.listening.listeners import parseListener
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.workers.accepting import ACCEPTED_A_TURN, PAUSE, Acceptor
+from nymearemoteproxy.workers.accepting import Acceptor
 from nymearemoteproxy.workers.handing import Handed
+from nymearemoteproxy.workers.portreader import ACCEPTED_A_TURN, PAUSE
 from tests.support.parts import makeProxy
 
 
