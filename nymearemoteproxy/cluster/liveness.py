@@ -107,7 +107,6 @@ class _Peer:
     def _tick(self) -> None:
         clock = self._liveness.clock
         now = clock.seconds()
-        self._timer = clock.callLater(HEARTBEAT, self._tick)
         if self._heart is not None:
             self._heard = max(self._heard, self._heart.heard)
             self._heart.beat()
@@ -116,7 +115,10 @@ class _Peer:
         if now - self._ticked > 2 * HEARTBEAT:
             self._heard = now  # it is us who slept: what it said was not read yet
         self._ticked = now
-        if now - self._heard > CONTROL_TIMEOUT:
+        left = self._heard + CONTROL_TIMEOUT - now
+        # The last look is when its time is over, not up to a heartbeat later.
+        self._timer = clock.callLater(min(left, HEARTBEAT) if left > 0 else HEARTBEAT, self._tick)
+        if left <= 0:
             self._gone("it does not answer")
         else:
             self._liveness.check(self._id)
