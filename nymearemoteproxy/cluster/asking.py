@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -99,12 +99,12 @@ class Asker(Protocol):
 
     :param timeout: seconds for each answer.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
-        or `LinkFailed`. Cancelling it closes the link.
+        or `LinkFailed`.
     :ivar offer: whom the client is to meet.
     :ivar offered: is called before that is agreed to.
     """
 
-    transport: Any
+    transport: Any = None
 
     def __init__(self, clock: IReactorTime, timeout: float, ask: Ask) -> None:
         self._clock = clock
@@ -112,7 +112,7 @@ class Asker(Protocol):
         self._ask = ask
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
-        self.answered: Deferred[None] = Deferred(lambda _answered: self.abort())
+        self.answered: Deferred[None] = Deferred()
         self.offer: Offer | None = None
         self.offered: Callable[[], object] = _ignore
 
@@ -177,7 +177,8 @@ class Asker(Protocol):
     def abort(self) -> None:
         """There is nothing more to be said."""
         self._clearDeadline()
-        self.transport.abortConnection()
+        if self.transport is not None:
+            self.transport.abortConnection()
 
     def rest(self) -> bytes:
         """Return what has arrived behind the last answer."""
@@ -279,6 +280,9 @@ class Asking:
         try:
             yield self.connect(holder.member, asker)
             yield asker.answered
+        except CancelledError:
+            asker.abort()
+            raise
         except LinkFailed:
             isGone = yield self._isGone(holder.member)
             raise (MemberGone if isGone else MemberSilent) from None
