@@ -170,9 +170,9 @@ class Asker(Protocol):
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
-        self.abort()
         if not self.answered.called:
             self.answered.errback(error)
+        self.abort()
 
     def abort(self) -> None:
         """There is nothing more to be said."""

@@ -105,8 +105,9 @@ class Places:
     """What this member holds.
 
     :param member: its id.
-    :param lost: is told of a place that another member holds, although somebody is at it here.
-    :ivar losses: how often that happened.
+    :param lost: is told of a place that another member holds, although somebody is at it here; again
+        and again, as long as that is so.
+    :ivar losses: how many places that happened to.
     """
 
     def __init__(
@@ -343,6 +344,8 @@ class Places:
                 for spot in spots[start : start + CLAIMS_AT_ONCE]
                 if spot.state in (_State.HELD, _State.UNLISTED)
             ]
+            if not some:
+                continue
             for spot in some:
                 spot.name = self.name(spot.seat)
             claims = [(str(spot.name), spot.holder) for spot in some]
@@ -367,10 +370,9 @@ class Places:
             spot.state = _State.UNLISTED
             self._unlisted.pop(spot.seat, None)
             self._unlisted[spot.seat] = spot  # behind the others, so that each has its turn
-            if not spot.isContested:
-                spot.isContested = True
-                self.losses += 1
-                self._lost(spot.seat, holder)
+            self.losses += not spot.isContested
+            spot.isContested = True
+            self._lost(spot.seat, holder)
 
     # The course of time
 

@@ -57,6 +57,36 @@ class ClusterMachine(RuleBasedStateMachine):
         self.labels[label] = client
         self.land.advance(0)
 
+    @rule(
+        acts=st.lists(
+            st.tuples(st.sampled_from("jjjjlsv"), SLOTS, st.integers(1, 3), st.integers(0, 9)),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    def burst(self, acts: list[tuple[str, int, int, int]]) -> None:
+        """Several do something before all that is under way has arrived."""
+        network = self.land.network
+        run = network.run
+        network.run = lambda: None  # type: ignore[method-assign]
+        for act, slot, number, events in acts:
+            node = self.slots[slot]
+            if act == "j":
+                self.join(slot, KEYS[number % 2], UUIDS[number] if number > 1 else None)
+            elif act == "s":
+                self.serve(slot, number)
+            elif act == "v":
+                self.visit(slot, number, number + 1)
+            elif self.open():
+                self.open()[-number % len(self.open())].leave()
+            if not (node.isFrozen or node.isDead):
+                node.clock.advance(0)
+            for _ in range(events):
+                if network._events:
+                    network._events.popleft()()
+        network.run = run  # type: ignore[method-assign]
+        network.run()
+
     @rule(slot=SLOTS, server=st.integers(1, 2))
     def serve(self, slot: int, server: int) -> None:
         self.land.serve(self.slots[slot], UUID(int=server))
