@@ -42,7 +42,6 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
-from nymearemoteproxy.cluster.preface import Prefacing
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
@@ -178,13 +177,14 @@ class Linker:
         else:
             tls = TlsClientTransport(
                 self.identity.clientContext,
-                self.identity.sessions,
                 nameOf(member.id),
                 opening,
                 self._turns,
+                preface=member.id,
+                greeting=self.identity.proofTo(member.id),
             )
             opening.limit(self._reactor, self._timeout)
-            factory = _Connecting(Prefacing(member.id, tls), opening)
+            factory = _Connecting(tls, opening)
             connector = self._reactor.connectTCP(*place, factory, timeout=None)
             opening.close = connector.disconnect
         return opened
@@ -318,7 +318,7 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(self, protocol: Prefacing, opening: _Opening) -> None:
+    def __init__(self, protocol: TlsClientTransport, opening: _Opening) -> None:
         self._protocol = protocol
         self._opening = opening
 
