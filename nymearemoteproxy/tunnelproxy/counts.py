@@ -1,8 +1,8 @@
 """How many servers and clients are registered from each address.
 
-Owns the counting, and the limit that it is for. Knows nothing of registrations. `Counts` counts in
-this process; what counts for several provides the same interface, which is why it answers through
-Deferreds.
+Owns the counting, and the limit that it is for. Knows nothing of registrations. `SourceCounts`
+counts in this process; what counts for several provides the same interface, which is why it answers
+through Deferreds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ICounts(Interface):
 
 
 @implementer(ICounts)
-class Counts:
+class SourceCounts:
     """Those of one process, or what those of several are counted with."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Role
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
-from nymearemoteproxy.tunnelproxy.counts import Counts, ICounts, Release
+from nymearemoteproxy.tunnelproxy.counts import ICounts, Release, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
@@ -100,7 +100,7 @@ class Switchboard:
         self._backlog = Backlog(terms.clientBacklog, terms.totalBacklog, terms.clientPatience)
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
-        self._counts = counts or Counts()
+        self._counts = counts or SourceCounts()
 
     @property
     def servers(self) -> int:

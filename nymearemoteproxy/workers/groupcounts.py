@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.tunnelproxy.counts import Counts, ICounts, Release
+from nymearemoteproxy.tunnelproxy.counts import ICounts, Release, SourceCounts
 from nymearemoteproxy.workers.questions import NoAnswer, Questions, answering
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
@@ -67,7 +67,7 @@ class CountsDesk:
     :ivar handlers: take its messages.
     """
 
-    def __init__(self, counts: Counts, send: Send) -> None:
+    def __init__(self, counts: SourceCounts, send: Send) -> None:
         self.handlers: Handlers = {
             **answering(send, {"count": self._count}),
             "discount": self._discount,

@@ -181,12 +181,14 @@ class Mirror:
             self._registry.joined(partner, record)
 
     def _traffic(self, rows: list[list[Any]]) -> None:
-        for number, stage, received, sent, *more in rows:
-            record = self._find(number)
-            if record is not None:
-                record.client.stage = stage
-                _update(record, received, sent, more[0] if more else None)
-        self.send(("next",))
+        try:
+            for number, stage, received, sent, *more in rows:
+                record = self._find(number)
+                if record is not None:
+                    record.client.stage = stage
+                    _update(record, received, sent, more[0] if more else None)
+        finally:
+            self.send(("next",))
 
     def _ended(
         self,

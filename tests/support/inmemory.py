@@ -80,6 +80,7 @@ class InMemory(SynchronousTestCase):
             self.backend,
             self.rendezvous,
             self.makeSwitchboard(),
+            registry=self.makeRegistry(),
             timing=TIMING,
             messageLimit=10240,
             traceTraffic=self.traceTraffic,
@@ -93,6 +94,10 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def makeRegistry(self) -> Any:
+        """Return another registry than usual, if there is one."""
+        return None
 
     def makeSwitchboard(self) -> Any:
         """Return the tunnel proxy, if there is one."""

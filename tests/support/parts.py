@@ -22,11 +22,12 @@ def makeProxy(
     rendezvous: Any = None,
     switchboard: Any = None,
     turns: Turns | None = None,
-    registry: Registry | None = None,
+    registry: Any = None,
     **policy: Any,
 ) -> Proxy:
     """Return a proxy without connections.
 
+    :param registry: all connections; `bounds` are for when there is none.
     :param policy: what is other than usual in its `Policy`.
     """
     turns = turns or Turns(clock)

@@ -31,7 +31,7 @@ from nymearemoteproxy.protocol.registration import (
     TunnelProxyError,
     errorFor,
 )
-from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.tunnelproxy.counts import SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from tests.support.packets import SPECIAL, referenceDecode, referenceEncode
@@ -264,7 +264,7 @@ class World:
 
     def __init__(self, terms: Terms) -> None:
         self.clock = Clock()
-        self.counts = Counts()
+        self.counts = SourceCounts()
         self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock), self.counts)
         self.legs: list[FakeLeg] = []
         self._numbers = itertools.count(1000)

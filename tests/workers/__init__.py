@@ -1,1 +1,1 @@
-"""The tests of ``nymearemoteproxy/workers``."""
+"""The tests of nymearemoteproxy.workers."""
