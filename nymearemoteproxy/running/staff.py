@@ -15,7 +15,7 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.tunnelproxy.counts import Counts
+from nymearemoteproxy.tunnelproxy.counts import SourceCounts
 from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
@@ -35,7 +35,7 @@ class Staff:
     def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
         self._heritage = Heritage(options)
         self._proxy = proxy
-        self._counts = Counts()
+        self._counts = SourceCounts()
         plan = Plan(options.configuration.workers, MODULE, self._heritage.messages, self._makeDesk)
         self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.start = self._group.start
