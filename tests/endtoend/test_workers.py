@@ -75,6 +75,7 @@ class WorkersCase(EndToEnd):
             listeners=5,
         )
         server.waitFor(r"worker \d+ serves", count=workers)
+        server.baseline = server.openFiles()
         return server
 
     def worker(self, server: Server, index: int) -> int:
