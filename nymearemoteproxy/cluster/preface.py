@@ -1,8 +1,8 @@
 """The first bytes of a link between machines: for which member it is.
 
 Several members may be behind one port, whose process hands each connection to the one that is
-meant. So before TLS its id is sent, which is no secret. Owns the reading of these bytes. Knows nothing of
-TLS, or of what becomes of a connection that is for somebody else.
+meant. So before TLS its id is sent, which is no secret. Owns the reading of these bytes. Knows
+nothing of TLS, or of what becomes of a connection that is for somebody else.
 """
 
 from __future__ import annotations
