@@ -167,6 +167,7 @@ class RemoteLeg:
     def _left(self) -> None:
         """The far client can take nothing more."""
         self._isLost = True
+        self._links.closing(self)
         self._dropTunnel()
         self._closeIfDone()
 
@@ -249,6 +250,7 @@ class RemoteLeg:
             return
         self.finish(Outcome.PARTNER_LEFT)
         self._hasLost = True
+        self._links.closing(self)
         self.transport.write(encodeNotice(LOST))
         self._linger.start()
         self.resumeReading()
@@ -259,6 +261,7 @@ class RemoteLeg:
             self.transport.abortConnection()  # nothing that is said now would be heard in time
             return
         self._finished = True
+        self._links.closing(self)
         self.transport.unregisterProducer()
         self.transport.write(encodeNotice(CUT, outcome.label))
         self._linger.start()
