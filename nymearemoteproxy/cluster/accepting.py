@@ -60,6 +60,9 @@ Build = Callable[[bytes | None], IProtocol]
 
 # Why somebody was not let in
 OTHER_USER, TOO_SLOW, TOO_MANY, NOT_PROVEN = "other-user", "too-slow", "too-many", "not-proven"
+ELSEWHERE = "elsewhere"
+REASONS = (OTHER_USER, TOO_SLOW, TOO_MANY, NOT_PROVEN, ELSEWHERE)
+"""The last one is of who comes to several workers: for none of them, or it does not say so."""
 
 
 class LinkFactory(Factory):

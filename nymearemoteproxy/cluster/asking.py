@@ -20,7 +20,7 @@ from zope.interface import Interface, implementer
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.linking import ILinker, LinkFailed, LinkRefused
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import OPENING, Links
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
@@ -279,6 +279,7 @@ class Asking:
 
     @inlineCallbacks
     def _ask(self, holder: Holder, asker: Asker, finish: Callable[[Asker], Any]) -> Any:
+        self._links.count(False, OPENING, 1)
         try:
             yield self.connect(holder.member, asker)
             yield asker.answered
@@ -288,6 +289,8 @@ class Asking:
         except LinkFailed:
             isGone = yield self._isGone(holder.member)
             raise (MemberGone if isGone else MemberSilent) from None
+        finally:
+            self._links.count(False, OPENING, -1)
         return finish(asker)
 
     @inlineCallbacks

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent
 from nymearemoteproxy.cluster.linking import LinkFailed
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import CONTROL, Links
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
@@ -50,14 +50,18 @@ class Heart(Protocol):
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, me: bytes, lost: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: IReactorTime, links: Links, me: bytes, lost: Callable[[], object]
+    ) -> None:
         self._clock = clock
+        self._links = links
         self._me = me
         self._lost = lost
         self._lines = LineReader()
         self.heard = clock.seconds()
 
     def connectionMade(self) -> None:
+        self._links.count(False, CONTROL, 1)
         self.transport.write(ControlLink(self._me).encode())
         self.beat()
 
@@ -74,6 +78,7 @@ class Heart(Protocol):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._links.count(False, CONTROL, -1)
         self._lost()
 
 
@@ -125,8 +130,9 @@ class _Peer:
 
     def _connect(self) -> None:
         self._tried = self._liveness.clock.seconds()
-        heart = Heart(self._liveness.clock, self._liveness.me, self._lost)
-        connecting = self._connecting = self._liveness.asking.connect(self._id, heart)
+        liveness = self._liveness
+        heart = Heart(liveness.clock, liveness.links, liveness.me, self._lost)
+        connecting = self._connecting = liveness.asking.connect(self._id, heart)
         connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
 
     def _connected(self, _none: None, heart: Heart) -> None:
@@ -170,7 +176,7 @@ class Liveness:
         self.me = me
         self.deaths = 0
         self._turns = proxy.turns
-        self._links = links
+        self.links = links
         self._peers: dict[bytes, _Peer] = {}
         links.begun = self._begun
         links.over = self._over
@@ -187,7 +193,7 @@ class Liveness:
         self._turns.begin(self._checking(id))
 
     def _checking(self, id: bytes) -> Generator[None, None, None]:
-        for number, link in enumerate(self._links.of(id), 1):
+        for number, link in enumerate(self.links.of(id), 1):
             link.checkTransport()
             if not number % LINKS_A_TURN:
                 yield
@@ -201,13 +207,13 @@ class Liveness:
         log.error(
             "member {member} is gone, and with it {count} tunnels: {reason}",
             member=id.hex(),
-            count=len(self._links.of(id)),
+            count=len(self.links.of(id)),
             reason=reason,
         )
         return self._turns.begin(self._cutting(id))
 
     def _cutting(self, id: bytes) -> Generator[None, None, None]:
-        for number, link in enumerate(self._links.of(id), 1):
-            self._links.cut(link)
+        for number, link in enumerate(self.links.of(id), 1):
+            self.links.cut(link)
             if not number % CUTS_A_TURN:
                 yield

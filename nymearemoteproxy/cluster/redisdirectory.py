@@ -52,6 +52,7 @@ class RedisDirectory:
     :param trustRoot: the authorities to trust; None = the system's.
     :ivar url: where it is, with no password.
     :ivar client: its figures are `commands`, `failures` and `lastLatency`, and it has `observe`.
+    :ivar outages: how often it began not to answer.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RedisDirectory:
     ) -> None:
         self.url = str(url)
         self.secret = secret
+        self.outages = 0
         self.client = RedisClient(
             reactor, url, self._greet, self._connected, self._failed, timeout, trustRoot
         )
@@ -86,6 +88,16 @@ class RedisDirectory:
     def isAnswering(self) -> bool:
         """False from a failure on until it has answered again."""
         return self.client.isConnected and self._refusal is None
+
+    @property
+    def commands(self) -> int:
+        """How many it was sent."""
+        return self.client.commands
+
+    @property
+    def failures(self) -> int:
+        """Of those, how many it did not answer, or not as it should."""
+        return self.client.failures
 
     def start(self) -> Deferred[None]:
         """Connect; fires after the first attempt, whatever came of it."""
@@ -276,6 +288,7 @@ class RedisDirectory:
     def _note(self, trouble: str | None) -> None:
         """Log once that it fails, and once that it answers again."""
         if trouble and not self._hasFailed:
+            self.outages += 1
             log.error(
                 "The directory {url} fails: {reason}; it is tried again",
                 url=self.url,

@@ -171,6 +171,7 @@ class RemoteLeg:
         """The far client can take nothing more."""
         self._isLost = True
         self._note(Outcome.PARTNER_LEFT)
+        self._links.closing(self)
         self._dropTunnel()
         self._closeIfDone()
 
@@ -260,6 +261,7 @@ class RemoteLeg:
             return
         self.finish(Outcome.PARTNER_LEFT)
         self._hasLost = True
+        self._links.closing(self)
         self.transport.write(encodeNotice(LOST))
         self._startTimer()
         self.resumeReading()
@@ -270,6 +272,7 @@ class RemoteLeg:
             self.transport.abortConnection()  # there is no other way to take back an END
             return
         self._finished = True
+        self._links.closing(self)
         self.transport.unregisterProducer()
         self.transport.write(encodeNotice(CUT, outcome.label))
         self._startTimer()

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
+from nymearemoteproxy.cluster.accepting import ELSEWHERE
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import Listener, close
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.tunnelproxy.counts import SourceCounts
+from nymearemoteproxy.watching.company import Company
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
+from nymearemoteproxy.workers.figuring import FiguresDesk, FiguresSum
 from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
@@ -45,6 +50,7 @@ class Staff:
         self._reactor = reactor
         self._options = options
         self._table, self._counts = makeTable(), SourceCounts()
+        self._figures = FiguresSum()
         self._proxy = proxy
         self._directory = ""
         self._linkPort: IListeningPort | None = None
@@ -61,6 +67,17 @@ class Staff:
             Mirror(self._proxy.registry, self._proxy.turns, index, send),
             DirectoryDesk(self._table, send),
             CountsDesk(self._counts, send),
+            FiguresDesk(self._figures),
+        )
+
+    def company(self) -> Company:
+        """Return what goes on with them."""
+        figures, strangers = self._figures.now, Counter({ELSEWHERE: self._group.strangers})
+        return Company(
+            replace(figures, strangers=figures.strangers + strangers),
+            self._group.states(),
+            self._group.restarts,
+            self._options.configuration.cluster is not None,
         )
 
     def listen(self) -> None:

@@ -29,6 +29,7 @@ from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, rea
 from nymearemoteproxy.running.neighbourhood import Neighbourhood
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Message, MessageChannel
+from nymearemoteproxy.workers.figuring import FiguresReporter
 from nymearemoteproxy.workers.group import HEARTBEAT, MEMBER
 from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
@@ -203,6 +204,7 @@ class Crew:
         )
         self._links: IProtocolFactory | None = None
         self._membership = self._join(begin, questions, channel)
+        self._figures = FiguresReporter(reactor, self._membership.figures, channel.send)
         self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
         self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
@@ -233,6 +235,7 @@ class Crew:
         """Connections may come."""
         self._membership.start()
         self._registry.start()
+        self._figures.start()
         self._garbage.makeRare()
 
     def reload(self, files: dict[str, Any]) -> None:
@@ -284,6 +287,7 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
+        self._figures.stop()
         yield self._membership.stop()
 
 

@@ -17,6 +17,7 @@ from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.watching.company import WorkerState
 from nymearemoteproxy.workers.accepting import Acceptor
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
@@ -73,6 +74,10 @@ class _Seat:
     def takes(self) -> bool:
         return self.process is not None and self.process.takes
 
+    @property
+    def serves(self) -> bool:
+        return self.process is not None and self.process.serves
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -94,6 +99,7 @@ class WorkerGroup:
     """The workers.
 
     :param registry: admits connections.
+    :ivar restarts: how often one has ended and had to be replaced.
     """
 
     def __init__(self, reactor: Any, registry: Registry, plan: Plan) -> None:
@@ -102,6 +108,7 @@ class WorkerGroup:
         self._plan = plan
         self._seats = [_Seat(index) for index in range(1, plan.count + 1)]
         self._last = -1
+        self.restarts = 0
         self._acceptors: list[Acceptor] = []
         self._door: LinkDoor | None = None
         self._stopped: dict[int, Deferred[None]] = {}
@@ -125,6 +132,18 @@ class WorkerGroup:
             if seat.member == id and seat.process is not None:
                 return seat.process.handing.hand(handed, descriptor)
         return False
+
+    @property
+    def strangers(self) -> int:
+        """How many connections that came for a worker from other machines were no links."""
+        return 0 if self._door is None else self._door.refused
+
+    def states(self) -> list[WorkerState]:
+        """Return what each worker is doing."""
+        return [
+            WorkerState(seat.index, seat.serves, 0 if seat.desk is None else _connections(seat))
+            for seat in self._seats
+        ]
 
     def start(self) -> None:
         """Start the workers; the reactor runs."""
@@ -259,6 +278,7 @@ class WorkerGroup:
 
     def _ended(self, seat: _Seat, process: WorkerProcess, connections: int) -> None:
         """Have another one take the place of one that has ended."""
+        self.restarts += 1
         if process.hasServed and self._reactor.seconds() - seat.started >= STEADY:
             seat.ended = 0
         seat.ended += 1

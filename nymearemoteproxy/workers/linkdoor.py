@@ -34,12 +34,14 @@ class LinkDoor(PortReader):
     once.
 
     :param timeout: seconds for the first bytes.
+    :ivar refused: how many were no links to this machine.
     """
 
     def __init__(self, reactor: Any, port: Any, place: str, hand: HandTo, timeout: float) -> None:
         super().__init__(reactor, port, place)
         self._hand = hand
         self._timeout = timeout
+        self.refused = 0
         self._callers: dict[_Caller, None] = {}  # in the order in which they came
         self._refusals = Tally(
             reactor,
@@ -71,6 +73,7 @@ class LinkDoor(PortReader):
         """Somebody is not waited for any more."""
         del self._callers[caller]
         if refusal:
+            self.refused += 1
             self._refusals.add(peer=peer, text=refusal)
 
 

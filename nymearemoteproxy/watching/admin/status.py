@@ -9,7 +9,9 @@ from __future__ import annotations
 import resource
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,6 +20,9 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.watching.admin.encoding import Row, Work
 from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
 from nymearemoteproxy.watching.watched import Watched
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.watching.company import Company
 
 
 class Status:
@@ -32,6 +37,7 @@ class Status:
         self._pulse = watched.pulse
         self._calendar = watched.calendar
         self._condition = watched.condition
+        self._company = watched.company
         self._history = history
         self.name = ""
         self._started = clock.seconds()
@@ -67,6 +73,7 @@ class Status:
             },
             "outcomes": self._outcomes(),
             "process": _process(),
+            **({} if self._company is None else {"company": _describe(self._company())}),
         }
 
     def _outcomes(self) -> list[Row]:
@@ -102,6 +109,28 @@ class Status:
     @property
     def _epoch(self) -> float:
         return round(self._calendar.epoch, DECIMALS)
+
+
+def _describe(company: Company) -> Row:
+    """Return what is shown of those who serve together."""
+    figures = company.figures
+    return {
+        "trouble": company.trouble,
+        "isClustered": company.isClustered,
+        "restarts": company.restarts,
+        "workers": [asdict(worker) for worker in company.workers],
+        "linksIn": figures.incoming.total(),
+        "linksOut": figures.outgoing.total(),
+        "linksCut": figures.cuts,
+        "strangers": figures.strangers.total(),
+        "membersLost": figures.deaths,
+        "placesHeld": figures.held,
+        "placesUnlisted": figures.unlisted,
+        "placesContested": figures.contested,
+        "claims": figures.claims.total(),
+        "claimSeconds": figures.claimSeconds,
+        "outages": figures.outages,
+    }
 
 
 def _time(text: str) -> float:
