@@ -264,10 +264,10 @@ class _Opening(Protocol):
         if self._isOver:
             return
         self.close = _nothing
-        opened, transport, protocol = self.opened, self.transport, self._protocol
+        opened, protocol = self.opened, self._protocol
         self._end()
-        tuneLink(transport)
-        transport.switchProtocol(protocol)
+        tuneLink(self.transport)
+        self.transport.switchProtocol(protocol)
         opened.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -287,7 +287,6 @@ class _Opening(Protocol):
         close, self.close = self.close, _nothing
         close()
         del self._timer, self._protocol, self.opened
-        self.transport = None
 
 
 class _Adopting(Factory):
