@@ -264,10 +264,11 @@ class _Opening(Protocol):
         if self._isOver:
             return
         self.close = _nothing
-        opened, protocol = self.opened, self._protocol
+        opened, transport, protocol = self.opened, self.transport, self._protocol
         self._end()
-        tuneLink(self.transport)
-        self.transport.switchProtocol(protocol)
+        del self.transport
+        tuneLink(transport)
+        transport.switchProtocol(protocol)
         opened.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

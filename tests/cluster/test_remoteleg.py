@@ -21,9 +21,10 @@ from nymearemoteproxy.protocol.linkmessages import Far
 from nymearemoteproxy.protocol.linkrecords import END, LOST, encodeBytes, encodeNotice
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.wires.direct import READ_SIZE, DirectTransport
-from tests.support.clusters import WINDOW, InCluster, LinkPipe
+from tests.support.clusters import InCluster
 from tests.support.inmemory import TIMING
 from tests.support.memory import Pipe
+from tests.support.memorylinks import WINDOW, LinkPipe
 from tests.support.parts import makeProxy
 from tests.support.switchboards import FakeLeg
 from tests.support.wires import maskedFrame, splitFrame

@@ -35,8 +35,8 @@ from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.stream import StreamControl
-from tests.support.clusters import WINDOW, Network
 from tests.support.memory import Pipe
+from tests.support.memorylinks import WINDOW, Network
 from tests.support.parts import makeProxy
 
 Result = TypeVar("Result")
