@@ -41,6 +41,9 @@ from tests.support.parts import makeProxy
 
 Result = TypeVar("Result")
 
+PROBE = 2.0
+"""Seconds after which it is looked whether the directory answers again."""
+
 DIRECTORY_TIMEOUT = 1.0
 """Seconds until a command has failed that is not answered."""
 
@@ -222,13 +225,27 @@ class StoryDirectory(MemoryDirectory):
     def _failed(self, answered: Deferred[Any], timer: Any) -> None:
         if timer is not None and timer.active():
             timer.cancel()
-        self.isAnswering = False
+        if self.isAnswering:
+            self.isAnswering = False
+            self._retry()
         if not answered.called:
             answered.errback(DirectoryError("it did not answer"))
+
+    def _retry(self) -> None:
+        self._probe = self._node.clock.callLater(PROBE, self._look)
+
+    def _look(self) -> None:
+        land = self._land
+        if land.isFailing or land.isHanging or self._node in land.withoutDirectory:
+            self._retry()
+        else:
+            self.returned()
 
     def returned(self) -> None:
         """It answers again."""
         if not self.isAnswering:
+            if self._probe.active():
+                self._probe.cancel()
             self.isAnswering = True
             self._tell()
 
