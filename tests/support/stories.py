@@ -8,9 +8,10 @@ of the first API on Unix sockets, or of the tunnel proxy.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -518,6 +519,15 @@ class Land:
         for client in list(self.clients):
             if client.isTold and not client.pipe._unsent:
                 client.leave()
+
+    @contextlib.contextmanager
+    def atOnce(self) -> Iterator[None]:
+        """Let nothing arrive before all of this is done."""
+        run = self.network.run
+        self.network.run = lambda: None  # type: ignore[method-assign]
+        yield
+        self.network.run = run  # type: ignore[method-assign]
+        run()
 
     # What may go wrong
 
