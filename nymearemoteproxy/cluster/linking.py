@@ -163,6 +163,7 @@ class Linker:
     def connect(self, member: Member, protocol: IProtocol) -> Deferred[None]:
         kind, _, rest = member.address.partition(":")
         opening = _Opening(protocol)
+        opened = opening.opened
         if kind == "unix":
             opening.limit(self._reactor, self._timeout)
             self._connectUnix(rest, opening)
@@ -181,7 +182,7 @@ class Linker:
             opening.limit(self._reactor, self._timeout)
             connector = self._reactor.connectTCP(*place, _Connecting(tls, opening), timeout=None)
             opening.close = connector.disconnect
-        return opening.opened
+        return opened
 
     def _connectUnix(self, path: str, opening: _Opening) -> None:
         """Connect now, or a little later.
@@ -237,6 +238,8 @@ def _nothing() -> None:
 class _Opening(Protocol):
     """A link that is not proven yet, and its first protocol.
 
+    It lets go of everything in the end: what refers to it would otherwise be in a cycle with it.
+
     :param protocol: who gets the link.
     :ivar opened: fires when it has it.
     :ivar close: ends what is under way.
@@ -261,10 +264,11 @@ class _Opening(Protocol):
         if self._isOver:
             return
         self.close = _nothing
+        opened, protocol = self.opened, self._protocol
         self._end()
         tuneLink(self.transport)
-        self.transport.switchProtocol(self._protocol)
-        self.opened.callback(None)
+        self.transport.switchProtocol(protocol)
+        opened.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.fail(LinkFailed(describeFault(reason.value)))
@@ -272,14 +276,17 @@ class _Opening(Protocol):
     def fail(self, error: LinkError) -> None:
         """There will be no link."""
         if not self._isOver:
+            opened = self.opened
             self._end()
-            self.opened.errback(error)
+            opened.errback(error)
 
     def _end(self) -> None:
         self._isOver = True
         if self._timer.active():
             self._timer.cancel()
-        self.close()
+        close, self.close = self.close, _nothing
+        close()
+        del self._timer, self._protocol, self.opened
 
 
 class _Adopting(Factory):
@@ -304,7 +311,9 @@ class _Connecting(ClientFactory):
         self._opening = opening
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return DirectTransport(self._tls)
+        direct = DirectTransport(self._tls)
+        del self._tls, self._opening  # the connection refers to this
+        return direct
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         self._opening.close = _nothing

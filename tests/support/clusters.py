@@ -369,6 +369,19 @@ class InCluster(InMemory):
     def nextProxy(self) -> Any:
         return next(self._next)
 
+    def join(self, first: str, second: str, **params: str) -> tuple[Pipe, Pipe]:
+        """Open a tunnel, over a link."""
+        before = self.links()
+        pipes = super().join(first, second, **params)
+        self.assertEqual(self.links(), before + 2)
+        return pipes
+
+    def links(self) -> int:
+        """Return how many links there are, counted at both ends."""
+        self.network.run()
+        links = [node.membership.links for node in self.nodes]
+        return sum(each.incoming + each.outgoing for each in links)
+
     def assertHeldUp(self, sender: Any) -> None:
         """It is not read from, as soon as what is on the way to its partner fills the link."""
         sent = 0

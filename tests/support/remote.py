@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -11,22 +12,27 @@ def again(
     tests: ModuleType,
     base: type,
     *instead: type,
-    others: dict[str, type | None] | None = None,
+    prefix: str = "Remote",
+    only: Collection[str] | None = None,
+    others: Mapping[str, type | None] | None = None,
 ) -> None:
     """Add a test class for each one of another module.
 
     :param module: the `globals()` of the one that gets them.
     :param base: only those of which this is a base.
     :param instead: what comes before it.
+    :param prefix: of their names.
+    :param only: the names of those that are wanted; None = all.
     :param others: by a class's name, what comes before it besides, None = it is not wanted.
     """
     others = {} if others is None else others
     for name, case in list(vars(tests).items()):
-        isMeant = isinstance(case, type) and case.__module__ == tests.__name__
-        if not isMeant or not issubclass(case, base) or others.get(name, base) is None:
+        isCase = isinstance(case, type) and case.__module__ == tests.__name__
+        isWanted = others.get(name, base) is not None and (only is None or name in only)
+        if not isCase or not issubclass(case, base) or not isWanted:
             continue
         bases = (others[name], *instead, case) if name in others else (*instead, case)
-        assert f"Remote{name}" not in module, name
-        module[f"Remote{name}"] = type(
-            f"Remote{name}", bases, {"__module__": module["__name__"], "__doc__": case.__doc__}
-        )
+        name = prefix + name
+        assert name not in module, name
+        members = {"__module__": module["__name__"], "__doc__": case.__doc__}
+        module[name] = type(name, bases, members)

@@ -46,7 +46,7 @@ class LinkedByUnix:
         self.directories.append(directory)
         path, port = listenLocally(reactor, directory, id, factory)
         self.linkPorts.append(port)
-        return Linker(reactor), unixAddress(path), factory
+        return Linker(reactor, timeout=20.0), unixAddress(path), factory
 
 
 class LinkedByTls:
@@ -61,7 +61,7 @@ class LinkedByTls:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.linkPorts.append(port)
         address = tcpAddress("127.0.0.1", port.getHost().port)
-        return Linker(reactor, identity), address, factory
+        return Linker(reactor, identity, timeout=20.0), address, factory
 
 
 class ServedInCluster(Served):
@@ -95,7 +95,8 @@ class ServedInCluster(Served):
         id = os.urandom(MEMBER_SIZE)
         linker, address, factory = self.link(id)
         directory = MemoryDirectory(table, Member(id, address, VERSION), reactor)
-        membership = Membership(proxy, directory, linker, id)
+        # All of them, and all clients, are one process here, which may have much to do.
+        membership = Membership(proxy, directory, linker, id, timeout=20.0)
         factory.build = membership.answerer
         directory.start()
         membership.start()
@@ -104,6 +105,14 @@ class ServedInCluster(Served):
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
         raise NotImplementedError
+
+    @inlineCallbacks
+    def tunnel(self, first: str, second: str, opcode: int = 2) -> Inline:
+        """Open a tunnel, over a link."""
+        before = self.links()
+        wires = yield super().tunnel(first, second, opcode)
+        self.assertEqual(self.links(), before + 2)
+        return wires
 
     def links(self) -> int:
         """Return how many links there are, counted at both ends."""
