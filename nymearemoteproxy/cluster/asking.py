@@ -170,8 +170,7 @@ class Asker(Protocol):
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
-        if not self.answered.called:
-            self.answered.errback(error)
+        self.answered.errback(error)
         self.abort()
 
     def abort(self) -> None:

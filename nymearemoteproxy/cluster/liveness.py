@@ -80,13 +80,14 @@ class Heart(Protocol):
 class _Peer:
     """One member that there are links to."""
 
+    _timer: IDelayedCall
+
     def __init__(self, liveness: Liveness, id: bytes) -> None:
         self._liveness = liveness
         self._id = id
         self._heard = liveness.clock.seconds()
         self._heart: Heart | None = None
         self._connecting: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
         self._isOver = False
         self._isGone = False
         self._ticked = self._heard
@@ -97,8 +98,7 @@ class _Peer:
 
     def stop(self) -> None:
         self._isOver = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._heart is not None:

@@ -105,8 +105,8 @@ class Places:
     """What this member holds.
 
     :param member: its id.
-    :param lost: is told of a place that another member holds, although somebody is at it here; again
-        and again, as long as that is so.
+    :param lost: is told of a place that another member holds, although somebody is at it here;
+        again and again, as long as that is so.
     :ivar losses: how many places that happened to.
     """
 

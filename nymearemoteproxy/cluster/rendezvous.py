@@ -214,6 +214,6 @@ class ClusterRendezvous:
             if not guest.isWaiting:
                 continue  # it has met one of the others here, who went on when the first one left
             guest.isWaiting = False
-            if guest.under is not None:
-                guest.under()
+            assert guest.under is not None
+            guest.under()
             self._ask(guest, holder)

@@ -353,7 +353,7 @@ class ClaimingAnewTests(PlacesCase):
         self.assertEqual(self.told, [])
 
     def test_anothers(self) -> None:
-        """Whoever is here is told, again and again; it is counted once, and ours when it is free."""
+        """Whoever is here is told, again and again; it is counted once, and ours once free."""
         self.contested()
         self.assertCounts(0, 1)
         self.places.start()
@@ -427,6 +427,17 @@ class ClaimingAnewTests(PlacesCase):
         for _command, answer in self.directory.asked:
             answer.callback(None)
         self.directory.asked.clear()
+        self.assertNothingLeft()
+
+    def test_leftWhenItBecameFree(self) -> None:
+        """One that was another's until now."""
+        self.contested()
+        self.places.start()
+        self.clock.advance(AGAIN)
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine()])
+        self.expect("release", self.name, self.mine()).callback(None)
         self.assertNothingLeft()
 
     def test_leftAnothersMeanwhile(self) -> None:
