@@ -277,6 +277,7 @@ class _Opening(Protocol):
         self.close = _nothing
         opened, transport, protocol = self.opened, self.transport, self._protocol
         self._end()
+        del self.transport
         tuneLink(transport)
         transport.switchProtocol(protocol)
         opened.callback(None)
@@ -298,7 +299,6 @@ class _Opening(Protocol):
         close, self.close = self.close, _nothing
         close()
         del self._timer, self._protocol, self.opened
-        self.transport = None
 
 
 class _Adopting(Factory):

@@ -1,4 +1,4 @@
-"""Owns the checks of what all members share that no story comes to: faults, and parts that are off."""
+"""Owns the checks of what all members share, of faults, and of parts that are off."""
 
 from __future__ import annotations
 
