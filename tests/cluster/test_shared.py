@@ -199,7 +199,7 @@ class MembershipTests(SynchronousTestCase):
         for seat in (SEAT, uuid):
             self.successResultOf(self.membership.places.take(seat))
             self.assertThere(False, self.membership.places.name(seat))
-        for place in ("key:x", GUEST, f"{GUEST}5", f"{GUEST}x", f"{GUEST}²"):
+        for place in ("key:x", GUEST, f"{GUEST}5", f"{GUEST}x", f"{GUEST}²", GUEST + "9" * 5000):
             self.assertThere(False, place)
 
     def test_lost(self) -> None:

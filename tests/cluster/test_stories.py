@@ -589,6 +589,19 @@ class DirectoryStories(StoryCase):
         self.land.restore()
         self.assertEqual(self.land.listed(), {})
 
+    def test_othersClaimIt(self) -> None:
+        """Whoever leaves while a place is claimed takes it from nobody."""
+        first = self.land.join(self.one, "k")
+        self.land.isHanging = True
+        second, third = self.land.join(self.two, "l"), self.land.join(self.two, "l")
+        self.land.join(self.two, "k").leave()
+        third.leave()
+        self.land.advance(0.5)
+        self.land.restore()
+        self.assertWaits(first, second)
+        self.assertEqual(len(self.land.listed()), 2)
+        self.assertTunnel(second, self.land.join(self.three, "l"))
+
     def test_threeWaiters(self) -> None:
         """Two of them meet, the third one is refused as always."""
         self.land.isFailing = True
