@@ -171,10 +171,14 @@ def cpuTime(pid: int) -> int:
 
 
 def memory(pid: int) -> int:
-    """Return the bytes of anonymous memory in use by a process: its heap, not its program."""
+    """Return the bytes of anonymous memory in use by a process and its children.
+
+    That is their heap, not their program.
+    """
     for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
         if line.startswith(b"RssAnon:"):
-            return int(line.split()[1]) * 1024
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_bytes().split()
+            return int(line.split()[1]) * 1024 + sum(map(memory, map(int, children)))
     raise ProcessLookupError(pid)
 
 

@@ -178,8 +178,6 @@ class _Stranger(Protocol):
         )
 
     def handshakeCompleted(self) -> None:
-        if self._timer is None:
-            return
         try:
             member = bytes.fromhex(self.transport.peerName or "")
         except ValueError:

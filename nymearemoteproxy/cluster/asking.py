@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -112,7 +112,7 @@ class Asker(Protocol):
         self._ask = ask
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
-        self.answered: Deferred[None] = Deferred(lambda _answered: self.abort())
+        self.answered: Deferred[None] = Deferred(self._giveUp)
         self.offer: Offer | None = None
         self.offered: Callable[[], object] = _ignore
 
@@ -170,9 +170,13 @@ class Asker(Protocol):
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
-        self.abort()
         if not self.answered.called:
             self.answered.errback(error)
+        self.abort()
+
+    def _giveUp(self, answered: Deferred[None]) -> None:
+        answered.errback(CancelledError())
+        self.abort()
 
     def abort(self) -> None:
         """There is nothing more to be said."""

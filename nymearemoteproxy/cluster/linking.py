@@ -271,8 +271,6 @@ class _Opening(Protocol):
         self.close = self.transport.abortConnection
 
     def handshakeCompleted(self) -> None:
-        if self._isOver:
-            return
         self.close = _nothing
         self._end()
         tuneLink(self.transport)
@@ -320,6 +318,5 @@ class _Connecting(ClientFactory):
         return DirectTransport(self._protocol)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._opening.close = _nothing
         error: Any = reason.value
         self._opening.fail(_errorOf(getattr(error, "osError", None), str(error)))

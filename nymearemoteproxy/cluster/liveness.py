@@ -153,7 +153,12 @@ class _Peer:
     def _gone(self, reason: str) -> None:
         if not self._isGone:
             self._isGone = True
-            self._liveness.gone(self._id, reason)
+            self._liveness.gone(self._id, reason).addCallback(self._cut)
+
+    def _cut(self, _none: None) -> None:
+        """If there still is a link, it is one that was made since."""
+        self._isGone = False
+        self._heard = self._liveness.clock.seconds()
 
 
 class Liveness:
@@ -191,8 +196,11 @@ class Liveness:
             if not number % LINKS_A_TURN:
                 yield
 
-    def gone(self, id: bytes, reason: str) -> None:
-        """A member is no more."""
+    def gone(self, id: bytes, reason: str) -> Deferred[None]:
+        """A member is no more.
+
+        :returns: a Deferred that fires when all links that there were are cut.
+        """
         self.deaths += 1
         log.error(
             "member {member} is gone, and with it {count} tunnels: {reason}",
@@ -200,7 +208,7 @@ class Liveness:
             count=len(self.links.of(id)),
             reason=reason,
         )
-        self._turns.begin(self._cutting(id))
+        return self._turns.begin(self._cutting(id))
 
     def _cutting(self, id: bytes) -> Generator[None, None, None]:
         for number, link in enumerate(self.links.of(id), 1):

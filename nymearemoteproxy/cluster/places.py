@@ -106,10 +106,11 @@ class Places:
     """What this member holds.
 
     :param member: its id.
-    :param lost: is told of a place that another member holds, although somebody is at it here.
+    :param lost: is told of a place that another member holds, although somebody is at it here;
+        again and again, as long as that is so.
     :ivar held: how many places are this member's.
     :ivar contested: how many are treated like that, and another member has them.
-    :ivar losses: how often that happened.
+    :ivar losses: how many became so.
     :ivar latencies: how long the directory took to answer claims.
     """
 
@@ -358,6 +359,8 @@ class Places:
                 for spot in spots[start : start + CLAIMS_AT_ONCE]
                 if spot.state in (_State.HELD, _State.UNLISTED)
             ]
+            if not some:
+                continue
             for spot in some:
                 spot.name = self.name(spot.seat)
             claims = [(str(spot.name), spot.holder) for spot in some]
@@ -382,10 +385,9 @@ class Places:
             self._setState(spot, _State.UNLISTED)
             self._unlisted.pop(spot.seat, None)
             self._unlisted[spot.seat] = spot  # behind the others, so that each has its turn
-            if not spot.isContested:
-                self._setContested(spot, True)
-                self.losses += 1
-                self._lost(spot.seat, holder)
+            self.losses += not spot.isContested
+            self._setContested(spot, True)
+            self._lost(spot.seat, holder)
 
     # The course of time
 

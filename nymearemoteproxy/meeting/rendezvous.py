@@ -177,12 +177,13 @@ class Rendezvous:
     def _confirmed(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
         """It is known whether `second`, which is elsewhere, still wants to meet `first`."""
         key = first.key
-        if self._behind.get(key, {}).pop(second.met, None) is None:
-            return  # one of the two has left meanwhile, so it is not waited for any more
-        if isThere:
-            self._pair(first, second)
-        else:
-            second.met.errback(NobodyWaits())
+        if self._waiting.get(key) is not first:
+            return  # who came meanwhile went on when it left
+        if self._behind[key].pop(second.met, None) is not None:
+            if isThere:
+                self._pair(first, second)
+            else:
+                second.met.errback(NobodyWaits())
         self._goOn(key)
 
     def _giveUp(self, key: bytes, met: Deferred[Place]) -> None:

@@ -55,6 +55,7 @@ _WHOLE_BINARY = FIN | BINARY
 _WHOLE_BYTES = FIN | BYTES
 _SMALLEST = 4  # bytes that are read at a time: of no smaller record the quick way is worth it
 _HEADER_16 = Struct(">BBH")
+_FRAMES = range(FRAMES_AT_ONCE)  # made once: most reads need one turn of these loops
 _PARTS = range(PARTS_AT_ONCE)
 
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
@@ -148,7 +149,7 @@ class RecordReader:
             self._held = b""
             self.hasMore = False
         position, end = 0, len(data)
-        budget = FRAMES_AT_ONCE
+        read = 0
         try:
             for _ in _PARTS:
                 if position == end:
@@ -157,10 +158,11 @@ class RecordReader:
                     position = self._readPayload(data, position, items)
                     continue
                 if not self._inMessage and not self._over:
-                    position, budget = _readWhole(data, position, items, budget)
+                    position, count = _readWhole(data, position, items)
                     if position == end:
                         break
-                    if not budget:
+                    read += count
+                    if read >= FRAMES_AT_ONCE:
                         self._keep(data[position:])
                         break
                 behind = self._readHeader(data, position, items)
@@ -278,14 +280,13 @@ def _addFrames(items: list[Item], frames: Frames) -> None:
         items.append(frames)
 
 
-def _readWhole(data: bytes, position: int, items: list[Item], budget: int) -> tuple[int, int]:
+def _readWhole(data: bytes, position: int, items: list[Item]) -> tuple[int, int]:
     """Read messages of one frame, or bytes, that have arrived whole, as nearly all small ones have.
 
     Everything else, also every fault, is left where it is. It is here that links with small
     messages spend their time, hence the few calls, and two loops that are nearly the same.
 
-    :param budget: how many may be read.
-    :return: the position behind them, and what is left of the budget.
+    :return: the position behind them, and how many it were.
     """
     end = len(data)
     last = end - _SMALLEST
@@ -293,7 +294,7 @@ def _readWhole(data: bytes, position: int, items: list[Item], budget: int) -> tu
     found: list[bytes] = []
     add = found.append
     if data[position] == _WHOLE_BYTES:
-        for _ in range(budget):
+        for _ in _FRAMES:
             if position > last:
                 break
             first, second, size = readHeader(data, position)
@@ -313,8 +314,8 @@ def _readWhole(data: bytes, position: int, items: list[Item], budget: int) -> tu
             position = behind
         if found:
             items.append(b"".join(found))  # which of a single one is that one
-        return position, budget - len(found)
-    for _ in range(budget):
+        return position, len(found)
+    for _ in _FRAMES:
         if position > last:
             break
         first, second, size = readHeader(data, position)
@@ -335,4 +336,4 @@ def _readWhole(data: bytes, position: int, items: list[Item], budget: int) -> tu
         position = behind
     if found:
         _addFrames(items, found)
-    return position, budget - (len(found) >> 1)
+    return position, len(found) >> 1

@@ -7,6 +7,7 @@ what members say to each other.
 from __future__ import annotations
 
 import secrets
+from itertools import repeat
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
@@ -19,6 +20,7 @@ from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import Linker, tcpAddress
 from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.cluster.redisdirectory import RedisDirectory
+from nymearemoteproxy.cluster.shardeddirectory import ShardedDirectory
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import close
@@ -31,6 +33,9 @@ log = ProxyLogger()
 
 SECRET_SIZE = 32
 """Bytes of a secret that nobody else has."""
+
+THE_FIRSTS = b""
+"""Of several directories the first one knows the secret of all."""
 
 ANY_HOST = ("0.0.0.0", "::")
 
@@ -63,13 +68,7 @@ class Clustering:
         identity = MemberIdentity(self._secret, self.id)
         timeout = plan.linkTimeout
         self._linker = Linker(reactor, identity, timeout, proxy.turns, neighbours)
-        self.directory = RedisDirectory(
-            reactor,
-            plan.directories[0],
-            self._describe,
-            plan.secret,
-            timeout=plan.directoryTimeout,
-        )
+        self.directory = self._makeDirectory()
         self.directory.follow(self._followSecret)
         self.membership = Membership(proxy, self.directory, self._linker, self.id, timeout)
         answerer = self.membership.answerer
@@ -81,6 +80,16 @@ class Clustering:
             _path, port = listenLocally(reactor, neighbours, self.id, local)
             self._ports.append(port)
             self._doors.append(local)
+
+    def _makeDirectory(self) -> RedisDirectory | ShardedDirectory:
+        plan, describe = self._plan, self._describe
+        first, *others = [
+            RedisDirectory(self._reactor, url, describe, secret, timeout=plan.directoryTimeout)
+            for url, secret in zip(
+                plan.directories, (plan.secret, *repeat(THE_FIRSTS)), strict=False
+            )
+        ]
+        return ShardedDirectory([first, *others]) if others else first
 
     def _followSecret(self) -> None:
         secret = self.directory.secret
@@ -123,7 +132,7 @@ class Clustering:
             "member {member} of the cluster at {directory}, called {name}",
             event="cluster-member",
             member=self.id.hex(),
-            directory=self.directory.url,
+            directory=" ".join(map(str, self._plan.directories)),
             name=self._plan.name,
         )
         self.directory.start()

@@ -34,6 +34,9 @@ LITTLE = 1 << 20
 LONGEST = MOST_WAITING
 """Bytes of one message."""
 
+READ_SIZE = 8 << 10
+"""Bytes that are read at a time: some forty messages, of which each may have its line of log."""
+
 NEWLINE = b"\n"
 
 
@@ -64,6 +67,7 @@ class MessageChannel(Protocol):
         return self.waiting > LITTLE
 
     def connectionMade(self) -> None:
+        self.transport.bufferSize = READ_SIZE
         self.transport.registerProducer(self, True)
 
     def send(self, message: Message) -> None:

@@ -197,6 +197,7 @@ class WorkerGroup:
     def _killAll(self) -> None:
         for seat in self._seats:
             if seat.process is not None:
+                log.warn("worker {number} did not stop in time: it is killed", number=seat.index)
                 seat.process.kill("it did not stop in time")
 
     # Who gets a connection

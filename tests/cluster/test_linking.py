@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -89,6 +90,7 @@ class LocalTests(LinkCase):
     @inlineCallbacks
     def test_link(self) -> Inline:
         """Both ends have direct transports, and may write as soon as they have them."""
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         near = self.end()
         yield self.linker.connect(self.member, near)
         near.send(b"hello")

@@ -277,6 +277,31 @@ class LifeTests(RedisCase):
         self.assertTrue(directory.isAnswering)
 
     @inlineCallbacks
+    def test_faultOfWhoFollows(self) -> Steps:
+        """It is logged, and the others are told all the same."""
+        server = self.serve()
+        directory = yield self.connect(f"redis+unix:{server.path}")
+        told: list[str] = []
+        directory.follow(lambda: 1 / 0)
+        directory.follow(lambda: told.append("next"))
+        server.do("FLUSHALL")
+        yield directory.renew()
+        self.assertEqual((told, directory.isAnswering), (["next"], True))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    @inlineCallbacks
+    def test_faultOfOurs(self) -> Steps:
+        """It is logged, and does not end the attempts."""
+        server = self.serve()
+        directory = yield self.connect(f"redis+unix:{server.path}")
+        self.patch(directory, "_describe", lambda _host: 1 / 0)
+        server.do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        yield self.until(lambda: self.flushLoggedErrors(ZeroDivisionError))
+        self.assertFalse(directory.isAnswering)
+        self.patch(directory, "_describe", lambda _host: ANNA)
+        yield self.until(lambda: directory.isAnswering, RETURN)
+
+    @inlineCallbacks
     def test_askedByNobodyAnyMore(self) -> Steps:
         """Who cancels does not hear of it, and takes nobody else's answer away."""
         server = self.serve()
@@ -609,7 +634,7 @@ class NonsenseTests(RedisCase):
         return self.speak(lambda _data: b"$999999999\r\n" + b"x" * 200000, "has no end")
 
     def test_oneListWithoutEnd(self) -> Deferred[None]:
-        return self.speak(lambda _data: b"*999999999\r\n" + b":1\r\n" * 50000, "has no end")
+        return self.speak(lambda _data: b"*999999999\r\n" + b":%01000d\r\n" % 1 * 200, "has no end")
 
     def test_fits(self) -> Deferred[None]:
         """It looks like an answer, and is none to what was asked."""

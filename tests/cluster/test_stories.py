@@ -568,6 +568,28 @@ class DirectoryStories(StoryCase):
             clients[0].leave()
             self.land.advance(6)
 
+    def test_waitersWhoMeetWhenTheyAreLost(self) -> None:
+        """Two that waited behind a dead one meet when it is gone: they go nowhere else."""
+        self.land.isFailing = True
+        winner = self.land.join(self.one, "k", uuid="w")
+        clients = [self.land.join(self.two, "k", uuid=uuid) for uuid in ("a", "a", "b")]
+        self.assertWaits(winner, *clients)
+        self.land.isFailing = False
+        for node in (self.one, self.two):
+            node.do(node.directory.returned)
+            self.land.network.run()
+        self.assertTunnel(*clients[1:])
+        self.assertTunnel(winner, clients[0])
+
+    def test_leavesWhileClaimed(self) -> None:
+        """What comes true for nobody is given back, be it a key or a uuid."""
+        self.land.isHanging = True
+        self.land.join(self.one, "k").leave()
+        self.land.serve(self.one, SERVER).leave()
+        self.land.advance(0.5)
+        self.land.restore()
+        self.assertEqual(self.land.listed(), {})
+
     def test_threeWaiters(self) -> None:
         """Two of them meet, the third one is refused as always."""
         self.land.isFailing = True
@@ -630,9 +652,7 @@ class DirectoryStories(StoryCase):
         self.land.restore()
         self.land.advance(5)
         self.assertEqual(sorted(server.isUp for server in servers), [False, True])
-        self.assertEqual(
-            [server.outcome for server in servers if server.isTold], ["place-lost"]
-        )
+        self.assertEqual([server.outcome for server in servers if server.isTold], ["place-lost"])
         for node in (self.one, self.two, self.three):
             app = self.land.visit(node, SERVER, APP)
             self.assertTrue(app.isUp)

@@ -260,6 +260,7 @@ class RecordReaderPropertyTests(SynchronousTestCase):
     def test_littleAtATime(self, data: bytes, places: list[int], most: int) -> None:
         """Also when little is read at a time."""
         self.patch(rules, "_PARTS", range(most))
+        self.patch(rules, "_FRAMES", range(most))
         self.patch(rules, "FRAMES_AT_ONCE", most)
         self.check(data, cut(data, places))
 
@@ -412,6 +413,7 @@ class RecordReaderTests(SynchronousTestCase):
             (frame(TEXT, b""), FRAMES_AT_ONCE),
             (frame(TEXT, b"", fin=False) + frame(CONTINUATION, b""), PARTS_AT_ONCE),
             (frame(TEXT, b"ab") * 50 + encodeBytes(b"cd"), FRAMES_AT_ONCE + PARTS_AT_ONCE),
+            (frame(TEXT, b"ab") * 383 + encodeBytes(b"cd"), 2 * FRAMES_AT_ONCE),
             (encodeBytes(b"ab"), 1),
         ):
             self.assertBounded(data, most)
@@ -455,13 +457,15 @@ class RecordReaderTests(SynchronousTestCase):
         """Whoever masks is no member."""
         for opcode in (TEXT, BYTES, END):
             self.assertBreach(bytes([0x80 | opcode, 0x84]) + b"12345678", "masked")
+            self.assertBreach(bytes([0x80 | opcode, 0x80]), "masked")
 
     def test_length(self) -> None:
         """It is in its shortest form, and less than 2^63."""
         for opcode in (TEXT, BINARY, BYTES):
             first = bytes([0x80 | opcode])
             for size in (0, 1, 125):
-                self.assertBreach(first + b"\x7e" + size.to_bytes(2, "big"), "shortest form")
+                data = first + b"\x7e" + size.to_bytes(2, "big") + b"x" * size
+                self.assertBreach(data, "shortest form")
             for size in (0, 126, 65535):
                 self.assertBreach(first + b"\x7f" + size.to_bytes(8, "big"), "shortest form")
             for size in (2**63, 2**64 - 1):
@@ -497,6 +501,10 @@ class RecordReaderTests(SynchronousTestCase):
         for kind in NOTICES:
             notice = encodeNotice(kind, "" if kind == LOST else "shutdown")
             self.assertBreach(notice, "given twice", notice)
+            others = [
+                encodeNotice(other, "x" * (other == CUT)) for other in NOTICES if other != kind
+            ]
+            self.assertBreach(notice, "given twice", notice + b"".join(others))
             for opcode in (TEXT, BINARY, BYTES, CONTINUATION):
                 self.assertBreach(frame(opcode, b"abcd"), "behind the end", notice)
             self.assertBreach(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -349,7 +350,7 @@ class Client:
     """A client of one member, on a stream; it closes as soon as it is told goodbye.
 
     :ivar key: its token, or what stands for it.
-    :ivar asked: when it asked for a partner.
+    :ivar asked: when what it asked for arrived.
     """
 
     def __init__(self, land: Land, node: Node, key: str, label: str = "") -> None:
@@ -357,7 +358,7 @@ class Client:
         self.node = node
         self.key = key
         self.label = label
-        self.asked = land.now
+        self.asked: float | None = None
         self.pipe = Strand(land, node)
         self.isGone = False
         self.record: Any = None
@@ -384,6 +385,8 @@ class Client:
         self.land.network.run()
 
     def _arrived(self, data: bytes) -> None:
+        if self.asked is None:
+            self.asked = self.land.now
         self.pipe.inbox += data
         self.pipe.read()
 
@@ -591,7 +594,9 @@ class StoryCase(SynchronousTestCase):
         for speaker, hearer in ((one, other), (other, one)):
             word = f"word {len(hearer.heard())}"
             speaker.send(word.encode() + b"\n")
-            self.land.advance(0.05)  # some clients are told of their partner in a message of its own
+            self.land.advance(
+                0.05
+            )  # some clients are told of their partner in a message of its own
             self.assertEqual(hearer.heard()[-1], word)
 
     def assertTold(self, client: Client, outcome: str) -> None:
@@ -616,7 +621,8 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
     for client in land.clients:
         client.leave()
     land.advance(40)
-    case.assertEqual(land.listed(), {})
+    listed = land.listed().values()
+    case.assertEqual([holder for holder in listed if not land.nodes[holder.member].isDead], [])
     for node in land.living:
         rendezvous, switchboard = node.rendezvous, node.switchboard
         counts = (rendezvous.waiting, rendezvous.tunnels, switchboard.servers, switchboard.clients)
@@ -630,7 +636,10 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})
         )
+        case.assertEqual((places.held, places.contested), (0, 0))
         case.assertEqual(node.membership.asking._guests, {})
+        for counts in (node.membership.links.incomingBy, node.membership.links.outgoingBy):
+            case.assertEqual(Counter(counts), Counter())
         case.assertEqual(node.membership.links._links, {})
         case.assertEqual(node.membership.liveness._peers, {})
         case.assertEqual(node.strands, [])

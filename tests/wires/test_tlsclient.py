@@ -134,6 +134,7 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual((attempt.protocol.handshakes, len(self.sessions)), (1, 1))
         attempt.lower.receive(attempt.server.say(b"data"))
         self.assertEqual(attempt.protocol.chunks, [b"data"])
+        self.assertTrue(self.attempt().shaken().isResumed)
 
     def test_peerName(self) -> None:
         """Only of a certificate that was checked."""
@@ -185,7 +186,7 @@ class ClientTests(SynchronousTestCase):
 
         attempt = self.attempt(Unwilling())
         self.assertTrue(attempt.lower.aborted)
-        self.assertEqual(attempt.lower.value(), b"")
+        self.assertEqual((attempt.lower.value(), attempt.lower.waiting), (b"", []))
 
     def test_goodbyes(self) -> None:
         """Both directions are over, and neither end misses close_notify."""

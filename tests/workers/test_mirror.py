@@ -141,6 +141,25 @@ class FactTests(MirrorCase):
         (event,) = events
         self.assertEqual((event["event"], event["received"]), ("connection-ended", 5))
 
+    def test_endBeforeTheTunnel(self) -> None:
+        """It was registered, and gone before its tunnel was there."""
+        visitor = Visitor(self.first)
+        visitor.record.role, visitor.record.received = Role.SERVER, 5
+        visitor.leave()
+        self.assertEqual(self.parent.counters.load().totals.tunnelProxyTraffic, 5)
+
+    def test_nameOnce(self) -> None:
+        """It may be long."""
+        self.startReports()
+        visitor = Visitor(self.first)
+        visitor.record.name, visitor.record.received = MOST_TOLD * "n", 1
+        self.clock.advance(REPORT_INTERVAL)
+        visitor.isJoinedBy(Role.PARTNER)
+        seen = self.seen(visitor)
+        visitor.leave()
+        self.assertEqual(seen.name, visitor.record.name)
+        self.assertLess(self.first.up.size, 2 * MOST_TOLD)
+
     def test_endWithoutReason(self) -> None:
         visitor = Visitor(self.first)
         self.first.registry.ended(visitor.record)
@@ -175,6 +194,9 @@ class FactTests(MirrorCase):
         self.clock.advance(REPORT_INTERVAL)
         self.assertEqual(self.first.up.kinds, ["traffic"] * 2)
         self.assertEqual(self.seen(two).received, 1)
+        two.stage = "closing"
+        self.clock.advance(REPORT_INTERVAL)
+        self.assertEqual(self.seen(two).client.stage, "closing")
 
     def test_manyInSlices(self) -> None:
         """The next one is sent when the parent has taken the one before."""
@@ -302,6 +324,7 @@ class GroupTunnelTests(MirrorCase):
     def test_oneTunnel(self) -> None:
         one, two = self.pair()
         one.isJoinedBy(Role.PARTNER, two)
+        self.assertIs(self.seen(two).role, Role.PARTNER)
         for _ in range(2):
             load = self.parent.counters.load()
             self.assertEqual((load.tunnels, load.totals.tunnels), (1, 1))
@@ -323,16 +346,41 @@ class GroupTunnelTests(MirrorCase):
         self.assertEqual(self.observer.ended, [(sides[1], sides[0])])
         self.assertEqual(self.parent.counters.load().totals, Totals(2, tunnels=1, traffic=7))
 
-    def test_withoutPartner(self) -> None:
-        """One that nobody knows of: another machine's, or one that ended without a word of it."""
-        one = Visitor(self.first)
-        stranger = Record(0, TCP, False, "", "", "", one.record.ticket, 0)
+    def joinedElsewhere(self, one: Visitor) -> Record:
+        """Have a client meet one of another machine; return that one's record."""
+        far = Record(0, TCP, False, "192.0.2.1:1", "192.0.2.1", "", one.record.ticket, 0)
+        far.name, far.uuid = "far", "f"
         one.record.role = Role.PARTNER
-        self.first.registry.joined(one.record, stranger)
+        return far
+
+    def test_partnerElsewhere(self) -> None:
+        """A client of another machine has no connection here, but the tunnel is counted here."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        far.partner = one.record
+        self.first.registry.joined(one.record, far)
         seen = self.seen(one)
-        self.assertIsNone(seen.partner)
+        partner = seen.partner
+        assert partner is not None
+        self.assertEqual((partner.name, partner.uuid, partner.address), ("far", "f", far.address))
+        self.assertEqual(self.parent.counters.load().tunnels, 1)
+        far.received, far.sent = 5, 6
+        far.endsWith(Outcome.CLIENT_LEFT)
         one.leave()
-        self.assertEqual(self.observer.ended, [(seen, None)])
+        self.assertEqual(self.observer.ended, [(seen, partner)])
+        self.assertEqual((partner.received, partner.sent), (5, 6))
+        self.assertIs(partner.outcome, Outcome.CLIENT_LEFT)
+        self.assertEqual(self.parent.counters.totals.tunnels, 1)
+
+    def test_countedElsewhere(self) -> None:
+        """Where the other machine is the tunnel's home nothing of it is counted or told here."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        self.first.registry.joined(one.record, far)
+        self.assertEqual(self.parent.counters.load().tunnels, 0)
+        one.leave()
+        self.assertEqual(self.observer.ended, [])
+        self.assertEqual(self.parent.counters.totals.tunnels, 0)
 
     def test_takenPartner(self) -> None:
         """A tunnel is not taken apart by whoever tells of one with the same partner."""
