@@ -17,17 +17,14 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
-    IHandshakeListener,
     IListeningPort,
     IProtocol,
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
-from nymearemoteproxy.cluster.identity import MemberIdentity
+from nymearemoteproxy.cluster.identity import PROOF_SIZE, MemberIdentity
 from nymearemoteproxy.cluster.linking import (
     LINK_TIMEOUT,
     LinkError,
@@ -44,7 +41,7 @@ from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
 MOST_STRANGERS = 512
-"""Connections that have not finished their handshake, in all; each takes a descriptor and up to
+"""Connections that have not proven who they are, in all; each takes a descriptor and up to
 some ten KiB. A member is done in one round trip, so these are 2,500 links a second from members
 200 ms away."""
 
@@ -76,11 +73,11 @@ class LinkFactory(Factory):
 
     :param build: makes the protocol of a link, which gets the connection when it is proven; it is
         given the id of the member that is there, or None for another process of this user's.
-    :param timeout: seconds for the handshake.
+    :param timeout: seconds for the handshake and the proof.
     :param turns: see `TlsTransport`.
     :ivar identity: ours; may be replaced, for the links from then on. None = the links come by a
         Unix socket.
-    :ivar strangers: those whose handshake is not finished.
+    :ivar strangers: those who have not proven who they are.
     :ivar refused: how many were not let in, by the reason.
     """
 
@@ -111,7 +108,7 @@ class LinkFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.identity is None:
             return DirectTransport(_Neighbour(self))
-        stranger = _Stranger(self)
+        stranger = _Stranger(self, self.identity)
         tls = TlsTransport(self.identity.serverContext, stranger, self._turns)
         return DirectTransport(Preface(self.identity.id, tls, stranger.isElsewhere))
 
@@ -156,10 +153,10 @@ class _Neighbour(Protocol):
             self._factory.refuse(self.transport, OTHER_USER, "it is another user's")
 
 
-@implementer(IHandshakeListener)
 class _Stranger(Protocol):
     """Somebody who has not proven to be a member.
 
+    :param identity: ours, when it came.
     :ivar source: what it is counted as.
     """
 
@@ -167,27 +164,36 @@ class _Stranger(Protocol):
     source: str | None = None
     _timer: IDelayedCall | None = None
 
-    def __init__(self, factory: LinkFactory) -> None:
+    def __init__(self, factory: LinkFactory, identity: MemberIdentity) -> None:
         self._factory = factory
+        self._identity = identity
+        self._read = b""
 
     def connectionMade(self) -> None:
         self.source = sourceOf(getattr(self.transport.getPeer(), "host", None), ())
         self._factory.came(self)
         self._timer = self._factory.clock.callLater(
-            self._factory.timeout, self.refuse, TOO_SLOW, "its handshake took too long"
+            self._factory.timeout, self.refuse, TOO_SLOW, "it took too long to prove itself"
         )
 
-    def handshakeCompleted(self) -> None:
-        try:
-            member = bytes.fromhex(self.transport.peerName or "")
-        except ValueError:
-            member = b""
-        if len(member) != MEMBER_SIZE:
-            self.refuse(NOT_PROVEN, "its certificate names no member")
+    def dataReceived(self, data: bytes) -> None:
+        """Its proof, or a part of it, and perhaps more."""
+        if self._timer is None:
+            return
+        self._read += data
+        if len(self._read) < PROOF_SIZE:
+            return
+        proof, rest = self._read[:PROOF_SIZE], self._read[PROOF_SIZE:]
+        member = self._identity.provenBy(proof)
+        if member is None:
+            self.refuse(NOT_PROVEN, "its proof is wrong")
             return
         self._leave()
         tuneLink(self.transport)
-        self.transport.switchProtocol(self._factory.build(member))
+        protocol = self._factory.build(member)
+        self.transport.switchProtocol(protocol)
+        if rest:
+            protocol.dataReceived(rest)
 
     def isElsewhere(self) -> None:
         """It wants to another member, or is none."""
@@ -208,7 +214,7 @@ class _Stranger(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         isTls = reason.check(ssl.SSLError)
-        text = describeFault(reason.value) if isTls else "it left before its handshake"
+        text = describeFault(reason.value) if isTls else "it left before it had proven itself"
         self.refuse(NOT_PROVEN, text)
 
 

@@ -99,12 +99,12 @@ class Asker(Protocol):
 
     :param timeout: seconds for each answer.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
-        or `LinkFailed`. Cancelling it closes the link.
+        or `LinkFailed`.
     :ivar offer: whom the client is to meet.
     :ivar offered: is called before that is agreed to.
     """
 
-    transport: Any
+    transport: Any = None
 
     def __init__(self, clock: IReactorTime, timeout: float, ask: Ask) -> None:
         self._clock = clock
@@ -112,7 +112,7 @@ class Asker(Protocol):
         self._ask = ask
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
-        self.answered: Deferred[None] = Deferred(self._giveUp)
+        self.answered: Deferred[None] = Deferred()
         self.offer: Offer | None = None
         self.offered: Callable[[], object] = _ignore
 
@@ -170,18 +170,14 @@ class Asker(Protocol):
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
-        if not self.answered.called:
-            self.answered.errback(error)
-        self.abort()
-
-    def _giveUp(self, answered: Deferred[None]) -> None:
-        answered.errback(CancelledError())
+        self.answered.errback(error)
         self.abort()
 
     def abort(self) -> None:
         """There is nothing more to be said."""
         self._clearDeadline()
-        self.transport.abortConnection()
+        if self.transport is not None:
+            self.transport.abortConnection()
 
     def rest(self) -> bytes:
         """Return what has arrived behind the last answer."""
@@ -287,6 +283,9 @@ class Asking:
         try:
             yield self.connect(holder.member, asker)
             yield asker.answered
+        except CancelledError:
+            asker.abort()
+            raise
         except LinkFailed:
             isGone = yield self._isGone(holder.member)
             raise (MemberGone if isGone else MemberSilent) from None

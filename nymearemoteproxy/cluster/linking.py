@@ -42,7 +42,6 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
-from nymearemoteproxy.cluster.preface import Prefacing
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
@@ -167,6 +166,7 @@ class Linker:
     def connect(self, member: Member, protocol: IProtocol) -> Deferred[None]:
         kind, _, rest = self._addressOf(member).partition(":")
         opening = _Opening(protocol)
+        opened = opening.opened
         if kind == "unix":
             opening.limit(self._reactor, self._timeout)
             self._connectUnix(rest, opening)
@@ -177,16 +177,17 @@ class Linker:
         else:
             tls = TlsClientTransport(
                 self.identity.clientContext,
-                self.identity.sessions,
                 nameOf(member.id),
                 opening,
                 self._turns,
+                preface=member.id,
+                greeting=self.identity.proofTo(member.id),
             )
             opening.limit(self._reactor, self._timeout)
-            factory = _Connecting(Prefacing(member.id, tls), opening)
+            factory = _Connecting(tls, opening)
             connector = self._reactor.connectTCP(*place, factory, timeout=None)
             opening.close = connector.disconnect
-        return opening.opened
+        return opened
 
     def _addressOf(self, member: Member) -> str:
         """Return where a member is; if it is a neighbour, that is its socket."""
@@ -250,6 +251,8 @@ def _nothing() -> None:
 class _Opening(Protocol):
     """A link that is not proven yet, and its first protocol.
 
+    It lets go of everything in the end: what refers to it would otherwise be in a cycle with it.
+
     :param protocol: who gets the link.
     :ivar opened: fires when it has it.
     :ivar close: ends what is under way.
@@ -272,10 +275,11 @@ class _Opening(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.close = _nothing
+        opened, transport, protocol = self.opened, self.transport, self._protocol
         self._end()
-        tuneLink(self.transport)
-        self.transport.switchProtocol(self._protocol)
-        self.opened.callback(None)
+        tuneLink(transport)
+        transport.switchProtocol(protocol)
+        opened.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.fail(LinkFailed(describeFault(reason.value)))
@@ -283,14 +287,18 @@ class _Opening(Protocol):
     def fail(self, error: LinkError) -> None:
         """There will be no link."""
         if not self._isOver:
+            opened = self.opened
             self._end()
-            self.opened.errback(error)
+            opened.errback(error)
 
     def _end(self) -> None:
         self._isOver = True
         if self._timer.active():
             self._timer.cancel()
-        self.close()
+        close, self.close = self.close, _nothing
+        close()
+        del self._timer, self._protocol, self.opened
+        self.transport = None
 
 
 class _Adopting(Factory):
@@ -310,12 +318,14 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(self, protocol: Prefacing, opening: _Opening) -> None:
+    def __init__(self, protocol: TlsClientTransport, opening: _Opening) -> None:
         self._protocol = protocol
         self._opening = opening
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return DirectTransport(self._protocol)
+        direct = DirectTransport(self._protocol)
+        del self._protocol, self._opening  # the connection refers to this
+        return direct
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         error: Any = reason.value

@@ -85,13 +85,14 @@ class Heart(Protocol):
 class _Peer:
     """One member that there are links to."""
 
+    _timer: IDelayedCall
+
     def __init__(self, liveness: Liveness, id: bytes) -> None:
         self._liveness = liveness
         self._id = id
         self._heard = liveness.clock.seconds()
         self._heart: Heart | None = None
         self._connecting: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
         self._isOver = False
         self._isGone = False
         self._ticked = self._heard
@@ -102,8 +103,7 @@ class _Peer:
 
     def stop(self) -> None:
         self._isOver = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._heart is not None:
@@ -112,7 +112,6 @@ class _Peer:
     def _tick(self) -> None:
         clock = self._liveness.clock
         now = clock.seconds()
-        self._timer = clock.callLater(HEARTBEAT, self._tick)
         if self._heart is not None:
             self._heard = max(self._heard, self._heart.heard)
             self._heart.beat()
@@ -121,7 +120,10 @@ class _Peer:
         if now - self._ticked > 2 * HEARTBEAT:
             self._heard = now  # it is us who slept: what it said was not read yet
         self._ticked = now
-        if now - self._heard > CONTROL_TIMEOUT:
+        left = self._heard + CONTROL_TIMEOUT - now
+        # The last look is when its time is over, not up to a heartbeat later.
+        self._timer = clock.callLater(min(left, HEARTBEAT) if left > 0 else HEARTBEAT, self._tick)
+        if left <= 0:
             self._gone("it does not answer")
         else:
             self._liveness.check(self._id)

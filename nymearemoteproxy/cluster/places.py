@@ -110,7 +110,7 @@ class Places:
         again and again, as long as that is so.
     :ivar held: how many places are this member's.
     :ivar contested: how many are treated like that, and another member has them.
-    :ivar losses: how many became so.
+    :ivar losses: how many places that happened to.
     :ivar latencies: how long the directory took to answer claims.
     """
 
@@ -385,8 +385,9 @@ class Places:
             self._setState(spot, _State.UNLISTED)
             self._unlisted.pop(spot.seat, None)
             self._unlisted[spot.seat] = spot  # behind the others, so that each has its turn
-            self.losses += not spot.isContested
-            self._setContested(spot, True)
+            if not spot.isContested:
+                self._setContested(spot, True)
+                self.losses += 1
             self._lost(spot.seat, holder)
 
     # The course of time

@@ -1,8 +1,8 @@
 """The first bytes of a link between machines: for which member it is.
 
 Several members may be behind one port, whose process hands each connection to the one that is
-meant. So before TLS its id is sent, which is no secret. Owns these bytes. Knows nothing of TLS, or
-of what becomes of a connection that is for somebody else.
+meant. So before TLS its id is sent, which is no secret. Owns the reading of these bytes. Knows
+nothing of TLS, or of what becomes of a connection that is for somebody else.
 """
 
 from __future__ import annotations
@@ -14,23 +14,6 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE
 from nymearemoteproxy.wires.direct import DirectTransport
-
-
-class Prefacing:
-    """Sends them: the protocol of a direct transport until then.
-
-    :param id: of the member that the link is for.
-    :param protocol: what follows.
-    """
-
-    def __init__(self, id: bytes, protocol: Any) -> None:
-        self._id = id
-        self._protocol = protocol
-
-    def makeConnection(self, transport: DirectTransport) -> None:
-        """The other machine is there."""
-        transport.write(self._id)
-        transport.switchProtocol(self._protocol)
 
 
 class Preface:

@@ -170,8 +170,8 @@ class RemoteLeg:
     def _left(self) -> None:
         """The far client can take nothing more."""
         self._isLost = True
-        self._links.closing(self)
         self._note(Outcome.PARTNER_LEFT)
+        self._links.closing(self)
         self._dropTunnel()
         self._closeIfDone()
 

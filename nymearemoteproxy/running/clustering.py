@@ -7,7 +7,7 @@ what members say to each other.
 from __future__ import annotations
 
 import secrets
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
@@ -86,7 +86,7 @@ class Clustering:
         first, *others = [
             RedisDirectory(self._reactor, url, describe, secret, timeout=plan.directoryTimeout)
             for url, secret in zip(
-                plan.directories, (plan.secret, *repeat(THE_FIRSTS)), strict=False
+                plan.directories, chain((plan.secret,), repeat(THE_FIRSTS)), strict=False
             )
         ]
         return ShardedDirectory([first, *others]) if others else first

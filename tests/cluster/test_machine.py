@@ -1,4 +1,4 @@
-"""Whatever happens to three members, in whatever order: what must hold always, and when all is calm."""
+"""Whatever happens to three members, in whatever order: what holds always, and when all is calm."""
 
 from __future__ import annotations
 

@@ -353,7 +353,7 @@ class ClaimingAnewTests(PlacesCase):
         self.assertEqual(self.told, [])
 
     def test_anothers(self) -> None:
-        """Whoever is here is told, again and again; it is counted once, and ours when it is free."""
+        """Whoever is here is told, again and again; it is counted once, and ours once free."""
         self.contested()
         self.assertCounts(0, 1)
         self.places.start()

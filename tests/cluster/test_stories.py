@@ -58,7 +58,7 @@ class MeetingStories(StoryCase):
     def test_deadClientComesBackElsewhere(self) -> None:
         """It is found out that its old connection is dead; then it waits where it came to."""
         first = self.land.join(self.one, "k", uuid=UUIDS[0])
-        first.pipe.family, first.pipe.lastAck = 2, 1_000_000  # AF_INET: TCP hears nothing
+        first.loseContact()
         second = self.land.join(self.two, "k", uuid=UUIDS[0])
         self.land.advance(4)
         self.assertTold(first, "ping-timeout")
@@ -749,7 +749,7 @@ class SwitchboardStories(StoryCase):
         self.land.serve(self.one, SERVER)
         self.land.serve(self.two, UUID(int=7))
         dead = self.land.visit(self.one, SERVER, APP)
-        dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+        dead.loseContact()
         app = self.land.visit(self.one, UUID(int=7), APP)
         self.land.advance(4)
         self.assertTrue(app.isUp, (app.outcome, app.pipe.value()))
@@ -762,7 +762,7 @@ class SwitchboardStories(StoryCase):
             for then in self.everywhere():
                 dead = self.land.visit(there, SERVER, APP)
                 self.assertTrue(dead.isUp, dead.outcome)
-                dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+                dead.loseContact()
                 app = self.land.visit(then, SERVER, APP)
                 self.land.advance(4)
                 self.assertTrue(app.isUp, (app.outcome, there.number, then.number))
@@ -773,7 +773,7 @@ class SwitchboardStories(StoryCase):
         """Here or elsewhere: it is listed where it is."""
         for then in (self.one, self.two):
             dead = self.land.serve(self.one, SERVER)
-            dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+            dead.loseContact()
             server = self.land.serve(then, SERVER)
             self.land.advance(4)
             self.assertTrue(server.isUp, server.outcome)

@@ -184,7 +184,8 @@ class AskerTests(SynchronousTestCase):
         """The link is closed: the other member hears that nobody asks any more."""
         self.ask(MEET)
         self.hear(OFFER)
-        self.asker.answered.cancel()
+        self.asker.answered.cancel()  # which is for who has asked; it says so, too
+        self.asker.abort()
         self.assertOver(CancelledError)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tests.support.endtoend import (
     SIGHUP,
     SIGINT,
     SIGTERM,
+    SIGUSR2,
     STREAM,
     TLS_STREAM,
     EndToEnd,
@@ -34,6 +37,18 @@ from tests.support.endtoend import (
     secret,
     until,
 )
+
+ALONE = """
+import sys
+from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.service import makeService
+options = ServerOptions()
+options.parseOptions(["--websocket", f"unix:{sys.argv[1]}", "--token", "x"])
+service = makeService(options)
+service.privilegedStartService()
+print([name for name in sys.modules if "nymearemoteproxy.workers" in name])
+"""
+"""Starts as the server does, and says what it has imported that only several processes need."""
 
 
 def children(server: Program) -> list[int]:
@@ -75,6 +90,7 @@ class WorkersCase(EndToEnd):
             listeners=5,
         )
         server.waitFor(r"worker \d+ serves", count=workers)
+        server.baseline = server.openFiles()
         return server
 
     def worker(self, server: Server, index: int) -> int:
@@ -164,6 +180,45 @@ class WorkersTests(WorkersCase):
         server.wait()
         server.waitFor("stopped")
         self.assertEqual(server.find("worker-lost|is gone"), [])
+
+    @inThread
+    def testDrain(self) -> None:
+        """SIGUSR2 sends away who has no tunnel, in all workers; sockets of systemd's stay."""
+        self.token = secret()
+        listening = socket.create_server(("127.0.0.1", 0))
+        path = str(self.temporary() / "socket")
+        local = socket.socket(socket.AF_UNIX)
+        local.bind(path)
+        local.listen()
+        for each in (listening, local):
+            self.addCleanup(each.close)
+        server = self.start(
+            *("--stream", "systemd:index=0", "--websocket", "systemd:index=1"),
+            *("--workers", "2", "--token", self.token),
+            listeners=2,
+            sockets=(listening, local),
+        )
+        server.waitFor(r"worker \d+ serves", count=2)
+        one, another, two = self.pair(server.url("tcp"))
+        mark = server.mark()
+        server.signal(SIGUSR2)
+        server.waitFor("draining: no new clients", mark)
+        self.assertEqual(another.goodbye(), (b"", None))
+        one.send(b"still there")
+        self.assertEqual(two.read(11), b"still there")
+        with socket.create_connection(listening.getsockname()):
+            self.assertTrue(Path(path).exists())
+        one.close()
+        two.close()
+        self.assertEqual(server.wait(), 0)
+        server.waitFor("drained: the last tunnel has ended", mark)
+
+    @inThread
+    def testNothingOfItWithOne(self) -> None:
+        """A process that serves alone has imported nothing of this."""
+        program = self.run_([sys.executable, "-c", ALONE, str(self.temporary() / "socket")])
+        self.assertEqual(program.wait(), 0, program.text())
+        self.assertEqual(program.text("out"), "[]")
 
     @inThread
     def testDiscreet(self) -> None:

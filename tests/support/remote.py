@@ -34,4 +34,5 @@ def again(
         bases = (others[name], *instead, case) if name in others else (*instead, case)
         name = prefix + name
         assert name not in module, name
-        module[name] = type(name, bases, {"__module__": module["__name__"], "__doc__": case.__doc__})
+        members = {"__module__": module["__name__"], "__doc__": case.__doc__}
+        module[name] = type(name, bases, members)

@@ -46,7 +46,7 @@ class LinkedByUnix:
         self.directories.append(directory)
         path, port = listenLocally(reactor, directory, id, factory)
         self.linkPorts.append(port)
-        return Linker(reactor), unixAddress(path), factory
+        return Linker(reactor, timeout=20.0), unixAddress(path), factory
 
 
 class LinkedByTls:
@@ -61,7 +61,7 @@ class LinkedByTls:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.linkPorts.append(port)
         address = tcpAddress("127.0.0.1", port.getHost().port)
-        return Linker(reactor, identity), address, factory
+        return Linker(reactor, identity, timeout=20.0), address, factory
 
 
 class ServedInCluster(Served):
@@ -95,7 +95,8 @@ class ServedInCluster(Served):
         id = os.urandom(MEMBER_SIZE)
         linker, address, factory = self.link(id)
         directory = MemoryDirectory(table, Member(id, address, VERSION), reactor)
-        membership = Membership(proxy, directory, linker, id)
+        # All of them, and all clients, are one process here, which may have much to do.
+        membership = Membership(proxy, directory, linker, id, timeout=20.0)
         factory.build = membership.answerer
         directory.start()
         membership.start()

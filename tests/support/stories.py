@@ -402,6 +402,10 @@ class Client:
         self.pipe.read()
         self.pipe.lose(ConnectionLost())
 
+    def loseContact(self) -> None:
+        """From now on TCP hears nothing of it."""
+        self.pipe.family, self.pipe.lastAck = socket.AF_INET, 1_000_000
+
     @property
     def lines(self) -> list[bytes]:
         """What it was sent, line by line."""
@@ -570,19 +574,14 @@ class Land:
 
 
 class StoryCase(SynchronousTestCase):
-    """A cluster that has nothing left when a story is over.
-
-    :cvar size: how many members there are.
-    """
-
-    size = 3
+    """Three members, that have nothing left when a story is over."""
 
     def setUp(self) -> None:
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
-        self.land = Land(self.size)
-        self.one, self.two, self.three, *_ = [*self.land.nodes.values(), None, None]
+        self.land = Land(3)
+        self.one, self.two, self.three = self.land.nodes.values()
 
     def tearDown(self) -> None:
         checkEmpty(self, self.land)

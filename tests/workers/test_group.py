@@ -93,7 +93,7 @@ class GroupCase(SynchronousTestCase):
 
     def make(self, count: int) -> WorkerGroup:
         """Return a group whose workers serve."""
-        plan = Plan(count, "module", lambda index: [FIRST_MESSAGE, index], self.makeDesk)
+        plan = Plan(count, "module", lambda index: [FIRST_MESSAGE, [index]], self.makeDesk)
         made = WorkerGroup(self.clock, makeProxy(self.clock).registry, plan)
         made.start()
         for seat in made._seats:
@@ -180,7 +180,7 @@ class LifeTests(GroupCase):
     def test_messages(self) -> None:
         """Each is told what is its own first, and what it says of connections is passed on."""
         made = self.make(2)
-        self.assertEqual(self.process(made, 2).sent, [FIRST_MESSAGE, 2])
+        self.assertEqual(self.process(made, 2).sent, [FIRST_MESSAGE, [2]])
         made.tell(["all"])
         self.assertEqual(self.process(made, 1).sent[-1], ["all"])
         self.process(made, 2).say("fact", 7)
@@ -202,7 +202,11 @@ class LifeTests(GroupCase):
         delays = []
         for _ in range(LOOP + 6):
             self.process(made, 1).end("it died")
-            (call,) = (one for one in self.clock.getDelayedCalls() if one.func == made._start)
+            (call,) = (
+                one
+                for one in self.clock.getDelayedCalls()
+                if getattr(one, "func", None) == made._start
+            )
             delays.append(call.getTime() - self.clock.seconds())
             self.clock.advance(delays[-1])
         self.assertEqual(delays[:3], [FIRST_DELAY, 2 * FIRST_DELAY, 4 * FIRST_DELAY])
@@ -244,7 +248,7 @@ class LifeTests(GroupCase):
 
     def test_stuck(self) -> None:
         """One that says nothing is killed; before its first word it has more time."""
-        made = self.make(1)
+        self.make(1)
         self.clock.pump([1] * (SILENCE + 1))
         self.assertIn("it was stuck", self.told("worker-ended")[0]["how"])
         self.clock.pump([1] * (START_SILENCE - 1))
