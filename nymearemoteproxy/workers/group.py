@@ -44,7 +44,7 @@ LOOP = 3
 HEARTBEAT = 1.0
 """Seconds between two words of a worker that has nothing to say."""
 
-MEMBER = "member"
+MEMBER = "isMember"
 """Message of a worker: its id, by which links of other machines are for it."""
 
 EXTRA = 2.0

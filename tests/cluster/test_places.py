@@ -30,6 +30,7 @@ class Dictated:
         self.secret: bytes | None = b"secret"
         self.isAnswering = True
         self.isOver = False
+        self.commands = self.failures = self.outages = 0
         self.asked: list[tuple[tuple[Any, ...], Deferred[Any]]] = []
         self.returned: Any = None
 

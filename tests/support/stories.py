@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
@@ -661,7 +662,10 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})
         )
+        case.assertEqual((places.held, places.contested), (0, 0))
         case.assertEqual(node.membership.asking._guests, {})
+        for counts in (node.membership.links.incomingBy, node.membership.links.outgoingBy):
+            case.assertEqual(Counter(counts), Counter())
         case.assertEqual(node.membership.links._links, {})
         case.assertEqual(node.membership.liveness._peers, {})
         case.assertEqual(node.strands, [])
