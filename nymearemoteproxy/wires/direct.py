@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
@@ -23,15 +22,6 @@ larger reads save."""
 FIRST_READ_SIZE = 1 << 12
 """The same before anybody has said that more is to come: few clients say so much, and whoever does
 makes little work at a time."""
-
-
-class _UnixServer(unix.Server):
-    """A Unix socket that is read as others are.
-
-    Twisted's own looks for file descriptors that come with the bytes, which costs 5 µs a read.
-    """
-
-    doRead = tcp.Connection.doRead
 
 
 @implementer(IPullProducer)
@@ -78,8 +68,6 @@ class DirectTransport:
     def makeConnection(self, transport: Any) -> None:
         """Take the place between this transport and the protocol."""
         self._lowest = transport
-        if type(transport) is unix.Server:
-            transport.__class__ = _UnixServer
         self._send = self.getHandle().send
         self._lowest.bufferSize = FIRST_READ_SIZE
         self.switchProtocol(self._protocol)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
-import socket
 
 from tests.support.endtoend import CLOSE, ESTABLISHED_FIRST, Stream, WebSocket, inThread, secret
-from tests.support.nodes import LEASE, ClusterCase, Node
+from tests.support.nodes import ClusterCase, Node
 
 TUNNEL_EXISTS = 1008
 """The close code of a third client."""

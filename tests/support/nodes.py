@@ -138,7 +138,12 @@ class ClusterCase(EndToEnd):
         server = self.start(
             *("--websocket", STREAM, "--stream", STREAM, "--cluster", url, "--tunnelproxy"),
             *("--token", self.token, "--set", "Authentication.connections=50"),
-            *("--set", "ProxyServer.aloneTimeout=60000", "--set", "Limits.exemptNetworks=127.0.0.0/8"),
+            *(
+                "--set",
+                "ProxyServer.aloneTimeout=60000",
+                "--set",
+                "Limits.exemptNetworks=127.0.0.0/8",
+            ),
             *arguments,
             listeners=2,
         )
@@ -173,9 +178,7 @@ class ClusterCase(EndToEnd):
         names = [name for name in self.redis.do("KEYS", "*:place:*").split("\n") if name]
         holders = self.redis.do("MGET", *names).split("\n") if names else []
         return {
-            name
-            for name, holder in zip(names, holders, strict=True)
-            if holder.startswith(node.id)
+            name for name, holder in zip(names, holders, strict=True) if holder.startswith(node.id)
         }
 
     def established(self, *clients: Stream) -> None:
