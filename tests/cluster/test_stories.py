@@ -630,7 +630,9 @@ class DirectoryStories(StoryCase):
         self.land.restore()
         self.land.advance(5)
         self.assertEqual(sorted(server.isUp for server in servers), [False, True])
-        self.assertEqual([server.outcome for server in servers if server.isTold], ["place-lost"])
+        self.assertEqual(
+            [server.outcome for server in servers if server.isTold], ["place-lost"]
+        )
         for node in (self.one, self.two, self.three):
             app = self.land.visit(node, SERVER, APP)
             self.assertTrue(app.isUp)

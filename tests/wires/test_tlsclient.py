@@ -1,9 +1,10 @@
-"""Owns the checks of the client's end of TLS, and of what goes out with its handshake, in memory."""
+"""Owns the checks of the client's end of TLS, and of what goes with its handshake, in memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ssl
+from functools import partial
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
@@ -147,7 +148,7 @@ class ClientTests(SynchronousTestCase):
         for word in (b"", b"first"):
             attempt = self.attempt(greeting=b"it is me")
             if word:
-                attempt.protocol.onHandshake = lambda word=word: attempt.tls.write(word)
+                attempt.protocol.onHandshake = partial(attempt.tls.write, word)
             hello = attempt.lower.take()
             answer = attempt.server.answer(hello)
             attempt.lower.sent.clear()
