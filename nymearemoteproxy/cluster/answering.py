@@ -23,7 +23,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
-from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits
+from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
 from nymearemoteproxy.protocol.linkmessages import (
     Answer,
     ControlLink,
@@ -52,7 +52,7 @@ class IHome(Interface):
     def meet(ask: Meet, confirm: Confirm) -> Deferred[Place]:
         """Have a client of another member meet the one that waits at a place.
 
-        :returns: fails with `PlaceRefused` or `NobodyWaits`.
+        :returns: fails with `PlaceRefused`, `NobodyWaits` or `WaiterLeft`.
         """
 
     def visit(ask: Visit) -> Deferred[Place]:
@@ -223,7 +223,7 @@ class Answerer(Protocol):
         self._asked = None
         self._clearTimer()
         error = failure.value
-        if self._isLate:
+        if self._isLate or isinstance(error, WaiterLeft):
             self._close()  # to be asked again: there is somebody
             return
         if isinstance(error, PlaceRefused):

@@ -206,6 +206,19 @@ class ClusterMachine(RuleBasedStateMachine):
         for key in KEYS:
             waiting = [c.label for c in self.tokens if c.key == key and c.isWaiting]
             assert len(waiting) <= 1, f"{waiting} wait with {key}"
+        self.checkTunnels()
+
+    def checkTunnels(self) -> None:
+        """Whoever thinks that it has a partner has one, which hears it."""
+        up = [client for client in self.tokens if client.isUp]
+        before = {client: len(client.heard()) for client in up}
+        self.speak(False)
+        self.land.advance(0.1)
+        for client in up:
+            news = client.heard()[before[client] :]
+            assert len(news) == 1, f"{client.label} heard {news}"
+        said = [client.heard()[-1] for client in up]
+        assert len(set(said)) == len(said), said
 
     def makeCalm(self) -> None:
         for node in self.land.living:

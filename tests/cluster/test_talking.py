@@ -30,7 +30,7 @@ from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
-from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits
+from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.linkmessages import (
     LINE_SIZE,
@@ -506,6 +506,13 @@ class AnswererTests(SynchronousTestCase):
         confirmed = self.offered()
         confirmed.addCallback(lambda _isThere: self.home.answer.errback(NobodyWaits()))
         self.clock.advance(TIMEOUT)
+        self.assertTrue(self.pipe.lost)
+        self.assertOver()
+
+    def test_waiterLeavesOthers(self) -> None:
+        """There is somebody else, so it is asked again."""
+        self.offered()
+        self.home.answer.errback(WaiterLeft())
         self.assertTrue(self.pipe.lost)
         self.assertOver()
 

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
-from nymearemoteproxy.meeting.rendezvous import IRendezvous, NobodyWaits, Rendezvous
+from nymearemoteproxy.meeting.rendezvous import IRendezvous, NobodyWaits, Rendezvous, WaiterLeft
 from nymearemoteproxy.meeting.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.meeting.tunnel import ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
@@ -369,13 +369,28 @@ class VisitTests(RendezvousCase):
         self.successResultOf(third)
 
     def test_waiterLeaves(self) -> None:
-        """There is nobody to meet then; a late answer means nothing."""
+        """There is nobody to meet then."""
         first = self.join(KEY, ANNA)
         second = self.visit()
-        third = self.join(KEY, BERT)
         first.cancel()
         self.failureResultOf(first, CancelledError)
         self.failureResultOf(second, NobodyWaits)
+        self.assertEqual(self.freed, [KEY])
+
+    def test_waiterLeavesOthers(self) -> None:
+        """Another one here waits then, so it is asked again; a late answer means nothing.
+
+        Whoever was not offered anybody yet meets that one.
+        """
+        first = self.join(KEY, ANNA)
+        second, fourth = self.visit(), self.visit()
+        third = self.join(KEY, NOBODY)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.failureResultOf(second, WaiterLeft)
+        self.assertEqual(len(self.offers), 2)
+        self.offers[1][2].callback(False)
+        self.failureResultOf(fourth, NobodyWaits)
         self.assertNoResult(third)
         self.offers[0][2].callback(True)
         self.assertIsNone(self.successResultOf(self.offers[0][2]))
