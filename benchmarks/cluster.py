@@ -22,8 +22,8 @@ from benchmarks.__main__ import count, seconds
 from benchmarks.bench import FULL, QUICK, Bench, Competitor, Scale, Workload
 from benchmarks.connections import SetUp
 from benchmarks.lab import Lab, now
-from benchmarks.members import Machines, Sockets
-from benchmarks.names import MACHINES, SOCKETS
+from benchmarks.members import Machines, Workers
+from benchmarks.names import MACHINES, WORKERS
 from benchmarks.peers import Own, Server
 from benchmarks.report import number, table
 from benchmarks.results import Figure, Results, Series
@@ -108,7 +108,7 @@ KiB, of commands the figure itself."""
 
 def render(results: Results) -> str:
     """Return the table."""
-    peers = (SOCKETS, MACHINES)
+    peers = (WORKERS, MACHINES)
     rows = []
     for figure, transport, group in results.groups():
         if figure.name not in SHOWN:
@@ -157,7 +157,7 @@ def _scale(options: argparse.Namespace) -> Scale:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     add = parser.add_argument
-    names = [ONE, SOCKETS, MACHINES]
+    names = [ONE, WORKERS, MACHINES]
     add("--quick", action="store_true", help="everything once and small")
     add("--peer", action="append", choices=names)
     add("--workload", action="append", choices=[each.name for each in WORKLOADS])
@@ -170,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = Results()
-    peers = [Own(ONE), Sockets(), Machines()]
+    peers = [Own(ONE), Workers(), Machines()]
     with Lab() as lab:
         uvloop.run(
             Bench(lab, _scale(options), results).run(

@@ -1,4 +1,4 @@
-"""Servers of more than one process: their partners are always in different ones.
+"""Servers of more than one process, whose partners are in different ones.
 
 Owns how they are started, and which partner connects to which process. Knows nothing of workloads.
 """
@@ -10,17 +10,32 @@ import asyncio
 from benchmarks.directory import STARTING, Directory, program
 from benchmarks.lab import Lab, now
 from benchmarks.meetings import TokenMeeting
-from benchmarks.names import MACHINES, SOCKETS
+from benchmarks.names import MACHINES, WORKERS
 from benchmarks.peers import TOKEN, Own, PeerError, Server
+
+
+class Workers(Own):
+    """One machine: a parent, and workers with Unix sockets between them.
+
+    The parent gives a connection to the worker that has the fewest, so partners that connect at the
+    same time are in different ones if there are two.
+
+    :param count: of workers.
+    """
+
+    def __init__(self, count: int = 2, name: str = WORKERS) -> None:
+        super().__init__(name)
+        self._count = count
+
+    async def start(self, lab: Lab, *more: str) -> Server:
+        return await super().start(lab, "--workers", str(self._count), *more)
 
 
 class Machines(Own):
     """Two members as if each had a machine of its own: a Redis, and links over TLS."""
 
-    name = MACHINES
-
     def __init__(self) -> None:
-        super().__init__(self.name)
+        super().__init__(MACHINES)
 
     def missing(self) -> str | None:
         return None if program() else "redis-server is not installed (apt-get install redis)"
@@ -49,10 +64,3 @@ class Machines(Own):
             (second.child,),
             directory,
         )
-
-
-class Sockets(Machines):
-    """The same, but their links are Unix sockets, as those of workers are."""
-
-    name = SOCKETS
-    program = ("-m", "benchmarks.unixmember")

@@ -36,4 +36,4 @@ def isWebSocket(transport: str) -> bool:
 
 
 MACHINES = "machine to machine"
-SOCKETS = "worker to worker"
+WORKERS = "worker to worker"

@@ -171,19 +171,20 @@ class RedisDirectory:
         asked = self._runBy(self.client.ask, script, keys, *words)
         return asked.addErrback(self._refused)
 
-    @inlineCallbacks
     def _runBy(
         self, ask: Ask, script: scripts.Script, keys: list[bytes], *words: bytes
-    ) -> Generator[Deferred[Any], Any, Reply]:
+    ) -> Deferred[Reply]:
         arguments = (b"%d" % len(keys), *keys, *words)
         until = self._reactor.seconds() + self._timeout
-        try:
-            return (yield ask(b"EVALSHA", script.digest, *arguments))
-        except RedisRefusal as error:
-            if error.code != "NOSCRIPT":
-                raise
-        left = until - self._reactor.seconds()
-        return (yield ask(b"EVAL", script.text, *arguments, timeout=left))
+
+        def teach(failure: Failure) -> Failure | Deferred[Reply]:
+            error = failure.value
+            if not isinstance(error, RedisRefusal) or error.code != "NOSCRIPT":
+                return failure
+            left = until - self._reactor.seconds()
+            return ask(b"EVAL", script.text, *arguments, timeout=left)
+
+        return ask(b"EVALSHA", script.digest, *arguments).addErrback(teach)
 
     def _refused(self, failure: Failure) -> Failure:
         error = failure.value
