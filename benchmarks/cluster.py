@@ -82,7 +82,16 @@ WORKLOADS: tuple[Workload, ...] = (
     IdleCost(),
 )
 
-SHOWN = ("64KiB", "ping-pong", "set-up", "close", "memory", "commands", "idle-cost", "idle-commands")
+SHOWN = (
+    "64KiB",
+    "ping-pong",
+    "set-up",
+    "close",
+    "memory",
+    "commands",
+    "idle-cost",
+    "idle-commands",
+)
 
 LIMITS = {
     ("64KiB", "wss"): (1.35, 2.2),

@@ -6,7 +6,6 @@ Owns how they are started, and which partner connects to which process. Knows no
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from benchmarks.directory import STARTING, Directory, program
 from benchmarks.lab import Lab, now

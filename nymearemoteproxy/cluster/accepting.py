@@ -11,6 +11,7 @@ import ssl
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -110,7 +111,9 @@ class LinkFactory(Factory):
             return DirectTransport(_Neighbour(self))
         stranger = _Stranger(self, self.identity)
         tls = TlsTransport(self.identity.serverContext, stranger, self._turns)
-        return DirectTransport(Preface(self.identity.id, tls, stranger.isElsewhere))
+        expected = self.identity.prefaceTo(self.identity.id)
+        refuse = partial(stranger.refuse, NOT_PROVEN)
+        return DirectTransport(Preface(expected, tls, refuse))
 
     def came(self, stranger: _Stranger) -> None:
         """Somebody is there; make room."""
@@ -194,10 +197,6 @@ class _Stranger(Protocol):
         self.transport.switchProtocol(protocol)
         if rest:
             protocol.dataReceived(rest)
-
-    def isElsewhere(self) -> None:
-        """It wants to another member, or is none."""
-        self.refuse(NOT_PROVEN, "it is for another member")
 
     def refuse(self, reason: str, text: str) -> None:
         """Close, unless that is so already."""

@@ -104,7 +104,7 @@ class Asker(Protocol):
     :ivar offered: is called before that is agreed to.
     """
 
-    transport: Any = None
+    transport: Any
 
     def __init__(self, clock: IReactorTime, timeout: float, ask: Ask) -> None:
         self._clock = clock

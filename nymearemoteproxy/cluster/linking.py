@@ -35,6 +35,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IConnector, IHandshakeListener, IProtocol
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -63,6 +64,7 @@ _CREDENTIALS = Struct("iII")
 """struct ucred of unix(7): process, user, group."""
 
 _UNREADABLE = "its address cannot be read"
+_CLOSED = "it closed the connection; perhaps another member is there, or it has another secret"
 
 _FAULTS = {
     "CALLBACK_FAILED": "it asked for another member, or for none",
@@ -129,13 +131,14 @@ def tuneLink(transport: Any) -> None:
 
 
 def describeFault(fault: BaseException | None) -> str:
-    """Return what went wrong in a handshake, for people."""
+    """Return what went wrong before a link was proven, for people."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         return f"it is not who it should be: {fault.verify_message}"
     if isinstance(fault, ssl.SSLError):
         reason = fault.reason or "it broke TLS"
         return _FAULTS.get(reason, reason.lower().replace("_", " "))
-    return str(fault)
+    isClosed = isinstance(fault, ConnectionDone | ConnectionLost)
+    return _CLOSED if isClosed else str(fault)
 
 
 @implementer(ILinker)
@@ -180,7 +183,7 @@ class Linker:
                 nameOf(member.id),
                 opening,
                 self._turns,
-                preface=member.id,
+                preface=self.identity.prefaceTo(member.id),
                 greeting=self.identity.proofTo(member.id),
             )
             opening.limit(self._reactor, self._timeout)
@@ -277,6 +280,7 @@ class _Opening(Protocol):
         self.close = _nothing
         opened, transport, protocol = self.opened, self.transport, self._protocol
         self._end()
+        del self.transport
         tuneLink(transport)
         transport.switchProtocol(protocol)
         opened.callback(None)
@@ -298,7 +302,6 @@ class _Opening(Protocol):
         close, self.close = self.close, _nothing
         close()
         del self._timer, self._protocol, self.opened
-        self.transport = None
 
 
 class _Adopting(Factory):

@@ -148,10 +148,6 @@ class ClusterSwitchboard:
 
     # The home
 
-    def isServer(self, uuid: UUID) -> bool:
-        """Tell whether a server is registered here."""
-        return self.local.isServer(uuid)
-
     def visit(self, registration: ClientRegistration, origin: Origin) -> Deferred[Place]:
         """Connect a client of another member to a server that is registered here.
 

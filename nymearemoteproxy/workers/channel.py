@@ -122,4 +122,7 @@ class MessageChannel(Protocol):
             self._received(json.loads(line))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0
+        self._queue.clear()
+        self.waiting = 0
         self._lost()

@@ -430,6 +430,17 @@ class ClaimingAnewTests(PlacesCase):
         self.directory.asked.clear()
         self.assertNothingLeft()
 
+    def test_leftWhenItBecameFree(self) -> None:
+        """One that was another's until now."""
+        self.contested()
+        self.places.start()
+        self.clock.advance(AGAIN)
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine()])
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.assertNothingLeft()
+
     def test_leftAnothersMeanwhile(self) -> None:
         """There is nothing to free."""
         self.held()

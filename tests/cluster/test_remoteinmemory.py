@@ -8,9 +8,10 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from nymearemoteproxy.protocol.outcomes import Outcome
 from tests.connections import test_presence
-from tests.support.clusters import InCluster, Network
+from tests.support.clusters import InCluster
 from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
+from tests.support.memorylinks import Network
 from tests.support.remote import again
 from tests.wires import (
     test_backpressure,

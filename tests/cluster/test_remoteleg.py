@@ -6,16 +6,27 @@ import itertools
 import os
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.cluster.far import foreignRecord
+from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import HEARTBEAT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
-from nymearemoteproxy.protocol.linkrecords import END, encodeNotice
+from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol.frames import FRAMES_AT_ONCE
+from nymearemoteproxy.protocol.linkmessages import Far
+from nymearemoteproxy.protocol.linkrecords import END, LOST, encodeBytes, encodeNotice
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.direct import READ_SIZE
-from tests.support.clusters import WINDOW, InCluster, LinkPipe
+from nymearemoteproxy.wires.direct import READ_SIZE, DirectTransport
+from tests.support.clusters import InCluster
 from tests.support.inmemory import TIMING
 from tests.support.memory import Pipe
+from tests.support.memorylinks import WINDOW, LinkPipe
+from tests.support.parts import makeProxy
+from tests.support.switchboards import FakeLeg
 from tests.support.wires import maskedFrame, splitFrame
 
 KINDS = ("WebSocket", "TCP")
@@ -63,14 +74,14 @@ class Linked(InCluster):
             return data
         return b"".join(payload for opcode, _fin, payload in frames(data) if opcode < 8)
 
-    def links(self) -> list[LinkPipe]:
+    def ends(self) -> list[LinkPipe]:
         """Return both ends of the links that carry a tunnel."""
         pipes = [pipe for node in self.nodes for pipe in node.pipes if not pipe.lost]
         return [pipe for pipe in pipes if isinstance(pipe.protocol, RemoteLeg)]
 
     def leg(self, number: int) -> Any:
         """Return the one end of the link that is in this member."""
-        (pipe,) = [pipe for pipe in self.links() if pipe.node is self.nodes[number]]
+        (pipe,) = [pipe for pipe in self.ends() if pipe.node is self.nodes[number]]
         return pipe.protocol
 
     def assertCutOff(self, client: Pipe, outcome: Outcome) -> None:
@@ -85,7 +96,7 @@ class Linked(InCluster):
     def assertNothingLeft(self) -> None:
         """No link, no tunnel, no place, and nothing that would happen later."""
         self.network.run()
-        self.assertEqual(self.links(), [])
+        self.assertEqual(self.ends(), [])
         self.assertEqual(self.rendezvous.tunnels, 0)
         self.assertEqual([node.membership.places.held for node in self.nodes], [0, 0])
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -193,12 +204,98 @@ class CarryingTests(Linked):
         self.assertNothingLeft()
 
 
+class AloneTests(SynchronousTestCase):
+    """One end of a link, as its tunnel and its transport see it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.closings = 0
+        proxy = makeProxy(self.clock)
+        self.links = Links()
+        self.record = foreignRecord(Far(7, "TCP", False, "", "", "", ""), 0.0)
+        self.early = encodeBytes(b"early")
+        self.leg = RemoteLeg(
+            proxy, self.links, b"member", self.record, True, self.early, self.closed
+        )
+        self.pipe = Pipe(UNIXAddress(None))
+        self.pipe.protocol = direct = DirectTransport(self.leg)
+        direct.makeConnection(self.pipe)
+        self.tunnel = Tunnel(lambda: None)
+        self.tunnel.attach(self.leg)
+
+    def closed(self) -> None:
+        """Count it."""
+        self.closings += 1
+
+    def attach(self) -> FakeLeg:
+        """Attach the other side."""
+        leg = FakeLeg()
+        leg.record = None  # type: ignore[attr-defined]
+        self.tunnel.attach(leg)
+        return leg
+
+    def test_begins(self) -> None:
+        """It is read when there is somebody to pass that on to; then come early words first."""
+        self.assertEqual(self.pipe.producerState, "paused")
+        self.assertEqual(self.pipe.bufferSize, READ_SIZE)
+        partner = self.attach()
+        self.assertEqual(self.pipe.producerState, "producing")
+        self.pipe.receive(encodeBytes(b" and late"))
+        self.assertEqual(partner.take(), b"early and late")
+
+    def test_counts(self) -> None:
+        """What has passed on the link, in both directions, and the link itself."""
+        partner = self.attach()
+        self.assertEqual(self.links.incoming, 1)
+        partner.receive(b"data")
+        self.assertEqual(self.record.sent, len(self.pipe.take()))
+        self.pipe.receive(encodeBytes(b"answer"))
+        self.assertEqual(self.record.received, len(self.early + encodeBytes(b"answer")))
+        self.pipe.lose(ConnectionLost())
+        self.assertEqual((self.links.incoming, self.closings), (0, 1))
+
+    def test_muchInOneRead(self) -> None:
+        """The rest of it waits for its turn, and for a partner that takes nothing."""
+        partner = self.attach()
+        partner.room = 0
+        sent = [b"%d" % number for number in range(3 * FRAMES_AT_ONCE)]
+        self.pipe.receive(b"".join(map(encodeBytes, sent)))
+        self.assertEqual(self.pipe.producerState, "paused")
+        self.clock.advance(1)
+        self.assertEqual(partner.take(), b"early" + b"".join(sent[:FRAMES_AT_ONCE]))
+        partner.drain()
+        self.clock.advance(0)
+        self.assertEqual(partner.take(), b"".join(sent[FRAMES_AT_ONCE:]))
+        self.assertEqual(self.pipe.producerState, "producing")
+
+    def test_partnerLostWhileUnread(self) -> None:
+        """It is read again: the other member has something to say, too."""
+        partner = self.attach()
+        self.leg.pauseReading()
+        partner.leave()
+        self.assertEqual(self.pipe.producerState, "producing")
+        self.assertEqual(self.pipe.take(), encodeNotice(END) + encodeNotice(LOST))
+        self.assertFalse(self.pipe.disconnecting)
+        self.pipe.receive(encodeNotice(LOST))
+        self.assertTrue(self.pipe.disconnecting)
+
+    def test_fault(self) -> None:
+        """A fault of ours in a later turn costs this tunnel."""
+        partner = self.attach()
+        self.pipe.receive(encodeBytes(b"data") * (2 * FRAMES_AT_ONCE))
+        self.patch(partner, "sendBytes", lambda _data: 1 // 0)
+        self.clock.advance(0)
+        self.assertTrue(self.pipe.lost)
+        self.assertIs(partner.outcome, Outcome.LINK_LOST)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
 class CutOffTests(Linked):
     """The link ends before both clients have."""
 
     def cut(self, how: str) -> None:
         """End the link: it is reset, or what it carries makes no sense."""
-        near, far = self.links()
+        near, far = self.ends()
         if how == "reset":
             near.other.isReset = far.other.isReset = True
             self.network.act(near.other.read)
@@ -244,7 +341,7 @@ class CutOffTests(Linked):
             one, two = self.pair("TCP", kind)
             two.full = True
             self.assertHeldUp(one)
-            first, second = self.links()
+            first, second = self.ends()
             near = first if first.node is self.nodes[0] else second
             near.vanish()
             self.network.run()

@@ -1,4 +1,4 @@
-"""Owns the checks of what all members share that no story comes to: faults, and parts that are off."""
+"""Owns the checks of what all members share, of faults, and of parts that are off."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class MembershipTests(SynchronousTestCase):
         for seat in (SEAT, uuid):
             self.successResultOf(self.membership.places.take(seat))
             self.assertThere(False, self.membership.places.name(seat))
-        for place in ("key:x", GUEST, f"{GUEST}5", f"{GUEST}x", f"{GUEST}²"):
+        for place in ("key:x", GUEST, f"{GUEST}5", f"{GUEST}x", f"{GUEST}²", GUEST + "9" * 5000):
             self.assertThere(False, place)
 
     def test_lost(self) -> None:

@@ -90,11 +90,10 @@ class MeetingStories(StoryCase):
             first.leave()
 
     def test_manyAtOnce(self) -> None:
-        """Of seven that come at the same moment six meet in pairs... one after the other."""
+        """Of seven that come at the same moment two meet, and the others are refused."""
         nodes = (self.one, self.two, self.three)
-        clients = [Client(self.land, nodes[n % 3], "k") for n in range(7)]
-        for client in clients:
-            client.call("Authentication.Authenticate", token="k")
+        with self.land.atOnce():
+            clients = [self.land.join(nodes[n % 3], "k") for n in range(7)]
         self.land.advance(3)
         up = [client for client in clients if client.isUp]
         self.assertEqual(len(up), 2)
@@ -590,6 +589,19 @@ class DirectoryStories(StoryCase):
         self.land.restore()
         self.assertEqual(self.land.listed(), {})
 
+    def test_othersClaimIt(self) -> None:
+        """Whoever leaves while a place is claimed takes it from nobody."""
+        first = self.land.join(self.one, "k")
+        self.land.isHanging = True
+        second, third = self.land.join(self.two, "l"), self.land.join(self.two, "l")
+        self.land.join(self.two, "k").leave()
+        third.leave()
+        self.land.advance(0.5)
+        self.land.restore()
+        self.assertWaits(first, second)
+        self.assertEqual(len(self.land.listed()), 2)
+        self.assertTunnel(second, self.land.join(self.three, "l"))
+
     def test_threeWaiters(self) -> None:
         """Two of them meet, the third one is refused as always."""
         self.land.isFailing = True
@@ -744,6 +756,35 @@ class SwitchboardStories(StoryCase):
             self.land.advance(1)
         self.assertTrue(server.isUp)
 
+    def test_atTheSameMember(self) -> None:
+        """The same where nobody else has to be asked."""
+        self.land.serve(self.one, SERVER)
+        with self.land.atOnce():
+            apps = [self.land.visit(self.two, SERVER, APP) for _ in range(3)]
+        self.land.advance(5)
+        self.assertEqual(sorted(app.isUp for app in apps), [False, False, True])
+        self.assertEqual(len(self.land.listed()), 2)
+
+    def test_lateNewsTwice(self) -> None:
+        """Two ask at once whether a client has left: what the second hears is about that one."""
+        self.land.serve(self.one, SERVER)
+        old = self.land.visit(self.two, SERVER, APP)
+        for strand in self.one.strands:
+            strand.isHeld = strand.other is not None and strand.other.node is self.two
+        old.leave()
+        self.land.advance(0.1)
+        with self.land.atOnce():
+            again = [self.land.visit(self.three, SERVER, APP)]
+            for _ in range(8):
+                again[0].node.clock.advance(0)
+                if self.land.network._events:
+                    self.land.network._events.popleft()()
+            looks = [self.one.switchboard.origin(APP).look() for _ in range(2)]  # type: ignore[union-attr]
+        self.land.advance(1)
+        for look in looks:
+            self.assertIs(self.successResultOf(look), False)
+        self.assertTrue(again[0].isUp, again[0].outcome)
+
     def test_goesOverToAnother(self) -> None:
         """A dead client of a server here comes back for a server that is elsewhere."""
         self.land.serve(self.one, SERVER)
@@ -782,18 +823,11 @@ class SwitchboardStories(StoryCase):
 
     def test_atTheSameMoment(self) -> None:
         """Of several with one uuid one is registered."""
-        servers = [Client(self.land, node, "s") for node in 3 * self.everywhere()]
-        for server in servers:
-            server.call("TunnelProxy.RegisterServer", serverName="core", serverUuid=str(SERVER))
+        with self.land.atOnce():
+            servers = [self.land.serve(node, SERVER) for node in 3 * self.everywhere()]
         self.land.advance(5)
         self.assertEqual(sum(server.isUp for server in servers), 1)
-        apps = [Client(self.land, node, "a") for node in 3 * self.everywhere()]
-        for app in apps:
-            app.call(
-                "TunnelProxy.RegisterClient",
-                clientName="app",
-                clientUuid=str(APP),
-                serverUuid=str(SERVER),
-            )
+        with self.land.atOnce():
+            apps = [self.land.visit(node, SERVER, APP) for node in 3 * self.everywhere()]
         self.land.advance(5)
         self.assertEqual(sum(app.isUp for app in apps), 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -99,7 +100,9 @@ class WorkersCase(EndToEnd):
 
     def pair(self, url: str) -> tuple[Stream, Stream, Stream]:
         """Return two clients in one worker with a tunnel, and one in the other, between them."""
-        one, another, two = join(url, self.token), connect(url), join(url, self.token)
+        nonce = secrets.token_hex(4)
+        one = join(url, self.token, nonce=nonce)
+        another, two = connect(url), join(url, self.token, nonce=nonce)
         for client in (one, two):
             self.assertEqual(client.message(), ESTABLISHED_FIRST)
         self.keep(one, another, two)

@@ -378,6 +378,7 @@ class VisitTests(RendezvousCase):
         self.failureResultOf(second, NobodyWaits)
         self.assertNoResult(third)
         self.offers[0][2].callback(True)
+        self.assertIsNone(self.successResultOf(self.offers[0][2]))
         self.assertNoResult(third)
         self.assertCounts(1, 0)
         self.assertEqual(self.freed, [])

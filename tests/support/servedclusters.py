@@ -106,6 +106,14 @@ class ServedInCluster(Served):
         """Return what makes a member's links, its address, and what takes them."""
         raise NotImplementedError
 
+    @inlineCallbacks
+    def tunnel(self, first: str, second: str, opcode: int = 2) -> Inline:
+        """Open a tunnel, over a link."""
+        before = self.links()
+        wires = yield super().tunnel(first, second, opcode)
+        self.assertEqual(self.links(), before + 2)
+        return wires
+
     def links(self) -> int:
         """Return how many links there are, counted at both ends."""
         return sum(member.links.incoming + member.links.outgoing for member in self.members)

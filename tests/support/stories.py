@@ -8,10 +8,11 @@ of the first API on Unix sockets, or of the tunnel proxy.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -36,11 +37,14 @@ from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.stream import StreamControl
-from tests.support.clusters import WINDOW, Network
 from tests.support.memory import Pipe
+from tests.support.memorylinks import WINDOW, Network
 from tests.support.parts import makeProxy
 
 Result = TypeVar("Result")
+
+PROBE = 2.0
+"""Seconds after which it is looked whether the directory answers again."""
 
 DIRECTORY_TIMEOUT = 1.0
 """Seconds until a command has failed that is not answered."""
@@ -223,13 +227,27 @@ class StoryDirectory(MemoryDirectory):
     def _failed(self, answered: Deferred[Any], timer: Any) -> None:
         if timer is not None and timer.active():
             timer.cancel()
-        self.isAnswering = False
+        if self.isAnswering:
+            self.isAnswering = False
+            self._retry()
         if not answered.called:
             answered.errback(DirectoryError("it did not answer"))
+
+    def _retry(self) -> None:
+        self._probe = self._node.clock.callLater(PROBE, self._look)
+
+    def _look(self) -> None:
+        land = self._land
+        if land.isFailing or land.isHanging or self._node in land.withoutDirectory:
+            self._retry()
+        else:
+            self.returned()
 
     def returned(self) -> None:
         """It answers again."""
         if not self.isAnswering:
+            if self._probe.active():
+                self._probe.cancel()
             self.isAnswering = True
             self._tell()
 
@@ -502,6 +520,15 @@ class Land:
         for client in list(self.clients):
             if client.isTold and not client.pipe._unsent:
                 client.leave()
+
+    @contextlib.contextmanager
+    def atOnce(self) -> Iterator[None]:
+        """Let nothing arrive before all of this is done."""
+        run = self.network.run
+        self.network.run = lambda: None  # type: ignore[method-assign]
+        yield
+        self.network.run = run  # type: ignore[method-assign]
+        run()
 
     # What may go wrong
 

@@ -1,20 +1,18 @@
-"""Owns the checks of the client's end of TLS, and of sessions that are resumed, in memory."""
+"""Owns the checks of the client's end of TLS, and of what goes with its handshake, in memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ssl
-from typing import Any
+from functools import partial
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.common.openssl import inMemory
-from nymearemoteproxy.wires import tlsclient
+from nymearemoteproxy.common.openssl import GROUP
 from nymearemoteproxy.wires.direct import DirectTransport
-from nymearemoteproxy.wires.tlsclient import TlsClientTransport, TlsSessions
+from nymearemoteproxy.wires.tlsclient import TlsClientTransport
 from nymearemoteproxy.wires.tlstransport import TlsTransport
-from tests.support.identities import Identity
 from tests.support.tlssessions import (
     NOISE,
     Listener,
@@ -26,8 +24,9 @@ from tests.support.tlssessions import (
 
 
 def trusting() -> ssl.SSLContext:
-    """Return a client that trusts everybody."""
+    """Return a client that trusts everybody, and begins with the server's group."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ecdh_curve(GROUP)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -68,14 +67,15 @@ class Attempted:
     def __init__(
         self,
         context: ssl.SSLContext,
-        sessions: TlsSessions,
         server: ssl.SSLContext,
         protocol: Recorder | None = None,
         name: str = "localhost",
+        preface: bytes = b"",
+        greeting: bytes = b"",
     ) -> None:
         self.protocol = protocol or Listener()
         self.server = Server(server)
-        self.tls = TlsClientTransport(context, sessions, name, self.protocol)
+        self.tls = TlsClientTransport(context, name, self.protocol, None, preface, greeting)
         self.lower = Lower()
         self.lower.protocol = direct = DirectTransport(self.tls)
         direct.makeConnection(self.lower)
@@ -85,14 +85,10 @@ class Attempted:
         return self.server.answer(self.lower.take())
 
     def shaken(self) -> Attempted:
-        """Shake hands; the client also gets the ticket."""
+        """Shake hands."""
         while answer := self.exchange():
             self.lower.receive(answer)
         return self
-
-    @property
-    def isResumed(self) -> bool:
-        return bool(self.server.tls.session_reused)
 
 
 class ClientTests(SynchronousTestCase):
@@ -100,10 +96,15 @@ class ClientTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.context = trusting()
-        self.sessions = TlsSessions()
 
-    def attempt(self, protocol: Recorder | None = None, name: str = "localhost") -> Attempted:
-        return Attempted(self.context, self.sessions, serverContext(), protocol, name)
+    def attempt(
+        self,
+        protocol: Recorder | None = None,
+        name: str = "localhost",
+        preface: bytes = b"",
+        greeting: bytes = b"",
+    ) -> Attempted:
+        return Attempted(self.context, serverContext(), protocol, name, preface, greeting)
 
     def test_beginsAtOnce(self) -> None:
         """The first thing to be sent is a ClientHello that names the server."""
@@ -126,42 +127,54 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(b"".join(attempt.protocol.chunks) == NOISE)
 
     def test_piecewise(self) -> None:
-        """However the server's bytes arrive; the session is kept, too."""
+        """However the server's bytes arrive."""
         attempt = self.attempt()
         while answer := attempt.exchange():
             for octet in answer:
                 attempt.lower.receive(bytes([octet]))
-        self.assertEqual((attempt.protocol.handshakes, len(self.sessions)), (1, 1))
+        self.assertEqual(attempt.protocol.handshakes, 1)
         attempt.lower.receive(attempt.server.say(b"data"))
         self.assertEqual(attempt.protocol.chunks, [b"data"])
         self.assertTrue(self.attempt().shaken().isResumed)
 
-    def test_peerName(self) -> None:
-        """Only of a certificate that was checked."""
-        own = Identity("server")
-        self.assertIsNone(self.attempt().shaken().tls.peerName)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.load_verify_locations(cadata=own.pem.decode())
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with inMemory(own.pem + own.keyPem) as path:
-            server.load_cert_chain(path)
-        attempt = Attempted(context, TlsSessions(), server).shaken()
-        self.assertEqual(attempt.protocol.handshakes, 1)
-        self.assertIsNone(attempt.tls.peerName, "that certificate has a common name only")
+    def test_preface(self) -> None:
+        """It is in clear, in one piece with the ClientHello."""
+        attempt = self.attempt(preface=b"for you")
+        [first] = attempt.lower.sent
+        self.assertEqual(first[:7], b"for you")
+        self.assertEqual(len(splitRecords(first[7:])), 1)
+
+    def test_greeting(self) -> None:
+        """It is in one piece with the end of the handshake, and with what the protocol says."""
+        for word in (b"", b"first"):
+            attempt = self.attempt(greeting=b"it is me")
+            if word:
+                attempt.protocol.onHandshake = partial(attempt.tls.write, word)
+            hello = attempt.lower.take()
+            answer = attempt.server.answer(hello)
+            attempt.lower.sent.clear()
+            for half in (answer[:100], answer[100:]):
+                self.assertEqual(attempt.lower.sent, [], "the server has not proven itself")
+                attempt.lower.receive(half)
+            self.assertEqual(len(attempt.lower.sent), 1)
+            attempt.exchange()
+            self.assertEqual(attempt.server.said, b"it is me" + word)
 
     def test_refused(self) -> None:
         """The client does not trust the server: it says so, and the protocol hears why."""
-        attempt = Attempted(ssl.create_default_context(), self.sessions, serverContext())
+        context = ssl.create_default_context()
+        context.set_ecdh_curve(GROUP)
+        attempt = Attempted(context, serverContext(), greeting=bytes(100))
         while not attempt.lower.disconnecting:
             attempt.lower.receive(attempt.exchange())
         self.assertEqual(attempt.protocol.handshakes, 0)
+        _hello, alert = attempt.lower.sent
+        self.assertLess(len(alert), 100, "there is no greeting")
         error = self.assertRaises(ssl.SSLError, attempt.exchange)
         self.assertIn("unknown ca", str(error).lower().replace("_", " "))
         attempt.lower.lose(ConnectionDone())
         [loss] = attempt.protocol.losses
         self.assertIsInstance(loss.value, ssl.SSLCertVerificationError)
-        self.assertEqual(len(self.sessions), 0)
 
     def test_garbage(self) -> None:
         attempt = self.attempt()
@@ -200,69 +213,6 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(attempt.lower.disconnecting)
         attempt.lower.lose(ConnectionDone())
         self.assertEqual([loss.type for loss in attempt.protocol.losses], [ConnectionDone])
-
-
-class SessionTests(SynchronousTestCase):
-    """What later connections are resumed with."""
-
-    def setUp(self) -> None:
-        self.context = trusting()
-        self.sessions = TlsSessions()
-
-    def attempt(self, name: str) -> Attempted:
-        return Attempted(self.context, self.sessions, serverContext(), name=name)
-
-    def test_resumed(self) -> None:
-        """From the second connection on; several may be at once."""
-        self.assertFalse(self.attempt("a").shaken().isResumed)
-        first, second = self.attempt("a"), self.attempt("a")
-        for attempt in (first, second, self.attempt("a")):
-            self.assertTrue(attempt.shaken().isResumed)
-            attempt.lower.receive(attempt.server.say(b"data"))
-            self.assertEqual(attempt.protocol.chunks, [b"data"])
-
-    def test_eachPeerHasItsOwn(self) -> None:
-        self.attempt("a").shaken()
-        self.assertFalse(self.attempt("b").shaken().isResumed)
-
-    def test_looksOnce(self) -> None:
-        """Each look costs as much as a fair part of a handshake."""
-
-        class Looks:
-            """An SSLObject whose session is looked at."""
-
-            def __init__(self, tls: Any) -> None:
-                self._tls = tls
-
-            @property
-            def session(self) -> Any:
-                looks.append(self)
-                return self._tls.session
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(self._tls, name)
-
-        for expected in (1, 0):  # whole, resumed
-            looks: list[Looks] = []
-            attempt = self.attempt("a")
-            tls: Any = attempt.tls
-            tls._tls = Looks(tls._tls)
-            attempt.shaken()
-            for _ in range(3):
-                attempt.lower.receive(attempt.server.say(b"data"))
-            self.assertEqual(len(looks), expected)
-            self.assertEqual(attempt.isResumed, not expected)
-
-    def test_bounded(self) -> None:
-        """The one not used for the longest time goes."""
-        self.patch(tlsclient, "MOST_SESSIONS", 2)
-        for name in ("a", "b"):
-            self.attempt(name).shaken()
-        self.attempt("a")
-        self.attempt("c").shaken()
-        self.assertEqual(len(self.sessions), 2)
-        known = [name for name in "abc" if self.sessions.last(name) is not None]
-        self.assertEqual(known, ["a", "c"])
 
     def test_serversPathIsItsOwn(self) -> None:
         """What the server's end does with each read is not touched by all this."""

@@ -118,7 +118,8 @@ class ChannelTests(ChannelCase):
 
     def test_lost(self) -> None:
         """Then nothing is sent."""
-        self.channel.connected = 0
-        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.channel.pauseProducing()
         self.channel.send([1])
-        self.assertEqual((self.lost, self.sent()), (1, []))
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.channel.send([2])
+        self.assertEqual((self.lost, self.sent(), self.channel.waiting), (1, [], 0))
