@@ -94,7 +94,10 @@ class WorkersShownTests(CompanyCase):
         self.assertEqual(self.metric("tunnels_established_total"), 1)
         for worker in (1, 2):
             self.assertEqual(self.metric(f'worker_connections{{worker="{worker}"}}'), 1)
+            self.assertGreater(self.metric(f'worker_cpu_seconds_total{{worker="{worker}"}}'), 0)
         self.assertEqual((self.metric("workers"), self.metric("workers_serving")), (2, 2))
+        delays = "worker_event_loop_delay_seconds_count"
+        until(lambda: self.metric(delays) > 0, "event loops are not measured")
         for name, value in (
             ('places{state="held"}', 1),
             ("claim_seconds_count", 2),
