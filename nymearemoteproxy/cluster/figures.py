@@ -13,6 +13,7 @@ from typing import Any
 
 from nymearemoteproxy.cluster.accepting import LinkFactory
 from nymearemoteproxy.cluster.directory import IDirectory
+from nymearemoteproxy.cluster.links import CONTROL
 from nymearemoteproxy.cluster.membership import Membership
 
 
@@ -35,6 +36,8 @@ class Figures:
     :ivar outages: how often it began not to answer.
     :ivar deaths: members that were found to be gone while there were links to them.
     :ivar cuts: links that were closed for that.
+    :ivar delays: how late the event loops of workers were, likewise.
+    :ivar delaySeconds: all of that together.
     :ivar strangers: connections that were no links of this cluster's, by the reason.
     """
 
@@ -53,12 +56,24 @@ class Figures:
     outages: int = 0
     deaths: int = 0
     cuts: int = 0
+    delays: Counter[int] = field(default_factory=Counter)
+    delaySeconds: float = 0.0
     strangers: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(
             *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
         )
+
+    @property
+    def linksIn(self) -> int:
+        """Links for tunnels that others have asked for."""
+        return self.incoming.total() - self.incoming[CONTROL]
+
+    @property
+    def linksOut(self) -> int:
+        """The same of those that they have asked others for."""
+        return self.outgoing.total() - self.outgoing[CONTROL]
 
     @property
     def past(self) -> Figures:
@@ -85,8 +100,9 @@ def readFigures(written: dict[str, Any]) -> Figures:
         name: Counter(value) if isinstance(value, dict) else value
         for name, value in written.items()
     }
-    claims = {int(bucket): count for bucket, count in written["claims"].items()}
-    return Figures(**{**values, "claims": Counter(claims)})
+    for name in ("claims", "delays"):
+        values[name] = Counter({int(bucket): count for bucket, count in written[name].items()})
+    return Figures(**values)
 
 
 def figuresOf(

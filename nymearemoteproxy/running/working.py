@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -17,6 +18,8 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
+from nymearemoteproxy.cluster.figures import Figures
+from nymearemoteproxy.cluster.latencies import Latencies
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
@@ -27,6 +30,7 @@ from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
 from nymearemoteproxy.running.neighbourhood import Neighbourhood
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS, DelaySampler
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Message, MessageChannel
 from nymearemoteproxy.workers.figuring import FiguresReporter
@@ -204,7 +208,9 @@ class Crew:
         )
         self._links: IProtocolFactory | None = None
         self._membership = self._join(begin, questions, channel)
-        self._figures = FiguresReporter(reactor, self._membership.figures, channel.send)
+        self._delays = Latencies(DELAY_BUCKETS)
+        self._delaySampler = DelaySampler(reactor, self._delays.add)
+        self._figures = FiguresReporter(reactor, self._readFigures, channel.send)
         self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
         self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
@@ -231,10 +237,18 @@ class Crew:
         channel.send([MEMBER, member.id.hex()])
         return member
 
+    def _readFigures(self) -> Figures:
+        delays = self._delays
+        return replace(
+            self._membership.figures(), delays=delays.buckets.copy(), delaySeconds=delays.seconds
+        )
+
     def ready(self) -> None:
         """Connections may come."""
         self._membership.start()
         self._registry.start()
+        if self._options.configuration.admin is not None:
+            self._delaySampler.start()
         self._figures.start()
         self._garbage.makeRare()
 
@@ -287,6 +301,7 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
+        self._delaySampler.stop()
         self._figures.stop()
         yield self._membership.stop()
 

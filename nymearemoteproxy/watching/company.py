@@ -6,10 +6,29 @@ Imported only where a process does not serve alone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from nymearemoteproxy.cluster.figures import Figures
+
+TICKS = os.sysconf("SC_CLK_TCK")
+"""Of the kernel in a second, by which it counts the time of processors."""
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process takes of the machine.
+
+    :ivar memory: bytes.
+    :ivar cpu: seconds of a processor.
+    """
+
+    memory: int = 0
+    cpu: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -19,11 +38,23 @@ class WorkerState:
     :ivar number: from 1 on, the same for the one that takes its place.
     :ivar serves: it takes connections; not while it starts or ends.
     :ivar connections: how many it has.
+    :ivar pid: of its process; None = there is none at the moment.
     """
 
     number: int
     serves: bool
     connections: int
+    pid: int | None = None
+
+    def usage(self) -> Usage:
+        """Return what it takes; nothing, if that cannot be told."""
+        try:
+            # See proc(5). The name of the program, in brackets, may hold anything.
+            numbers = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return Usage()
+        user, system, pages = (int(numbers[position]) for position in (11, 12, 21))
+        return Usage(pages * PAGE, (user + system) / TICKS)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,12 @@ class WorkerGroup:
     def states(self) -> list[WorkerState]:
         """Return what each worker is doing."""
         return [
-            WorkerState(seat.index, seat.serves, 0 if seat.desk is None else _connections(seat))
+            WorkerState(
+                seat.index,
+                seat.serves,
+                0 if seat.desk is None else _connections(seat),
+                None if seat.process is None else seat.process.pid,
+            )
             for seat in self._seats
         ]
 

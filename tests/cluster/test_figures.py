@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster.figures import Figures, figuresOf, readFigures
-from nymearemoteproxy.cluster.latencies import BOUNDS, Latencies
+from nymearemoteproxy.cluster.latencies import CLAIM_BOUNDS, Latencies
 from nymearemoteproxy.cluster.links import CLOSING, CONTROL, OPENING, RELAYING
 from nymearemoteproxy.cluster.places import Kind, Seat
 from tests.support.stories import Node, StoryCase
@@ -21,7 +21,7 @@ PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
 COUNTS = st.integers(0, 1 << 40)
 NAMED = st.dictionaries(st.text(max_size=8), st.integers(1, 1 << 40), max_size=4).map(Counter)
-BUCKETS = st.dictionaries(st.integers(0, len(BOUNDS)), st.integers(1, 1 << 40)).map(Counter)
+BUCKETS = st.dictionaries(st.integers(0, len(CLAIM_BOUNDS)), st.integers(1, 1 << 40)).map(Counter)
 FIGURES = st.builds(
     Figures,
     **{
@@ -31,6 +31,8 @@ FIGURES = st.builds(
             "strangers": NAMED,
             "claims": BUCKETS,
             "claimSeconds": st.integers(0, 1 << 20).map(float),
+            "delays": BUCKETS,
+            "delaySeconds": st.integers(0, 1 << 20).map(float),
         }.get(each.name, COUNTS)
         for each in fields(Figures)
     },
@@ -68,7 +70,7 @@ class FiguresTests(SynchronousTestCase):
         self.assertEqual((past.incoming, past.outgoing), (Counter(), Counter()))
         for name in ("losses", "claims", "claimSeconds", "commands", "failures", "outages"):
             self.assertEqual(getattr(past, name), getattr(figures, name))
-        for name in ("deaths", "cuts", "strangers"):
+        for name in ("deaths", "cuts", "strangers", "delays", "delaySeconds"):
             self.assertEqual(getattr(past, name), getattr(figures, name))
 
 
@@ -78,9 +80,16 @@ class LatencyTests(SynchronousTestCase):
     def test_bounds(self) -> None:
         """A bound is in its own bucket, as Prometheus has it."""
         latencies = Latencies()
-        for seconds in (0, BOUNDS[0], BOUNDS[0] * 1.01, BOUNDS[-1], BOUNDS[-1] * 1.01, 1e9):
+        for seconds in (
+            0,
+            CLAIM_BOUNDS[0],
+            CLAIM_BOUNDS[0] * 1.01,
+            CLAIM_BOUNDS[-1],
+            CLAIM_BOUNDS[-1] * 1.01,
+            1e9,
+        ):
             latencies.add(seconds)
-        last = len(BOUNDS)
+        last = len(CLAIM_BOUNDS)
         self.assertEqual(latencies.buckets, Counter({0: 2, 1: 1, last - 1: 1, last: 2}))
         self.assertGreater(latencies.seconds, 1e9)
 

@@ -649,6 +649,12 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
     land.advance(40)
     listed = land.listed().values()
     case.assertEqual([holder for holder in listed if not land.nodes[holder.member].isDead], [])
+    counted: Counter[str] = Counter()
+    for node in land.living:
+        for outcome, count in node.proxy.registry.counters.outcomes.items():
+            counted[outcome.label] += count
+    ended = [client.outcome for client in land.clients if client.node in land.living]
+    case.assertEqual(counted, Counter(outcome or "connection-lost" for outcome in ended))
     for node in land.living:
         rendezvous, switchboard = node.rendezvous, node.switchboard
         counts = (rendezvous.waiting, rendezvous.tunnels, switchboard.servers, switchboard.clients)

@@ -6,7 +6,8 @@ does not serve alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -14,9 +15,10 @@ from prometheus_client.utils import floatToGoString
 
 from nymearemoteproxy.cluster.accepting import REASONS
 from nymearemoteproxy.cluster.figures import Figures
-from nymearemoteproxy.cluster.latencies import BOUNDS
+from nymearemoteproxy.cluster.latencies import CLAIM_BOUNDS
 from nymearemoteproxy.cluster.links import STATES
 from nymearemoteproxy.watching.admin.declarations import PREFIX, Declaration
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
 from nymearemoteproxy.watching.company import Company
 
 WORKER_DECLARATIONS = (
@@ -24,6 +26,20 @@ WORKER_DECLARATIONS = (
     Declaration("workers_serving", "gauge", "Workers that take connections."),
     Declaration(
         "worker_connections", "gauge", "Open connections that a worker serves.", ("worker",)
+    ),
+    Declaration(
+        "worker_cpu_seconds_total",
+        "counter",
+        "Time of processors that a worker has taken since it was started.",
+        ("worker",),
+    ),
+    Declaration(
+        "worker_resident_memory_bytes", "gauge", "Memory that a worker takes.", ("worker",)
+    ),
+    Declaration(
+        "worker_event_loop_delay_seconds",
+        "histogram",
+        "How late the event loops of workers came to what was due, sampled 20 times a second.",
     ),
     Declaration(
         "worker_restarts_total", "counter", "Workers that have ended and had to be replaced."
@@ -91,6 +107,17 @@ def _aboutWorkers(company: Company) -> Iterator[Metric]:
         "worker_connections",
         {(str(worker.number),): worker.connections for worker in company.workers},
     )
+    usages = {(str(worker.number),): worker.usage() for worker in company.workers}
+    yield _labelled(
+        "worker_cpu_seconds_total", {labels: usage.cpu for labels, usage in usages.items()}
+    )
+    yield _labelled(
+        "worker_resident_memory_bytes", {labels: usage.memory for labels, usage in usages.items()}
+    )
+    figures = company.figures
+    yield _histogram(
+        "worker_event_loop_delay_seconds", DELAY_BUCKETS, figures.delays, figures.delaySeconds
+    )
     yield _DECLARED["worker_restarts_total"].counter(company.restarts)
 
 
@@ -114,14 +141,7 @@ def _aboutPlaces(figures: Figures) -> Iterator[Metric]:
     }
     yield _labelled("places", places)
     yield _DECLARED["places_lost_total"].counter(figures.losses)
-    declared = _DECLARED["claim_seconds"]
-    count, buckets = 0, []
-    for position, bound in enumerate((*BOUNDS, float("inf"))):
-        count += figures.claims[position]
-        buckets.append((floatToGoString(bound), count))
-    yield HistogramMetricFamily(
-        PREFIX + declared.name, declared.help, buckets=buckets, sum_value=figures.claimSeconds
-    )
+    yield _histogram("claim_seconds", CLAIM_BOUNDS, figures.claims, figures.claimSeconds)
 
 
 def _aboutDirectory(figures: Figures) -> Iterator[Metric]:
@@ -129,6 +149,18 @@ def _aboutDirectory(figures: Figures) -> Iterator[Metric]:
     yield _DECLARED["directory_outages_total"].counter(figures.outages)
     yield _DECLARED["directory_commands_total"].counter(figures.commands)
     yield _DECLARED["directory_failures_total"].counter(figures.failures)
+
+
+def _histogram(
+    name: str, bounds: Sequence[float], counts: Counter[int], seconds: float
+) -> HistogramMetricFamily:
+    count, buckets = 0, []
+    for position, bound in enumerate((*bounds, float("inf"))):
+        count += counts[position]
+        buckets.append((floatToGoString(bound), count))
+    return HistogramMetricFamily(
+        PREFIX + name, _DECLARED[name].help, buckets=buckets, sum_value=seconds
+    )
 
 
 def _labelled(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:

@@ -30,6 +30,7 @@ from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TRANSPORTS
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
 from nymearemoteproxy.watching.admin.declarations import PREFIX, Declaration
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
 from nymearemoteproxy.watching.condition import Condition
 
 if TYPE_CHECKING:
@@ -48,10 +49,6 @@ STATES = (
 
 AUTHENTICATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 10)
 """Seconds, from a token list in memory to the default of authenticationTimeout and beyond."""
-
-DELAY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-"""Seconds; beyond 0.1 people who type through a tunnel notice."""
-
 
 DECLARATIONS = (
     Declaration(

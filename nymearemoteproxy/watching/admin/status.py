@@ -9,7 +9,6 @@ from __future__ import annotations
 import resource
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,7 @@ class Status:
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
         epoch = self._epoch
+        company = None if self._company is None else self._company()
         return {
             "name": self.name,
             "version": __version__,
@@ -72,8 +72,8 @@ class Status:
                 "tunnelProxyTraffic": load.totals.tunnelProxyTraffic,
             },
             "outcomes": self._outcomes(),
-            "process": _process(),
-            **({} if self._company is None else {"company": _describe(self._company())}),
+            "process": _process(company),
+            **({} if company is None else {"company": _describe(company)}),
         }
 
     def _outcomes(self) -> list[Row]:
@@ -118,9 +118,12 @@ def _describe(company: Company) -> Row:
         "trouble": company.trouble,
         "isClustered": company.isClustered,
         "restarts": company.restarts,
-        "workers": [asdict(worker) for worker in company.workers],
-        "linksIn": figures.incoming.total(),
-        "linksOut": figures.outgoing.total(),
+        "workers": [
+            {"number": each.number, "serves": each.serves, "connections": each.connections}
+            for each in company.workers
+        ],
+        "linksIn": figures.linksIn,
+        "linksOut": figures.linksOut,
         "linksCut": figures.cuts,
         "strangers": figures.strangers.total(),
         "membersLost": figures.deaths,
@@ -141,12 +144,16 @@ def _time(text: str) -> float:
         return 0.0
 
 
-def _process() -> Row:
-    """Return what this process takes of the machine."""
+def _process(company: Company | None) -> Row:
+    """Return what this process takes of the machine, and its workers if it has some."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         memory = pages * resource.getpagesize()
     except (OSError, ValueError, IndexError):
         memory = usage.ru_maxrss << 10  # no Linux: the most it ever was
-    return {"memory": memory, "cpu": round(usage.ru_utime + usage.ru_stime, 2)}
+    cpu = usage.ru_utime + usage.ru_stime
+    for worker in () if company is None else company.workers:
+        taken = worker.usage()
+        memory, cpu = memory + taken.memory, cpu + taken.cpu
+    return {"memory": memory, "cpu": round(cpu, 2)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -24,11 +26,12 @@ from nymearemoteproxy.watching.admin.companymetrics import (
     WORKER_DECLARATIONS,
 )
 from nymearemoteproxy.watching.admin.declarations import PREFIX
-from nymearemoteproxy.watching.company import Company, WorkerState
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
+from nymearemoteproxy.watching.company import Company, Usage, WorkerState
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, add, addTunnel
 
-WORKERS = (WorkerState(1, True, 3), WorkerState(2, False, 0))
+WORKERS = (WorkerState(1, True, 3, os.getpid()), WorkerState(2, False, 0))
 
 STARTED = """
 import sys
@@ -104,6 +107,7 @@ class CompanyMetricsTests(CompanyCase):
             outgoing=Counter(dict.fromkeys(STATES, 1)),
             strangers=Counter(dict.fromkeys(REASONS, 1)),
             claims=Counter({0: 1, 99: 1}),
+            delays=Counter({0: 1, 99: 1}),
             held=5,
         )
         self.assertEqual(series(), before)
@@ -115,6 +119,24 @@ class CompanyMetricsTests(CompanyCase):
         self.assertEqual(self.value("worker_connections", worker="1"), 3)
         self.assertEqual(self.value("worker_connections", worker="2"), 0)
         self.assertEqual(self.value("worker_restarts_total"), 7)
+
+    def test_usage(self) -> None:
+        """What a worker takes, by its process; one that has none takes nothing."""
+        cpu = self.value("worker_cpu_seconds_total", worker="1")
+        self.assertLess(abs(cpu - time.process_time()), 1)
+        memory = self.value("worker_resident_memory_bytes", worker="1")
+        self.assertGreater(memory, 10 << 20)
+        self.assertEqual(WORKERS[1].usage(), Usage())
+        self.assertEqual(self.value("worker_resident_memory_bytes", worker="2"), 0)
+
+    def test_delays(self) -> None:
+        latencies = Latencies(DELAY_BUCKETS)
+        for seconds in (0.0, 0.2, 9.0):
+            latencies.add(seconds)
+        self.change(delays=latencies.buckets, delaySeconds=latencies.seconds)
+        name = "worker_event_loop_delay_seconds"
+        for bound, count in (("0.001", 1), ("0.1", 1), ("0.25", 2), ("5.0", 2), ("+Inf", 3)):
+            self.assertEqual(self.value(f"{name}_bucket", le=bound), count)
 
     def test_oneProcess(self) -> None:
         """A member of a cluster without workers has none to show."""
@@ -209,8 +231,11 @@ class CompanyPageTests(CompanyCase):
         self.assertEqual(seen["condition"], "ready")
         company = seen["company"]
         self.assertEqual(company["trouble"], "the directory does not answer")
-        self.assertEqual((company["linksIn"], company["placesHeld"]), (3, 4))
+        self.assertEqual((company["linksIn"], company["placesHeld"]), (2, 4))
         self.assertEqual((company["restarts"], company["isClustered"]), (1, True))
+        alone = json.loads(AdminInMemory().ask("/api/status").body)["process"]
+        self.assertGreater(seen["process"]["memory"], 1.5 * alone["memory"])
+        self.assertGreater(seen["process"]["cpu"], 1.5 * alone["cpu"])
         self.assertEqual(
             company["workers"],
             [
