@@ -75,7 +75,7 @@ class LinkFactory(Factory):
     :param build: makes the protocol of a link, which gets the connection when it is proven; it is
         given the id of the member that is there, or None for another process of this user's.
     :param timeout: seconds for the handshake and the proof.
-    :param turns: see `TlsTransport`.
+    :ivar turns: see `TlsTransport`.
     :ivar identity: ours; may be replaced, for the links from then on. None = the links come by a
         Unix socket.
     :ivar strangers: those who have not proven who they are.
@@ -96,7 +96,7 @@ class LinkFactory(Factory):
         self.build = build
         self.identity = identity
         self.timeout = timeout
-        self._turns = turns
+        self.turns = turns
         self.refused: Counter[str] = Counter()
         self.strangers: dict[_Stranger, None] = {}  # in the order in which they came
         self._sources: defaultdict[str | None, dict[_Stranger, None]] = defaultdict(dict)
@@ -110,10 +110,8 @@ class LinkFactory(Factory):
         if self.identity is None:
             return DirectTransport(_Neighbour(self))
         stranger = _Stranger(self, self.identity)
-        tls = TlsTransport(self.identity.serverContext, stranger, self._turns)
-        expected = self.identity.prefaceTo(self.identity.id)
         refuse = partial(stranger.refuse, NOT_PROVEN)
-        return DirectTransport(Preface(expected, tls, refuse))
+        return DirectTransport(Preface(self.identity.prefaces, stranger, refuse))
 
     def came(self, stranger: _Stranger) -> None:
         """Somebody is there; make room."""
@@ -172,7 +170,14 @@ class _Stranger(Protocol):
         self._identity = identity
         self._read = b""
 
+    def prefaced(self, wantsTicket: bool) -> TlsTransport:
+        """It is no stranger altogether; return what speaks TLS with it."""
+        self._identity.beginTicket(wantsTicket)
+        return TlsTransport(self._identity.serverContext, self, self._factory.turns)
+
     def connectionMade(self) -> None:
+        if self._timer is not None:
+            return  # TLS begins
         self.source = sourceOf(getattr(self.transport.getPeer(), "host", None), ())
         self._factory.came(self)
         self._timer = self._factory.clock.callLater(

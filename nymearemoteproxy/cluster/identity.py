@@ -29,10 +29,13 @@ ids, whose key comes from the secret, too. That proves as much as a certificate 
 - It is good for one asker at one member, whose ids are new at each start: replayed to another
   member it is wrong. The first connection's bytes, replayed, are of no use in another's keys.
 
-It is there for the cost. OpenSSL 3.0 takes some 200 µs for each certificate that it reads, and
-keeps all of a connection's. With mutual certificates a link cost both ends 3.0 ms of CPU and
-79 KiB, resumed 2.1 ms and 65 KiB; with the proof it is 1.6 ms and 44 KiB (of TLS alone 2.6, 1.5 and
-1.2 ms). The server sends no session tickets, see `tlsclient`.
+It is there for the cost. OpenSSL 3.0 reads a certificate anew with each use of a session, which
+takes it some 200 µs, and keeps all of a connection's. Measured with both ends, TCP included: with
+certificates on both sides a link took 3.7 ms of CPU and 78 KiB of memory, resumed 2.55 ms and
+64 KiB; now it takes 2.2 ms and 54 KiB, resumed 1.6 ms and 39 KiB. A good part of that is that only
+the asker's first link gets a ticket to resume from: OpenSSL keeps 16 KiB in whoever was sent one.
+A ticket proves nothing of the asker, so each link has the proof. Of the one that is asked it does:
+it can be read by the process only that gave it, when it had proven itself.
 
 Who does see a certificate, as a member's neighbour in the network can who has read the name, can
 use it to test guesses of the secret at leisure. So the secret must be random, and long.
@@ -54,6 +57,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE
 from nymearemoteproxy.common.openssl import inMemory
+from nymearemoteproxy.wires.tlsclient import TlsSessions
 
 SMALLEST_SECRET = 16
 """Bytes below which a secret could be guessed, for it can be tested without asking anybody."""
@@ -86,6 +90,8 @@ class MemberIdentity:
     :ivar id: this member's.
     :ivar serverContext: for links that others make to us.
     :ivar clientContext: for links that we make.
+    :ivar sessions: of `clientContext`.
+    :ivar prefaces: what links to us begin with: without the wish for a ticket, and with it.
     :raises ValueError: the secret is too short.
     """
 
@@ -105,7 +111,6 @@ class MemberIdentity:
         )
         # The authority is not sent along: who connects has it.
         self.serverContext = _context(ssl.PROTOCOL_TLS_SERVER)
-        self.serverContext.num_tickets = 0
         self.serverContext.sni_callback = _only(name)
         with inMemory(certificate + private) as path:
             self.serverContext.load_cert_chain(path)
@@ -113,10 +118,20 @@ class MemberIdentity:
         self.clientContext.load_verify_locations(cadata=authority)
         self._proofKey = _derive(secret, 32, _PROOF_INFO)
         self._prefaceKey = _derive(secret, 32, _PREFACE_INFO)
+        self.sessions = TlsSessions()
+        self.prefaces = (self._preface(id, False), self._preface(id, True))
 
     def prefaceTo(self, server: bytes) -> bytes:
         """Return what a link to this member begins with, before TLS; see `preface`."""
-        return server + hmac.digest(self._prefaceKey, server, "sha256")
+        return self._preface(server, nameOf(server) not in self.sessions)
+
+    def _preface(self, server: bytes, wantsTicket: bool) -> bytes:
+        content = server + bytes([wantsTicket])
+        return content + hmac.digest(self._prefaceKey, content, "sha256")
+
+    def beginTicket(self, isWanted: bool) -> None:
+        """Let the next TLS connection of `serverContext` give a ticket, or none."""
+        self.serverContext.num_tickets = int(isWanted)  # OpenSSL copies it when one is made
 
     def proofTo(self, server: bytes) -> bytes:
         """Return what proves to a member that it is us who connects; for nobody else's eyes."""

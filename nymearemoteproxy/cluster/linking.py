@@ -180,6 +180,7 @@ class Linker:
         else:
             tls = TlsClientTransport(
                 self.identity.clientContext,
+                self.identity.sessions,
                 nameOf(member.id),
                 opening,
                 self._turns,

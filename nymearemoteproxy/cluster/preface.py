@@ -1,10 +1,10 @@
 """The first bytes of a link between machines: for which member it is, and that it is from one.
 
 Several members may be behind one port, whose process hands each connection to the one that is
-meant. So before TLS that member's id is sent, which is no secret, and what only a member can make
-of it. TLS costs a member some hundred µs of CPU, and with groups that Python's `ssl` cannot exclude
-150 ms: strangers do not get that far. Nothing more is proven by it, for it is always the same, and
-who has the traffic can send it again.
+meant. So before TLS that member's id is sent, which is no secret, whether the asker wants a ticket
+to resume from, and what only a member can make of both. TLS costs a member some hundred µs of CPU,
+and with groups that Python's `ssl` cannot exclude 150 ms: strangers do not get that far. Nothing
+more is proven by it, for it is always the same, and who has the traffic can send it again.
 
 Owns the reading of these bytes. Knows nothing of TLS, of how they are made, nor of what becomes of
 a connection that is refused.
@@ -25,12 +25,16 @@ from nymearemoteproxy.wires.direct import DirectTransport
 class Preface:
     """Reads them: the protocol of a direct transport until then.
 
-    :param expected: what they must be; our own id comes first.
-    :param protocol: what follows; it has the connection from the beginning, and limits the time.
+    :param expected: what they must be, without the wish for a ticket and with it; our own id comes
+        first.
+    :param protocol: has the connection from the beginning, and limits the time; its `prefaced` is
+        told which of both it was, and returns what follows.
     :param refuse: is called when they are something else, with the reason for people.
     """
 
-    def __init__(self, expected: bytes, protocol: Any, refuse: Callable[[str], object]) -> None:
+    def __init__(
+        self, expected: tuple[bytes, bytes], protocol: Any, refuse: Callable[[str], object]
+    ) -> None:
         self._expected = expected
         self._protocol = protocol
         self._refuse = refuse
@@ -44,19 +48,23 @@ class Preface:
     def dataReceived(self, data: bytes) -> None:
         """Some of it arrived, or all of it, and perhaps more."""
         self._read += data
-        size = len(self._expected)
-        if len(self._read) < MEMBER_SIZE:
+        plain, _wishing = self._expected
+        preface, rest = self._read[: len(plain)], self._read[len(plain) :]
+        if len(preface) < MEMBER_SIZE:
             return
-        if self._read[:MEMBER_SIZE] != self._expected[:MEMBER_SIZE]:
+        if preface[:MEMBER_SIZE] != plain[:MEMBER_SIZE]:
             self._refuse("it is for another member")
-        elif len(self._read) < size:
             return
-        elif not hmac.compare_digest(self._read[:size], self._expected):
-            self._refuse("it has another secret")
-        else:
-            self._transport.introduced(None, self._protocol)
-            if len(self._read) > size:
-                self._protocol.dataReceived(self._read[size:])
+        if len(preface) < len(plain):
+            return
+        for wantsTicket, expected in enumerate(self._expected):
+            if hmac.compare_digest(preface, expected):
+                protocol = self._protocol.prefaced(bool(wantsTicket))
+                self._transport.switchProtocol(protocol)
+                if rest:
+                    protocol.dataReceived(rest)
+                return
+        self._refuse("it has another secret")
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over."""

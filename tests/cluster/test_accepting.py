@@ -68,6 +68,7 @@ class StrangerTests(SynchronousTestCase):
         protocol = Listener()
         tls = TlsClientTransport(
             identity.clientContext,
+            identity.sessions,
             nameOf(THERE),
             protocol,
             preface=identity.prefaceTo(THERE),
@@ -205,6 +206,7 @@ class StrangerTests(SynchronousTestCase):
             (ELSEWHERE, "for another member"),
             (MemberIdentity(OTHER_SECRET, HERE).prefaceTo(THERE), "another secret"),
             (preface[:-1] + b"x", "another secret"),
+            (preface[:MEMBER_SIZE] + b"\2" + preface[MEMBER_SIZE + 1 :], "another secret"),
         ):
             for size in (1, len(wrong)):
                 caller = self.come()
@@ -217,7 +219,7 @@ class StrangerTests(SynchronousTestCase):
                 self.assertEqual((caller.value(), caller.waiting), (b"", []))
                 self.clock.advance(INTERVAL)
             self.assertIn(text, self.texts()[-1])
-        self.assertEqual(dict(self.factory.refused), {"not-proven": 8})
+        self.assertEqual(dict(self.factory.refused), {"not-proven": 10})
 
     def test_tooManyFromAddress(self) -> None:
         """The oldest of them has to go; others are not concerned."""

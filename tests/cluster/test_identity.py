@@ -44,10 +44,11 @@ class Meeting:
         client: ssl.SSLContext,
         server: ssl.SSLContext,
         name: str | None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self.pipes = [ssl.MemoryBIO() for _ in range(4)]
         clientIn, clientOut, serverIn, serverOut = self.pipes
-        self.client = client.wrap_bio(clientIn, clientOut, server_hostname=name)
+        self.client = client.wrap_bio(clientIn, clientOut, server_hostname=name, session=session)
         self.server = server.wrap_bio(serverIn, serverOut, server_side=True)
 
     def shake(self) -> tuple[bytes, bytes]:
@@ -158,16 +159,43 @@ class CertificateTests(SynchronousTestCase):
         meeting = Meeting(context, self.there.serverContext, nameOf(THERE))
         self.assertFails(meeting, "unsupported protocol")
 
-    def test_noTickets(self) -> None:
-        """Nor any certificate of who asks: that is what makes a link cheap."""
-        meeting = self.meet(self.here, self.there)
+    def ticket(self, meeting: Meeting) -> ssl.SSLSession | None:
+        """Shake hands; return what the client can resume it with."""
         meeting.shake()
         meeting.server.write(b"data")
         meeting.pipes[0].write(meeting.pipes[3].read())
         self.assertEqual(meeting.client.read(), b"data")
         session = meeting.client.session
-        self.assertFalse(session is not None and session.has_ticket)
-        self.assertIsNone(meeting.server.getpeercert(True))
+        return session if session is not None and session.has_ticket else None
+
+    def test_tickets(self) -> None:
+        """Only who wants one gets it, for it costs memory; it is good several times."""
+        self.there.beginTicket(True)
+        wishing = self.meet(self.here, self.there)
+        self.there.beginTicket(False)
+        plain = self.meet(self.here, self.there)
+        ticket = self.ticket(wishing)
+        self.assertIsNotNone(ticket)
+        self.assertIsNone(self.ticket(plain))
+        self.assertIsNone(plain.server.getpeercert(True), "nor a certificate of who asks")
+        for _ in range(2):
+            again = Meeting(
+                self.here.clientContext, self.there.serverContext, nameOf(THERE), ticket
+            )
+            again.shake()
+            self.assertTrue(again.client.session_reused and again.server.session_reused)
+
+    def test_notResumedWithAnother(self) -> None:
+        """A ticket is good with the one that gave it, as long as its secret is the same."""
+        self.there.beginTicket(True)
+        ticket = self.ticket(self.meet(self.here, self.there))
+        anew = MemberIdentity(SECRET, THERE)
+        again = Meeting(self.here.clientContext, anew.serverContext, nameOf(THERE), ticket)
+        again.shake()
+        self.assertFalse(again.client.session_reused or again.server.session_reused)
+        anew = MemberIdentity(OTHER_SECRET, THERE)
+        again = Meeting(self.here.clientContext, anew.serverContext, nameOf(THERE), ticket)
+        self.assertFails(again, DISTRUSTED)
 
     def test_shortSecret(self) -> None:
         self.assertRaises(ValueError, MemberIdentity, bytes(SMALLEST_SECRET - 1), HERE)
@@ -191,7 +219,9 @@ class ProofTests(SynchronousTestCase):
         key = derived(SECRET, b"nymea-remoteproxy cluster: proof of the asker 1")
         self.assertEqual(self.here.proofTo(THERE), HERE + mac(key, THERE + HERE))
         key = derived(SECRET, b"nymea-remoteproxy cluster: preface 1")
-        self.assertEqual(self.here.prefaceTo(THERE), THERE + mac(key, THERE))
+        expected = tuple(THERE + wish + mac(key, THERE + wish) for wish in (b"\0", b"\1"))
+        self.assertEqual(self.there.prefaces, expected)
+        self.assertEqual(self.here.prefaceTo(THERE), expected[1])
 
     def test_forAnotherMember(self) -> None:
         """Whoever has been given one cannot pass it on."""
@@ -204,9 +234,9 @@ class ProofTests(SynchronousTestCase):
 
     def test_prefaceIsNoProof(self) -> None:
         """It goes in clear, and its key is another one."""
-        for preface in (self.here.prefaceTo(THERE), self.there.prefaceTo(THERE)):
-            self.assertIsNone(self.there.provenBy(preface))
-            self.assertIsNone(self.there.provenBy(HERE + preface[len(HERE) :]))
+        for preface in (self.here.prefaceTo(THERE), *self.here.prefaces, *self.there.prefaces):
+            for id in (HERE, THERE):
+                self.assertIsNone(self.there.provenBy(id + preface[-32:]))
 
     def test_changed(self) -> None:
         """Any bit of it, the id's included; and too much or too little."""

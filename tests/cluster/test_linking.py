@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -271,19 +272,50 @@ class RemoteTests(LinkCase):
         self.assertEqual((yield self.accepted.get())[0], HERE)
 
     @inlineCallbacks
-    def test_several(self) -> Inline:
-        """Each is proven for itself."""
-        member = self.listen(self.factory(MemberIdentity(SECRET, THERE)))
+    def test_resumed(self) -> Inline:
+        """From the second link on; who is there is proven all the same."""
+        identity = MemberIdentity(SECRET, THERE)
+        member = self.listen(self.factory(identity))
         linker = self.linker()
-        for number in range(3):
-            linker.identity = MemberIdentity(SECRET, bytes([number]) * len(HERE))
-            yield linker.connect(member, self.end())
-            known, _far = yield self.accepted.get()
-            self.assertEqual(known, linker.identity.id)
+        for isResumed in (False, True, True):
+            near = self.end()
+            yield linker.connect(member, near)
+            known, far = yield self.accepted.get()
+            far.send(b"x")
+            yield near.take(1)
+            self.assertEqual(known, HERE)
+            for end in (near, far):
+                self.assertEqual(end.transport._tls.session_reused, isResumed)
+            # A ticket makes OpenSSL keep 16 KiB for good.
+            self.assertEqual(identity.serverContext.num_tickets, not isResumed)
+        # Another one comes with a whole handshake, and is known as another.
+        yield self.linker(id=ELSEWHERE).connect(member, self.end())
+        known, far = yield self.accepted.get()
+        self.assertEqual((known, far.transport._tls.session_reused), (ELSEWHERE, False))
 
     @inlineCallbacks
-    def test_proofGoesWithTheFirstLine(self) -> Inline:
-        """Both ends write three times until a link is taken, and the first line is there."""
+    def test_resumedByAnother(self) -> Inline:
+        """A session proves nothing of the asker: who has got one needs a proof of its own."""
+        factory = self.factory(MemberIdentity(SECRET, THERE))
+        member = self.listen(factory)
+        linker = self.linker()
+        near = self.end()
+        yield linker.connect(member, near)
+        _known, far = yield self.accepted.get()
+        far.send(b"x")
+        yield near.take(1)
+        wrong = MemberIdentity(OTHER_SECRET, HERE).proofTo(THERE)
+        self.patch(linker.identity, "proofTo", lambda _server: wrong)
+        near = self.end()
+        yield linker.connect(member, near)
+        self.assertTrue(near.transport._tls.session_reused)
+        self.assertEqual((yield factory.refusals.get()), ("not-proven", "its proof is wrong"))
+        yield near.gone()
+
+    @inlineCallbacks
+    def test_fewWrites(self) -> Inline:
+        """The proof goes with the handshake and the first line, the preface with the hello."""
+        member = self.listen(self.factory(MemberIdentity(SECRET, THERE)))
         writes: list[bytes] = []
         write = DirectTransport.write
 
@@ -292,13 +324,17 @@ class RemoteTests(LinkCase):
             write(transport, data)
 
         self.patch(DirectTransport, "write", written)
-        member = self.listen(self.factory(MemberIdentity(SECRET, THERE)))
-        near = self.end()
-        near.onConnection = lambda: near.send(b"line")
-        yield self.linker().connect(member, near)
-        known, far = yield self.accepted.get()
-        self.assertEqual((known, (yield far.take(4))), (HERE, b"line"))
-        self.assertEqual(len(writes), 3)
+        linker = self.linker()
+        for expected in (4, 3):  # by both ends; one is the ticket of the first link
+            near = self.end()
+            near.onConnection = partial(near.send, b"line")
+            yield linker.connect(member, near)
+            known, far = yield self.accepted.get()
+            self.assertEqual((known, (yield far.take(4))), (HERE, b"line"))
+            self.assertEqual(len(writes), expected)
+            far.send(b"x")
+            yield near.take(1)
+            writes.clear()
 
     @inlineCallbacks
     def test_wrongProof(self) -> Inline:
@@ -343,9 +379,9 @@ class RemoteTests(LinkCase):
         identity = MemberIdentity(SECRET, THERE)
         factory = self.factory(identity)
         member = self.listen(factory, id=ELSEWHERE)
-        posing = identity.prefaceTo(ELSEWHERE)
+        posing = MemberIdentity(SECRET, ELSEWHERE).prefaces
         for text, change in (
-            ("it closed", lambda: self.patch(identity, "prefaceTo", lambda _server: posing)),
+            ("it closed", lambda: setattr(identity, "prefaces", posing)),
             ("another member is there", lambda: setattr(identity.serverContext, SNI, None)),
             ("not who it should be: hostname mismatch", lambda: None),
         ):

@@ -1,18 +1,21 @@
-"""Owns the checks of the client's end of TLS, and of what goes with its handshake, in memory."""
+"""Owns the checks of the client's end of TLS, and of sessions that are resumed, in memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ssl
 from functools import partial
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.common.openssl import GROUP
+from nymearemoteproxy.common.openssl import GROUP, inMemory
+from nymearemoteproxy.wires import tlsclient
 from nymearemoteproxy.wires.direct import DirectTransport
-from nymearemoteproxy.wires.tlsclient import TlsClientTransport
+from nymearemoteproxy.wires.tlsclient import TlsClientTransport, TlsSessions
 from nymearemoteproxy.wires.tlstransport import TlsTransport
+from tests.support.identities import Identity
 from tests.support.tlssessions import (
     NOISE,
     Listener,
@@ -72,10 +75,14 @@ class Attempted:
         name: str = "localhost",
         preface: bytes = b"",
         greeting: bytes = b"",
+        sessions: TlsSessions | None = None,
     ) -> None:
         self.protocol = protocol or Listener()
         self.server = Server(server)
-        self.tls = TlsClientTransport(context, name, self.protocol, None, preface, greeting)
+        sessions = TlsSessions() if sessions is None else sessions
+        self.tls = TlsClientTransport(
+            context, sessions, name, self.protocol, preface=preface, greeting=greeting
+        )
         self.lower = Lower()
         self.lower.protocol = direct = DirectTransport(self.tls)
         direct.makeConnection(self.lower)
@@ -85,10 +92,14 @@ class Attempted:
         return self.server.answer(self.lower.take())
 
     def shaken(self) -> Attempted:
-        """Shake hands."""
+        """Shake hands; the client also gets the ticket."""
         while answer := self.exchange():
             self.lower.receive(answer)
         return self
+
+    @property
+    def isResumed(self) -> bool:
+        return bool(self.server.tls.session_reused)
 
 
 class ClientTests(SynchronousTestCase):
@@ -213,6 +224,82 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(attempt.lower.disconnecting)
         attempt.lower.lose(ConnectionDone())
         self.assertEqual([loss.type for loss in attempt.protocol.losses], [ConnectionDone])
+
+
+class SessionTests(SynchronousTestCase):
+    """What later connections are resumed with."""
+
+    def setUp(self) -> None:
+        self.context = trusting()
+        self.sessions = TlsSessions()
+
+    def attempt(self, name: str) -> Attempted:
+        return Attempted(self.context, serverContext(), name=name, sessions=self.sessions)
+
+    def test_resumed(self) -> None:
+        """From the second connection on; several may be at once."""
+        self.assertFalse(self.attempt("a").shaken().isResumed)
+        first, second = self.attempt("a"), self.attempt("a")
+        for attempt in (first, second, self.attempt("a")):
+            self.assertTrue(attempt.shaken().isResumed)
+            attempt.lower.receive(attempt.server.say(b"data"))
+            self.assertEqual(attempt.protocol.chunks, [b"data"])
+
+    def test_eachPeerHasItsOwn(self) -> None:
+        self.attempt("a").shaken()
+        self.assertFalse(self.attempt("b").shaken().isResumed)
+
+    def test_looksOnce(self) -> None:
+        """Each look costs as much as a fair part of a handshake."""
+
+        class Looks:
+            """An SSLObject whose session is looked at."""
+
+            def __init__(self, tls: Any) -> None:
+                self._tls = tls
+
+            @property
+            def session(self) -> Any:
+                looks.append(self)
+                return self._tls.session
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self._tls, name)
+
+        for expected in (1, 0):  # whole, resumed
+            looks: list[Looks] = []
+            attempt = self.attempt("a")
+            tls: Any = attempt.tls
+            tls._tls = Looks(tls._tls)
+            attempt.shaken()
+            for _ in range(3):
+                attempt.lower.receive(attempt.server.say(b"data"))
+            self.assertEqual(len(looks), expected)
+            self.assertEqual(attempt.isResumed, not expected)
+
+    def test_bounded(self) -> None:
+        """The one not used for the longest time goes."""
+        self.patch(tlsclient, "MOST_SESSIONS", 2)
+        for name in ("a", "b"):
+            self.attempt(name).shaken()
+        self.attempt("a")
+        self.attempt("c").shaken()
+        self.assertEqual(len(self.sessions), 2)
+        known = [name for name in "abc" if self.sessions.last(name) is not None]
+        self.assertEqual(known, ["a", "c"])
+
+    def test_forgottenByTheServer(self) -> None:
+        """The one that comes then shakes hands as at first, and the next one wants a ticket."""
+        self.attempt("a").shaken()
+        anew = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        own = Identity("server")
+        with inMemory(own.pem + own.keyPem) as path:
+            anew.load_cert_chain(path)
+        attempt = Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        self.assertEqual((attempt.isResumed, "a" in self.sessions), (False, False))
+        Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        attempt = Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        self.assertTrue(attempt.isResumed)
 
     def test_serversPathIsItsOwn(self) -> None:
         """What the server's end does with each read is not touched by all this."""
