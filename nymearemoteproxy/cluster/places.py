@@ -132,6 +132,7 @@ class Places:
         self._looking = Periodic(clock, AGAIN, self._look, "places cannot be claimed anew")
         self._nextRefresh = clock.seconds() + REFRESH
         self._awaking: list[Deferred[None]] = []
+        self._looks = 0  # of those that claim everything, how many are under way
         # To be claimed again, those first that were not for the longest time.
         self._unlisted: dict[Seat, _Spot] = {}
         # Those that may stand in the directory, although nobody is there any more.
@@ -312,30 +313,37 @@ class Places:
 
     def awake(self) -> Deferred[None]:
         """Fire when this member knows what it still holds, should it have slept too long."""
-        if not self._directory.isAnswering or not self._directory.isLeaseOver():
+        isLooking = self._looks > 0
+        if not self._directory.isAnswering or not (isLooking or self._directory.isLeaseOver()):
             return succeed(None)
         awake: Deferred[None] = Deferred()
         self._awaking.append(awake)
-        if len(self._awaking) == 1:
-            self._wakeUp()
+        if not isLooking:
+            self._claimAgain(renew=True)
         return awake
 
     @inlineCallbacks
-    def _wakeUp(self) -> Any:
-        with contextlib.suppress(DirectoryError):  # or everything goes on without it
-            yield self._directory.renew()
+    def _claimAgain(self, renew: bool = False) -> Any:
+        """Claim all places; until it is known who has them, nobody new meets anybody there."""
+        self._looks += 1
+        with contextlib.suppress(DirectoryError):  # it will answer again, and say so
+            if renew:
+                yield self._directory.renew()
             yield self._reclaim(list(self._spots.values()))
-        awaking, self._awaking = self._awaking, []
-        for awake in awaking:
-            awake.callback(None)
+        self._looks -= 1
+        if not self._looks:
+            awaking, self._awaking = self._awaking, []
+            for awake in awaking:
+                awake.callback(None)
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:
         """Claim all places anew, and the names of all of them are other ones if the secret is."""
         self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
-        with contextlib.suppress(DirectoryError):  # it will answer again, and say so
-            yield self._reclaim(list(self._spots.values()))
-            yield self._clearUp()
+        yield self._claimAgain()
+        if self._directory.isAnswering:
+            with contextlib.suppress(DirectoryError):
+                yield self._clearUp()
 
     @inlineCallbacks
     def _clearUp(self) -> Any:

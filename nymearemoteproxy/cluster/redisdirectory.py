@@ -20,7 +20,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.cluster import redisscripts as scripts
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.lease import LEASE, Lease, boottime
+from nymearemoteproxy.cluster.lease import LEASE, RENEWAL, Lease, boottime
 from nymearemoteproxy.cluster.redisclient import Ask, RedisClient
 from nymearemoteproxy.cluster.redisurl import RedisUrl
 from nymearemoteproxy.cluster.rediswire import RedisRefusal, Reply
@@ -30,6 +30,10 @@ log = ProxyLogger()
 
 TIMEOUT = 1.0
 """Seconds for each command."""
+
+EMPTIED = 2 * RENEWAL
+"""Seconds after it was found to be empty in which what is not there may only not be there again: who
+lost no connection notices when it renews its lease."""
 
 PROBE = 1.0
 """Seconds between two looks whether something can be put again; all is claimed anew 3 s after it is
@@ -83,6 +87,7 @@ class RedisDirectory:
         self._probing: IDelayedCall | None = None
         self._policy = ""
         self._tried: Deferred[None] = Deferred()
+        self._emptied: float | None = None
 
     @property
     def isAnswering(self) -> bool:
@@ -153,7 +158,14 @@ class RedisDirectory:
 
     def find(self, place: str) -> Deferred[Holder | None]:
         asked = self._look(scripts.placeKey(place), scripts.LONGEST_VALUE)
-        return asked.addCallback(scripts.readIfThere, scripts.readHolder)
+        return asked.addCallback(scripts.readIfThere, scripts.readHolder).addCallback(self._found)
+
+    def _found(self, holder: Holder | None) -> Holder | None:
+        if holder is None and self._emptied is not None:
+            if self._reactor.seconds() < self._emptied + EMPTIED:
+                raise DirectoryError("it was emptied, and others may not have claimed theirs anew")
+            self._emptied = None
+        return holder
 
     def member(self, id: bytes) -> Deferred[Member | None]:
         asked = self._look(scripts.memberKey(id), scripts.LONGEST_ENTRY)
@@ -207,6 +219,8 @@ class RedisDirectory:
         if renewal.refused is not None and renewal.refused.code not in FULL:
             raise renewal.refused
         isAnew = renewal.isRenewed and self._lease.renewed(sent, renewal.wasThere)
+        if isAnew:
+            self._emptied = self._reactor.seconds()
         isAnew = self._adopt(renewal.secret) or isAnew
         self._setRefusal(renewal.refused)
         return renewal, isAnew

@@ -16,7 +16,7 @@ from typing import Any
 
 import txredisapi
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -24,6 +24,11 @@ from nymearemoteproxy.cluster.directory import DirectoryError
 
 LONGEST_ANSWER = 1 << 16
 """Bytes. The longest, to `CLAIMS_AT_ONCE` claims, has a quarter of that."""
+
+ASLEEP = 5.0
+"""Seconds by which a deadline comes too late when this process was frozen, and more than when it is
+busy: the answer may be there and not be read yet. A third of a lease, so that whoever wakes up
+without one can still ask whether it has its places."""
 
 MEANINGS = {
     "OOM": "its memory is full",
@@ -118,9 +123,27 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
         # As execute_command does, which takes three times as long for a command.
         self.transport.write(spell(words))
         answered: Deferred[Reply] = self.replyQueue.get().addCallback(self.handle_reply)
-        answered.addTimeout(max(timeout, 0), self._clock)
+        self._limit(answered, max(timeout, 0))
         answered.addErrback(self._explain)
         return answered
+
+    def _limit(self, answered: Deferred[Reply], timeout: float) -> None:
+        due = self._clock.seconds() + timeout
+        timers = [self._clock.callLater(timeout, lambda: isOver())]
+
+        def isOver() -> None:
+            if self._clock.seconds() - due > ASLEEP and len(timers) == 1:
+                timers.append(self._clock.callLater(timeout, isOver))
+            else:
+                self.giveUp("it did not answer in time")
+                answered.cancel()
+
+        def ended(result: Reply) -> Reply:
+            if timers[-1].active():
+                timers[-1].cancel()
+            return result
+
+        answered.addBoth(ended)
 
     def giveUp(self, reason: str) -> None:
         """Cut the connection."""
@@ -155,13 +178,11 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
 
     def _explain(self, failure: Failure) -> Failure:
         error = failure.value
-        if isinstance(error, CancelledError):  # whoever asked has lost interest
-            return failure
-        if isinstance(error, TimeoutError):
-            self.giveUp("it did not answer in time")
-        elif isinstance(error, txredisapi.ResponseError):
+        if isinstance(error, CancelledError) and not self.trouble:
+            return failure  # whoever asked has lost interest
+        if isinstance(error, txredisapi.ResponseError):
             return Failure(refusal(str(error)))
-        elif not isinstance(error, txredisapi.ConnectionError):
+        if not isinstance(error, CancelledError | txredisapi.ConnectionError):
             self.giveUp("it does not speak Redis' protocol")
         return Failure(DirectoryError(self.trouble))
 

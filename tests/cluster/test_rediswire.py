@@ -72,6 +72,22 @@ class RedisWireTests(SynchronousTestCase):
             self.failureResultOf(wire.ask(1.0, b"PING"), DirectoryError)
             self.assertEqual(transport.value(), b"")
 
+    def test_asleep(self) -> None:
+        """Who was frozen reads what has come meanwhile; else it is late."""
+        for data in (b"+OK\r\n", b""):
+            wire, _transport, clock = self.connect()
+            answered = wire.ask(1.0, b"GET", b"x")
+            clock.advance(20)
+            self.assertNoResult(answered)
+            if data:
+                wire.dataReceived(data)
+                self.assertEqual(self.successResultOf(answered), "OK")
+            else:
+                clock.advance(1)
+                error = self.failureResultOf(answered, DirectoryError)
+                self.assertIn("in time", error.getErrorMessage())
+            self.assertEqual(clock.getDelayedCalls(), [])
+
     def test_deadline(self) -> None:
         """When it is over, the connection is, too: the late answer would be somebody else's."""
         wire, transport, clock = self.connect()

@@ -188,9 +188,11 @@ class Program:
             found = (re.search(pattern, text) for _name, text in self.lines[since:])
             return [match for match in found if match]
 
-    def waitFor(self, pattern: str, since: int = 0, count: int = 1) -> re.Match[str]:
+    def waitFor(
+        self, pattern: str, since: int = 0, count: int = 1, patience: float = PATIENCE
+    ) -> re.Match[str]:
         """Wait until a line matches, or `count` lines do; return the last match."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         search = re.compile(pattern).search
         with self._changed:
             while True:

@@ -16,11 +16,11 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from tests.support.cores import Core, TunnelProxyCase
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     SIGTERM,
     STREAM,
-    EndToEnd,
     Server,
     Stream,
     WebSocket,
@@ -94,7 +94,7 @@ class Stopwatch:
         return time.monotonic() - self.began
 
 
-class ClusterCase(EndToEnd):
+class ClusterCase(TunnelProxyCase):
     """Servers that are members of one cluster."""
 
     redis: RedisServer
@@ -192,6 +192,12 @@ class ClusterCase(EndToEnd):
         clients = self.waiter(one, nonce), self.waiter(other, nonce)
         self.established(*clients)
         return clients
+
+    def visitor(self, url: str, core: Core, uuid: str) -> Stream:
+        """Return a client of a server, which has heard of it."""
+        client, _address = self.join(url, uuid, core)
+        client.socket.settimeout(LONG)
+        return client
 
     def moves(self, one: Stream, two: Stream) -> None:
         """Bytes go to and fro between these two, and are theirs."""
