@@ -20,12 +20,13 @@ def listenForLinks(reactor: Any, listener: Listener, factory: IProtocolFactory) 
 
     :raises ListenerError: that cannot be.
     """
+    mistake = f"[Cluster] listen: {listener.description}: other machines come by TCP only"
+    if listener.plain.startswith("unix:"):
+        raise ListenerError(mistake)
     port = listen(listener.description, _roomy(listener).endpoint(reactor), factory)
-    if not isinstance(port.getHost(), (IPv4Address, IPv6Address)):
+    if not isinstance(port.getHost(), (IPv4Address, IPv6Address)):  # systemd may give any socket
         close(port)
-        raise ListenerError(
-            f"[Cluster] listen: {listener.description}: other machines come by TCP only"
-        )
+        raise ListenerError(mistake)
     return port
 
 
