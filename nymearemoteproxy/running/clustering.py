@@ -49,6 +49,7 @@ class Clustering:
     :ivar id: this member's.
     :ivar links: serves the links that come in from other machines.
     :ivar membership: what the process is then.
+    :raises LinkError: its neighbours could not reach it.
     """
 
     def __init__(
@@ -140,8 +141,9 @@ class Clustering:
 
     @inlineCallbacks
     def stop(self) -> Any:
-        """Leave them, when all clients are gone."""
+        """Leave them, when all clients are gone; also before anything was started."""
         self.membership.stop()
-        yield self.directory.stop()
+        if self._at is not None:
+            yield self.directory.stop()
         for port in self._ports:
             yield close(port)

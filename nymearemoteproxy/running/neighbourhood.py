@@ -30,13 +30,14 @@ class Neighbourhood:
     :param questions: to the parent.
     :param secret: with which places are named.
     :param directory: for sockets.
+    :ivar id: this member's.
     :raises LinkError: there cannot be one.
     """
 
     def __init__(
         self, reactor: Any, proxy: Proxy, questions: Questions, secret: bytes, directory: str
     ) -> None:
-        id = secrets.token_bytes(MEMBER_SIZE)
+        self.id = id = secrets.token_bytes(MEMBER_SIZE)
         self._door = LinkFactory(reactor, lambda peer: self.membership.answerer(peer))
         path, self._port = listenLocally(reactor, directory, id, self._door)
         me = Member(id, unixAddress(path), VERSION)

@@ -120,6 +120,10 @@ class ProxyService(Service):
             self._watchers.listen(self._makers.secured)
         except ListenerError as error:
             self._watchers.stop()
+            if self._staff is not None:
+                self._staff.stop(0)
+            if self._clustering is not None:
+                self._clustering.stop()
             for port in self.ports:
                 close(port)
             self._warn()  # one of them may be about this very listener
@@ -151,9 +155,14 @@ class ProxyService(Service):
         showToken(configuration, self.ports)
         if self._logFile is not None:
             self._logFile.start()
-        if self._staff is not None:
-            self._staff.start()
-        self.notifier.ready()
+        try:
+            if self._staff is not None:
+                self._staff.start()
+        except ListenerError as error:
+            log.error("{reason}", reason=str(error))
+            self.stop()
+        else:
+            self.notifier.ready()
 
     def _warn(self) -> None:
         for warning in self._configuration.warnings:

@@ -6,6 +6,7 @@ parent does with what it is told.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -18,8 +19,12 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
+<<<<<<< HEAD
 from nymearemoteproxy.cluster.figures import Figures
 from nymearemoteproxy.cluster.latencies import Latencies
+=======
+from nymearemoteproxy.cluster.linking import LinkError
+>>>>>>> 26b451b1df94b209ddcd2e495277f07941fd2085
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
@@ -97,7 +102,7 @@ class Worker:
     def _received(self, message: Message) -> None:
         try:
             self._obey(message)
-        except SystemExit as reason:
+        except (SystemExit, LinkError) as reason:
             self._fail("a worker cannot start: {reason}", str(reason))
         except Exception as error:
             log.failure("a worker cannot do what it is told")
@@ -120,9 +125,10 @@ class Worker:
             if kind == RELOAD:
                 self._crew.reload(message[1])
             elif kind == SERVE:
-                self._crew.ready()
-                self._taking.start()
-                self.channel.send([SERVES])
+                if not self._isStopping:
+                    self._crew.ready()
+                    self._taking.start()
+                    self.channel.send([SERVES])
             else:
                 self._crew.handlers[kind](*message[1:])
 
@@ -207,6 +213,7 @@ class Crew:
             ),
         )
         self._links: IProtocolFactory | None = None
+        self._directory: str = begin["directory"]
         self._membership = self._join(begin, questions, channel)
         self._delays = Latencies(DELAY_BUCKETS)
         self._delaySampler = DelaySampler(reactor, self._delays.add)
@@ -224,10 +231,12 @@ class Crew:
         self, begin: dict[str, Any], questions: Questions, channel: MessageChannel
     ) -> Neighbourhood | Clustering:
         """Become a member of the group, and of the cluster if there is one."""
-        plan, directory = self._options.configuration.cluster, begin["directory"]
+        plan, directory = self._options.configuration.cluster, self._directory
         if plan is None:
             secret = bytes.fromhex(begin["tableSecret"])
-            return Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+            neighbour = Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+            channel.send([MEMBER, neighbour.id.hex()])
+            return neighbour
         # Imported only where it is wanted, and there may be no client for the directory elsewhere.
         from nymearemoteproxy.running.clustering import Clustering
 
@@ -263,24 +272,19 @@ class Crew:
 
         :param descriptor: None when too many files are open for it.
         """
-        if handed.listener == LINKS:
-            assert self._links is not None
-            if descriptor is not None:
-                adopt(self._reactor, handed, descriptor, self._links)
-            return
-        self._registry.expect(handed.number, handed.source)
-        if descriptor is None:
-            self._giveUp(handed, os.strerror(errno.EMFILE))
-            return
+        isLink = handed.listener == LINKS
+        factory = self._links if isLink else self._factories[handed.listener]
+        assert factory is not None
+        if not isLink:
+            self._registry.expect(handed.number, handed.source)
         try:
-            adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+            if descriptor is None:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            adopt(self._reactor, handed, descriptor, factory)
         except OSError as error:  # too many files are open, or the client is gone already
-            self._giveUp(handed, error.strerror or str(error))
-
-    def _giveUp(self, handed: Handed, reason: str) -> None:
-        """A connection cannot be served here: it will be closed."""
-        self._untaken.add(reason=reason)
-        self._registry.giveUp(handed.number)
+            self._untaken.add(reason=error.strerror or str(error))
+            if not isLink:
+                self._registry.giveUp(handed.number)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
@@ -304,6 +308,10 @@ class Crew:
         self._delaySampler.stop()
         self._figures.stop()
         yield self._membership.stop()
+        if isOrphan:
+            # The last one of us that leaves does what the parent would have done.
+            with contextlib.suppress(OSError):
+                os.rmdir(self._directory)
 
 
 def main() -> int:

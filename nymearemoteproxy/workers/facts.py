@@ -37,7 +37,8 @@ def farFactsOf(record: Record) -> Facts | None:
     """Return what is known of a client of another machine; None for one of this."""
     if record.number:
         return None
-    about = [record.transport, record.secure, record.address, record.peer, record.name, record.uuid]
+    name, uuid = record.name[:MOST_TOLD], record.uuid[:MOST_TOLD]
+    about = [record.transport, record.secure, record.address, record.peer, name, uuid]
     return [*about, record.partner is not None]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 
 from nymearemoteproxy.common.logs import ProxyLogger
@@ -44,8 +44,13 @@ LOOP = 3
 HEARTBEAT = 1.0
 """Seconds between two words of a worker that has nothing to say."""
 
+<<<<<<< HEAD
 MEMBER = "isMember"
 """Message of a worker: its id, by which links of other machines are for it."""
+=======
+MEMBER = "member"
+"""Message of a worker: its id, by which links are for it."""
+>>>>>>> 26b451b1df94b209ddcd2e495277f07941fd2085
 
 EXTRA = 2.0
 """Seconds that a worker may take to end besides those that its clients have to leave."""
@@ -57,7 +62,7 @@ MakeDesk = Callable[[int, Send], Desk]
 class _Seat:
     """One worker and those who come after it.
 
-    :ivar member: its id, when it has said so; of a worker that takes links of other machines.
+    :ivar member: its id, when it has said so.
     :ivar ended: how often it ended in a row without having been steady.
     """
 
@@ -87,12 +92,14 @@ class Plan:
     :ivar module: what each runs.
     :ivar messages: returns what a new one is told first; they may hold secrets.
     :ivar makeDesk: makes what answers each worker.
+    :ivar gone: is given the id of one that is gone.
     """
 
     count: int
     module: str
     messages: Callable[[int], Sequence[Message]]
     makeDesk: MakeDesk
+    gone: Callable[[bytes], object]
 
 
 class WorkerGroup:
@@ -127,11 +134,12 @@ class WorkerGroup:
         """Hand the links that come in at a port to the workers that they are for."""
         self._door = LinkDoor(self._reactor, port, place, self._handTo, timeout)
 
-    def _handTo(self, id: bytes, handed: Handed, descriptor: int) -> bool:
+    def _handTo(self, id: bytes, handed: Handed, descriptor: int) -> bool | None:
         for seat in self._seats:
-            if seat.member == id and seat.process is not None:
-                return seat.process.handing.hand(handed, descriptor)
-        return False
+            if seat.member == id and seat.process is not None and seat.process.serves:
+                handing = seat.process.handing
+                return not handing.isFull and handing.hand(handed, descriptor)
+        return None
 
     @property
     def strangers(self) -> int:
@@ -179,8 +187,6 @@ class WorkerGroup:
         self._isStopping = True
         self._pulse.stop()
         self.stopAccepting()
-        if self._door is not None:
-            self._door.close()
         for seat in self._seats:
             if seat.restart is not None:
                 seat.restart.cancel()
@@ -188,14 +194,15 @@ class WorkerGroup:
             if seat.process is not None:
                 self._stopped[seat.index] = Deferred()
                 seat.process.stop()
-        if not self._stopped:
-            return succeed(None)
         cutOff = self._reactor.callLater(grace + EXTRA, self._killAll)
         gone = DeferredList(list(self._stopped.values()))
 
         def done(_result: object) -> None:
             if cutOff.active():
                 cutOff.cancel()
+            # Not before: members elsewhere are answered at once that a worker is not here.
+            if self._door is not None:
+                self._door.close()
 
         return gone.addCallback(done)
 
@@ -236,6 +243,8 @@ class WorkerGroup:
                 acceptor.resume()
             else:
                 acceptor.pause()
+        if self._door is not None:
+            self._door.roomAgain()
 
     # Their lives
 
@@ -271,11 +280,13 @@ class WorkerGroup:
             seat.desk.handlers[message[0]](*message[1:])
 
     def _gone(self, seat: _Seat) -> None:
-        process, desk = seat.process, seat.desk
+        process, desk, member = seat.process, seat.desk, seat.member
         assert process is not None and desk is not None
         seat.process = seat.desk = seat.member = None
         connections = desk.mirror.connections
         desk.lost()
+        if member is not None:
+            self._plan.gone(member)
         if self._isStopping:
             self._stopped[seat.index].callback(None)
         else:

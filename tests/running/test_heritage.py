@@ -13,12 +13,20 @@ from nymearemoteproxy.running.heritage import (
     BEGIN,
     MOST_RELOADS,
     RELOAD,
+    SECRET_SIZE,
     SERVE,
     Heritage,
     inherit,
     readFiles,
 )
 from nymearemoteproxy.running.options import ServerOptions
+
+SECRET = b"\xff" * 32
+
+
+def heritageOf(parent: ServerOptions, linksAt: tuple[str, int] | None = None) -> Heritage:
+    """Return what a parent hands down."""
+    return Heritage(parent, "/directory", SECRET, linksAt)
 
 
 class HeritageTests(SynchronousTestCase):
@@ -67,7 +75,7 @@ class HeritageTests(SynchronousTestCase):
         """Files may be gone by then, and hold any bytes."""
         tokens, ini = self.write("ä\none\n"), self.write("[ProxyServer]\nname = x\n")
         parent = self.parent("--token-file", tokens, "-C", ini, "--token", "another")
-        heritage = Heritage(parent)
+        heritage = heritageOf(parent)
         Path(tokens).unlink()
         Path(ini).write_text("broken")
         made = self.worker(heritage)
@@ -78,13 +86,13 @@ class HeritageTests(SynchronousTestCase):
         """All have the one that was made."""
         parent = self.parent()
         self.assertIsNotNone(parent.configuration.generatedToken)
-        self.assertSame(self.worker(Heritage(parent)), parent.configuration)
+        self.assertSame(self.worker(heritageOf(parent)), parent.configuration)
 
     def test_reloads(self) -> None:
         """Whatever was broken when, a later worker is as the parent."""
         tokens, ini = self.write("one"), self.write("[ProxyServer]\nname = x\npingInterval = 9000")
         parent = self.parent("--token-file", tokens, "-C", ini)
-        heritage = Heritage(parent)
+        heritage = heritageOf(parent)
 
         def reload() -> None:
             _configuration, problems = parent.reread()
@@ -110,7 +118,7 @@ class HeritageTests(SynchronousTestCase):
         """Neither many reloads nor many broken ones make it grow."""
         tokens, ini = self.write("one"), self.write("[ProxyServer]\nname = x")
         parent = self.parent("--token-file", tokens, "-C", ini)
-        heritage = Heritage(parent)
+        heritage = heritageOf(parent)
         for _ in range(3):
             parent.reread()
             heritage.reloaded(False)
@@ -127,7 +135,21 @@ class HeritageTests(SynchronousTestCase):
     def test_mistakes(self) -> None:
         """What has become wrong since is the parent's to tell, so nothing is said here."""
         parent = self.parent("--token-file", self.write("one"))
-        begin = json.loads(json.dumps(Heritage(parent).messages(1)))[0][2]
+        begin = json.loads(json.dumps(heritageOf(parent).messages(1)))[0][2]
         begin["files"] = {}
         error = self.assertRaises(SystemExit, inherit, begin)
         self.assertIn("was not handed down", str(error))
+
+    def test_places(self) -> None:
+        """Where sockets and links are, and the secrets, which differ from one start to another."""
+        parent = self.parent("--token", "x")
+        begins = [
+            json.loads(json.dumps(each.messages(1)))[0][2]
+            for each in (heritageOf(parent), heritageOf(parent, ("::", 2213)))
+        ]
+        self.assertEqual([begin["linksAt"] for begin in begins], [None, ["::", 2213]])
+        self.assertEqual([begin["directory"] for begin in begins], ["/directory"] * 2)
+        self.assertEqual([begin["tableSecret"] for begin in begins], [SECRET.hex()] * 2)
+        one, two = (bytes.fromhex(begin["keySecret"]) for begin in begins)
+        self.assertEqual((len(one), len(two)), (SECRET_SIZE, SECRET_SIZE))
+        self.assertNotEqual(one, two)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,14 +18,24 @@ from nymearemoteproxy.workers.group import (
     FIRST_DELAY,
     LONGEST_DELAY,
     LOOP,
+    MEMBER,
     STEADY,
     Plan,
     WorkerGroup,
 )
-from nymearemoteproxy.workers.process import SERVES, SILENCE, START_SILENCE, SUSPECT, WorkerProcess
+from nymearemoteproxy.workers.process import (
+    LEAVES,
+    SERVES,
+    SILENCE,
+    START_SILENCE,
+    SUSPECT,
+    WorkerProcess,
+)
 from tests.support.parts import makeProxy
+from tests.workers.test_accepting import ReaderClock
 
 FIRST_MESSAGE = ["first"]
+MEMBERS = [bytes([number]) * 16 for number in (1, 2)]
 
 
 class ScriptedProcess(WorkerProcess):
@@ -84,8 +94,9 @@ class GroupCase(SynchronousTestCase):
     """A group without processes."""
 
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = ReaderClock()
         self.mirrors: list[FakeMirror] = []
+        self.gone: list[bytes] = []
         self.lines: list[Any] = []
         globalLogPublisher.addObserver(self.lines.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)
@@ -93,7 +104,13 @@ class GroupCase(SynchronousTestCase):
 
     def make(self, count: int) -> WorkerGroup:
         """Return a group whose workers serve."""
-        plan = Plan(count, "module", lambda index: [FIRST_MESSAGE, [index]], self.makeDesk)
+        plan = Plan(
+            count,
+            "module",
+            lambda index: [FIRST_MESSAGE, [index]],
+            self.makeDesk,
+            self.gone.append,
+        )
         made = WorkerGroup(self.clock, makeProxy(self.clock).registry, plan)
         made.start()
         for seat in made._seats:
@@ -282,3 +299,109 @@ class LifeTests(GroupCase):
         self.process(made, 1).end("it died")
         self.successResultOf(made.stop(5))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_gone(self) -> None:
+        """Whoever wants to know is told which member is gone, if it had become one."""
+        made = self.make(2)
+        self.process(made, 1).say(MEMBER, MEMBERS[0].hex())
+        self.process(made, 2).end("it died")
+        self.assertEqual(self.gone, [])
+        self.process(made, 1).end("it died")
+        self.assertEqual(self.gone, [MEMBERS[0]])
+
+
+class LinkTests(GroupCase):
+    """Links of other machines are for one worker."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(self.listening.close)
+        self.listening.setblocking(False)
+        self.made = self.make(2)
+        self.assertEqual(self.made.strangers, 0)
+        port = SimpleNamespace(stopReading=lambda: None, fileno=self.listening.fileno)
+        self.made.acceptLinks(port, "tcp:0", 2.0)
+        door = self.made._door
+        assert door is not None
+        self.door = door
+        door.resume()
+        self.handed: list[int] = []
+        for index, member in enumerate(MEMBERS, 1):
+            process = self.process(self.made, index)
+            process.say(MEMBER, member.hex())
+            process.handing.hand = lambda *_details, index=index: self.take(index)
+
+    def take(self, index: int) -> bool:
+        """A worker takes a connection."""
+        self.handed.append(index)
+        return True
+
+    def call(self, member: bytes) -> socket.socket:
+        """Return a connection that is for a member, and was read from."""
+        client = socket.create_connection(self.listening.getsockname())
+        self.addCleanup(client.close)
+        client.settimeout(5)
+        client.sendall(member)
+        self.door.doRead()
+        for caller in list(self.clock.readers - {self.door}):
+            caller.doRead()
+        return client
+
+    def test_handed(self) -> None:
+        """To that one."""
+        for member in (MEMBERS[1], MEMBERS[0], MEMBERS[1]):
+            self.call(member)
+        self.assertEqual(self.handed, [2, 1, 2])
+        self.assertEqual(self.made.strangers, 0)
+
+    def test_notHere(self) -> None:
+        """One that is none of ours, is gone, does not serve yet, or leaves."""
+        self.process(self.made, 1).end("it died")
+        self.process(self.made, 2).say(LEAVES)
+        for member in (bytes(16), *MEMBERS):
+            self.call(member)
+        self.clock.advance(FIRST_DELAY)
+        self.process(self.made, 1).say(MEMBER, MEMBERS[0].hex())
+        self.call(MEMBERS[0])
+        self.assertEqual(self.made.strangers, 4)
+        self.process(self.made, 1).say(SERVES)
+        self.call(MEMBERS[1])
+        self.assertEqual((self.handed, self.made.strangers), ([], 5))
+
+    def test_noRoom(self) -> None:
+        """It waits until there is some, and nobody else does."""
+        process = self.process(self.made, 1)
+        process.handing.isFull = True
+        self.call(MEMBERS[0])
+        self.call(MEMBERS[1])
+        self.assertEqual(self.handed, [2])
+        process.handing.isFull = False
+        self.made._changed()
+        self.assertEqual(self.handed, [2, 1])
+        self.assertEqual(self.made.strangers, 0)
+
+    def test_stop(self) -> None:
+        """Until the last worker is gone members elsewhere are told that theirs is not here."""
+        one, two = self.process(self.made, 1), self.process(self.made, 2)
+        stopped = self.made.stop(5)
+        client = self.call(MEMBERS[0])
+        self.assertRaises(ConnectionResetError, client.recv, 1)
+        one.end("it ended by itself")
+        self.assertIn(self.door, self.clock.readers)
+        two.end("it ended by itself")
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.readers, set())
+        self.assertEqual(self.handed, [])
+
+    def test_draining(self) -> None:
+        """Without newcomers links are taken as before."""
+        self.made.stopAccepting()
+        self.call(MEMBERS[0])
+        self.assertEqual(self.handed, [1])
+
+    def test_start(self) -> None:
+        """Nobody is accepted before the workers are started."""
+        self.door.pause()
+        self.made.start()
+        self.assertIn(self.door, self.clock.readers)
