@@ -19,12 +19,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
-<<<<<<< HEAD
 from nymearemoteproxy.cluster.figures import Figures
 from nymearemoteproxy.cluster.latencies import Latencies
-=======
 from nymearemoteproxy.cluster.linking import LinkError
->>>>>>> 26b451b1df94b209ddcd2e495277f07941fd2085
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic

@@ -44,13 +44,8 @@ LOOP = 3
 HEARTBEAT = 1.0
 """Seconds between two words of a worker that has nothing to say."""
 
-<<<<<<< HEAD
 MEMBER = "isMember"
-"""Message of a worker: its id, by which links of other machines are for it."""
-=======
-MEMBER = "member"
 """Message of a worker: its id, by which links are for it."""
->>>>>>> 26b451b1df94b209ddcd2e495277f07941fd2085
 
 EXTRA = 2.0
 """Seconds that a worker may take to end besides those that its clients have to leave."""
