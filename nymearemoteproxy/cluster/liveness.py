@@ -114,9 +114,6 @@ class _Peer:
         now = clock.seconds()
         if self._heart is not None:
             self._heard = max(self._heard, self._heart.heard)
-            self._heart.beat()
-        elif self._connecting is None:
-            self._connect()
         if now - self._ticked > 2 * HEARTBEAT:
             self._heard = now  # it is us who slept: what it said was not read yet
         self._ticked = now
@@ -125,7 +122,12 @@ class _Peer:
         self._timer = clock.callLater(min(left, HEARTBEAT) if left > 0 else HEARTBEAT, self._tick)
         if left <= 0:
             self._gone("it does not answer")
-        else:
+            return
+        if self._heart is not None:
+            self._heart.beat()
+        elif self._connecting is None:
+            self._connect()
+        if not self._isOver:
             self._liveness.check(self._id)
 
     def _connect(self) -> None:

@@ -212,7 +212,7 @@ class AloneTests(SynchronousTestCase):
         self.closings = 0
         proxy = makeProxy(self.clock)
         self.links = Links()
-        self.record = foreignRecord(Far(7, "TCP", False, "", "", "", ""), 0.0)
+        self.record = foreignRecord(Far(7, "TCP", False, "", "", "", ""), 0.0, isNeighbour=True)
         self.early = encodeBytes(b"early")
         self.leg = RemoteLeg(
             proxy, self.links, b"member", self.record, True, self.early, self.closed
