@@ -154,8 +154,7 @@ class Bench:
         try:
             yield server
         finally:
-            assert server.child is not None
-            self.lab.stop(server.child)
+            server.stop(self.lab)
 
     async def onFreshServers(
         self,

@@ -14,7 +14,6 @@ from itertools import pairwise
 
 from benchmarks.bench import Bench, Competitor
 from benchmarks.helper import hear, start
-from benchmarks.lab import cpuTime, memory
 from benchmarks.peers import Peer, Server
 from benchmarks.results import Figure
 from benchmarks.steady import NS_PER_US, PING_PONG, measure
@@ -42,29 +41,36 @@ class SetUp:
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
         await bench.onFreshServers(self.name, transport, competitors, self._measure)
 
+    def _each(self, bench: Bench) -> int:
+        return min(bench.scale.setUp, bench.lab.mostTunnels - 3 * CONCURRENT) // PARTS
+
+    def opened(self, bench: Bench) -> int:
+        """Return how many tunnels are opened in one measurement."""
+        return self._each(bench) * PARTS + 3 * CONCURRENT
+
     async def _measure(self, bench: Bench, transport: str, server: Server) -> None:
-        each = min(bench.scale.setUp, bench.lab.mostTunnels - 3 * CONCURRENT) // PARTS
+        each = self._each(bench)
         count = each * PARTS
         place = server.meeting, transport, server.addresses[transport]
         # The first ones cost more: caches are filled, modules imported.
         warm = await openMany(*place, CONCURRENT)
         await asyncio.sleep(bench.scale.settling)
-        held = memory(server.pid)
+        held = server.memory()
         times: list[int] = []
 
         def mark(number: int) -> None:
             # While the first and the last ones are opened, fewer are under way.
             part, rest = divmod(number - CONCURRENT, each)
             if rest == 0 and 0 <= part <= PARTS:
-                times.append(cpuTime(server.pid))
+                times.append(server.cpuTime())
 
         opened = count + 2 * CONCURRENT
         tunnels = await openMany(*place, opened, whenOpen=mark)
         await asyncio.sleep(bench.scale.settling)
-        held = memory(server.pid) - held
-        start = cpuTime(server.pid)
+        held = server.memory() - held
+        start = server.cpuTime()
         await closeAll(tunnels)
-        closing = cpuTime(server.pid) - start
+        closing = server.cpuTime() - start
         await closeAll(warm)
         costs = [(after - before) / each / NS_PER_US for before, after in pairwise(times)]
         for part, cost in enumerate(costs):

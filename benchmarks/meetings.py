@@ -38,10 +38,15 @@ async def pair(meeting: Meeting, transport: str, address: Address, source: str =
 
 
 class TokenMeeting:
-    """API 0.3 of nymea-remoteproxy: both show the same token and nonce."""
+    """API 0.3 of nymea-remoteproxy: both show the same token and nonce.
 
-    def __init__(self, token: str) -> None:
+    :param partners: where the second one connects to, by where the first one does; to the same
+        address if nothing is said.
+    """
+
+    def __init__(self, token: str, partners: dict[Address, Address] | None = None) -> None:
         self._token = token
+        self._partners = partners or {}
 
     def __str__(self) -> str:
         return f"token:{self._token}"
@@ -50,7 +55,7 @@ class TokenMeeting:
         nonce = secrets.token_hex(8)
         first, second = await asyncio.gather(
             self._join(transport, address, source, nonce),
-            self._join(transport, address, source, nonce),
+            self._join(transport, self._partners.get(address, address), source, nonce),
         )
         return first, second
 

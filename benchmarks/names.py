@@ -33,3 +33,7 @@ def isSecure(transport: str) -> bool:
 
 def isWebSocket(transport: str) -> bool:
     return transport in ("ws", "wss")
+
+
+MACHINES = "machine to machine"
+WORKERS = "worker to worker"

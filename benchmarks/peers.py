@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from benchmarks.lab import ROOT, Child, Lab, now
+from benchmarks.directory import Directory
+from benchmarks.lab import ROOT, Child, Lab, cpuTime, memory, now
 from benchmarks.meetings import Address, ForwardMeeting, Meeting, TokenMeeting, TransitMeeting
 from benchmarks.names import HAPROXY, OWN, STOCK, TRANSIT_RELAY, TRANSPORTS
 from benchmarks.wires import serverContext
@@ -64,6 +65,8 @@ class Server:
 
     :ivar addresses: by transport.
     :ivar child: None when somebody else started it.
+    :ivar others: further processes that belong to it.
+    :ivar directory: what its processes share, and what is not counted.
     """
 
     name: str
@@ -71,6 +74,29 @@ class Server:
     addresses: dict[str, Address]
     meeting: Meeting
     child: Child | None = None
+    others: tuple[Child, ...] = ()
+    directory: Directory | None = None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All processes, without their children."""
+        return self.pid, *(other.pid for other in self.others)
+
+    def cpuTime(self) -> int:
+        """Return the nanoseconds that all its processes have run so far."""
+        return sum(map(cpuTime, self.pids))
+
+    def memory(self) -> int:
+        """Return the bytes of anonymous memory that all its processes have in use."""
+        return sum(map(memory, self.pids))
+
+    def stop(self, lab: Lab) -> None:
+        """End all that was started for it."""
+        assert self.child is not None
+        for child in (self.child, *self.others):
+            lab.stop(child)
+        if self.directory is not None:
+            lab.stop(self.directory.child)
 
 
 class Peer:
@@ -108,6 +134,9 @@ class Own(Peer):
     isJudged = True
     hasTunnelProxy = True
 
+    program = ("-c", "from nymearemoteproxy.commands import server; server()")
+    """What Python is given."""
+
     def __init__(self, name: str = OWN, path: Path = ROOT) -> None:
         self.name = name
         self._path = path
@@ -122,7 +151,7 @@ class Own(Peer):
         log = lab.directory / f"{self.name}-{now()}.log"
         child = lab.start(
             (
-                *(sys.executable, "-c", "from nymearemoteproxy.commands import server; server()"),
+                *(sys.executable, *self.program),
                 *("--token", TOKEN, "--certificate", certificate(lab), "--logging", log),
                 "--tunnelproxy",
                 *("--websocket", "tcp:0:interface=127.0.0.1"),

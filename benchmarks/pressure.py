@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from benchmarks.bench import Bench, Competitor
 from benchmarks.helper import ask, hear, start
-from benchmarks.lab import cpuTime, memory, now
+from benchmarks.lab import now
 from benchmarks.names import FLOODS, STREAM_FLOODS, isSecure, isWebSocket
 from benchmarks.peers import Server
 from benchmarks.results import Figure
@@ -59,18 +59,18 @@ class SlowReader:
         async with tunnelsTo(server, transport, 1) as [(sender, reader)]:
             flow = Flow(ring(SLOW_MESSAGE, 1, isWebSocket(transport)), sender, reader, 0)
             _readSlowly(reader)
-            held = peak = memory(server.pid)
-            time = cpuTime(server.pid)
+            held = peak = server.memory()
+            time = server.cpuTime()
             sending = asyncio.create_task(_sendAll(flow, sender, offered))
             try:
                 async with asyncio.timeout(SLOW_SECONDS):
                     while flow.arrived < offered:
                         flow.verify()
-                        peak = max(peak, memory(server.pid))
+                        peak = max(peak, server.memory())
                         await asyncio.sleep(GLANCE)
             finally:
                 sending.cancel()
-            time = cpuTime(server.pid) - time
+            time = server.cpuTime() - time
             flow.verify()
         title = f"slow reader, {bench.scale.slowBytes // MIB} MiB offered"
         for name, what, unit, value in (

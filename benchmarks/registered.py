@@ -82,9 +82,12 @@ class _Unbounded(Channel):
         self._server.write(data)
 
 
-async def register(transport: str, address: Address) -> Registered:
-    """Connect a server."""
-    serverUuid = str(uuid.uuid4())
+async def register(transport: str, address: Address, serverUuid: str = "") -> Registered:
+    """Connect a server.
+
+    :param serverUuid: a new one if nothing is said.
+    """
+    serverUuid = serverUuid or str(uuid.uuid4())
     async with asyncio.timeout(SECONDS):
         wire = await connect(transport, address)
         params = {"serverName": "benchmark", "serverUuid": serverUuid}

@@ -33,7 +33,7 @@ def render(results: Results) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a simple table."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = "  ".join("=" * width for width in widths)
@@ -74,7 +74,7 @@ def _compare(groups: Sequence[Sequence[Series]]) -> str:
         ]
         rows.append(row)
     ratios = [f"{peer} / {other.peer}" for peer in compared if other is not None]
-    return _table(("what", "unit", *peers, *ratios), rows)
+    return table(("what", "unit", *peers, *ratios), rows)
 
 
 def _values(series: Series) -> str:
@@ -87,7 +87,7 @@ def _verdicts(results: Results) -> str:
     if not rows:
         return ""
     header = ("target", "transport", "server", "value", "limit", "reached")
-    return f"**Targets**\n\n{_table(header, rows)}"
+    return f"**Targets**\n\n{table(header, rows)}"
 
 
 def _verdict(results: Results, verdict: Verdict) -> list[str]:
@@ -122,7 +122,7 @@ def _remarks(results: Results) -> str:
 
 def _machine(results: Results) -> str:
     rows = list(results.machine.items())
-    return _table(("measured with", ""), rows) if rows else ""
+    return table(("measured with", ""), rows) if rows else ""
 
 
 def write(results: Results, directory: Path) -> None:

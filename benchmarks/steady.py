@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.bench import Bench, Competitor, Scale
-from benchmarks.lab import cpuTime, now
+from benchmarks.lab import now
 from benchmarks.meetings import Tunnel
 from benchmarks.names import isWebSocket
 from benchmarks.peers import Server
@@ -174,9 +174,9 @@ async def measureLoad(server: Server, load: Load, scale: Scale) -> float:
     load.start()
     await asyncio.sleep(scale.warmUp)
     load.verify()
-    unitsBefore, timeBefore = load.units, cpuTime(server.pid)
+    unitsBefore, timeBefore = load.units, server.cpuTime()
     await asyncio.sleep(scale.window)
-    units, time = load.units - unitsBefore, cpuTime(server.pid) - timeBefore
+    units, time = load.units - unitsBefore, server.cpuTime() - timeBefore
     await load.stop()
     if not units:
         raise ContentError("nothing went through")

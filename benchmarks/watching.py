@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 
 from benchmarks.bench import Bench, Competitor
-from benchmarks.lab import cpuTime, now
+from benchmarks.lab import now
 from benchmarks.peers import Own, Server
 from benchmarks.results import Figure
 from benchmarks.tunnels import closing, openMany
@@ -71,9 +71,9 @@ class Watching:
     async def _cost(self, bench: Bench, server: Server) -> float:
         """Return the milliseconds of CPU time in a second."""
         await asyncio.sleep(1.0)
-        begin, before = now(), cpuTime(server.pid)
+        begin, before = now(), server.cpuTime()
         await asyncio.sleep(bench.scale.watchSeconds)
-        return (cpuTime(server.pid) - before) / NS_PER_MS / (now() - begin)
+        return (server.cpuTime() - before) / NS_PER_MS / (now() - begin)
 
 
 @contextlib.asynccontextmanager

@@ -59,9 +59,16 @@ from nymearemoteproxy.running.settings.sections import (  # noqa: E402
     RETIRED,
     SETTINGS,
 )
+from nymearemoteproxy.watching.admin.companymetrics import (  # noqa: E402
+    MEMBER_DECLARATIONS,
+    WORKER_DECLARATIONS,
+)
+from nymearemoteproxy.watching.admin.declarations import (  # noqa: E402
+    PREFIX,
+    Declaration,
+)
 from nymearemoteproxy.watching.admin.metrics import (  # noqa: E402
     DECLARATIONS,
-    PREFIX,
 )
 
 NOTICE = "Made by docs/generate.py; do not edit."
@@ -82,6 +89,22 @@ HINTS: dict[Outcome, str] = {
     ),
     Outcome.WORKER_LOST: (
         "Only with several processes; see the line about the worker for how it ended."
+    ),
+    Outcome.LINK_LOST: (
+        "The client comes back, and finds its partner if that does. Many at once: a process or a "
+        "machine is gone, and the log of the others says which."
+    ),
+    Outcome.PLACE_LOST: (
+        "The server registers again, and is refused as long as the other one is there. Two servers "
+        "with one uuid, or one that came back elsewhere while the directory was gone."
+    ),
+    Outcome.MEMBER_SILENT: (
+        "The client may try again. That process is frozen, or cannot be reached; when its lease in "
+        "the directory is over, after 15 s, what it held is free."
+    ),
+    Outcome.DIRECTORY_UNAVAILABLE: (
+        "The client may try again. A line of level error before this one says what the directory "
+        "did."
     ),
     Outcome.LEFT_EARLY: (
         "Not an error. A stream that ends its sending direction before its tunnel is up also "
@@ -508,15 +531,15 @@ def errors() -> str:
     return page(table(("Client sends", "id and error in the answer", "Close"), rows(), "45 40 15"))
 
 
-def metrics() -> str:
-    """The metrics of the admin endpoint."""
+def metrics(declarations: Iterable[Declaration]) -> str:
+    """Metrics of the admin endpoint."""
     rows = (
         (
             f"``{PREFIX}{each.name}``",
             each.kind + "".join(f", ``{label}``" for label in each.labels),
             each.help.replace("/readyz", "``/readyz``"),
         )
-        for each in DECLARATIONS
+        for each in declarations
     )
     return page(table(("Metric", "Kind, labels", "Meaning"), rows, "45 20 35"))
 
@@ -545,7 +568,9 @@ def fragments() -> dict[str, str]:
         "refused.txt": refusals(PHONE),
         "refused-first-api.txt": refusals(None),
         "errors.rst": errors(),
-        "metrics.rst": metrics(),
+        "metrics.rst": metrics(DECLARATIONS),
+        "worker-metrics.rst": metrics(WORKER_DECLARATIONS),
+        "member-metrics.rst": metrics(MEMBER_DECLARATIONS),
     }
 
 

@@ -11,23 +11,21 @@ import ssl
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
-    IHandshakeListener,
     IListeningPort,
     IProtocol,
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
-from nymearemoteproxy.cluster.identity import MemberIdentity
+from nymearemoteproxy.cluster.identity import PROOF_SIZE, MemberIdentity
 from nymearemoteproxy.cluster.linking import (
     LINK_TIMEOUT,
     LinkError,
@@ -44,7 +42,7 @@ from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
 MOST_STRANGERS = 512
-"""Connections that have not finished their handshake, in all; each takes a descriptor and up to
+"""Connections that have not proven who they are, in all; each takes a descriptor and up to
 some ten KiB. A member is done in one round trip, so these are 2,500 links a second from members
 200 ms away."""
 
@@ -63,6 +61,9 @@ Build = Callable[[bytes | None], IProtocol]
 
 # Why somebody was not let in
 OTHER_USER, TOO_SLOW, TOO_MANY, NOT_PROVEN = "other-user", "too-slow", "too-many", "not-proven"
+ELSEWHERE = "elsewhere"
+REASONS = (OTHER_USER, TOO_SLOW, TOO_MANY, NOT_PROVEN, ELSEWHERE)
+"""The last one is of who comes to several workers: for none of them, or it does not say so."""
 
 
 class LinkFactory(Factory):
@@ -73,11 +74,11 @@ class LinkFactory(Factory):
 
     :param build: makes the protocol of a link, which gets the connection when it is proven; it is
         given the id of the member that is there, or None for another process of this user's.
-    :param timeout: seconds for the handshake.
-    :param turns: see `TlsTransport`.
+    :param timeout: seconds for the handshake and the proof.
+    :ivar turns: see `TlsTransport`.
     :ivar identity: ours; may be replaced, for the links from then on. None = the links come by a
         Unix socket.
-    :ivar strangers: those whose handshake is not finished.
+    :ivar strangers: those who have not proven who they are.
     :ivar refused: how many were not let in, by the reason.
     """
 
@@ -95,7 +96,7 @@ class LinkFactory(Factory):
         self.build = build
         self.identity = identity
         self.timeout = timeout
-        self._turns = turns
+        self.turns = turns
         self.refused: Counter[str] = Counter()
         self.strangers: dict[_Stranger, None] = {}  # in the order in which they came
         self._sources: defaultdict[str | None, dict[_Stranger, None]] = defaultdict(dict)
@@ -108,9 +109,9 @@ class LinkFactory(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if self.identity is None:
             return DirectTransport(_Neighbour(self))
-        stranger = _Stranger(self)
-        tls = TlsTransport(self.identity.serverContext, stranger, self._turns)
-        return DirectTransport(Preface(self.identity.id, tls, stranger.isElsewhere))
+        stranger = _Stranger(self, self.identity)
+        refuse = partial(stranger.refuse, NOT_PROVEN)
+        return DirectTransport(Preface(self.identity.prefaces, stranger, refuse))
 
     def came(self, stranger: _Stranger) -> None:
         """Somebody is there; make room."""
@@ -153,10 +154,10 @@ class _Neighbour(Protocol):
             self._factory.refuse(self.transport, OTHER_USER, "it is another user's")
 
 
-@implementer(IHandshakeListener)
 class _Stranger(Protocol):
     """Somebody who has not proven to be a member.
 
+    :param identity: ours, when it came.
     :ivar source: what it is counted as.
     """
 
@@ -164,31 +165,43 @@ class _Stranger(Protocol):
     source: str | None = None
     _timer: IDelayedCall | None = None
 
-    def __init__(self, factory: LinkFactory) -> None:
+    def __init__(self, factory: LinkFactory, identity: MemberIdentity) -> None:
         self._factory = factory
+        self._identity = identity
+        self._read = b""
+
+    def prefaced(self, wantsTicket: bool) -> TlsTransport:
+        """It is no stranger altogether; return what speaks TLS with it."""
+        self._identity.beginTicket(wantsTicket)
+        return TlsTransport(self._identity.serverContext, self, self._factory.turns)
 
     def connectionMade(self) -> None:
+        if self._timer is not None:
+            return  # TLS begins
         self.source = sourceOf(getattr(self.transport.getPeer(), "host", None), ())
         self._factory.came(self)
         self._timer = self._factory.clock.callLater(
-            self._factory.timeout, self.refuse, TOO_SLOW, "its handshake took too long"
+            self._factory.timeout, self.refuse, TOO_SLOW, "it took too long to prove itself"
         )
 
-    def handshakeCompleted(self) -> None:
-        try:
-            member = bytes.fromhex(self.transport.peerName or "")
-        except ValueError:
-            member = b""
-        if len(member) != MEMBER_SIZE:
-            self.refuse(NOT_PROVEN, "its certificate names no member")
+    def dataReceived(self, data: bytes) -> None:
+        """Its proof, or a part of it, and perhaps more."""
+        if self._timer is None:
+            return
+        self._read += data
+        if len(self._read) < PROOF_SIZE:
+            return
+        proof, rest = self._read[:PROOF_SIZE], self._read[PROOF_SIZE:]
+        member = self._identity.provenBy(proof)
+        if member is None:
+            self.refuse(NOT_PROVEN, "its proof is wrong")
             return
         self._leave()
         tuneLink(self.transport)
-        self.transport.switchProtocol(self._factory.build(member))
-
-    def isElsewhere(self) -> None:
-        """It wants to another member, or is none."""
-        self.refuse(NOT_PROVEN, "it is for another member")
+        protocol = self._factory.build(member)
+        self.transport.switchProtocol(protocol)
+        if rest:
+            protocol.dataReceived(rest)
 
     def refuse(self, reason: str, text: str) -> None:
         """Close, unless that is so already."""
@@ -205,7 +218,7 @@ class _Stranger(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         isTls = reason.check(ssl.SSLError)
-        text = describeFault(reason.value) if isTls else "it left before its handshake"
+        text = describeFault(reason.value) if isTls else "it left before it had proven itself"
         self.refuse(NOT_PROVEN, text)
 
 

@@ -16,14 +16,14 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import CONTROL, OPENING, Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
-from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits
+from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
 from nymearemoteproxy.protocol.linkmessages import (
     Answer,
     ControlLink,
@@ -52,7 +52,7 @@ class IHome(Interface):
     def meet(ask: Meet, confirm: Confirm) -> Deferred[Place]:
         """Have a client of another member meet the one that waits at a place.
 
-        :returns: fails with `PlaceRefused` or `NobodyWaits`.
+        :returns: fails with `PlaceRefused`, `NobodyWaits` or `WaiterLeft`.
         """
 
     def visit(ask: Visit) -> Deferred[Place]:
@@ -91,8 +91,16 @@ class Answerer(Protocol):
         self._asked: Deferred[Any] | None = None
         self._confirmed: Deferred[bool] | None = None
         self._waiter: Record | None = None  # that its client is to meet
+        self._state = ""  # as it is counted
         self._isLate = False  # it did not say in time whether its client is there
         self._isLost = False
+
+    def _setState(self, state: str) -> None:
+        if self._state:
+            self._links.count(True, self._state, -1)
+        if state:
+            self._links.count(True, state, 1)
+        self._state = state
 
     # Time
 
@@ -113,6 +121,7 @@ class Answerer(Protocol):
     # What the other member says
 
     def connectionMade(self) -> None:
+        self._setState(OPENING)
         self._setTimer(self._timeout, self._close)
 
     def dataReceived(self, data: bytes) -> None:
@@ -146,6 +155,7 @@ class Answerer(Protocol):
             raise LinkError("another member's id")
         self._ask = ask
         if isinstance(ask, ControlLink):
+            self._setState(CONTROL)
             self._setTimer(CONTROL_TIMEOUT, self._close)
             return
         self._setTimer(self._timeout / 2, self._keepWaiting)
@@ -191,6 +201,7 @@ class Answerer(Protocol):
             return
         self._say(Met())
         leg = self._makeLeg()
+        self._setState("")
         self.transport.switchProtocol(leg)
         found.tunnel.attach(leg)
 
@@ -212,7 +223,7 @@ class Answerer(Protocol):
         self._asked = None
         self._clearTimer()
         error = failure.value
-        if self._isLate:
+        if self._isLate or isinstance(error, WaiterLeft):
             self._close()  # to be asked again: there is somebody
             return
         if isinstance(error, PlaceRefused):
@@ -236,6 +247,7 @@ class Answerer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isLost = True
+        self._setState("")
         self._clearTimer()
         self._confirm(False)
         asked, self._asked = self._asked, None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -20,7 +20,7 @@ from zope.interface import Interface, implementer
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.linking import ILinker, LinkFailed, LinkRefused
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import OPENING, Links
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
@@ -99,7 +99,7 @@ class Asker(Protocol):
 
     :param timeout: seconds for each answer.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
-        or `LinkFailed`. Cancelling it closes the link.
+        or `LinkFailed`.
     :ivar offer: whom the client is to meet.
     :ivar offered: is called before that is agreed to.
     """
@@ -112,7 +112,7 @@ class Asker(Protocol):
         self._ask = ask
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
-        self.answered: Deferred[None] = Deferred(lambda _answered: self.abort())
+        self.answered: Deferred[None] = Deferred()
         self.offer: Offer | None = None
         self.offered: Callable[[], object] = _ignore
 
@@ -170,14 +170,14 @@ class Asker(Protocol):
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
+        self.answered.errback(error)
         self.abort()
-        if not self.answered.called:
-            self.answered.errback(error)
 
     def abort(self) -> None:
         """There is nothing more to be said."""
         self._clearDeadline()
-        self.transport.abortConnection()
+        if self.transport is not None:
+            self.transport.abortConnection()
 
     def rest(self) -> bytes:
         """Return what has arrived behind the last answer."""
@@ -279,12 +279,18 @@ class Asking:
 
     @inlineCallbacks
     def _ask(self, holder: Holder, asker: Asker, finish: Callable[[Asker], Any]) -> Any:
+        self._links.count(False, OPENING, 1)
         try:
             yield self.connect(holder.member, asker)
             yield asker.answered
+        except CancelledError:
+            asker.abort()
+            raise
         except LinkFailed:
             isGone = yield self._isGone(holder.member)
             raise (MemberGone if isGone else MemberSilent) from None
+        finally:
+            self._links.count(False, OPENING, -1)
         return finish(asker)
 
     @inlineCallbacks

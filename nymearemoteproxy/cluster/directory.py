@@ -62,6 +62,9 @@ class IDirectory(Interface):
 
     secret = Attribute("Keys the names of places, the same in all members; None = not known yet.")
     isAnswering = Attribute("False from a failure on until it has answered again.")
+    commands = Attribute("How many it was sent.")
+    failures = Attribute("Of those, how many it did not answer, or not as it should.")
+    outages = Attribute("How often it began not to answer.")
 
     def follow(returned: Callable[[], object]) -> None:
         """Have this called whenever all places have to be claimed anew.

@@ -35,6 +35,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IConnector, IHandshakeListener, IProtocol
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -42,7 +43,6 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
-from nymearemoteproxy.cluster.preface import Prefacing
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
@@ -64,6 +64,7 @@ _CREDENTIALS = Struct("iII")
 """struct ucred of unix(7): process, user, group."""
 
 _UNREADABLE = "its address cannot be read"
+_CLOSED = "it closed the connection; perhaps another member is there, or it has another secret"
 
 _FAULTS = {
     "CALLBACK_FAILED": "it asked for another member, or for none",
@@ -130,13 +131,14 @@ def tuneLink(transport: Any) -> None:
 
 
 def describeFault(fault: BaseException | None) -> str:
-    """Return what went wrong in a handshake, for people."""
+    """Return what went wrong before a link was proven, for people."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         return f"it is not who it should be: {fault.verify_message}"
     if isinstance(fault, ssl.SSLError):
         reason = fault.reason or "it broke TLS"
         return _FAULTS.get(reason, reason.lower().replace("_", " "))
-    return str(fault)
+    isClosed = isinstance(fault, ConnectionDone | ConnectionLost)
+    return _CLOSED if isClosed else str(fault)
 
 
 @implementer(ILinker)
@@ -167,6 +169,7 @@ class Linker:
     def connect(self, member: Member, protocol: IProtocol) -> Deferred[None]:
         kind, _, rest = self._addressOf(member).partition(":")
         opening = _Opening(protocol)
+        opened = opening.opened
         if kind == "unix":
             opening.limit(self._reactor, self._timeout)
             self._connectUnix(rest, opening)
@@ -181,12 +184,14 @@ class Linker:
                 nameOf(member.id),
                 opening,
                 self._turns,
+                preface=self.identity.prefaceTo(member.id),
+                greeting=self.identity.proofTo(member.id),
             )
             opening.limit(self._reactor, self._timeout)
-            factory = _Connecting(Prefacing(member.id, tls), opening)
+            factory = _Connecting(tls, opening)
             connector = self._reactor.connectTCP(*place, factory, timeout=None)
             opening.close = connector.disconnect
-        return opening.opened
+        return opened
 
     def _addressOf(self, member: Member) -> str:
         """Return where a member is; if it is a neighbour, that is its socket."""
@@ -250,6 +255,8 @@ def _nothing() -> None:
 class _Opening(Protocol):
     """A link that is not proven yet, and its first protocol.
 
+    It lets go of everything in the end: what refers to it would otherwise be in a cycle with it.
+
     :param protocol: who gets the link.
     :ivar opened: fires when it has it.
     :ivar close: ends what is under way.
@@ -272,10 +279,12 @@ class _Opening(Protocol):
 
     def handshakeCompleted(self) -> None:
         self.close = _nothing
+        opened, transport, protocol = self.opened, self.transport, self._protocol
         self._end()
-        tuneLink(self.transport)
-        self.transport.switchProtocol(self._protocol)
-        self.opened.callback(None)
+        del self.transport
+        tuneLink(transport)
+        transport.switchProtocol(protocol)
+        opened.callback(None)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.fail(LinkFailed(describeFault(reason.value)))
@@ -283,14 +292,17 @@ class _Opening(Protocol):
     def fail(self, error: LinkError) -> None:
         """There will be no link."""
         if not self._isOver:
+            opened = self.opened
             self._end()
-            self.opened.errback(error)
+            opened.errback(error)
 
     def _end(self) -> None:
         self._isOver = True
         if self._timer.active():
             self._timer.cancel()
-        self.close()
+        close, self.close = self.close, _nothing
+        close()
+        del self._timer, self._protocol, self.opened
 
 
 class _Adopting(Factory):
@@ -310,12 +322,14 @@ class _Connecting(ClientFactory):
 
     noisy = False
 
-    def __init__(self, protocol: Prefacing, opening: _Opening) -> None:
+    def __init__(self, protocol: TlsClientTransport, opening: _Opening) -> None:
         self._protocol = protocol
         self._opening = opening
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        return DirectTransport(self._protocol)
+        direct = DirectTransport(self._protocol)
+        del self._protocol, self._opening  # the connection refers to this
+        return direct
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         error: Any = reason.value

@@ -6,9 +6,14 @@ link carries, or of how one is made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from zope.interface import Attribute, Interface
+
+OPENING, RELAYING, CLOSING, CONTROL = STATES = ("opening", "relaying", "closing", "control")
+"""Where a link stands, for those who watch: what it is for is not settled yet; it carries a tunnel;
+one side of that has left; or it only tells that its member is there."""
 
 
 class ILink(Interface):
@@ -34,38 +39,55 @@ class Links:
     :ivar begun: is called with the id of a member to which there is a link now, and was none.
     :ivar over: is called with the id of one to which there is none any more.
     :ivar cuts: links that were closed since the other member was gone.
+    :ivar incomingBy: how many there are that other members have asked for, by their state.
+    :ivar outgoingBy: the same of those that this one has asked others for.
     """
 
     def __init__(self) -> None:
-        self._links: dict[bytes, dict[ILink, None]] = {}
+        self._links: dict[bytes, dict[ILink, str]] = {}
         self.begun: Callable[[bytes], object] = _ignore
         self.over: Callable[[bytes], object] = _ignore
         self.cuts = 0
-        self.incoming = 0
-        self.outgoing = 0
+        self.incomingBy: Counter[str] = Counter()
+        self.outgoingBy: Counter[str] = Counter()
+
+    @property
+    def incoming(self) -> int:
+        """How many there are for tunnels that other members have asked for."""
+        return self.incomingBy[RELAYING] + self.incomingBy[CLOSING]
+
+    @property
+    def outgoing(self) -> int:
+        """The same of those that this one has asked others for."""
+        return self.outgoingBy[RELAYING] + self.outgoingBy[CLOSING]
+
+    def count(self, isHome: bool, state: str, change: int) -> None:
+        """There is one more of these, or one less; those that carry tunnels are counted here."""
+        (self.incomingBy if isHome else self.outgoingBy)[state] += change
 
     def add(self, link: ILink) -> None:
         """A link is open."""
-        self._count(link, 1)
+        self.count(link.isHome, RELAYING, 1)
         isFirst = link.member not in self._links
-        self._links.setdefault(link.member, {})[link] = None
+        self._links.setdefault(link.member, {})[link] = RELAYING
         if isFirst:
             self.begun(link.member)
 
+    def closing(self, link: ILink) -> None:
+        """One side of a link's tunnel has left."""
+        links = self._links.get(link.member, {})
+        if links.get(link) == RELAYING:
+            links[link] = CLOSING
+            self.count(link.isHome, RELAYING, -1)
+            self.count(link.isHome, CLOSING, 1)
+
     def remove(self, link: ILink) -> None:
         """A link is closed."""
-        self._count(link, -1)
         links = self._links[link.member]
-        del links[link]
+        self.count(link.isHome, links.pop(link), -1)
         if not links:
             del self._links[link.member]
             self.over(link.member)
-
-    def _count(self, link: ILink, change: int) -> None:
-        if link.isHome:
-            self.incoming += change
-        else:
-            self.outgoing += change
 
     def of(self, member: bytes) -> list[ILink]:
         """Return the links to a member."""

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent
 from nymearemoteproxy.cluster.linking import LinkFailed
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import CONTROL, Links
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
@@ -50,14 +50,18 @@ class Heart(Protocol):
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, me: bytes, lost: Callable[[], object]) -> None:
+    def __init__(
+        self, clock: IReactorTime, links: Links, me: bytes, lost: Callable[[], object]
+    ) -> None:
         self._clock = clock
+        self._links = links
         self._me = me
         self._lost = lost
         self._lines = LineReader()
         self.heard = clock.seconds()
 
     def connectionMade(self) -> None:
+        self._links.count(False, CONTROL, 1)
         self.transport.write(ControlLink(self._me).encode())
         self.beat()
 
@@ -74,11 +78,14 @@ class Heart(Protocol):
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._links.count(False, CONTROL, -1)
         self._lost()
 
 
 class _Peer:
     """One member that there are links to."""
+
+    _timer: IDelayedCall
 
     def __init__(self, liveness: Liveness, id: bytes) -> None:
         self._liveness = liveness
@@ -86,7 +93,6 @@ class _Peer:
         self._heard = liveness.clock.seconds()
         self._heart: Heart | None = None
         self._connecting: Deferred[None] | None = None
-        self._timer: IDelayedCall | None = None
         self._isOver = False
         self._isGone = False
         self._ticked = self._heard
@@ -97,8 +103,7 @@ class _Peer:
 
     def stop(self) -> None:
         self._isOver = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._heart is not None:
@@ -109,9 +114,6 @@ class _Peer:
         now = clock.seconds()
         if self._heart is not None:
             self._heard = max(self._heard, self._heart.heard)
-            self._heart.beat()
-        elif self._connecting is None:
-            self._connect()
         if now - self._ticked > 2 * HEARTBEAT:
             self._heard = now  # it is us who slept: what it said was not read yet
         self._ticked = now
@@ -120,13 +122,19 @@ class _Peer:
         self._timer = clock.callLater(min(left, HEARTBEAT) if left > 0 else HEARTBEAT, self._tick)
         if left <= 0:
             self._gone("it does not answer")
-        else:
+            return
+        if self._heart is not None:
+            self._heart.beat()
+        elif self._connecting is None:
+            self._connect()
+        if not self._isOver:
             self._liveness.check(self._id)
 
     def _connect(self) -> None:
         self._tried = self._liveness.clock.seconds()
-        heart = Heart(self._liveness.clock, self._liveness.me, self._lost)
-        connecting = self._connecting = self._liveness.asking.connect(self._id, heart)
+        liveness = self._liveness
+        heart = Heart(liveness.clock, liveness.links, liveness.me, self._lost)
+        connecting = self._connecting = liveness.asking.connect(self._id, heart)
         connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
 
     def _connected(self, _none: None, heart: Heart) -> None:
@@ -149,7 +157,12 @@ class _Peer:
     def _gone(self, reason: str) -> None:
         if not self._isGone:
             self._isGone = True
-            self._liveness.gone(self._id, reason)
+            self._liveness.gone(self._id, reason).addCallback(self._cut)
+
+    def _cut(self, _none: None) -> None:
+        """If there still is a link, it is one that was made since."""
+        self._isGone = False
+        self._heard = self._liveness.clock.seconds()
 
 
 class Liveness:
@@ -165,7 +178,7 @@ class Liveness:
         self.me = me
         self.deaths = 0
         self._turns = proxy.turns
-        self._links = links
+        self.links = links
         self._peers: dict[bytes, _Peer] = {}
         links.begun = self._begun
         links.over = self._over
@@ -182,24 +195,27 @@ class Liveness:
         self._turns.begin(self._checking(id))
 
     def _checking(self, id: bytes) -> Generator[None, None, None]:
-        for number, link in enumerate(self._links.of(id), 1):
+        for number, link in enumerate(self.links.of(id), 1):
             link.checkTransport()
             if not number % LINKS_A_TURN:
                 yield
 
-    def gone(self, id: bytes, reason: str) -> None:
-        """A member is no more."""
+    def gone(self, id: bytes, reason: str) -> Deferred[None]:
+        """A member is no more.
+
+        :returns: a Deferred that fires when all links that there were are cut.
+        """
         self.deaths += 1
         log.error(
             "member {member} is gone, and with it {count} tunnels: {reason}",
             member=id.hex(),
-            count=len(self._links.of(id)),
+            count=len(self.links.of(id)),
             reason=reason,
         )
-        self._turns.begin(self._cutting(id))
+        return self._turns.begin(self._cutting(id))
 
     def _cutting(self, id: bytes) -> Generator[None, None, None]:
-        for number, link in enumerate(self._links.of(id), 1):
-            self._links.cut(link)
+        for number, link in enumerate(self.links.of(id), 1):
+            self.links.cut(link)
             if not number % CUTS_A_TURN:
                 yield

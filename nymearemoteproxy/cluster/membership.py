@@ -6,6 +6,7 @@ directory there is, nor of how links are made.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,8 @@ LINK_TIMEOUT = 2.0
 GUEST = "guest:"
 """Before the number of a connection: stands in a `Look` for the client of the member that is asked,
 which is connected to somebody of the member that asks."""
+
+_GUEST = re.compile(GUEST + r"(\d{1,19})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,9 @@ class Membership:
         return partial(dismissal.ended, guest)
 
     def look(self, place: str) -> Deferred[bool]:
-        number = place.removeprefix(GUEST)
-        if number != place:
-            return self.asking.isGuest(int(number) if number.isdecimal() else 0)
+        guest = _GUEST.fullmatch(place)
+        if guest is not None:
+            return self.asking.isGuest(int(guest[1]))
         seat = self.places.seat(place)
         if seat is None or seat.kind is not Kind.UUID or self.switchboard is None:
             return succeed(False)

@@ -95,6 +95,7 @@ class MemoryDirectory:
     """
 
     isAnswering = True
+    commands = failures = outages = 0
 
     def __init__(
         self, table: Table, me: Member, clock: IReactorTime, now: Callable[[], float] = boottime
@@ -155,4 +156,5 @@ class MemoryDirectory:
             returned()
 
     def _ask(self, command: Callable[[], Result]) -> Deferred[Result]:
+        self.commands += 1
         return succeed(command())

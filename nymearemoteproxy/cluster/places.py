@@ -43,6 +43,7 @@ from nymearemoteproxy.cluster.directory import (
     Holder,
     IDirectory,
 )
+from nymearemoteproxy.cluster.latencies import Latencies
 from nymearemoteproxy.common.periodic import Periodic
 
 AGAIN = 5.0
@@ -105,8 +106,12 @@ class Places:
     """What this member holds.
 
     :param member: its id.
-    :param lost: is told of a place that another member holds, although somebody is at it here.
-    :ivar losses: how often that happened.
+    :param lost: is told of a place that another member holds, although somebody is at it here;
+        again and again, as long as that is so.
+    :ivar held: how many places are this member's.
+    :ivar contested: how many are treated like that, and another member has them.
+    :ivar losses: how many places that happened to.
+    :ivar latencies: how long the directory took to answer claims.
     """
 
     def __init__(
@@ -132,13 +137,9 @@ class Places:
         self._unlisted: dict[Seat, _Spot] = {}
         # Those that may stand in the directory, although nobody is there any more.
         self._leftovers: dict[str, Holder] = {}
-        self.losses = 0
+        self.held = self.contested = self.losses = 0
+        self.latencies = Latencies()
         directory.follow(self._claimAnew)
-
-    @property
-    def held(self) -> int:
-        """How many places are this member's."""
-        return sum(spot.state is _State.HELD for spot in self._spots.values())
 
     @property
     def unlisted(self) -> int:
@@ -209,7 +210,7 @@ class Places:
                 self._leaveBehind(spot.name, spot.holder)
             self._drop(spot)
             return
-        spot.state = _State.RELEASING
+        self._setState(spot, _State.RELEASING)
         name = spot.name
         assert name is not None
         self._directory.release(name, spot.holder).addBoth(self._released, spot, name)
@@ -244,9 +245,15 @@ class Places:
         self._await(ask(spot), spot)
 
     def _await(self, asked: Deferred[Holder], spot: _Spot) -> None:
+        asked.addBoth(self._answered, self._clock.seconds())
         asked.addCallbacks(
             self._claimed, self._notClaimed, callbackArgs=(spot,), errbackArgs=(spot,)
         )
+
+    def _answered(self, result: Any, asked: float) -> Any:
+        if not isinstance(result, Failure):
+            self.latencies.add(self._clock.seconds() - asked)
+        return result
 
     def _claimed(self, holder: Holder, spot: _Spot) -> None:
         name = self.name(spot.seat)
@@ -268,7 +275,7 @@ class Places:
         self._settle(spot, _State.UNLISTED)
 
     def _settle(self, spot: _Spot, state: _State) -> None:
-        spot.state = state
+        self._setState(spot, state)
         if state is _State.UNLISTED:
             self._unlisted[spot.seat] = spot
         self._tell(spot, None)
@@ -287,11 +294,20 @@ class Places:
 
     def _drop(self, spot: _Spot) -> None:
         del self._spots[spot.seat]
-        spot.state = _State.RELEASING
+        self._setState(spot, _State.RELEASING)
+        self._setContested(spot, False)
         if self._unlisted.get(spot.seat) is spot:
             del self._unlisted[spot.seat]
         if self._directory.secret is not None:
             self._seats.pop(self.name(spot.seat), None)
+
+    def _setState(self, spot: _Spot, state: _State) -> None:
+        self.held += (state is _State.HELD) - (spot.state is _State.HELD)
+        spot.state = state
+
+    def _setContested(self, spot: _Spot, isContested: bool) -> None:
+        self.contested += isContested - spot.isContested
+        spot.isContested = isContested
 
     # Claiming anew
 
@@ -351,6 +367,8 @@ class Places:
                 for spot in spots[start : start + CLAIMS_AT_ONCE]
                 if spot.state in (_State.HELD, _State.UNLISTED)
             ]
+            if not some:
+                continue
             for spot in some:
                 spot.name = self.name(spot.seat)
             claims = [(str(spot.name), spot.holder) for spot in some]
@@ -364,21 +382,21 @@ class Places:
             if holder == spot.holder:  # it was left meanwhile
                 _unheeded(self._directory.release(name, holder))
         elif holder == spot.holder:
-            spot.state = _State.HELD
-            spot.isContested = False
+            self._setState(spot, _State.HELD)
+            self._setContested(spot, False)
             self._unlisted.pop(spot.seat, None)
         elif holder.member == self._member:
             # Of a claim that was given up, and was done all the same.
             replaced = self._directory.replace(name, holder, spot.holder)
             _unheeded(replaced.addCallback(partial(self._reclaimed, spot)))
         else:
-            spot.state = _State.UNLISTED
+            self._setState(spot, _State.UNLISTED)
             self._unlisted.pop(spot.seat, None)
             self._unlisted[spot.seat] = spot  # behind the others, so that each has its turn
             if not spot.isContested:
-                spot.isContested = True
+                self._setContested(spot, True)
                 self.losses += 1
-                self._lost(spot.seat, holder)
+            self._lost(spot.seat, holder)
 
     # The course of time
 

@@ -1,12 +1,18 @@
-"""The first bytes of a link between machines: for which member it is.
+"""The first bytes of a link between machines: for which member it is, and that it is from one.
 
 Several members may be behind one port, whose process hands each connection to the one that is
-meant. So before TLS its id is sent, which is no secret. Owns these bytes. Knows nothing of TLS, or
-of what becomes of a connection that is for somebody else.
+meant. So before TLS that member's id is sent, which is no secret, whether the asker wants a ticket
+to resume from, and what only a member can make of both. TLS costs a member some hundred µs of CPU,
+and with groups that Python's `ssl` cannot exclude 150 ms: strangers do not get that far. Nothing
+more is proven by it, for it is always the same, and who has the traffic can send it again.
+
+Owns the reading of these bytes. Knows nothing of TLS, of how they are made, nor of what becomes of
+a connection that is refused.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Any
 
@@ -16,33 +22,20 @@ from nymearemoteproxy.cluster.directory import MEMBER_SIZE
 from nymearemoteproxy.wires.direct import DirectTransport
 
 
-class Prefacing:
-    """Sends them: the protocol of a direct transport until then.
-
-    :param id: of the member that the link is for.
-    :param protocol: what follows.
-    """
-
-    def __init__(self, id: bytes, protocol: Any) -> None:
-        self._id = id
-        self._protocol = protocol
-
-    def makeConnection(self, transport: DirectTransport) -> None:
-        """The other machine is there."""
-        transport.write(self._id)
-        transport.switchProtocol(self._protocol)
-
-
 class Preface:
     """Reads them: the protocol of a direct transport until then.
 
-    :param id: our own.
-    :param protocol: what follows; it has the connection from the beginning, and limits the time.
-    :param refuse: is called when the link is for somebody else.
+    :param expected: what they must be, without the wish for a ticket and with it; our own id comes
+        first.
+    :param protocol: has the connection from the beginning, and limits the time; its `prefaced` is
+        told which of both it was, and returns what follows.
+    :param refuse: is called when they are something else, with the reason for people.
     """
 
-    def __init__(self, id: bytes, protocol: Any, refuse: Callable[[], object]) -> None:
-        self._id = id
+    def __init__(
+        self, expected: tuple[bytes, bytes], protocol: Any, refuse: Callable[[str], object]
+    ) -> None:
+        self._expected = expected
         self._protocol = protocol
         self._refuse = refuse
         self._read = b""
@@ -55,15 +48,23 @@ class Preface:
     def dataReceived(self, data: bytes) -> None:
         """Some of it arrived, or all of it, and perhaps more."""
         self._read += data
-        if len(self._read) < MEMBER_SIZE:
+        plain, _wishing = self._expected
+        preface, rest = self._read[: len(plain)], self._read[len(plain) :]
+        if len(preface) < MEMBER_SIZE:
             return
-        id, rest = self._read[:MEMBER_SIZE], self._read[MEMBER_SIZE:]
-        if id != self._id:
-            self._refuse()
+        if preface[:MEMBER_SIZE] != plain[:MEMBER_SIZE]:
+            self._refuse("it is for another member")
             return
-        self._transport.introduced(None, self._protocol)
-        if rest:
-            self._protocol.dataReceived(rest)
+        if len(preface) < len(plain):
+            return
+        for wantsTicket, expected in enumerate(self._expected):
+            if hmac.compare_digest(preface, expected):
+                protocol = self._protocol.prefaced(bool(wantsTicket))
+                self._transport.switchProtocol(protocol)
+                if rest:
+                    protocol.dataReceived(rest)
+                return
+        self._refuse("it has another secret")
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over."""

@@ -149,8 +149,8 @@ class RedisClient:
 
     def _count(self, result: Reply, sent: float) -> Reply:
         self._underWay -= 1
-        if isinstance(result, Failure):
-            self.failures += 1
+        if isinstance(result, Failure) and getattr(result.value, "code", "") != "NOSCRIPT":
+            self.failures += 1  # a script that is not known yet is sent
         if not isinstance(result, Failure) or result.check(RedisRefusal):
             self.lastLatency = self._reactor.seconds() - sent
             for took in self._observers:

@@ -56,6 +56,7 @@ class RedisDirectory:
     :param trustRoot: the authorities to trust; None = the system's.
     :ivar url: where it is, with no password.
     :ivar client: its figures are `commands`, `failures` and `lastLatency`, and it has `observe`.
+    :ivar outages: how often it began not to answer.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class RedisDirectory:
     ) -> None:
         self.url = str(url)
         self.secret = secret
+        self.outages = 0
         self.client = RedisClient(
             reactor, url, self._greet, self._connected, self._failed, timeout, trustRoot
         )
@@ -91,6 +93,16 @@ class RedisDirectory:
     def isAnswering(self) -> bool:
         """False from a failure on until it has answered again."""
         return self.client.isConnected and self._refusal is None
+
+    @property
+    def commands(self) -> int:
+        """How many it was sent."""
+        return self.client.commands
+
+    @property
+    def failures(self) -> int:
+        """Of those, how many it did not answer, or not as it should."""
+        return self.client.failures
 
     def start(self) -> Deferred[None]:
         """Connect; fires after the first attempt, whatever came of it."""
@@ -171,19 +183,20 @@ class RedisDirectory:
         asked = self._runBy(self.client.ask, script, keys, *words)
         return asked.addErrback(self._refused)
 
-    @inlineCallbacks
     def _runBy(
         self, ask: Ask, script: scripts.Script, keys: list[bytes], *words: bytes
-    ) -> Generator[Deferred[Any], Any, Reply]:
+    ) -> Deferred[Reply]:
         arguments = (b"%d" % len(keys), *keys, *words)
         until = self._reactor.seconds() + self._timeout
-        try:
-            return (yield ask(b"EVALSHA", script.digest, *arguments))
-        except RedisRefusal as error:
-            if error.code != "NOSCRIPT":
-                raise
-        left = until - self._reactor.seconds()
-        return (yield ask(b"EVAL", script.text, *arguments, timeout=left))
+
+        def teach(failure: Failure) -> Failure | Deferred[Reply]:
+            error = failure.value
+            if not isinstance(error, RedisRefusal) or error.code != "NOSCRIPT":
+                return failure
+            left = until - self._reactor.seconds()
+            return ask(b"EVAL", script.text, *arguments, timeout=left)
+
+        return ask(b"EVALSHA", script.digest, *arguments).addErrback(teach)
 
     def _refused(self, failure: Failure) -> Failure:
         error = failure.value
@@ -290,6 +303,7 @@ class RedisDirectory:
     def _note(self, trouble: str | None) -> None:
         """Log once that it fails, and once that it answers again."""
         if trouble and not self._hasFailed:
+            self.outages += 1
             log.error(
                 "The directory {url} fails: {reason}; it is tried again",
                 url=self.url,

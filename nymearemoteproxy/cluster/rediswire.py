@@ -3,7 +3,7 @@
 Owns what is made of errors and of nonsense, so that neither ends anything but this connection.
 Knows nothing of what is asked, and of other connections.
 
-txredisapi spells the commands and reads the answers. What it does besides is not used: it has no
+txredisapi reads the answers. What it does besides is not used: it has no
 deadline while unconnected, gives up for ever when its own AUTH or SELECT is late, and takes ten
 seconds to connect again.
 """
@@ -11,6 +11,7 @@ seconds to connect again.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import txredisapi
@@ -68,6 +69,12 @@ class RedisRefusal(DirectoryError):
         self.code = code
 
 
+def spell(words: Sequence[bytes]) -> bytes:
+    """Return a command as Redis is sent it."""
+    lengths = b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n%b" % (len(words), lengths)
+
+
 def refusal(text: str) -> RedisRefusal:
     """Return what an error's text means; what it quotes may be a secret, and is left out."""
     found = _CODE.search(text)
@@ -113,7 +120,9 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
         """
         if self.trouble:
             return fail(DirectoryError(self.trouble))
-        answered: Deferred[Reply] = self.execute_command(*words)
+        # As execute_command does, which takes three times as long for a command.
+        self.transport.write(spell(words))
+        answered: Deferred[Reply] = self.replyQueue.get().addCallback(self.handle_reply)
         self._limit(answered, max(timeout, 0))
         answered.addErrback(self._explain)
         return answered

@@ -8,12 +8,15 @@ Theory of operation
 
 Each of the two members has an ordinary `Tunnel`, with the leg of its own client on one side and a
 `RemoteLeg` on the other. What one is told by its tunnel, the other one at the far end tells its
-own. `finish` becomes an END, `partnerLost` a LOST. When both have said LOST there is nothing left
-to be said, and the link is closed. A link that is closed earlier has been cut: what the far client
-sent may be lost in part, and its partner must not take that for the end.
+own: `finish` becomes an END, `partnerLost` a LOST, `cutOff` a CUT. When both have said LOST there
+is nothing left to be said, and the link is closed. A link that is closed earlier has been cut: what
+the far client sent may be lost in part, and its partner must not take that for the end.
 
 A link is a connection of its own, so its back pressure is TCP's, and no tunnel is in another one's
-way. While it is not read its end is not noticed, hence `checkTransport`.
+way. While it is not read its end is not noticed, hence `checkTransport`. What is said last stands
+behind all that waits for a client that is slow. It has as much time for that as it would have for
+the rest if it were connected here; when that is over the link is cut, so that a client which takes
+nothing at all cannot keep it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -43,7 +46,6 @@ from nymearemoteproxy.protocol.linkrecords import (
     outcomeOf,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.transports import Linger
 
 log = ProxyLogger()
 
@@ -71,11 +73,11 @@ class RemoteLeg:
         "_hasLost",
         "_isLost",
         "_links",
-        "_linger",
         "_partner",
         "_proxy",
         "_reader",
         "_rest",
+        "_timer",
         "_tunnel",
         "_unread",
     )
@@ -102,6 +104,7 @@ class RemoteLeg:
         self._reader = RecordReader()
         self._rest = rest
         self._closed = closed
+        self._timer: IDelayedCall | None = None
         self._blocked = False
         self._unread = False
         self._finished = False  # END was sent
@@ -113,7 +116,6 @@ class RemoteLeg:
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
-        self._linger = Linger(self._proxy.clock, transport, self._proxy.policy.timing.close)
         transport.lowest.readMuch()
         self._links.add(self)
 
@@ -159,6 +161,7 @@ class RemoteLeg:
 
     def _ended(self, outcome: Outcome) -> None:
         self._hasEnded = True
+        self._note(Outcome.PARTNER_LEFT if self._finished else Outcome.CLIENT_LEFT)
         if self._tunnel is not None:
             if outcome is not Outcome.PARTNER_LEFT:
                 self._partner.finish(outcome)
@@ -167,8 +170,15 @@ class RemoteLeg:
     def _left(self) -> None:
         """The far client can take nothing more."""
         self._isLost = True
+        self._note(Outcome.PARTNER_LEFT)
+        self._links.closing(self)
         self._dropTunnel()
         self._closeIfDone()
+
+    def _note(self, outcome: Outcome) -> None:
+        """Note how the far client's connection ends, as far as it shows here."""
+        if self.record is not None:
+            self.record.endsWith(outcome)
 
     def _dropTunnel(self) -> None:
         if self._tunnel is not None:
@@ -178,7 +188,7 @@ class RemoteLeg:
 
     def _closeIfDone(self) -> None:
         if self._isLost and self._hasLost:
-            self._linger.close()
+            self.transport.loseConnection()
 
     def _broken(self, reason: str) -> None:
         log.error(
@@ -190,8 +200,10 @@ class RemoteLeg:
         self._finished = self._hasLost = True
         self._proxy.turns.leave(self._takeTurn)
         self.transport.unregisterProducer()
-        self._linger.stop()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self._links.remove(self)
+        self._note(Outcome.LINK_LOST)
         if not (self._hasEnded or self._isLost):
             self._partner.cutOff(Outcome.LINK_LOST)
         self._dropTunnel()
@@ -249,19 +261,27 @@ class RemoteLeg:
             return
         self.finish(Outcome.PARTNER_LEFT)
         self._hasLost = True
+        self._links.closing(self)
         self.transport.write(encodeNotice(LOST))
-        self._linger.start()
+        self._startTimer()
         self.resumeReading()
         self._closeIfDone()
 
     def cutOff(self, outcome: Outcome) -> None:
-        if self._blocked or self._finished:
-            self.transport.abortConnection()  # nothing that is said now would be heard in time
+        if self._finished:
+            self.transport.abortConnection()  # there is no other way to take back an END
             return
         self._finished = True
+        self._links.closing(self)
         self.transport.unregisterProducer()
         self.transport.write(encodeNotice(CUT, outcome.label))
-        self._linger.start()
+        self._startTimer()
+
+    def _startTimer(self) -> None:
+        """From now on there is nothing more to be said but what waits."""
+        if self._timer is None:
+            seconds = 2 * self._proxy.policy.timing.close  # as `Linger` has it
+            self._timer = self._proxy.clock.callLater(seconds, self.cut)
 
     # Back pressure
 

@@ -20,7 +20,7 @@ been asked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -44,16 +44,25 @@ ASK_AGAIN = 1.0
 
 @dataclass(eq=False)
 class _Guest:
-    """A client of this member that wants to meet somebody."""
+    """A client of this member that wants to meet somebody.
+
+    :ivar met: what it waits for; None when that has come.
+    """
 
     seat: Seat
     identity: Identity
     look: Look
     record: Any
-    met: Deferred[Place] = field(default_factory=Deferred)
+    met: Deferred[Place] | None = None
     under: Callable[[], object] | None = None  # gives up what is under way for it
     isWaiting: bool = False  # at home
     isGone: bool = False
+
+    def tell(self, result: Place | Failure) -> None:
+        """Tell it; from then on nothing refers to each other, which older Twisteds would leave."""
+        met, self.met = self.met, None
+        assert met is not None
+        met.callback(result)
 
 
 @implementer(IRendezvous)
@@ -80,12 +89,14 @@ class ClusterRendezvous:
         self, key: bytes, identity: Identity, look: Look, record: Any = None
     ) -> Deferred[Place]:
         guest = _Guest(Seat(Kind.KEY, key), identity, look, record)
-        guest.met = Deferred(lambda _met: self._giveUp(guest))
+        met: Deferred[Place] = Deferred(lambda _met: self._giveUp(guest))
+        guest.met = met
         self._seek(guest)
-        return guest.met
+        return met
 
     def _giveUp(self, guest: _Guest) -> None:
         guest.isGone = True
+        guest.met = None
         if guest.under is not None:
             guest.under()
 
@@ -132,7 +143,7 @@ class ClusterRendezvous:
 
     def _answer(self, guest: _Guest, result: Place | Failure) -> None:
         if not guest.isGone:
-            guest.met.callback(result)
+            guest.tell(result)
         elif isinstance(result, Place):
             result.tunnel.abandon()
         else:
@@ -158,17 +169,17 @@ class ClusterRendezvous:
             again = self._clock.callLater(ASK_AGAIN, self._seek, guest)
             guest.under = again.cancel
         else:
-            guest.met.errback(failure)
+            guest.tell(failure)
 
     def _await(self, asked: Deferred[Any], guest: _Guest, go: Callable[[Any], None]) -> None:
         asked.addCallback(go).addErrback(self._failed, guest)
 
     def _failed(self, failure: Failure, guest: _Guest) -> None:
         """A fault of ours: it costs this client's connection."""
-        if guest.isGone or guest.met.called:
+        if guest.isGone or guest.met is None:
             log.failure("a client's way to its partner failed", failure)
         else:
-            guest.met.errback(failure)
+            guest.tell(failure)
 
     # The home
 
@@ -203,6 +214,6 @@ class ClusterRendezvous:
             if not guest.isWaiting:
                 continue  # it has met one of the others here, who went on when the first one left
             guest.isWaiting = False
-            if guest.under is not None:
-                guest.under()
+            assert guest.under is not None
+            guest.under()
             self._ask(guest, holder)

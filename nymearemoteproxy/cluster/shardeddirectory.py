@@ -47,6 +47,21 @@ class ShardedDirectory:
         """Whether all do. Those that do are asked in any case."""
         return all(directory.isAnswering for directory in self.directories)
 
+    @property
+    def commands(self) -> int:
+        """How many all were sent."""
+        return sum(directory.commands for directory in self.directories)
+
+    @property
+    def failures(self) -> int:
+        """Of those, how many were not answered, or not as they should."""
+        return sum(directory.failures for directory in self.directories)
+
+    @property
+    def outages(self) -> int:
+        """How often one of them began not to answer."""
+        return sum(directory.outages for directory in self.directories)
+
     def isLeaseOver(self) -> bool:
         """Whether any has not been reached for too long: who asks does not say for which place."""
         return any(directory.isLeaseOver() for directory in self.directories)

@@ -148,10 +148,6 @@ class ClusterSwitchboard:
 
     # The home
 
-    def isServer(self, uuid: UUID) -> bool:
-        """Tell whether a server is registered here."""
-        return self.local.isServer(uuid)
-
     def visit(self, registration: ClientRegistration, origin: Origin) -> Deferred[Place]:
         """Connect a client of another member to a server that is registered here.
 
@@ -167,8 +163,14 @@ class ClusterSwitchboard:
 
     def look(self, seat: Seat) -> Deferred[bool]:
         """Find out whether a server or a client of ours with this uuid is there."""
-        origin = self._origin(UUID(bytes=seat.digest))
-        return succeed(False) if origin is None else origin.look()
+        uuid = UUID(bytes=seat.digest)
+        origin = self._origin(uuid)
+        looked = succeed(False) if origin is None else origin.look()
+        return looked.addCallback(lambda isThere: isThere or self._isTaken(uuid))
+
+    def _isTaken(self, uuid: UUID) -> bool:
+        """Tell whether one is registered, be it since a moment ago, or about to be."""
+        return self._origin(uuid) is not None or uuid in self._coming
 
     def lost(self, seat: Seat) -> None:
         """Another member has this uuid, too: a server of ours would not be found."""

@@ -45,6 +45,10 @@ class NobodyWaits(Exception):
     """There is nobody here to meet, and the client that is elsewhere cannot wait here."""
 
 
+class WaiterLeft(Exception):
+    """The one that was offered has left, and others are here: ask again."""
+
+
 @dataclass(eq=False)
 class _Waiter:
     key: bytes
@@ -53,6 +57,7 @@ class _Waiter:
     met: Deferred[Place]
     record: Any = None
     confirm: Confirm | None = None  # of one that is elsewhere
+    isOffered: bool = False  # somebody, who has not been told of it yet
 
 
 def _ignore(_key: bytes) -> None:
@@ -104,7 +109,8 @@ class Rendezvous:
 
         :param look: finds out whether it is still in its tunnel; asked before another one is
             refused for that, since what tells of its end may be on its way.
-        :returns: as with `join`; also fails with `NobodyWaits`, be it after `confirm` was asked.
+        :returns: as with `join`; also fails with `NobodyWaits` or, after `confirm` was asked,
+            `WaiterLeft`.
         """
         met: Deferred[Place] = Deferred(partial(self._giveUp, key))
         self._place(_Waiter(key, identity, look, met, confirm=confirm))
@@ -132,7 +138,10 @@ class Rendezvous:
         elif _isSame(first.identity.uuid, waiter.identity.uuid):
             self._behind[key] = {waiter.met: waiter}
             first.look().addCallback(self._looked, first, waiter)
+        elif waiter.isOffered:
+            waiter.met.errback(WaiterLeft())
         elif waiter.confirm is not None:
+            waiter.isOffered = True
             self._behind[key] = {waiter.met: waiter}
             waiter.confirm(first.identity, first.record).addCallback(self._confirmed, first, waiter)
         else:
@@ -177,12 +186,13 @@ class Rendezvous:
     def _confirmed(self, isThere: bool, first: _Waiter, second: _Waiter) -> None:
         """It is known whether `second`, which is elsewhere, still wants to meet `first`."""
         key = first.key
-        if self._behind.get(key, {}).pop(second.met, None) is None:
-            return  # one of the two has left meanwhile, so it is not waited for any more
-        if isThere:
-            self._pair(first, second)
-        else:
-            second.met.errback(NobodyWaits())
+        if self._waiting.get(key) is not first:
+            return  # who came meanwhile went on when it left
+        if self._behind[key].pop(second.met, None) is not None:
+            if isThere:
+                self._pair(first, second)
+            else:
+                second.met.errback(NobodyWaits())
         self._goOn(key)
 
     def _giveUp(self, key: bytes, met: Deferred[Place]) -> None:
@@ -194,8 +204,14 @@ class Rendezvous:
             del self._behind[key][met]
 
     def _goOn(self, key: bytes) -> None:
-        """Let those who came meanwhile in, in their order."""
-        for waiter in self._behind.pop(key, {}).values():
+        """Let those who came meanwhile in, in their order; but one of this process has to wait."""
+        behind = list(self._behind.pop(key, {}).values())
+        if not (key in self._waiting or key in self._tunnels):
+            first = next((waiter for waiter in behind if waiter.confirm is None), None)
+            if first is not None:
+                behind.remove(first)
+                self._place(first)
+        for waiter in behind:
             self._place(waiter)
         self._lookWhetherFree(key)
 

@@ -29,6 +29,7 @@ class Column:
     :ivar show: the cell, of a row and the Unix time now; may be a stranger's text, and unsafe.
     :ivar isText: words, which the filter searches, at the left; else a number, at the right.
     :ivar isHistory: `value` is for sorting only, what is shown is a sparkline.
+    :ivar isOfWorkers: it is there only when the server has several; such a column is the last one.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Column:
     show: Callable[[Any, float], str]
     isText: bool = False
     isHistory: bool = False
+    isOfWorkers: bool = False
 
     def cell(self, row: Row, now: float, isUnicode: bool) -> str:
         """Return what is shown, safe for a terminal, of any width."""
@@ -52,7 +54,7 @@ class Table:
     """One of the three tables.
 
     :ivar title: its name, also the word for its rows.
-    :ivar columns: all of them, in the order in which they are shown.
+    :ivar columns: all that there can be, in the order in which they are shown.
     :ivar rows: its rows without those below others.
     """
 
@@ -70,12 +72,19 @@ class Table:
             wanted in column.show(row, 0).casefold() for column in self.columns if column.isText
         )
 
-    def layout(self, width: int, first: int) -> list[tuple[Column, int]]:
+    def present(self, hasWorkers: bool) -> tuple[Column, ...]:
+        """Return the columns that there are for a server.
+
+        :param hasWorkers: it has several processes.
+        """
+        return tuple(each for each in self.columns if hasWorkers or not each.isOfWorkers)
+
+    def layout(self, width: int, first: int, hasWorkers: bool = False) -> list[tuple[Column, int]]:
         """Return the columns that fit into `width`, and how wide each is.
 
         :param first: the position of the column that goes in before all others.
         """
-        ranked = sorted(self.columns, key=lambda column: column.rank)
+        ranked = sorted(self.present(hasWorkers), key=lambda column: column.rank)
         ranked.sort(key=lambda column: column is not self.columns[first])
         chosen: dict[str, int] = {}
         left = width + GAP
@@ -141,6 +150,28 @@ def _end(title: str, least: int, most: int, rank: int, attribute: str, of: str) 
     return _words(title, least, most, rank, show)
 
 
+def _worker(rank: int) -> Column:
+    return Column(
+        "Worker",
+        6,
+        6,
+        rank,
+        lambda row: row.peer.worker,
+        lambda row, _: str(row.peer.worker or ""),
+        isOfWorkers=True,
+    )
+
+
+def _workers(rank: int) -> Column:
+    def show(row: TunnelRow, _now: float) -> str:
+        ends = [end.peer.worker for end in (row.one, row.two) if end]
+        return ", ".join(str(worker) for worker in ends if worker)
+
+    return Column(
+        "Workers", 7, 10, rank, lambda row: show(row, 0), show, isText=True, isOfWorkers=True
+    )
+
+
 # Enough for an IPv4 address and port, and for an IPv6 address with both.
 _ADDRESS = 21
 _LONG_ADDRESS = 47
@@ -156,11 +187,12 @@ CLIENTS = Table(
         _rate("In/s", 1, lambda row: row.rateIn),
         _rate("Out/s", 2, lambda row: row.rateOut),
         _traffic(6),
-        _bytes("In", 7, lambda row: row.peer.received),
-        _bytes("Out", 8, lambda row: row.peer.sent),
-        _words("User", 12, 32, 9, lambda row: row.peer.user),
-        _words("Uuid", _UUID, _UUID, 10, lambda row: row.peer.uuid),
-        _words("Id", 6, _UUID, 11, lambda row: row.peer.id),
+        _bytes("In", 8, lambda row: row.peer.received),
+        _bytes("Out", 9, lambda row: row.peer.sent),
+        _words("User", 12, 32, 10, lambda row: row.peer.user),
+        _words("Uuid", _UUID, _UUID, 11, lambda row: row.peer.uuid),
+        _words("Id", 6, _UUID, 12, lambda row: row.peer.id),
+        _worker(7),
     ),
     lambda model: model.clients,
 )
@@ -174,13 +206,14 @@ TUNNELS = Table(
         _rate("1 to 2/s", 2, lambda row: row.rateIn),
         _rate("2 to 1/s", 3, lambda row: row.rateOut),
         _traffic(5),
-        _bytes("Total", 6, lambda row: row.traffic),
-        _end("Address 1", _ADDRESS, _LONG_ADDRESS, 7, "address", "one"),
-        _end("Address 2", _ADDRESS, _LONG_ADDRESS, 8, "address", "two"),
-        _end("User 1", 12, 32, 9, "user", "one"),
-        _end("User 2", 12, 32, 10, "user", "two"),
-        _end("Uuid 1", _UUID, _UUID, 11, "uuid", "one"),
-        _end("Uuid 2", _UUID, _UUID, 12, "uuid", "two"),
+        _bytes("Total", 7, lambda row: row.traffic),
+        _end("Address 1", _ADDRESS, _LONG_ADDRESS, 8, "address", "one"),
+        _end("Address 2", _ADDRESS, _LONG_ADDRESS, 9, "address", "two"),
+        _end("User 1", 12, 32, 10, "user", "one"),
+        _end("User 2", 12, 32, 11, "user", "two"),
+        _end("Uuid 1", _UUID, _UUID, 12, "uuid", "one"),
+        _end("Uuid 2", _UUID, _UUID, 13, "uuid", "two"),
+        _workers(6),
     ),
     lambda model: model.tunnels,
 )
@@ -202,10 +235,11 @@ SERVERS = Table(
         _rate("In/s", 1, lambda row: row.rateIn),
         _rate("Out/s", 2, lambda row: row.rateOut),
         _traffic(6),
-        _bytes("In", 7, lambda row: row.peer.received),
-        _bytes("Out", 8, lambda row: row.peer.sent),
-        _words("Uuid", _UUID, _UUID, 9, lambda row: row.peer.uuid),
-        _words("Id", 6, _UUID, 10, lambda row: row.peer.id),
+        _bytes("In", 8, lambda row: row.peer.received),
+        _bytes("Out", 9, lambda row: row.peer.sent),
+        _words("Uuid", _UUID, _UUID, 10, lambda row: row.peer.uuid),
+        _words("Id", 6, _UUID, 11, lambda row: row.peer.id),
+        _worker(7),
     ),
     lambda model: model.servers,
 )

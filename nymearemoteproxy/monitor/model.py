@@ -122,9 +122,11 @@ class Model:
     :ivar clients: the rows of the last sample, in its order.
     :ivar tunnels: the same of its tunnels.
     :ivar servers: the same of its servers.
+    :ivar hasWorkers: the server says which of its processes each connection is served by.
     """
 
     def __init__(self) -> None:
+        self.hasWorkers = False
         self.sample: Sample | None = None
         self.throughput: float | None = None
         self.history: deque[float] = deque(maxlen=TOTAL_HISTORY)
@@ -152,6 +154,7 @@ class Model:
         self.servers = _peers(self.servers, sample.servers, time)
         for server in self.servers:
             server.children = _peers(served.get(server.key, []), server.peer.clients, time)
+        self.hasWorkers = any(row.peer.worker for row in chain(self.clients, self.servers))
         self.sample = sample
         self.throughput = self._throughput(sample.counts)
         if self.throughput is not None:

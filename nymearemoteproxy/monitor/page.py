@@ -84,7 +84,7 @@ def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:
 
 
 def _table(table: Table, model: Model, now: float, isUnicode: bool) -> Iterator[str]:
-    columns = [column for column in table.columns if not column.isHistory]
+    columns = [column for column in table.present(model.hasWorkers) if not column.isHistory]
     rows = [[column.title for column in columns]]
     # As the server has them: for others to sort.
     for row, depth in arrange(table.rows(model), lambda row: 0):

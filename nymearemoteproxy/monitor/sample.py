@@ -30,6 +30,7 @@ class Peer:
     :ivar sent: bytes that the server sent to it.
     :ivar user: the account, as far as the server knows it.
     :ivar state: one word of our own.
+    :ivar worker: which of the server's processes it is connected to; 0 when there is only one.
     :ivar clients: of a server behind the tunnel proxy, those that are connected to it.
     """
 
@@ -42,6 +43,7 @@ class Peer:
     sent: int
     user: str = ""
     state: str = ""
+    worker: int = 0
     clients: list[Peer] = field(default_factory=list)
 
 
@@ -177,6 +179,7 @@ def _peer(item: Mapping[str, Any], uuid: str) -> Peer:
         _text(item, uuid),
         _number(item, "rxDataCount"),
         _number(item, "txDataCount"),
+        worker=_number(item, "worker"),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nymearemoteproxy.monitor import page, text
-from nymearemoteproxy.monitor.columns import GAP, TABLES, Table
+from nymearemoteproxy.monitor.columns import GAP, TABLES, Column, Table
 from nymearemoteproxy.monitor.model import Model, Row, arrange
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
@@ -100,8 +100,9 @@ class View:
 
     def update(self) -> None:
         """Look at the model anew: it has changed."""
-        cursor = self._cursor
-        column = self._table.columns[cursor.sort]
+        cursor, columns = self._cursor, self._columns
+        cursor.sort = min(cursor.sort, len(columns) - 1)  # there may be less than before
+        column = columns[cursor.sort]
         wanted = self._filter.casefold()
         everything: Sequence[Row] = self._table.rows(self._model)
 
@@ -131,6 +132,10 @@ class View:
     def _cursor(self) -> Cursor:
         return self._cursors[self._table.title]
 
+    @property
+    def _columns(self) -> Sequence[Column]:
+        return self._table.present(self._model.hasWorkers)
+
     def _show(self, table: Table) -> None:
         self._table = table
 
@@ -159,7 +164,7 @@ class View:
         cursor.selected = self._rows[cursor.position][0].key if self._rows else None
 
     def _sort(self, step: int) -> None:
-        self._cursor.sort = (self._cursor.sort + step) % len(self._table.columns)
+        self._cursor.sort = (self._cursor.sort + step) % len(self._columns)
 
     def _reverse(self) -> None:
         self._cursor.isReverse = not self._cursor.isReverse
@@ -291,7 +296,7 @@ class View:
         if cursor.selected is not None:
             cursor.top = max(min(cursor.top, cursor.position), cursor.position - self._page + 1)
         cursor.top = max(min(cursor.top, len(self._rows) - self._page), 0)
-        layout = self._table.layout(width - 2, cursor.sort)
+        layout = self._table.layout(width - 2, cursor.sort, self._model.hasWorkers)
         head: Line = [(HEAD, " ")]
         for column, columns in layout:
             isSorted = column is self._table.columns[cursor.sort]
@@ -328,7 +333,7 @@ class View:
         now = self._time()
         parts = [
             f" {column.title}: {column.cell(row, now, self._isUnicode) or text.UNKNOWN} "
-            for column in self._table.columns
+            for column in self._columns
             if not column.isHistory
         ]
         lines: list[str] = []

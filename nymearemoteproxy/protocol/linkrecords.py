@@ -272,6 +272,12 @@ def _readLongSize(encoded: bytes) -> int:
     return size
 
 
+def _readLargeSize(data: bytes, position: int) -> int:
+    """Return the length in 64 bits of a record whose header has arrived; 0 if it is a fault."""
+    size = int.from_bytes(data[position + 2 : position + 10], "big")
+    return size if size >= 1 << 16 and len(data) >= position + 10 else 0
+
+
 def _addFrames(items: list[Item], frames: Frames) -> None:
     last = items[-1] if items else None
     if isinstance(last, list):
@@ -305,6 +311,8 @@ def _readWhole(data: bytes, position: int, items: list[Item]) -> tuple[int, int]
             elif 0 < second < _LENGTH_16:
                 payload = position + 2
                 size = second
+            elif second == _LENGTH_64 and (size := _readLargeSize(data, position)):
+                payload = position + 10
             else:
                 break
             behind = payload + size
@@ -326,6 +334,8 @@ def _readWhole(data: bytes, position: int, items: list[Item]) -> tuple[int, int]
         elif second < _LENGTH_16:
             payload = position + 2
             size = second
+        elif second == _LENGTH_64 and (size := _readLargeSize(data, position)):
+            payload = position + 10
         else:
             break
         behind = payload + size

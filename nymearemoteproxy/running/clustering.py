@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
+from nymearemoteproxy.cluster.figures import Figures, figuresOf
 from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import Linker, tcpAddress
 from nymearemoteproxy.cluster.membership import Membership
@@ -26,6 +27,7 @@ from nymearemoteproxy.listening.listeners import close
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
+from nymearemoteproxy.watching.company import Company
 
 log = ProxyLogger()
 
@@ -47,6 +49,7 @@ class Clustering:
     :ivar id: this member's.
     :ivar links: serves the links that come in from other machines.
     :ivar membership: what the process is then.
+    :raises LinkError: its neighbours could not reach it.
     """
 
     def __init__(
@@ -72,10 +75,12 @@ class Clustering:
         answerer = self.membership.answerer
         self.links = LinkFactory(reactor, answerer, identity, timeout, proxy.turns)
         self._ports: list[IListeningPort] = []
+        self._doors = [self.links]
         if neighbours is not None:
             local = LinkFactory(reactor, answerer)
             _path, port = listenLocally(reactor, neighbours, self.id, local)
             self._ports.append(port)
+            self._doors.append(local)
 
     def _makeDirectory(self) -> RedisDirectory | ShardedDirectory:
         plan, describe = self._plan, self._describe
@@ -105,6 +110,14 @@ class Clustering:
             host = ownHost or "127.0.0.1"
         return Member(self.id, tcpAddress(host, port), VERSION, self._plan.name)
 
+    def figures(self) -> Figures:
+        """Return what goes on."""
+        return figuresOf(self.membership, self.directory, self._doors)
+
+    def company(self) -> Company:
+        """Return what goes on, when this process is the only one here."""
+        return Company(self.figures(), isClustered=True)
+
     def listen(self) -> None:
         """Let links of other machines come in here.
 
@@ -128,8 +141,9 @@ class Clustering:
 
     @inlineCallbacks
     def stop(self) -> Any:
-        """Leave them, when all clients are gone."""
+        """Leave them, when all clients are gone; also before anything was started."""
         self.membership.stop()
-        yield self.directory.stop()
+        if self._at is not None:
+            yield self.directory.stop()
         for port in self._ports:
             yield close(port)

@@ -13,6 +13,7 @@ from twisted.internet.defer import inlineCallbacks
 
 from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
+from nymearemoteproxy.cluster.figures import Figures, figuresOf
 from nymearemoteproxy.cluster.linking import Linker, unixAddress
 from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.connections.proxy import Proxy
@@ -29,18 +30,23 @@ class Neighbourhood:
     :param questions: to the parent.
     :param secret: with which places are named.
     :param directory: for sockets.
+    :ivar id: this member's.
     :raises LinkError: there cannot be one.
     """
 
     def __init__(
         self, reactor: Any, proxy: Proxy, questions: Questions, secret: bytes, directory: str
     ) -> None:
-        id = secrets.token_bytes(MEMBER_SIZE)
-        factory = LinkFactory(reactor, lambda peer: self.membership.answerer(peer))
-        path, self._port = listenLocally(reactor, directory, id, factory)
+        self.id = id = secrets.token_bytes(MEMBER_SIZE)
+        self._door = LinkFactory(reactor, lambda peer: self.membership.answerer(peer))
+        path, self._port = listenLocally(reactor, directory, id, self._door)
         me = Member(id, unixAddress(path), VERSION)
         self.directory = ParentDirectory(questions, me, secret)
         self.membership = Membership(proxy, self.directory, Linker(reactor, turns=proxy.turns), id)
+
+    def figures(self) -> Figures:
+        """Return what goes on."""
+        return figuresOf(self.membership, self.directory, [self._door])
 
     def start(self) -> None:
         """Join the others."""

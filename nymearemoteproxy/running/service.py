@@ -84,10 +84,14 @@ class ProxyService(Service):
         )
         self.pulse = Pulse(reactor, self.proxy.registry.counters)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
-        watched = Watched(self.proxy, self.pulse, calendar, self._condition, self.drain)
+        self._staff = _makeStaff(reactor, options, self.proxy)
+        others = self._staff or self._clustering
+        self._company = None if others is None else others.company
+        watched = Watched(
+            self.proxy, self.pulse, calendar, self._condition, self.drain, self._company
+        )
         self._watchers = Watchers(reactor, self._configuration, watched)
         self._makers = ListenerFactories(reactor, self.proxy, self._configuration.certificates)
-        self._staff = _makeStaff(reactor, options, self.proxy)
         self._stopping = False
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
@@ -116,6 +120,10 @@ class ProxyService(Service):
             self._watchers.listen(self._makers.secured)
         except ListenerError as error:
             self._watchers.stop()
+            if self._staff is not None:
+                self._staff.stop(0)
+            if self._clustering is not None:
+                self._clustering.stop()
             for port in self.ports:
                 close(port)
             self._warn()  # one of them may be about this very listener
@@ -147,9 +155,14 @@ class ProxyService(Service):
         showToken(configuration, self.ports)
         if self._logFile is not None:
             self._logFile.start()
-        if self._staff is not None:
-            self._staff.start()
-        self.notifier.ready()
+        try:
+            if self._staff is not None:
+                self._staff.start()
+        except ListenerError as error:
+            log.error("{reason}", reason=str(error))
+            self.stop()
+        else:
+            self.notifier.ready()
 
     def _warn(self) -> None:
         for warning in self._configuration.warnings:
@@ -188,7 +201,9 @@ class ProxyService(Service):
 
     def _status(self) -> str:
         connections = len(self.proxy.registry.records)
-        return f"{'draining, ' if self.isDraining else ''}{connections} connections"
+        text = f"{'draining, ' if self.isDraining else ''}{connections} connections"
+        summary = "" if self._company is None else self._company().summary
+        return f"{text}, {summary}" if summary else text
 
     # Reload
 

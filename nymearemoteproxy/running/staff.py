@@ -5,23 +5,32 @@ Owns how they become what this process would be. Knows nothing of how they are s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
+from nymearemoteproxy.cluster.accepting import ELSEWHERE, LONGEST_PATH
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.lease import LEASE
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.listening.listeners import Listener, close
+from nymearemoteproxy.listening.listeners import Listener, ListenerError, close
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.tunnelproxy.counts import SourceCounts
+from nymearemoteproxy.watching.company import Company
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
+from nymearemoteproxy.workers.figuring import FiguresDesk, FiguresSum
 from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
@@ -32,6 +41,12 @@ MODULE = "nymearemoteproxy.running.worker"
 
 PREFIX = "nymea-remoteproxy-"
 """Of the name of the directory with the sockets of links between workers; only we get in."""
+
+SOCKET_LIFETIME = 2 * LEASE
+"""Seconds that the socket of a worker is left there when the worker is gone."""
+
+_LONGEST_PLACE = LONGEST_PATH - len(f"/{PREFIX}12345678/") - 2 * MEMBER_SIZE
+"""Bytes of the path of the place for such directories; `tempfile` adds eight characters."""
 
 
 class Staff:
@@ -45,10 +60,13 @@ class Staff:
         self._reactor = reactor
         self._options = options
         self._table, self._counts = makeTable(), SourceCounts()
+        self._figures = FiguresSum()
         self._proxy = proxy
         self._directory = ""
         self._linkPort: IListeningPort | None = None
-        plan = Plan(options.configuration.workers, MODULE, self._messages, self._makeDesk)
+        plan = Plan(
+            options.configuration.workers, MODULE, self._messages, self._makeDesk, self._gone
+        )
         self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.stopAccepting = self._group.stopAccepting
 
@@ -61,21 +79,49 @@ class Staff:
             Mirror(self._proxy.registry, self._proxy.turns, index, send),
             DirectoryDesk(self._table, send),
             CountsDesk(self._counts, send),
+            FiguresDesk(self._figures),
+        )
+
+    def _gone(self, member: bytes) -> None:
+        """A worker is gone: remove the socket that it may have left, but not at once.
+
+        As long as its entry is in the directory others try its socket, which refuses them: so they
+        know that it is gone.
+        """
+        self._reactor.callLater(
+            SOCKET_LIFETIME, _remove, os.path.join(self._directory, member.hex())
+        )
+
+    def company(self) -> Company:
+        """Return what goes on with them."""
+        figures, strangers = self._figures.now, Counter({ELSEWHERE: self._group.strangers})
+        return Company(
+            replace(figures, strangers=figures.strangers + strangers),
+            self._group.states(),
+            self._group.restarts,
+            self._options.configuration.cluster is not None,
         )
 
     def listen(self) -> None:
-        """Let links of other machines come in, if there is a cluster.
+        """Look where workers may have their sockets; if there is a cluster, let its links come in.
 
         :raises ListenerError: that cannot be.
         """
+        _checkPlace()
         plan = self._options.configuration.cluster
         if plan is not None:
             self._linkPort = listenForLinks(self._reactor, plan.listener, Factory())
             self._group.acceptLinks(self._linkPort, plan.listener.description, plan.linkTimeout)
 
     def start(self) -> None:
-        """Start them; this process has the user by now that it is to have."""
-        self._directory = tempfile.mkdtemp(prefix=PREFIX)
+        """Start them; this process has the user by now that it is to have.
+
+        :raises ListenerError: that user may not make a directory for their sockets.
+        """
+        try:
+            self._directory = tempfile.mkdtemp(prefix=PREFIX)
+        except OSError as error:
+            raise _nowhere(str(error)) from None
         linksAt = None if self._linkPort is None else placeOf(self._linkPort)
         self._heritage = Heritage(self._options, self._directory, self._table.secret, linksAt)
         self._group.start()
@@ -103,3 +149,25 @@ class Staff:
         if self._directory:
             shutil.rmtree(self._directory, ignore_errors=True)  # of workers that were killed
         return None if self._linkPort is None else close(self._linkPort)
+
+
+def _checkPlace() -> None:
+    """Find out what is wrong with the place for temporary files while an operator looks.
+
+    :raises ListenerError: the text is one line.
+    """
+    try:
+        place = tempfile.gettempdir()
+    except OSError as error:
+        raise _nowhere(str(error)) from None
+    if len(os.fsencode(place)) > _LONGEST_PLACE:
+        raise _nowhere(f"the path of {place} is too long; TMPDIR may name another one")
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _nowhere(reason: str) -> ListenerError:
+    return ListenerError(f"workers need a directory for their sockets: {reason}")

@@ -6,10 +6,12 @@ parent does with what it is told.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -17,6 +19,9 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogBeginner
 
+from nymearemoteproxy.cluster.figures import Figures
+from nymearemoteproxy.cluster.latencies import Latencies
+from nymearemoteproxy.cluster.linking import LinkError
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
@@ -27,8 +32,10 @@ from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
 from nymearemoteproxy.running.neighbourhood import Neighbourhood
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS, DelaySampler
 from nymearemoteproxy.workers.adopting import adopt
 from nymearemoteproxy.workers.channel import Message, MessageChannel
+from nymearemoteproxy.workers.figuring import FiguresReporter
 from nymearemoteproxy.workers.group import HEARTBEAT, MEMBER
 from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
@@ -92,7 +99,7 @@ class Worker:
     def _received(self, message: Message) -> None:
         try:
             self._obey(message)
-        except SystemExit as reason:
+        except (SystemExit, LinkError) as reason:
             self._fail("a worker cannot start: {reason}", str(reason))
         except Exception as error:
             log.failure("a worker cannot do what it is told")
@@ -115,9 +122,10 @@ class Worker:
             if kind == RELOAD:
                 self._crew.reload(message[1])
             elif kind == SERVE:
-                self._crew.ready()
-                self._taking.start()
-                self.channel.send([SERVES])
+                if not self._isStopping:
+                    self._crew.ready()
+                    self._taking.start()
+                    self.channel.send([SERVES])
             else:
                 self._crew.handlers[kind](*message[1:])
 
@@ -202,7 +210,11 @@ class Crew:
             ),
         )
         self._links: IProtocolFactory | None = None
+        self._directory: str = begin["directory"]
         self._membership = self._join(begin, questions, channel)
+        self._delays = Latencies(DELAY_BUCKETS)
+        self._delaySampler = DelaySampler(reactor, self._delays.add)
+        self._figures = FiguresReporter(reactor, self._readFigures, channel.send)
         self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
         self._factories = [self._makers.factory(each) for each in configuration.listeners]
         self._garbage = GarbageCollection()
@@ -216,10 +228,12 @@ class Crew:
         self, begin: dict[str, Any], questions: Questions, channel: MessageChannel
     ) -> Neighbourhood | Clustering:
         """Become a member of the group, and of the cluster if there is one."""
-        plan, directory = self._options.configuration.cluster, begin["directory"]
+        plan, directory = self._options.configuration.cluster, self._directory
         if plan is None:
             secret = bytes.fromhex(begin["tableSecret"])
-            return Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+            neighbour = Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+            channel.send([MEMBER, neighbour.id.hex()])
+            return neighbour
         # Imported only where it is wanted, and there may be no client for the directory elsewhere.
         from nymearemoteproxy.running.clustering import Clustering
 
@@ -229,10 +243,19 @@ class Crew:
         channel.send([MEMBER, member.id.hex()])
         return member
 
+    def _readFigures(self) -> Figures:
+        delays = self._delays
+        return replace(
+            self._membership.figures(), delays=delays.buckets.copy(), delaySeconds=delays.seconds
+        )
+
     def ready(self) -> None:
         """Connections may come."""
         self._membership.start()
         self._registry.start()
+        if self._options.configuration.admin is not None:
+            self._delaySampler.start()
+        self._figures.start()
         self._garbage.makeRare()
 
     def reload(self, files: dict[str, Any]) -> None:
@@ -246,24 +269,19 @@ class Crew:
 
         :param descriptor: None when too many files are open for it.
         """
-        if handed.listener == LINKS:
-            assert self._links is not None
-            if descriptor is not None:
-                adopt(self._reactor, handed, descriptor, self._links)
-            return
-        self._registry.expect(handed.number, handed.source)
-        if descriptor is None:
-            self._giveUp(handed, os.strerror(errno.EMFILE))
-            return
+        isLink = handed.listener == LINKS
+        factory = self._links if isLink else self._factories[handed.listener]
+        assert factory is not None
+        if not isLink:
+            self._registry.expect(handed.number, handed.source)
         try:
-            adopt(self._reactor, handed, descriptor, self._factories[handed.listener])
+            if descriptor is None:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            adopt(self._reactor, handed, descriptor, factory)
         except OSError as error:  # too many files are open, or the client is gone already
-            self._giveUp(handed, error.strerror or str(error))
-
-    def _giveUp(self, handed: Handed, reason: str) -> None:
-        """A connection cannot be served here: it will be closed."""
-        self._untaken.add(reason=reason)
-        self._registry.giveUp(handed.number)
+            self._untaken.add(reason=error.strerror or str(error))
+            if not isLink:
+                self._registry.giveUp(handed.number)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:
@@ -284,7 +302,13 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
+        self._delaySampler.stop()
+        self._figures.stop()
         yield self._membership.stop()
+        if isOrphan:
+            # The last one of us that leaves does what the parent would have done.
+            with contextlib.suppress(OSError):
+                os.rmdir(self._directory)
 
 
 def main() -> int:

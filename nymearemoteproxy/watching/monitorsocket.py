@@ -174,6 +174,7 @@ class Snapshot:
             "name": record.name[:MOST_TEXT],
             "rxDataCount": record.received,
             "txDataCount": record.sent,
+            **({"worker": record.worker} if record.worker else {}),
         }
 
     def _describeClient(self, record: Record) -> dict[str, Any]:

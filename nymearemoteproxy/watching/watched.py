@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.watching.company import Company
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Watched:
 
     :ivar condition: tells where it stands.
     :ivar drain: stops listening and ends the process when the last tunnel has ended.
+    :ivar company: tells what goes on with those who serve together; None = this process is alone.
     """
 
     proxy: Proxy
@@ -27,3 +32,4 @@ class Watched:
     calendar: Calendar
     condition: Callable[[], Condition]
     drain: Callable[[], object]
+    company: Callable[[], Company] | None = None

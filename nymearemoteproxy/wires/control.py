@@ -195,7 +195,7 @@ class Control(Phase, Protocol):
             self.perform(session.messageReceived(message))
         if session.state in (State.AUTHENTICATING, State.WAITING) and self.holdsData():
             self.perform(session.dataReceived())
-        if session.state is not State.TUNNELED:
+        if session.state not in (State.TUNNELED, State.REGISTERING):
             self.afterMessages()
         if session.state in (State.TUNNELED, State.REGISTERING):
             return False  # what is left is for the leg
@@ -265,6 +265,7 @@ class Control(Phase, Protocol):
             self._readFreely()
             self.sayGoodbye(outcome)
             self.linger.start()
+            self.drop(b"")  # what was kept for the leg there is none of: its farewell, maybe
 
     def _readFreely(self) -> None:
         self._blocked = False

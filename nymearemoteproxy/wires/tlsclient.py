@@ -1,7 +1,8 @@
 """The client's end of TLS, and what later connections to the same peer are resumed with.
 
-Owns whom the peer must prove to be, and which sessions are kept. Knows nothing of certificates or
-of what is spoken above it; all that both ends have in common is `tlstransport`'s.
+Owns whom the peer must prove to be, which sessions are kept, and what goes out with the handshake.
+Knows nothing of certificates or of what is spoken above it; all that both ends have in common is
+`tlstransport`'s.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ class TlsSessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._sessions
+
     def last(self, name: str) -> ssl.SSLSession | None:
         """Return what the next connection to this peer can be resumed with."""
         session = self._sessions.get(name)
@@ -46,20 +50,26 @@ class TlsSessions:
         if len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
 
+    def forget(self, name: str) -> None:
+        """This peer's session is of no use any more."""
+        self._sessions.pop(name, None)
+
 
 class TlsClientTransport(TlsTransport):
     """The client's end of TLS; it begins the handshake as soon as it has a connection.
 
-    `peerName` is of no use here: what matters is that the peer proves `name`, and a certificate may
-    have more of them. When the protocol hears of the handshake the peer has proven it; whether the
-    peer takes us for who we are shows with the first thing that it says.
+    When the protocol hears of the handshake the peer has proven who it is; whether the peer takes
+    us for who we are shows with the first thing that it says.
 
     :param context: of a client.
     :param sessions: of peers, all with this context.
     :param name: the host name that the peer must have a certificate for.
+    :param preface: is sent in clear, in one piece with the beginning of the handshake.
+    :param greeting: is sent to a peer that has proven who it is, in one piece with the end of the
+        handshake and what the protocol writes when it hears of that.
     """
 
-    __slots__ = ("_sessions", "_name")
+    __slots__ = ("_sessions", "_name", "_preface", "_greeting", "_awaitsTicket")
 
     def __init__(
         self,
@@ -68,40 +78,49 @@ class TlsClientTransport(TlsTransport):
         name: str,
         protocol: Any,
         turns: Turns | None = None,
+        preface: bytes = b"",
+        greeting: bytes = b"",
     ) -> None:
-        self._sessions: TlsSessions | None = sessions  # None = there is nothing to be kept any more
+        self._sessions = sessions
         self._name = name
+        self._preface = preface
+        self._greeting = greeting
         super().__init__(context, protocol, turns)
 
     def _begin(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        assert self._sessions is not None
+        session = self._sessions.last(self._name)
+        self._awaitsTicket = session is None
         return context.wrap_bio(
-            self._incoming,
-            self._outgoing,
-            server_hostname=self._name,
-            session=self._sessions.last(self._name),
+            self._incoming, self._outgoing, server_hostname=self._name, session=session
         )
 
     def makeConnection(self, transport: DirectTransport) -> None:
         """The server is there, and waits for the handshake."""
         super().makeConnection(transport)
         if not self._closing:
+            self._outgoing.write(self._preface)
             self._shakeHands()
+
+    def _shakeHands(self) -> None:
+        super()._shakeHands()
+        if not self._established:
+            return
+        if not self._awaitsTicket and not self._tls.session_reused:
+            self._sessions.forget(self._name)
+        if self._greeting:
+            self._tls.write(self._greeting)
 
     def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
         super()._readRecords(data, records)
-        if data and self._sessions is not None:
-            self._keepSession(self._sessions)
+        if data and self._awaitsTicket:
+            self._keepSession()
 
-    def _keepSession(self, sessions: TlsSessions) -> None:
+    def _keepSession(self) -> None:
         """Keep it if it is there: its ticket comes behind the handshake (RFC 8446 section 4.6.1).
 
-        A resumed one is kept already. Each look at a session costs as much as a third of a
-        handshake that resumes one, and so does each use.
+        Each look at a session costs as much as a third of a handshake that resumes one.
         """
-        if not self._tls.session_reused:
-            session = self._tls.session
-            if session is None or not session.has_ticket:
-                return
-            sessions.keep(self._name, session)
-        self._sessions = None
+        session = self._tls.session
+        if session is not None and session.has_ticket:
+            self._sessions.keep(self._name, session)
+            self._awaitsTicket = False

@@ -142,7 +142,6 @@ class TlsTransport:
             self._fail(error)
         else:
             self._established = True
-            self._flush()
 
     def _decrypt(self, data: bytes, isNew: bool) -> None:
         """Deliver what these bytes complete.
@@ -168,10 +167,10 @@ class TlsTransport:
         except ssl.SSLError as error:
             fault = error.with_traceback(None)  # which refers to this very frame
             self._closing = True  # nothing can be sent any more
+        if isNew and IHandshakeListener.providedBy(self._protocol):
+            self._protocol.handshakeCompleted()  # the end of ours goes with what it writes
         if self._outgoing.pending:
             self._answer()
-        if isNew and IHandshakeListener.providedBy(self._protocol):
-            self._protocol.handshakeCompleted()
         if records and not self._aborted:
             self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
         if fault is not None:
@@ -357,17 +356,6 @@ class TlsTransport:
     def blocked(self) -> bool:
         """Something waits to be sent."""
         return self._transport.blocked
-
-    @property
-    def peerName(self) -> str | None:
-        """The first host name in the peer's certificate; None if it was not asked for one.
-
-        To be asked after the handshake. OpenSSL has checked it, now or when a connection began that
-        this one resumes.
-        """
-        certificate: dict[str, Any] = self._tls.getpeercert() or {}
-        names = certificate.get("subjectAltName", ())
-        return next((str(value) for kind, value in names if kind == "DNS"), None)
 
     @property
     def lowest(self) -> DirectTransport:

@@ -34,6 +34,9 @@ LITTLE = 1 << 20
 LONGEST = MOST_WAITING
 """Bytes of one message."""
 
+READ_SIZE = 8 << 10
+"""Bytes that are read at a time: some forty messages, of which each may have its line of log."""
+
 NEWLINE = b"\n"
 
 
@@ -64,6 +67,7 @@ class MessageChannel(Protocol):
         return self.waiting > LITTLE
 
     def connectionMade(self) -> None:
+        self.transport.bufferSize = READ_SIZE
         self.transport.registerProducer(self, True)
 
     def send(self, message: Message) -> None:
@@ -118,4 +122,7 @@ class MessageChannel(Protocol):
             self._received(json.loads(line))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0
+        self._queue.clear()
+        self.waiting = 0
         self._lost()

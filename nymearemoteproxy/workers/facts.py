@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
@@ -30,6 +31,28 @@ def factsOf(record: Record) -> Facts:
 def learn(record: Record, facts: Facts) -> None:
     """Note what was told of a client."""
     record.name, record.uuid, record.subject, record.serverUuid = facts
+
+
+def farFactsOf(record: Record) -> Facts | None:
+    """Return what is known of a client of another machine; None for one of this."""
+    if record.number:
+        return None
+    name, uuid = record.name[:MOST_TOLD], record.uuid[:MOST_TOLD]
+    about = [record.transport, record.secure, record.address, record.peer, name, uuid]
+    return [*about, record.partner is not None]
+
+
+def mirroredForeigner(facts: Facts, partner: Record) -> Record:
+    """Return the record of a client of another machine.
+
+    :param partner: of this one; it counts the tunnel, unless the other machine does.
+    """
+    transport, secure, address, peer, name, uuid, isCounted = facts
+    record = Record(0, transport, secure, address, peer, "", Ticket(None), 0)
+    record.name, record.uuid = name, uuid
+    if isCounted:
+        record.partner = partner
+    return record
 
 
 def nameOf(role: Role | None) -> str | None:

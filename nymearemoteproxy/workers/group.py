@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 
 from nymearemoteproxy.common.logs import ProxyLogger
@@ -17,6 +17,7 @@ from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.watching.company import WorkerState
 from nymearemoteproxy.workers.accepting import Acceptor
 from nymearemoteproxy.workers.channel import Message
 from nymearemoteproxy.workers.desk import Desk
@@ -43,8 +44,8 @@ LOOP = 3
 HEARTBEAT = 1.0
 """Seconds between two words of a worker that has nothing to say."""
 
-MEMBER = "member"
-"""Message of a worker: its id, by which links of other machines are for it."""
+MEMBER = "isMember"
+"""Message of a worker: its id, by which links are for it."""
 
 EXTRA = 2.0
 """Seconds that a worker may take to end besides those that its clients have to leave."""
@@ -56,7 +57,7 @@ MakeDesk = Callable[[int, Send], Desk]
 class _Seat:
     """One worker and those who come after it.
 
-    :ivar member: its id, when it has said so; of a worker that takes links of other machines.
+    :ivar member: its id, when it has said so.
     :ivar ended: how often it ended in a row without having been steady.
     """
 
@@ -73,6 +74,10 @@ class _Seat:
     def takes(self) -> bool:
         return self.process is not None and self.process.takes
 
+    @property
+    def serves(self) -> bool:
+        return self.process is not None and self.process.serves
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -82,18 +87,21 @@ class Plan:
     :ivar module: what each runs.
     :ivar messages: returns what a new one is told first; they may hold secrets.
     :ivar makeDesk: makes what answers each worker.
+    :ivar gone: is given the id of one that is gone.
     """
 
     count: int
     module: str
     messages: Callable[[int], Sequence[Message]]
     makeDesk: MakeDesk
+    gone: Callable[[bytes], object]
 
 
 class WorkerGroup:
     """The workers.
 
     :param registry: admits connections.
+    :ivar restarts: how often one has ended and had to be replaced.
     """
 
     def __init__(self, reactor: Any, registry: Registry, plan: Plan) -> None:
@@ -102,6 +110,7 @@ class WorkerGroup:
         self._plan = plan
         self._seats = [_Seat(index) for index in range(1, plan.count + 1)]
         self._last = -1
+        self.restarts = 0
         self._acceptors: list[Acceptor] = []
         self._door: LinkDoor | None = None
         self._stopped: dict[int, Deferred[None]] = {}
@@ -120,11 +129,29 @@ class WorkerGroup:
         """Hand the links that come in at a port to the workers that they are for."""
         self._door = LinkDoor(self._reactor, port, place, self._handTo, timeout)
 
-    def _handTo(self, id: bytes, handed: Handed, descriptor: int) -> bool:
+    def _handTo(self, id: bytes, handed: Handed, descriptor: int) -> bool | None:
         for seat in self._seats:
-            if seat.member == id and seat.process is not None:
-                return seat.process.handing.hand(handed, descriptor)
-        return False
+            if seat.member == id and seat.process is not None and seat.process.serves:
+                handing = seat.process.handing
+                return not handing.isFull and handing.hand(handed, descriptor)
+        return None
+
+    @property
+    def strangers(self) -> int:
+        """How many connections that came for a worker from other machines were no links."""
+        return 0 if self._door is None else self._door.refused
+
+    def states(self) -> list[WorkerState]:
+        """Return what each worker is doing."""
+        return [
+            WorkerState(
+                seat.index,
+                seat.serves,
+                0 if seat.desk is None else _connections(seat),
+                None if seat.process is None else seat.process.pid,
+            )
+            for seat in self._seats
+        ]
 
     def start(self) -> None:
         """Start the workers; the reactor runs."""
@@ -155,8 +182,6 @@ class WorkerGroup:
         self._isStopping = True
         self._pulse.stop()
         self.stopAccepting()
-        if self._door is not None:
-            self._door.close()
         for seat in self._seats:
             if seat.restart is not None:
                 seat.restart.cancel()
@@ -164,20 +189,22 @@ class WorkerGroup:
             if seat.process is not None:
                 self._stopped[seat.index] = Deferred()
                 seat.process.stop()
-        if not self._stopped:
-            return succeed(None)
         cutOff = self._reactor.callLater(grace + EXTRA, self._killAll)
         gone = DeferredList(list(self._stopped.values()))
 
         def done(_result: object) -> None:
             if cutOff.active():
                 cutOff.cancel()
+            # Not before: members elsewhere are answered at once that a worker is not here.
+            if self._door is not None:
+                self._door.close()
 
         return gone.addCallback(done)
 
     def _killAll(self) -> None:
         for seat in self._seats:
             if seat.process is not None:
+                log.warn("worker {number} did not stop in time: it is killed", number=seat.index)
                 seat.process.kill("it did not stop in time")
 
     # Who gets a connection
@@ -211,6 +238,8 @@ class WorkerGroup:
                 acceptor.resume()
             else:
                 acceptor.pause()
+        if self._door is not None:
+            self._door.roomAgain()
 
     # Their lives
 
@@ -246,11 +275,13 @@ class WorkerGroup:
             seat.desk.handlers[message[0]](*message[1:])
 
     def _gone(self, seat: _Seat) -> None:
-        process, desk = seat.process, seat.desk
+        process, desk, member = seat.process, seat.desk, seat.member
         assert process is not None and desk is not None
         seat.process = seat.desk = seat.member = None
         connections = desk.mirror.connections
         desk.lost()
+        if member is not None:
+            self._plan.gone(member)
         if self._isStopping:
             self._stopped[seat.index].callback(None)
         else:
@@ -258,6 +289,7 @@ class WorkerGroup:
 
     def _ended(self, seat: _Seat, process: WorkerProcess, connections: int) -> None:
         """Have another one take the place of one that has ended."""
+        self.restarts += 1
         if process.hasServed and self._reactor.seconds() - seat.started >= STEADY:
             seat.ended = 0
         seat.ended += 1

@@ -23,8 +23,9 @@ from nymearemoteproxy.workers.portreader import PortReader
 LINKS = -1
 """Stands in the place of a listener's index: the connection is a link."""
 
-HandTo = Callable[[bytes, Handed, int], bool]
-"""Has the worker with this id take a connection; tells whether there is such a one, with room."""
+HandTo = Callable[[bytes, Handed, int], bool | None]
+"""Has the worker with this id take a connection; tells whether there was room for it, None = there
+is no such worker. Without room the connection waits for `LinkDoor.roomAgain`."""
 
 
 class LinkDoor(PortReader):
@@ -34,12 +35,14 @@ class LinkDoor(PortReader):
     once.
 
     :param timeout: seconds for the first bytes.
+    :ivar refused: how many were no links to this machine.
     """
 
     def __init__(self, reactor: Any, port: Any, place: str, hand: HandTo, timeout: float) -> None:
         super().__init__(reactor, port, place)
         self._hand = hand
         self._timeout = timeout
+        self.refused = 0
         self._callers: dict[_Caller, None] = {}  # in the order in which they came
         self._refusals = Tally(
             reactor,
@@ -60,28 +63,42 @@ class LinkDoor(PortReader):
         for caller in list(self._callers):
             caller.close()
 
-    def called(self, caller: _Caller, own: socket.socket, id: bytes) -> str:
-        """Somebody says for whom it is; return why it cannot be."""
+    def roomAgain(self) -> None:
+        """Some worker can be handed connections that could not."""
+        for caller in list(self._callers):
+            if caller.isWaiting:
+                caller.doRead()
+
+    def called(self, own: socket.socket, id: bytes) -> str | None:
+        """Somebody says for whom it is; return why it cannot be, None = it has to wait."""
         if len(id) < MEMBER_SIZE:
             return "it does not say for which member it is"
         handed = Handed(0, LINKS, own.family, addressOf(own.family, own.getpeername()), None)
-        return "" if self._hand(id, handed, own.fileno()) else "the member is not here"
+        isHanded = self._hand(id, handed, own.fileno())
+        if isHanded is None:
+            return "the member is not here"
+        return "" if isHanded else None
 
     def went(self, caller: _Caller, peer: str, refusal: str) -> None:
         """Somebody is not waited for any more."""
         del self._callers[caller]
         if refusal:
+            self.refused += 1
             self._refusals.add(peer=peer, text=refusal)
 
 
 @implementer(IReadDescriptor)
 class _Caller:
-    """Somebody whose first bytes are waited for."""
+    """Somebody whose first bytes are waited for.
+
+    :ivar isWaiting: they are there, and the worker that they name has no room now.
+    """
 
     def __init__(self, reactor: Any, own: socket.socket, timeout: float, door: LinkDoor) -> None:
         self._reactor = reactor
         self._socket = own
         self._door = door
+        self.isWaiting = False
         self._timer = reactor.callLater(timeout, self.refuse, "it took too long")
         reactor.addReader(self)
 
@@ -95,10 +112,16 @@ class _Caller:
         try:
             # They come in one packet. Who sends them byte by byte would be asked again and again.
             id = self._socket.recv(MEMBER_SIZE, socket.MSG_PEEK)
-            refusal = self._door.called(self, self._socket, id)
+            refusal = self._door.called(self._socket, id)
+        except BlockingIOError:
+            return
         except OSError as error:
             refusal = error.strerror or str(error)
-        self.refuse(refusal)
+        if refusal is None:
+            self.isWaiting = True
+            self._reactor.removeReader(self)  # what is there already would be told all the time
+        else:
+            self.refuse(refusal)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor stops."""

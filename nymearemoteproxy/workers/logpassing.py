@@ -11,6 +11,7 @@ from threading import current_thread, main_thread
 from typing import Any
 
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import LogEvent, lossOf
@@ -21,6 +22,8 @@ LOG = "log"
 """Message of a worker: a log event."""
 LOST = "lost"
 """Message of a worker: so many log events were lost."""
+
+_OURS = __name__.partition(".")[0]
 
 MOST_TEXT = 1 << 16
 """Characters of a text; a traceback of an endless recursion is longer."""
@@ -58,17 +61,23 @@ class LogSender:
 
 
 def reduced(event: LogEvent, text: str) -> LogEvent:
-    """Return what JSON can say of an event; the text as it is formatted."""
+    """Return what JSON can say of an event; the text as it is formatted.
+
+    The values are those that the log shows: none of Twisted's, which have meanings of their own.
+    """
+    namespace = str(event.get("log_namespace", ""))
     values = {
         key: value[:MOST_TEXT] if isinstance(value, str) else value
         for key, value in event.items()
-        if not key.startswith("log_") and isinstance(value, str | int | float)
+        if namespace.startswith(_OURS)
+        and not key.startswith("log_")
+        and isinstance(value, str | int | float)
     }
     traceback = event["log_failure"].getTraceback() if "log_failure" in event else ""
     return {
         "time": event["log_time"],
         "level": event.get("log_level", LogLevel.info).name,
-        "namespace": str(event.get("log_namespace", "")),
+        "namespace": namespace,
         "system": str(event.get("log_system", "")),
         "text": text[:MOST_TEXT],
         "traceback": traceback[-MOST_TEXT:],
@@ -76,15 +85,19 @@ def reduced(event: LogEvent, text: str) -> LogEvent:
     }
 
 
-class FarFailure:
-    """A failure in another process, as far as a log observer wants to know it."""
+class FarFailure(Failure):
+    """A failure in another process, as far as a log observer wants to know it.
 
-    def __init__(self, traceback: str) -> None:
-        self._traceback = traceback
+    :param text: its traceback.
+    """
 
-    def getTraceback(self, *_how: object, **_details: object) -> str:
+    def __init__(self, text: str) -> None:
+        super().__init__(RuntimeError(text.rstrip().rpartition("\n")[2]))
+        self._text = text
+
+    def getTraceback(self, *_how: Any, **_details: Any) -> str:
         """Return the text, as `Failure` does."""
-        return self._traceback
+        return self._text
 
 
 def publish(event: dict[str, Any], worker: int) -> None:

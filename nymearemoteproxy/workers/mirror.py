@@ -24,7 +24,7 @@ from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
-from nymearemoteproxy.workers.facts import OUTCOMES, Facts, learn, roleOf
+from nymearemoteproxy.workers.facts import OUTCOMES, Facts, learn, mirroredForeigner, roleOf
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
 ENDS_A_TURN = 20
@@ -149,7 +149,7 @@ class Mirror:
         self,
         number: int,
         role: str,
-        partner: int | None,
+        partner: int | Facts | None,
         received: int,
         sent: int,
         facts: Facts | None,
@@ -160,7 +160,10 @@ class Mirror:
         _update(record, received, sent, facts)
         record.role = roleOf(role)
         record.client.stage = State.TUNNELED.value
-        if record.joined is None:  # or the partner has told it
+        if isinstance(partner, list):
+            far = mirroredForeigner(partner, record)
+            self._registry.joined(record, far)
+        elif record.joined is None:  # or the partner has told it
             self._beginTunnel(record, self._partner(partner))
         if record.client.isAsked and self._registry.dismissal.isForAll:
             record.client.shutDown()  # it had no tunnel when it was asked, and may have stayed
@@ -168,8 +171,7 @@ class Mirror:
     def _partner(self, partner: int | None) -> Record | None:
         """Return the record of the other end of a tunnel, be it this worker's or another one's.
 
-        None as well for one that has ended without a word of the tunnel, and for one of another
-        machine, whose number is 0 here.
+        None as well for one that has ended without a word of the tunnel.
         """
         record = None if partner is None else self._registry.find(partner)
         return record if record is not None and record.joined is None else None
@@ -198,11 +200,15 @@ class Mirror:
         sent: int,
         role: str | None,
         facts: Facts | None,
+        far: list[Any] | None = None,
     ) -> None:
         record = self._find(number)
         if record is None:
             return
         _update(record, received, sent, facts)
+        if far is not None and record.partner is not None:
+            record.partner.received, record.partner.sent, label = far
+            record.partner.endsWith(OUTCOMES[label])
         record.role = record.role or roleOf(role)
         record.endsWith(OUTCOMES[outcome])
         self._end(record)

@@ -40,6 +40,7 @@ class ParentDirectory:
     def __init__(self, questions: Questions, me: Member, secret: bytes) -> None:
         self.me = me
         self.secret = secret
+        self.commands = self.failures = 0
         self._questions = questions
         self.follow: Callable[[Callable[[], object]], None] = questions.follow
 
@@ -47,6 +48,11 @@ class ParentDirectory:
     def isAnswering(self) -> bool:
         """Of the parent."""
         return self._questions.isAnswering
+
+    @property
+    def outages(self) -> int:
+        """How often the parent began not to answer."""
+        return self._questions.outages
 
     def start(self) -> Deferred[None]:
         """Enter this member."""
@@ -82,7 +88,13 @@ class ParentDirectory:
         return self._ask("member", id.hex()).addCallback(_readMember)
 
     def _ask(self, kind: str, *arguments: Any) -> Deferred[Any]:
-        return self._questions.ask(kind, *arguments).addErrback(_unanswered)
+        self.commands += 1
+        return self._questions.ask(kind, *arguments).addErrback(self._unanswered)
+
+    def _unanswered(self, failure: Failure) -> NoReturn:
+        failure.trap(NoAnswer)
+        self.failures += 1
+        raise DirectoryError(str(failure.value))
 
 
 class DirectoryDesk:
@@ -149,11 +161,6 @@ class DirectoryDesk:
     def _member(self, id: str) -> Written | None:
         member = self._table.member(bytes.fromhex(id))
         return None if member is None else _writeMember(member)
-
-
-def _unanswered(failure: Failure) -> NoReturn:
-    failure.trap(NoAnswer)
-    raise DirectoryError(str(failure.value))
 
 
 def _write(holder: Holder) -> Written:

@@ -59,6 +59,7 @@ class WorkerProcess(ProcessProtocol):
     :param gone: is called when it has ended and all that it said is heard.
     :ivar serves: it takes connections.
     :ivar hasServed: it did, at least once.
+    :ivar pid: None = it does not run.
     :ivar how: in which way it ended.
     """
 
@@ -83,7 +84,7 @@ class WorkerProcess(ProcessProtocol):
         self._silence = 0
         self._patience = START_SILENCE
         self._reason = ""
-        self._pid: int | None = None
+        self.pid: int | None = None
 
     def start(self, messages: Sequence[Message]) -> None:
         """Start it.
@@ -111,7 +112,7 @@ class WorkerProcess(ProcessProtocol):
             except OSError:
                 hand.close()
                 raise
-            self._pid = process.pid
+            self.pid = process.pid
             self.handing = Handing(self._reactor, hand, self._changed)
             self.channel = MessageChannel(self._heard, self._channelLost)
             ours.setblocking(False)
@@ -137,8 +138,8 @@ class WorkerProcess(ProcessProtocol):
         :param reason: why, for the log.
         """
         self._reason = self._reason or reason
-        if self._pid is not None:
-            os.kill(self._pid, signal.SIGKILL)
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
 
     def lookForLife(self) -> None:
         """A second has passed; one in which we did nothing ourselves does not count."""
@@ -159,9 +160,7 @@ class WorkerProcess(ProcessProtocol):
         kind = message[0]
         if kind == SERVES:
             self.serves = self.hasServed = True
-            log.info(
-                "worker {number} serves, it is process {pid}", number=self.index, pid=self._pid
-            )
+            log.info("worker {number} serves, it is process {pid}", number=self.index, pid=self.pid)
             self._changed()
         elif kind == LEAVES:
             self._handNoMore()
@@ -173,7 +172,7 @@ class WorkerProcess(ProcessProtocol):
         self._lessOpen()
 
     def processEnded(self, reason: Failure) -> None:
-        self._pid = None
+        self.pid = None
         self.how = self._reason or _describe(reason.value)
         self._lessOpen()
 

@@ -32,11 +32,13 @@ class Questions:
     :param send: sends a message to the parent.
     :param timeout: seconds that an answer may take.
     :ivar isAnswering: False from a late answer on until it has come.
+    :ivar outages: how often it became false.
     :ivar handlers: take the parent's answers.
     """
 
     def __init__(self, clock: IReactorTime, send: Send, timeout: float) -> None:
         self.isAnswering = True
+        self.outages = 0
         self.handlers: Handlers = {"answer": self._answered, "noAnswer": self._failed}
         self._clock = clock
         self._send = send
@@ -63,6 +65,7 @@ class Questions:
     def _late(self, number: int) -> None:
         if self.isAnswering:
             self.isAnswering = False
+            self.outages += 1
             log.warn("the parent process does not answer within {timeout} s", timeout=self._timeout)
         answer, _timer = self._waiting.pop(number)
         answer.errback(NoAnswer("the parent process does not answer"))

@@ -37,7 +37,7 @@ from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import CONNECTING, Record, slices
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.workers.facts import OUTCOMES, Facts, factsOf, nameOf
+from nymearemoteproxy.workers.facts import OUTCOMES, Facts, factsOf, farFactsOf, nameOf
 
 REPORT_INTERVAL = 1.0
 """Seconds; who watches is told once a second."""
@@ -130,7 +130,7 @@ class ReportingRegistry(Registry):
         """A connection that was expected could not be taken over."""
         self._expected = None
         self._early.pop(number, None)
-        self._send(("ended", number, Outcome.CONNECTION_LOST.label, 0, 0, None, None))
+        self._send(("ended", number, Outcome.CONNECTION_LOST.label, 0, 0, None, None, None))
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record:
         assert self._expected is not None, "nobody may come without a number"
@@ -162,7 +162,9 @@ class ReportingRegistry(Registry):
 
     def joined(self, record: Record, partner: Record | None) -> None:
         super().joined(record, partner)
-        other = None if partner is None else partner.number
+        other: int | Facts | None = None
+        if partner is not None:
+            other = partner.number or farFactsOf(partner)
         role, facts = nameOf(record.role), _introduction(record)
         received, sent = record.received, record.sent
         self._send(("joined", record.number, role, other, received, sent, facts))
@@ -171,7 +173,7 @@ class ReportingRegistry(Registry):
         outcome = (record.outcome or Outcome.CONNECTION_LOST).label
         role, facts = nameOf(record.role), _introduction(record)
         received, sent = record.received, record.sent
-        self._send(("ended", record.number, outcome, received, sent, role, facts))
+        self._send(("ended", record.number, outcome, received, sent, role, facts, _far(record)))
         self._asked.pop(record.number, None)
         self.ends(record)
 
@@ -237,6 +239,14 @@ def _introduction(record: Any) -> Facts | None:
         return None
     record.isIntroduced = True
     return factsOf(record)
+
+
+def _far(record: Record) -> list[Any] | None:
+    """Return how a partner of another machine has fared; None if there is none."""
+    far = record.partner
+    if far is None or far.number:
+        return None
+    return [far.received, far.sent, (far.outcome or Outcome.CONNECTION_LOST).label]
 
 
 def _news(record: Any) -> list[Any] | None:

@@ -12,12 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster import accepting
 from nymearemoteproxy.cluster.accepting import LinkFactory
-from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.identity import PROOF_SIZE, MemberIdentity, nameOf
 from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
-from nymearemoteproxy.wires.tlstransport import TlsTransport
-from tests.support.links import HERE, OTHER_SECRET, SECRET, THERE, LinkEnd
+from tests.support.links import ELSEWHERE, HERE, OTHER_SECRET, SECRET, THERE, LinkEnd
 from tests.support.tlssessions import Listener, Lower
 
 
@@ -36,7 +36,7 @@ class Caller(Lower):
 
 
 class StrangerTests(SynchronousTestCase):
-    """Connections whose handshake is not finished."""
+    """Connections of those who have not proven who they are."""
 
     timeLimit = 2.0
 
@@ -59,12 +59,22 @@ class StrangerTests(SynchronousTestCase):
         kind = IPv6Address if ":" in host else IPv4Address
         return Caller(self.factory, kind("TCP", host, 4000))
 
-    def meet(self, caller: Caller) -> Listener:
-        """Let a member be at the other end; return its protocol."""
+    def meet(self, caller: Caller, greeting: bytes | None = None) -> Listener:
+        """Let a member be at the other end; return its protocol.
+
+        :param greeting: what it proves itself with; None = as it should.
+        """
         identity = MemberIdentity(SECRET, HERE)
         protocol = Listener()
-        tls = TlsClientTransport(identity.clientContext, identity.sessions, nameOf(THERE), protocol)
-        lower = Lower()
+        tls = TlsClientTransport(
+            identity.clientContext,
+            identity.sessions,
+            nameOf(THERE),
+            protocol,
+            preface=identity.prefaceTo(THERE),
+            greeting=identity.proofTo(THERE) if greeting is None else greeting,
+        )
+        self.lower = lower = Lower()
         lower.protocol = direct = DirectTransport(tls)
         direct.makeConnection(lower)
         while said := lower.take():
@@ -121,26 +131,95 @@ class StrangerTests(SynchronousTestCase):
         caller.lose(ConnectionDone())
         self.assertEqual(dict(self.factory.refused), {"not-proven": 1})
         self.assertEqual(len(self.factory.strangers), 0)
-        self.assertIn("left before its handshake", self.texts()[0])
+        self.assertIn("left before it had proven itself", self.texts()[0])
         self.clock.advance(INTERVAL)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_garbage(self) -> None:
+        """Also behind what a link begins with, where it is for TLS to refuse it."""
         caller = self.come()
         caller.receive(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual((caller.value(), caller.aborted), (b"", True))
+        self.assertIn("another member", self.texts()[0])
+        self.clock.advance(INTERVAL)
+        caller = self.come()
+        caller.receive(MemberIdentity(SECRET, HERE).prefaceTo(THERE) + b"GET / HTTP/1.1\r\n\r\n")
         self.assertEqual((caller.value(), caller.disconnecting), (b"", True))
         caller.lose(ConnectionDone())
-        self.assertEqual(dict(self.factory.refused), {"not-proven": 1})
-        self.assertIn("http request", self.texts()[0])
+        self.assertEqual(dict(self.factory.refused), {"not-proven": 2})
+        self.assertIn("http request", self.texts()[1])
 
-    def test_namesNoMember(self) -> None:
-        """A certificate of this cluster's that is for something else."""
-        for name in ("localhost", HERE.hex()[:-2], "", None):
+    def test_wrongProof(self) -> None:
+        """Whoever gets as far as that: a session, and nobody hears of it."""
+        for greeting in (
+            MemberIdentity(OTHER_SECRET, HERE).proofTo(THERE),
+            MemberIdentity(SECRET, HERE).proofTo(ELSEWHERE),
+            bytes(PROOF_SIZE),
+            b"GET / HTTP/1.1\r\n\r\n" * 3,
+        ):
             caller = self.come()
-            self.patch(TlsTransport, "peerName", name)
-            self.prove(caller)
+            protocol = self.meet(caller, greeting)
+            self.assertEqual((protocol.handshakes, protocol.chunks), (1, []))
             self.assertTrue(caller.aborted)
         self.assertEqual((dict(self.factory.refused), self.built), ({"not-proven": 4}, []))
+        self.assertIn("its proof is wrong", self.texts()[0])
+
+    def test_noProof(self) -> None:
+        """It has the time of the handshake for both; bytes now and then do not help."""
+        caller = self.come()
+        protocol = self.meet(caller, b"")
+        for _ in range(PROOF_SIZE - 1):
+            self.clock.advance(self.timeLimit / PROOF_SIZE)
+            protocol.transport.write(b"x")
+            caller.receive(self.lower.take())
+            self.assertFalse(caller.aborted)
+        self.clock.advance(self.timeLimit / PROOF_SIZE)
+        self.assertTrue(caller.aborted)
+        self.assertEqual((dict(self.factory.refused), self.built), ({"too-slow": 1}, []))
+
+    def test_leavesWithoutProof(self) -> None:
+        caller = self.come()
+        self.meet(caller, b"x").transport.loseConnection()
+        caller.receive(self.lower.take())
+        caller.lose(ConnectionDone())
+        self.assertEqual((dict(self.factory.refused), self.built), ({"not-proven": 1}, []))
+        self.assertEqual(len(self.factory.strangers), 0)
+
+    def test_piecewise(self) -> None:
+        """Cut anywhere; what follows the proof is the protocol's."""
+        said = MemberIdentity(SECRET, HERE).proofTo(THERE) + b"line"
+        for place in (1, MEMBER_SIZE, PROOF_SIZE - 1, PROOF_SIZE, PROOF_SIZE + 1, len(said)):
+            caller = self.come()
+            protocol = self.meet(caller, said[:place])
+            self.assertEqual(len(self.built), place >= PROOF_SIZE)
+            protocol.transport.write(said[place:] + b"s")
+            caller.receive(self.lower.take())
+            [(member, end)] = self.built
+            self.assertEqual((member, end.connections, bytes(end.payload)), (HERE, 1, b"lines"))
+            self.built.clear()
+
+    def test_preface(self) -> None:
+        """Without the right one there is no TLS, however it arrives."""
+        preface = MemberIdentity(SECRET, HERE).prefaceTo(THERE)
+        for wrong, text in (
+            (MemberIdentity(SECRET, HERE).prefaceTo(ELSEWHERE), "for another member"),
+            (ELSEWHERE, "for another member"),
+            (MemberIdentity(OTHER_SECRET, HERE).prefaceTo(THERE), "another secret"),
+            (preface[:-1] + b"x", "another secret"),
+            (preface[:MEMBER_SIZE] + b"\2" + preface[MEMBER_SIZE + 1 :], "another secret"),
+        ):
+            for size in (1, len(wrong)):
+                caller = self.come()
+                for start in range(0, len(wrong), size):
+                    self.assertFalse(caller.aborted)
+                    caller.receive(wrong[start : start + size])
+                    if caller.aborted:
+                        break
+                self.assertTrue(caller.aborted)
+                self.assertEqual((caller.value(), caller.waiting), (b"", []))
+                self.clock.advance(INTERVAL)
+            self.assertIn(text, self.texts()[-1])
+        self.assertEqual(dict(self.factory.refused), {"not-proven": 10})
 
     def test_tooManyFromAddress(self) -> None:
         """The oldest of them has to go; others are not concerned."""

@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.cluster import accepting, linking
 from nymearemoteproxy.cluster.accepting import listenLocally
 from nymearemoteproxy.cluster.directory import Member
-from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
+from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import (
     RETRY_INTERVAL,
     Linker,
@@ -43,6 +44,8 @@ from tests.support.links import (
     shortDirectory,
 )
 from tests.support.wires import Inline, reactor
+
+SNI = "sni_callback"
 
 SOON = 0.2
 """Seconds of a time limit that is to pass."""
@@ -246,7 +249,6 @@ class RemoteTests(LinkCase):
         far.send(b"welcome")
         self.assertEqual((yield near.take(7)), b"welcome")
         self.assertEqual((near.connections, far.connections), (1, 1))
-        self.assertEqual(near.transport.peerName, nameOf(THERE))
         for end in (near, far):
             handle = end.transport.lowest.getHandle()
             self.assertTrue(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
@@ -284,10 +286,71 @@ class RemoteTests(LinkCase):
             self.assertEqual(known, HERE)
             for end in (near, far):
                 self.assertEqual(end.transport._tls.session_reused, isResumed)
+            # A ticket makes OpenSSL keep 16 KiB for good.
+            self.assertEqual(identity.serverContext.num_tickets, not isResumed)
         # Another one comes with a whole handshake, and is known as another.
         yield self.linker(id=ELSEWHERE).connect(member, self.end())
         known, far = yield self.accepted.get()
         self.assertEqual((known, far.transport._tls.session_reused), (ELSEWHERE, False))
+
+    @inlineCallbacks
+    def test_resumedByAnother(self) -> Inline:
+        """A session proves nothing of the asker: who has got one needs a proof of its own."""
+        factory = self.factory(MemberIdentity(SECRET, THERE))
+        member = self.listen(factory)
+        linker = self.linker()
+        near = self.end()
+        yield linker.connect(member, near)
+        _known, far = yield self.accepted.get()
+        far.send(b"x")
+        yield near.take(1)
+        wrong = MemberIdentity(OTHER_SECRET, HERE).proofTo(THERE)
+        self.patch(linker.identity, "proofTo", lambda _server: wrong)
+        near = self.end()
+        yield linker.connect(member, near)
+        self.assertTrue(near.transport._tls.session_reused)
+        self.assertEqual((yield factory.refusals.get()), ("not-proven", "its proof is wrong"))
+        yield near.gone()
+
+    @inlineCallbacks
+    def test_fewWrites(self) -> Inline:
+        """The proof goes with the handshake and the first line, the preface with the hello."""
+        member = self.listen(self.factory(MemberIdentity(SECRET, THERE)))
+        writes: list[bytes] = []
+        write = DirectTransport.write
+
+        def written(transport: DirectTransport, data: bytes) -> None:
+            writes.append(data)
+            write(transport, data)
+
+        self.patch(DirectTransport, "write", written)
+        linker = self.linker()
+        for expected in (4, 3):  # by both ends; one is the ticket of the first link
+            near = self.end()
+            near.onConnection = partial(near.send, b"line")
+            yield linker.connect(member, near)
+            known, far = yield self.accepted.get()
+            self.assertEqual((known, (yield far.take(4))), (HERE, b"line"))
+            self.assertEqual(len(writes), expected)
+            far.send(b"x")
+            yield near.take(1)
+            writes.clear()
+
+    @inlineCallbacks
+    def test_wrongProof(self) -> Inline:
+        """It is refused, and hears nothing."""
+        factory = self.factory(MemberIdentity(SECRET, THERE))
+        member = self.listen(factory)
+        linker = self.linker()
+        wrong = MemberIdentity(SECRET, HERE).proofTo(ELSEWHERE)
+        self.patch(linker.identity, "proofTo", lambda _server: wrong)
+        near = self.end()
+        yield linker.connect(member, near)
+        near.send(b"line")
+        self.assertEqual((yield factory.refusals.get()), ("not-proven", "its proof is wrong"))
+        yield near.gone()
+        self.assertEqual((bytes(near.payload), self.accepted.pending), (b"", []))
+        self.assertEqual(len(factory.strangers), 0)
 
     @inlineCallbacks
     def test_otherSecret(self) -> Inline:
@@ -297,15 +360,13 @@ class RemoteTests(LinkCase):
         near = self.end()
         linker = self.linker(OTHER_SECRET)
         failure = yield self.assertFailure(linker.connect(member, near), LinkFailed)
-        self.assertIn("not who it should be", str(failure))
-        self.assertEqual(
-            (yield factory.refusals.get()), ("not-proven", "the other side has another secret")
-        )
+        self.assertIn("perhaps", str(failure))
+        self.assertEqual((yield factory.refusals.get()), ("not-proven", "it has another secret"))
         # It learns the secret.
         linker.identity = MemberIdentity(SECRET, HERE)
         yield linker.connect(member, near)
         self.assertEqual((yield self.accepted.get())[0], HERE)
-        # The member has another one from now on; a session of before is of no use.
+        # The member has another one from now on.
         factory.identity = MemberIdentity(OTHER_SECRET, THERE)
         yield self.assertFailure(linker.connect(member, self.end()), LinkFailed)
         yield factory.refusals.get()
@@ -314,17 +375,22 @@ class RemoteTests(LinkCase):
 
     @inlineCallbacks
     def test_notTheOneThatWasMeant(self) -> Inline:
-        """Another member is at that address: it says so, or else it is found out."""
+        """Another member is at that address: it does not answer, or says so, or is found out."""
         identity = MemberIdentity(SECRET, THERE)
         factory = self.factory(identity)
         member = self.listen(factory, id=ELSEWHERE)
-        for text in ("another member is there", "not who it should be: hostname mismatch"):
+        posing = MemberIdentity(SECRET, ELSEWHERE).prefaces
+        for text, change in (
+            ("it closed", lambda: setattr(identity, "prefaces", posing)),
+            ("another member is there", lambda: setattr(identity.serverContext, SNI, None)),
+            ("not who it should be: hostname mismatch", lambda: None),
+        ):
             near = self.end()
             failure = yield self.assertFailure(self.linker().connect(member, near), LinkFailed)
             self.assertIn(text, str(failure).lower())
             self.assertEqual(near.connections, 0)
             yield factory.refusals.get()
-            identity.serverContext.sni_callback = None
+            change()
         self.assertEqual(self.accepted.pending, [])
 
     @inlineCallbacks

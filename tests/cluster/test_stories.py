@@ -58,7 +58,7 @@ class MeetingStories(StoryCase):
     def test_deadClientComesBackElsewhere(self) -> None:
         """It is found out that its old connection is dead; then it waits where it came to."""
         first = self.land.join(self.one, "k", uuid=UUIDS[0])
-        first.pipe.family, first.pipe.lastAck = 2, 1_000_000  # AF_INET: TCP hears nothing
+        first.loseContact()
         second = self.land.join(self.two, "k", uuid=UUIDS[0])
         self.land.advance(4)
         self.assertTold(first, "ping-timeout")
@@ -90,11 +90,10 @@ class MeetingStories(StoryCase):
             first.leave()
 
     def test_manyAtOnce(self) -> None:
-        """Of seven that come at the same moment six meet in pairs... one after the other."""
+        """Of seven that come at the same moment two meet, and the others are refused."""
         nodes = (self.one, self.two, self.three)
-        clients = [Client(self.land, nodes[n % 3], "k") for n in range(7)]
-        for client in clients:
-            client.call("Authentication.Authenticate", token="k")
+        with self.land.atOnce():
+            clients = [self.land.join(nodes[n % 3], "k") for n in range(7)]
         self.land.advance(3)
         up = [client for client in clients if client.isUp]
         self.assertEqual(len(up), 2)
@@ -568,6 +567,41 @@ class DirectoryStories(StoryCase):
             clients[0].leave()
             self.land.advance(6)
 
+    def test_waitersWhoMeetWhenTheyAreLost(self) -> None:
+        """Two that waited behind a dead one meet when it is gone: they go nowhere else."""
+        self.land.isFailing = True
+        winner = self.land.join(self.one, "k", uuid="w")
+        clients = [self.land.join(self.two, "k", uuid=uuid) for uuid in ("a", "a", "b")]
+        self.assertWaits(winner, *clients)
+        self.land.isFailing = False
+        for node in (self.one, self.two):
+            node.do(node.directory.returned)
+            self.land.network.run()
+        self.assertTunnel(*clients[1:])
+        self.assertTunnel(winner, clients[0])
+
+    def test_leavesWhileClaimed(self) -> None:
+        """What comes true for nobody is given back, be it a key or a uuid."""
+        self.land.isHanging = True
+        self.land.join(self.one, "k").leave()
+        self.land.serve(self.one, SERVER).leave()
+        self.land.advance(0.5)
+        self.land.restore()
+        self.assertEqual(self.land.listed(), {})
+
+    def test_othersClaimIt(self) -> None:
+        """Whoever leaves while a place is claimed takes it from nobody."""
+        first = self.land.join(self.one, "k")
+        self.land.isHanging = True
+        second, third = self.land.join(self.two, "l"), self.land.join(self.two, "l")
+        self.land.join(self.two, "k").leave()
+        third.leave()
+        self.land.advance(0.5)
+        self.land.restore()
+        self.assertWaits(first, second)
+        self.assertEqual(len(self.land.listed()), 2)
+        self.assertTunnel(second, self.land.join(self.three, "l"))
+
     def test_threeWaiters(self) -> None:
         """Two of them meet, the third one is refused as always."""
         self.land.isFailing = True
@@ -722,12 +756,41 @@ class SwitchboardStories(StoryCase):
             self.land.advance(1)
         self.assertTrue(server.isUp)
 
+    def test_atTheSameMember(self) -> None:
+        """The same where nobody else has to be asked."""
+        self.land.serve(self.one, SERVER)
+        with self.land.atOnce():
+            apps = [self.land.visit(self.two, SERVER, APP) for _ in range(3)]
+        self.land.advance(5)
+        self.assertEqual(sorted(app.isUp for app in apps), [False, False, True])
+        self.assertEqual(len(self.land.listed()), 2)
+
+    def test_lateNewsTwice(self) -> None:
+        """Two ask at once whether a client has left: what the second hears is about that one."""
+        self.land.serve(self.one, SERVER)
+        old = self.land.visit(self.two, SERVER, APP)
+        for strand in self.one.strands:
+            strand.isHeld = strand.other is not None and strand.other.node is self.two
+        old.leave()
+        self.land.advance(0.1)
+        with self.land.atOnce():
+            again = [self.land.visit(self.three, SERVER, APP)]
+            for _ in range(8):
+                again[0].node.clock.advance(0)
+                if self.land.network._events:
+                    self.land.network._events.popleft()()
+            looks = [self.one.switchboard.origin(APP).look() for _ in range(2)]  # type: ignore[union-attr]
+        self.land.advance(1)
+        for look in looks:
+            self.assertIs(self.successResultOf(look), False)
+        self.assertTrue(again[0].isUp, again[0].outcome)
+
     def test_goesOverToAnother(self) -> None:
         """A dead client of a server here comes back for a server that is elsewhere."""
         self.land.serve(self.one, SERVER)
         self.land.serve(self.two, UUID(int=7))
         dead = self.land.visit(self.one, SERVER, APP)
-        dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+        dead.loseContact()
         app = self.land.visit(self.one, UUID(int=7), APP)
         self.land.advance(4)
         self.assertTrue(app.isUp, (app.outcome, app.pipe.value()))
@@ -740,7 +803,7 @@ class SwitchboardStories(StoryCase):
             for then in self.everywhere():
                 dead = self.land.visit(there, SERVER, APP)
                 self.assertTrue(dead.isUp, dead.outcome)
-                dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+                dead.loseContact()
                 app = self.land.visit(then, SERVER, APP)
                 self.land.advance(4)
                 self.assertTrue(app.isUp, (app.outcome, there.number, then.number))
@@ -751,7 +814,7 @@ class SwitchboardStories(StoryCase):
         """Here or elsewhere: it is listed where it is."""
         for then in (self.one, self.two):
             dead = self.land.serve(self.one, SERVER)
-            dead.pipe.family, dead.pipe.lastAck = 2, 1_000_000
+            dead.loseContact()
             server = self.land.serve(then, SERVER)
             self.land.advance(4)
             self.assertTrue(server.isUp, server.outcome)
@@ -760,18 +823,11 @@ class SwitchboardStories(StoryCase):
 
     def test_atTheSameMoment(self) -> None:
         """Of several with one uuid one is registered."""
-        servers = [Client(self.land, node, "s") for node in 3 * self.everywhere()]
-        for server in servers:
-            server.call("TunnelProxy.RegisterServer", serverName="core", serverUuid=str(SERVER))
+        with self.land.atOnce():
+            servers = [self.land.serve(node, SERVER) for node in 3 * self.everywhere()]
         self.land.advance(5)
         self.assertEqual(sum(server.isUp for server in servers), 1)
-        apps = [Client(self.land, node, "a") for node in 3 * self.everywhere()]
-        for app in apps:
-            app.call(
-                "TunnelProxy.RegisterClient",
-                clientName="app",
-                clientUuid=str(APP),
-                serverUuid=str(SERVER),
-            )
+        with self.land.atOnce():
+            apps = [self.land.visit(node, SERVER, APP) for node in 3 * self.everywhere()]
         self.land.advance(5)
         self.assertEqual(sum(app.isUp for app in apps), 1)

@@ -221,7 +221,7 @@ class RegistrationTests(ClashCase):
         old = self.visit("WebSocket")
         server.stall()
         old.receive(maskedFrame(2, b"payload"))
-        self.assertEqual(old.producerState, "paused")
+        self.assertHeldUp(old)
         old.take()
         old.lastAck = 0
         new = self.visit("WebSocket")

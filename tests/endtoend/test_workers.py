@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from tests.support.endtoend import (
     SIGHUP,
     SIGINT,
     SIGTERM,
+    SIGUSR2,
     STREAM,
     TLS_STREAM,
     EndToEnd,
@@ -34,6 +38,18 @@ from tests.support.endtoend import (
     secret,
     until,
 )
+
+ALONE = """
+import sys
+from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.service import makeService
+options = ServerOptions()
+options.parseOptions(["--websocket", f"unix:{sys.argv[1]}", "--token", "x"])
+service = makeService(options)
+service.privilegedStartService()
+print([name for name in sys.modules if "nymearemoteproxy.workers" in name])
+"""
+"""Starts as the server does, and says what it has imported that only several processes need."""
 
 
 def children(server: Program) -> list[int]:
@@ -75,6 +91,7 @@ class WorkersCase(EndToEnd):
             listeners=5,
         )
         server.waitFor(r"worker \d+ serves", count=workers)
+        server.baseline = server.openFiles()
         return server
 
     def worker(self, server: Server, index: int) -> int:
@@ -83,7 +100,9 @@ class WorkersCase(EndToEnd):
 
     def pair(self, url: str) -> tuple[Stream, Stream, Stream]:
         """Return two clients in one worker with a tunnel, and one in the other, between them."""
-        one, another, two = join(url, self.token), connect(url), join(url, self.token)
+        nonce = secrets.token_hex(4)
+        one = join(url, self.token, nonce=nonce)
+        another, two = connect(url), join(url, self.token, nonce=nonce)
         for client in (one, two):
             self.assertEqual(client.message(), ESTABLISHED_FIRST)
         self.keep(one, another, two)
@@ -164,6 +183,45 @@ class WorkersTests(WorkersCase):
         server.wait()
         server.waitFor("stopped")
         self.assertEqual(server.find("worker-lost|is gone"), [])
+
+    @inThread
+    def testDrain(self) -> None:
+        """SIGUSR2 sends away who has no tunnel, in all workers; sockets of systemd's stay."""
+        self.token = secret()
+        listening = socket.create_server(("127.0.0.1", 0))
+        path = str(self.temporary() / "socket")
+        local = socket.socket(socket.AF_UNIX)
+        local.bind(path)
+        local.listen()
+        for each in (listening, local):
+            self.addCleanup(each.close)
+        server = self.start(
+            *("--stream", "systemd:index=0", "--websocket", "systemd:index=1"),
+            *("--workers", "2", "--token", self.token),
+            listeners=2,
+            sockets=(listening, local),
+        )
+        server.waitFor(r"worker \d+ serves", count=2)
+        one, another, two = self.pair(server.url("tcp"))
+        mark = server.mark()
+        server.signal(SIGUSR2)
+        server.waitFor("draining: no new clients", mark)
+        self.assertEqual(another.goodbye(), (b"", None))
+        one.send(b"still there")
+        self.assertEqual(two.read(11), b"still there")
+        with socket.create_connection(listening.getsockname()):
+            self.assertTrue(Path(path).exists())
+        one.close()
+        two.close()
+        self.assertEqual(server.wait(), 0)
+        server.waitFor("drained: the last tunnel has ended", mark)
+
+    @inThread
+    def testNothingOfItWithOne(self) -> None:
+        """A process that serves alone has imported nothing of this."""
+        program = self.run_([sys.executable, "-c", ALONE, str(self.temporary() / "socket")])
+        self.assertEqual(program.wait(), 0, program.text())
+        self.assertEqual(program.text("out"), "[]")
 
     @inThread
     def testDiscreet(self) -> None:

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
-from nymearemoteproxy.meeting.rendezvous import IRendezvous, Rendezvous
+from nymearemoteproxy.meeting.rendezvous import IRendezvous, NobodyWaits, Rendezvous, WaiterLeft
 from nymearemoteproxy.meeting.tunnel import NOBODY as NO_PARTNER
 from nymearemoteproxy.meeting.tunnel import ILeg, Tunnel
 from nymearemoteproxy.protocol.frames import Frames
@@ -304,6 +304,184 @@ class ClashTests(RendezvousCase):
         self.assertCounts(2, 1)
 
 
+class VisitTests(RendezvousCase):
+    """One that another process holds meets who waits here, if it is still there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.offers: list[tuple[Identity, object, Deferred[bool]]] = []
+        self.looks: list[Deferred[bool]] = []
+        self.freed: list[bytes] = []
+        self.rendezvous.freed = self.freed.append
+
+    def confirm(self, identity: Identity, record: object) -> Deferred[bool]:
+        """It takes time to ask."""
+        self.offers.append((identity, record, Deferred()))
+        return self.offers[-1][2]
+
+    def look(self) -> Deferred[bool]:
+        """It takes time to look."""
+        self.looks.append(Deferred())
+        return self.looks[-1]
+
+    def visit(self, identity: Identity = BERT) -> Deferred[Place]:
+        """Come from elsewhere."""
+        return self.rendezvous.visit(KEY, identity, self.confirm, self.look)
+
+    def visited(self) -> tuple[Tunnel, Deferred[Place]]:
+        """Return a tunnel between two processes."""
+        first = self.rendezvous.join(KEY, ANNA, lambda: succeed(True), "record")
+        second = self.visit()
+        self.offers.pop()[2].callback(True)
+        tunnel = self.successResultOf(second).tunnel
+        self.assertEqual(self.successResultOf(first), Place(tunnel, BERT))
+        return tunnel, first
+
+    def test_nobodyWaits(self) -> None:
+        """It cannot wait here."""
+        self.failureResultOf(self.visit(), NobodyWaits)
+        self.assertFalse(self.rendezvous.isInUse(KEY))
+
+    def test_agreed(self) -> None:
+        """Nobody is told before it has agreed; then both are."""
+        first = self.rendezvous.join(KEY, ANNA, lambda: succeed(True), "record")
+        second = self.visit()
+        (offer,) = self.offers
+        self.assertEqual(offer[:2], (ANNA, "record"))
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        offer[2].callback(True)
+        place = self.successResultOf(second)
+        self.assertEqual(place.partner, ANNA)
+        self.assertEqual(self.successResultOf(first), Place(place.tunnel, BERT))
+        place.tunnel.abandon()
+        self.assertEqual(self.freed, [KEY])
+
+    def test_notThere(self) -> None:
+        """The one here waits on, and whoever comes next is first."""
+        first = self.join(KEY, ANNA)
+        second = self.visit()
+        third = self.join(KEY, BERT)
+        self.assertNoResult(third)
+        self.offers[0][2].callback(False)
+        self.failureResultOf(second, NobodyWaits)
+        self.successResultOf(first)
+        self.successResultOf(third)
+
+    def test_waiterLeaves(self) -> None:
+        """There is nobody to meet then."""
+        first = self.join(KEY, ANNA)
+        second = self.visit()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.failureResultOf(second, NobodyWaits)
+        self.assertEqual(self.freed, [KEY])
+
+    def test_waiterLeavesOthers(self) -> None:
+        """Another one here waits then, so it is asked again; a late answer means nothing.
+
+        Whoever was not offered anybody yet meets that one.
+        """
+        first = self.join(KEY, ANNA)
+        second, fourth = self.visit(), self.visit()
+        third = self.join(KEY, NOBODY)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.failureResultOf(second, WaiterLeft)
+        self.assertEqual(len(self.offers), 2)
+        self.offers[1][2].callback(False)
+        self.failureResultOf(fourth, NobodyWaits)
+        self.assertNoResult(third)
+        self.offers[0][2].callback(True)
+        self.assertIsNone(self.successResultOf(self.offers[0][2]))
+        self.assertNoResult(third)
+        self.assertCounts(1, 0)
+        self.assertEqual(self.freed, [])
+
+    def test_visitorGivesUp(self) -> None:
+        """The one here waits on."""
+        first = self.join(KEY, ANNA)
+        second = self.visit()
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.offers[0][2].callback(False)
+        self.assertNoResult(first)
+        self.assertCounts(1, 0)
+        self.successResultOf(self.join(KEY, BERT))
+
+    def test_sameUuid(self) -> None:
+        """It is looked, here, whether the one here is dead."""
+        first = self.join(KEY, ANNA, self.look)
+        second = self.visit(ANNA)
+        self.looks[0].callback(True)
+        self.assertRefused(first, Outcome.DUPLICATE_UUID)
+        self.assertRefused(second, Outcome.DUPLICATE_UUID)
+        self.assertEqual(self.freed, [KEY])
+
+    def test_sameUuidOfADeadOne(self) -> None:
+        """It waits where it has come to."""
+        first = self.join(KEY, ANNA, self.look)
+        second = self.visit(ANNA)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.looks[0].callback(False)
+        self.failureResultOf(second, NobodyWaits)
+        self.assertEqual(self.freed, [KEY])
+
+    def test_thirdIsRefused(self) -> None:
+        """When it is known that the one elsewhere is still in the tunnel, and not before."""
+        self.visited()
+        thirds = [self.join(KEY, NOBODY), self.visit(NOBODY)]
+        for third in thirds:
+            self.assertNoResult(third)
+        self.assertEqual(len(self.looks), 1)
+        self.looks[0].callback(True)
+        for third in thirds:
+            self.assertRefused(third, Outcome.TUNNEL_EXISTS)
+        self.assertCounts(0, 1)
+
+    def test_thirdFindsItGone(self) -> None:
+        """The key is free, though the tunnel does not know of its end; that frees nothing more."""
+        tunnel, _first = self.visited()
+        third = self.join(KEY, NOBODY)
+        self.looks[0].callback(False)
+        self.assertNoResult(third)
+        self.assertCounts(1, 0)
+        self.assertEqual(self.freed, [])
+        tunnel.abandon()
+        self.assertCounts(1, 0)
+
+    def test_visitorFindsItGone(self) -> None:
+        """The key is nobody's any more."""
+        self.visited()
+        third = self.visit(NOBODY)
+        self.looks[0].callback(False)
+        self.failureResultOf(third, NobodyWaits)
+        self.assertEqual(self.freed, [KEY])
+
+    def test_endsWhileLooked(self) -> None:
+        """Whoever came meanwhile need not wait for the answer."""
+        tunnel, _first = self.visited()
+        third = self.join(KEY, NOBODY)
+        tunnel.abandon()
+        self.assertNoResult(third)
+        fourth = self.successResultOf(self.join(KEY, NOBODY))
+        self.assertIs(self.successResultOf(third).tunnel, fourth.tunnel)
+        self.looks[0].callback(False)
+        self.assertCounts(0, 1)
+
+    def test_thirdGivesUp(self) -> None:
+        """While it is looked."""
+        self.visited()
+        third = self.join(KEY, NOBODY)
+        third.cancel()
+        self.failureResultOf(third, CancelledError)
+        self.looks[0].callback(True)
+        self.assertCounts(0, 1)
+        self.join(KEY, NOBODY)
+        self.assertEqual(len(self.looks), 2)
+
+
 class TunnelTests(SynchronousTestCase):
     """How a tunnel begins and ends."""
 
@@ -422,6 +600,15 @@ class TunnelTests(SynchronousTestCase):
         self.tunnel.ended(self.first)
         self.assertEqual(self.second.told, [Outcome.PARTNER_LEFT])
         self.assertEqual(self.first.told, [Outcome.PARTNER_LEFT, "partnerLost"])
+        self.assertEqual(self.released, 1)
+
+    def test_keyGivenUp(self) -> None:
+        """Before the tunnel has heard of its end: it goes on, and gives the key up once."""
+        self.attach()
+        self.tunnel.giveUpKey()
+        self.assertEqual(self.released, 1)
+        self.assertEqual(self.first.told + self.second.told, [])
+        self.tunnel.lost(self.first)
         self.assertEqual(self.released, 1)
 
     def test_abandonedWithoutLegs(self) -> None:

@@ -229,8 +229,10 @@ class LayoutTests(SynchronousTestCase):
     @PROPERTY
     @given(st.sampled_from(TABLES), st.integers(0, 500), st.data())
     def test_fits(self, table: Table, columns: int, data: st.DataObject) -> None:
-        first = data.draw(st.integers(0, len(table.columns) - 1))
-        layout = table.layout(columns, first)
+        hasWorkers = data.draw(st.booleans())
+        present = table.present(hasWorkers)
+        first = data.draw(st.integers(0, len(present) - 1))
+        layout = table.layout(columns, first, hasWorkers)
         self.assertLessEqual(sum(size for _, size in layout) + GAP * (len(layout) - 1), columns)
         for column, size in layout:
             self.assertTrue(column.least <= size <= column.most)
@@ -239,7 +241,26 @@ class LayoutTests(SynchronousTestCase):
         if columns >= 60:
             self.assertIn(first, order)
         if columns >= 500:
-            self.assertEqual(len(layout), len(table.columns))
+            self.assertEqual([column for column, _ in layout], list(present))
+
+    def test_workers(self) -> None:
+        """Their column is there when the server says which, and is the last one."""
+        model = Model()
+        update(model, 0, [client(1), client(2)], [("1", "2")], [server(1, served(1))])
+        for table in TABLES:
+            self.assertNotIn("Worker", page(model, NOW))
+            self.assertFalse(any(column.isOfWorkers for column in table.present(model.hasWorkers)))
+        clients = [client(1, worker=3), client(2, worker=1)]
+        update(model, 1, clients, [("1", "2")], [server(1, served(1, worker=2), worker=1)])
+        for table, cells in ((CLIENTS, ["3", "1"]), (TUNNELS, ["3, 1"]), (SERVERS, ["1"])):
+            column = table.present(model.hasWorkers)[-1]
+            self.assertTrue(column.isOfWorkers)
+            rows = table.rows(model)
+            self.assertEqual([column.cell(row, NOW, True) for row in rows], cells)
+            self.assertIn(column, [each for each, _ in table.layout(100, 0, True)])
+        rows = sorted(model.clients, key=columnOf(CLIENTS, "Worker").value)
+        self.assertEqual([row.peer.id for row in rows], ["2", "1"])
+        self.assertIn("Worker", page(model, NOW))
 
     def test_whatMattersIsThereInAnOrdinaryTerminal(self) -> None:
         for table, titles in (

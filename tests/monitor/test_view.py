@@ -303,6 +303,15 @@ class KeyTests(ViewCase):
         self.keys("<", "left")
         self.assertEqual(self.styled(SORTED), ["Uuid↑"])
 
+    def test_sortByWorker(self) -> None:
+        """The column comes and goes with the server's answers, and what was sorted by it stays."""
+        self.update([client(n, name=f"n{n}", worker=2 - n % 2) for n in range(4)])
+        self.keys(*["right"] * 6)
+        self.assertEqual(self.styled(SORTED), ["Worker↓"])
+        self.assertEqual({*self.names()[:2]}, {"n0", "n2"})
+        self.many(4)
+        self.assertEqual(self.styled(SORTED), ["Id↓"])
+
     def test_sortIsOfEachTable(self) -> None:
         self.many(2)
         self.keys("r", "2")

@@ -24,6 +24,7 @@ INTENDED: dict[str, set[str]] = {
     "Options": OPTIONS,
     "ClientFactory": {"clientConnectionFailed"},
     "ProcessProtocol": {"processEnded"},
+    "Failure": {"getTraceback"},
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},

@@ -142,6 +142,13 @@ class LineTests(SynchronousTestCase):
         for answer in ANSWERS:
             self.assertRaises(LinkError, parseAsk, answer.encode())
 
+    def test_unknown(self) -> None:
+        """What only a newer version can ask for or answer."""
+        for text in (f'"ask":"dance",{BY}', '"answer":"maybe"'):
+            line = f"{START}{text}}}".encode()
+            with self.assertRaisesRegex(LinkError, "unknown (ask|answer)"):
+                (parseAsk if b"ask" in line else parseAnswer)(line)
+
     def test_longNames(self) -> None:
         """What clients can say by default fits, in the longest of its forms."""
         for letter in ("a", "é", "\U0001f310"):
@@ -338,6 +345,15 @@ class LineReaderTests(SynchronousTestCase):
         reader.feed(b"c\n")
         self.assertEqual(reader.take(), b"c")
 
+    def test_restOfALine(self) -> None:
+        """It is returned as well, and what comes then is searched from its beginning."""
+        reader = LineReader()
+        reader.feed(b"abc")
+        self.assertIsNone(reader.take())
+        self.assertEqual(reader.rest(), b"abc")
+        reader.feed(b"\n")
+        self.assertEqual(reader.take(), b"")
+
     def test_bound(self) -> None:
         """A line may be so long and no longer, whether its end has come or not."""
         line = b"a" * LINE_SIZE
@@ -349,7 +365,8 @@ class LineReaderTests(SynchronousTestCase):
     def test_muchBehindALine(self) -> None:
         """Records are not lines, and may be as many as one read brings."""
         records = b"x" * (2 * LINE_SIZE)
-        self.assertEqual(self.read([b"{}\n" + records], 1), ([b"{}"], records))
+        for line in (b"{}", b""):
+            self.assertEqual(self.read([line + b"\n" + records], 1), ([line], records))
 
     def test_searchedOnce(self) -> None:
         """A long line that comes byte by byte takes no more work than its length."""

@@ -464,7 +464,8 @@ class RecordReaderTests(SynchronousTestCase):
         for opcode in (TEXT, BINARY, BYTES):
             first = bytes([0x80 | opcode])
             for size in (0, 1, 125):
-                self.assertBreach(first + b"\x7e" + size.to_bytes(2, "big"), "shortest form")
+                data = first + b"\x7e" + size.to_bytes(2, "big") + b"x" * size
+                self.assertBreach(data, "shortest form")
             for size in (0, 126, 65535):
                 self.assertBreach(first + b"\x7f" + size.to_bytes(8, "big"), "shortest form")
             for size in (2**63, 2**64 - 1):
@@ -500,6 +501,10 @@ class RecordReaderTests(SynchronousTestCase):
         for kind in NOTICES:
             notice = encodeNotice(kind, "" if kind == LOST else "shutdown")
             self.assertBreach(notice, "given twice", notice)
+            others = [
+                encodeNotice(other, "x" * (other == CUT)) for other in NOTICES if other != kind
+            ]
+            self.assertBreach(notice, "given twice", notice + b"".join(others))
             for opcode in (TEXT, BINARY, BYTES, CONTINUATION):
                 self.assertBreach(frame(opcode, b"abcd"), "behind the end", notice)
             self.assertBreach(

@@ -92,6 +92,7 @@ class OutcomeTests(SynchronousTestCase):
                 "PLACE_LOST",
                 "MEMBER_SILENT",
                 "DIRECTORY_UNAVAILABLE",
+                "WORKER_LOST",
                 "INTERNAL_ERROR",
             ),
         }

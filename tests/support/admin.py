@@ -87,6 +87,7 @@ class Port:
 class AdminInMemory:
     """An admin endpoint that is asked without HTTP.
 
+    :param company: see `Watched`.
     :ivar condition: may be set.
     :ivar epoch: Unix time at the clock's 0.
     :ivar drains: how often it was asked to drain.
@@ -97,6 +98,7 @@ class AdminInMemory:
         endpoint: str = "tcp:1:interface=127.0.0.1",
         proxy: Proxy | None = None,
         clock: Any = None,
+        company: Any = None,
         **settings: str,
     ) -> None:
         self.clock = clock or Clock()
@@ -113,7 +115,9 @@ class AdminInMemory:
             given.set(name.replace("_", "."), value)
         self.configuration = configure(given, CommandLine(tokens=["t"]))
         calendar = Calendar(self.clock, lambda: self.clock.seconds() + self.epoch)
-        watched = Watched(self.proxy, self.pulse, calendar, lambda: self.condition, self.drain)
+        watched = Watched(
+            self.proxy, self.pulse, calendar, lambda: self.condition, self.drain, company
+        )
         made = makeAdmin(self.clock, self.configuration, watched)
         assert made is not None
         self.admin = made

@@ -63,6 +63,11 @@ class Backend:
         return self.pending[-1]
 
 
+def isWebSocket(pipe: Pipe) -> bool:
+    """Tell which kind of client this is."""
+    return "WebSocket" in type(pipe.protocol).__name__
+
+
 class InMemory(SynchronousTestCase):
     """A proxy on a fake clock."""
 
@@ -74,8 +79,7 @@ class InMemory(SynchronousTestCase):
         self.clock = self.makeClock()
         self.turns = Turns(self.clock)
         self.backend = Backend()
-        self.rendezvous = Rendezvous()
-        self.proxy = self.makeProxy(self.rendezvous, self.makeSwitchboard())
+        self.start()
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
             "WebSocket": lambda proxy, record: Upgrade(proxy, record, upgrade),
@@ -84,6 +88,11 @@ class InMemory(SynchronousTestCase):
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def start(self) -> None:
+        """Make the proxy."""
+        self.rendezvous = Rendezvous()
+        self.proxy = self.makeProxy(self.rendezvous, self.makeSwitchboard())
 
     def makeClock(self) -> Clock:
         """Return the clock."""
@@ -148,8 +157,7 @@ class InMemory(SynchronousTestCase):
     def call(self, pipe: Pipe, method: str, **params: str) -> None:
         """Let the client call."""
         request = json.dumps({"id": 1, "method": method, "params": params}).encode() + b"\n"
-        webSocket = "WebSocket" in type(pipe.protocol).__name__
-        pipe.receive(maskedFrame(1, request) if webSocket else request)
+        pipe.receive(maskedFrame(1, request) if isWebSocket(pipe) else request)
 
     def authenticate(self, pipe: Pipe, **params: str) -> None:
         """Let the client authenticate."""
@@ -173,6 +181,10 @@ class InMemory(SynchronousTestCase):
         )
         logged = [event["outcome"] for event in self.events if "outcome" in event]
         self.assertEqual(sorted(logged), sorted(outcome.label for outcome in outcomes))
+
+    def assertHeldUp(self, sender: Pipe) -> None:
+        """A client is not read from, since its partner takes nothing more."""
+        self.assertEqual(sender.producerState, "paused")
 
     def goneAfterAborting(self, pipe: Pipe) -> None:
         """A client that ignores our farewell is closed after one period, aborted after two."""

@@ -20,7 +20,7 @@ from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
 from tests.support.served import Served
-from tests.support.together import Together
+from tests.support.together import Together, numbered
 from tests.support.wires import Connector, Inline, reactor
 
 
@@ -41,12 +41,12 @@ class LinkedByUnix:
 
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
-        factory = LinkFactory(reactor, None)  # type: ignore[arg-type]
+        factory = LinkFactory(reactor, None)
         directory = tempfile.mkdtemp()  # trial's own are too deep for a Unix socket
-        self.directories.append(directory)  # type: ignore[attr-defined]
+        self.directories.append(directory)
         path, port = listenLocally(reactor, directory, id, factory)
-        self.linkPorts.append(port)  # type: ignore[attr-defined]
-        return Linker(reactor), unixAddress(path), factory
+        self.linkPorts.append(port)
+        return Linker(reactor, timeout=20.0), unixAddress(path), factory
 
 
 class LinkedByTls:
@@ -57,11 +57,11 @@ class LinkedByTls:
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
         identity = MemberIdentity(self.secret, id)
-        factory = LinkFactory(reactor, None, identity)  # type: ignore[arg-type]
+        factory = LinkFactory(reactor, None, identity)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.linkPorts.append(port)  # type: ignore[attr-defined]
+        self.linkPorts.append(port)
         address = tcpAddress("127.0.0.1", port.getHost().port)
-        return Linker(reactor, identity), address, factory
+        return Linker(reactor, identity, timeout=20.0), address, factory
 
 
 class ServedInCluster(Served):
@@ -69,13 +69,13 @@ class ServedInCluster(Served):
 
     The tests see both as one: what is counted is the sum, connections are numbered over both.
 
-    :cvar size: how many members there are.
+    :cvar memberCount: how many members there are.
     """
 
-    size = 2
+    memberCount = 2
 
     def start(self) -> None:
-        proxies = [self.makeProxy() for _ in range(self.size)]
+        proxies = [self.makeProxy() for _ in range(self.memberCount)]
         self.proxy = Together(proxies)
         self.rendezvous = Together([proxy.rendezvous for proxy in proxies])
         if self.terms is not None:
@@ -91,11 +91,12 @@ class ServedInCluster(Served):
 
     def _join(self, proxy: Any, table: Table, numbers: Iterator[int]) -> Membership:
         proxy._keys = PairingKeys(secret=b"")
-        proxy.registry.admit = _numbered(proxy.registry, numbers)
+        proxy.registry.admit = numbered(proxy.registry, numbers)
         id = os.urandom(MEMBER_SIZE)
         linker, address, factory = self.link(id)
         directory = MemoryDirectory(table, Member(id, address, VERSION), reactor)
-        membership = Membership(proxy, directory, linker, id)
+        # All of them, and all clients, are one process here, which may have much to do.
+        membership = Membership(proxy, directory, linker, id, timeout=20.0)
         factory.build = membership.answerer
         directory.start()
         membership.start()
@@ -104,6 +105,14 @@ class ServedInCluster(Served):
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
         raise NotImplementedError
+
+    @inlineCallbacks
+    def tunnel(self, first: str, second: str, opcode: int = 2) -> Inline:
+        """Open a tunnel, over a link."""
+        before = self.links()
+        wires = yield super().tunnel(first, second, opcode)
+        self.assertEqual(self.links(), before + 2)
+        return wires
 
     def links(self) -> int:
         """Return how many links there are, counted at both ends."""
@@ -120,14 +129,3 @@ class ServedInCluster(Served):
             yield port.stopListening()
         for directory in self.directories:
             shutil.rmtree(directory)
-
-
-def _numbered(registry: Any, numbers: Iterator[int]) -> Any:
-    """Return what lets connections in, and counts those of all members."""
-    admit = registry.admit
-
-    def admitNext(*arguments: Any) -> Any:
-        registry._number = next(numbers)
-        return admit(*arguments)
-
-    return admitNext

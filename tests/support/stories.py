@@ -8,9 +8,11 @@ of the first API on Unix sockets, or of the tunnel proxy.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
@@ -35,11 +37,14 @@ from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.stream import StreamControl
-from tests.support.clusters import WINDOW, Network
 from tests.support.memory import Pipe
+from tests.support.memorylinks import WINDOW, Network
 from tests.support.parts import makeProxy
 
 Result = TypeVar("Result")
+
+PROBE = 2.0
+"""Seconds after which it is looked whether the directory answers again."""
 
 DIRECTORY_TIMEOUT = 1.0
 """Seconds until a command has failed that is not answered."""
@@ -222,13 +227,27 @@ class StoryDirectory(MemoryDirectory):
     def _failed(self, answered: Deferred[Any], timer: Any) -> None:
         if timer is not None and timer.active():
             timer.cancel()
-        self.isAnswering = False
+        if self.isAnswering:
+            self.isAnswering = False
+            self._retry()
         if not answered.called:
             answered.errback(DirectoryError("it did not answer"))
+
+    def _retry(self) -> None:
+        self._probe = self._node.clock.callLater(PROBE, self._look)
+
+    def _look(self) -> None:
+        land = self._land
+        if land.isFailing or land.isHanging or self._node in land.withoutDirectory:
+            self._retry()
+        else:
+            self.returned()
 
     def returned(self) -> None:
         """It answers again."""
         if not self.isAnswering:
+            if self._probe.active():
+                self._probe.cancel()
             self.isAnswering = True
             self._tell()
 
@@ -349,7 +368,7 @@ class Client:
     """A client of one member, on a stream; it closes as soon as it is told goodbye.
 
     :ivar key: its token, or what stands for it.
-    :ivar asked: when it asked for a partner.
+    :ivar asked: when what it asked for arrived.
     """
 
     def __init__(self, land: Land, node: Node, key: str, label: str = "") -> None:
@@ -357,7 +376,7 @@ class Client:
         self.node = node
         self.key = key
         self.label = label
-        self.asked = land.now
+        self.asked: float | None = None
         self.pipe = Strand(land, node)
         self.isGone = False
         self.record: Any = None
@@ -384,6 +403,8 @@ class Client:
         self.land.network.run()
 
     def _arrived(self, data: bytes) -> None:
+        if self.asked is None:
+            self.asked = self.land.now
         self.pipe.inbox += data
         self.pipe.read()
 
@@ -398,6 +419,10 @@ class Client:
         self.pipe.isEnded = True
         self.pipe.read()
         self.pipe.lose(ConnectionLost())
+
+    def loseContact(self) -> None:
+        """From now on TCP hears nothing of it."""
+        self.pipe.family, self.pipe.lastAck = socket.AF_INET, 1_000_000
 
     @property
     def lines(self) -> list[bytes]:
@@ -496,6 +521,15 @@ class Land:
             if client.isTold and not client.pipe._unsent:
                 client.leave()
 
+    @contextlib.contextmanager
+    def atOnce(self) -> Iterator[None]:
+        """Let nothing arrive before all of this is done."""
+        run = self.network.run
+        self.network.run = lambda: None  # type: ignore[method-assign]
+        yield
+        self.network.run = run  # type: ignore[method-assign]
+        run()
+
     # What may go wrong
 
     def isCut(self, one: Node, other: Node) -> bool:
@@ -567,19 +601,14 @@ class Land:
 
 
 class StoryCase(SynchronousTestCase):
-    """A cluster that has nothing left when a story is over.
-
-    :cvar size: how many members there are.
-    """
-
-    size = 3
+    """Three members, that have nothing left when a story is over."""
 
     def setUp(self) -> None:
         self.events: list[dict[str, Any]] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
-        self.land = Land(self.size)
-        self.one, self.two, self.three, *_ = [*self.land.nodes.values(), None, None]
+        self.land = Land(3)
+        self.one, self.two, self.three = self.land.nodes.values()
 
     def tearDown(self) -> None:
         checkEmpty(self, self.land)
@@ -618,7 +647,14 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
     for client in land.clients:
         client.leave()
     land.advance(40)
-    case.assertEqual(land.listed(), {})
+    listed = land.listed().values()
+    case.assertEqual([holder for holder in listed if not land.nodes[holder.member].isDead], [])
+    counted: Counter[str] = Counter()
+    for node in land.living:
+        for outcome, count in node.proxy.registry.counters.outcomes.items():
+            counted[outcome.label] += count
+    ended = [client.outcome for client in land.clients if client.node in land.living]
+    case.assertEqual(counted, Counter(outcome or "connection-lost" for outcome in ended))
     for node in land.living:
         rendezvous, switchboard = node.rendezvous, node.switchboard
         counts = (rendezvous.waiting, rendezvous.tunnels, switchboard.servers, switchboard.clients)
@@ -632,7 +668,10 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})
         )
+        case.assertEqual((places.held, places.contested), (0, 0))
         case.assertEqual(node.membership.asking._guests, {})
+        for counts in (node.membership.links.incomingBy, node.membership.links.outgoingBy):
+            case.assertEqual(Counter(counts), Counter())
         case.assertEqual(node.membership.links._links, {})
         case.assertEqual(node.membership.liveness._peers, {})
         case.assertEqual(node.strands, [])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Callable, Iterator, ValuesView
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -11,23 +13,38 @@ from twisted.internet.defer import Deferred, gatherResults
 def together(values: list[Any]) -> Any:
     """Return values of the same kind as one.
 
-    Numbers are added up, tables joined; what is asked is asked of all, and what is set is set for
-    all.
+    Numbers are added up, tables joined; what is the same for all is that; what is asked is asked of
+    all, and what is set is set for all.
     """
     first = values[0]
     if isinstance(first, Counter):
-        return sum(values, Counter())
+        return Sum(values)
     if isinstance(first, (int, float)):
         return sum(values)
     if isinstance(first, dict):
         return {key: value for each in values for key, value in each.items()}
+    if isinstance(first, ValuesView):
+        return list(itertools.chain(*values))
+    if all(each is first or each == first for each in values):
+        return first
     if isinstance(first, Deferred):
         return gatherResults(values)
-    if first is None:
-        return None
     if callable(first):
         return lambda *args, **named: together([each(*args, **named) for each in values])
     return Together(values)
+
+
+class Sum(Counter[Any]):
+    """Several counters as one; what is taken out of it is taken out of them."""
+
+    def __init__(self, parts: list[Counter[Any]]) -> None:
+        super().__init__()
+        self._parts = parts
+        for part in parts:
+            self.update(part)
+
+    def pop(self, key: Any) -> int:
+        return sum(part.pop(key, 0) for part in self._parts)
 
 
 class Together:
@@ -42,3 +59,14 @@ class Together:
     def __setattr__(self, name: str, value: Any) -> None:
         for part in self.parts:
             setattr(part, name, value)
+
+
+def numbered(registry: Any, numbers: Iterator[int]) -> Callable[..., Any]:
+    """Return what lets connections in, and numbers those of several members together."""
+    admit = registry.admit
+
+    def admitNext(*arguments: Any) -> Any:
+        registry._number = next(numbers)
+        return admit(*arguments)
+
+    return admitNext

@@ -201,9 +201,13 @@ class LeftBehindMixin(PressureMixin):
 
 
 class DeafServerMixin(PressureMixin):
-    """A server that reads nothing."""
+    """A server that reads nothing.
+
+    :cvar size: bytes of each client, more than what is on the way holds.
+    """
 
     terms = Terms()
+    size = 400_000
 
     @inlineCallbacks
     def test_neverReads(self) -> Inline:
@@ -212,15 +216,16 @@ class DeafServerMixin(PressureMixin):
         clients = []
         for _ in range(20):
             client, address = yield self.visit(OTHER[self.transport], server)
-            clients.append((client, address, os.urandom(400_000)))
+            clients.append((client, address, os.urandom(self.size)))
         server.wire.transport.pauseProducing()
         for client, _address, data in clients:
             client.send(data)
         end = self.end()
         yield self.eventually(lambda: end.isStalled)
+        legs = [self.record(number).client for number in range(2, 22)]
+        yield self.eventually(lambda: all(leg.unread for leg in legs))
         peak = unsent(self.record(1))
         self.assertLess(peak, SERVER_BACKLOG + 4 * READ_SIZE)
-        self.assertTrue(all(self.record(number).client.unread for number in range(2, 22)))
         late = yield self.connector.connect(OTHER[self.transport])
         self.ask(late)
         yield self.refused(late, "InternalServerError", 1013, Outcome.SERVER_STALLED)

@@ -284,6 +284,22 @@ class TunnelProxyContentTests(WatchedCase):
         )
         return pipe
 
+    def test_workers(self) -> None:
+        """With several processes each connection says which one serves it, and only then."""
+        self.register(SERVER, "core")
+        self.reach(SERVER, CLIENT, "app")
+        self.join("TCP", "TCP")
+        self.assertNotIn("worker", json.dumps(self.ask(ALL)))
+        for record in self.proxy.registry.records:
+            record.worker = 10 + record.number
+        told = self.ask(ALL)
+        (server,) = told["tunnelProxyStatistic"]["tunnelConnections"]
+        (guest,) = server["clientConnections"]
+        clients = told["proxyStatistic"]["clients"]
+        self.assertEqual(len(clients), 2)
+        for each in (server, guest, *clients):
+            self.assertEqual(each["worker"], 10 + int(each["id"]))
+
     def test_servers(self) -> None:
         """Servers and their clients; without printAll only servers that have some."""
         self.register(SERVER, "core", "WebSocket")

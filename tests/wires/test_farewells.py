@@ -115,13 +115,13 @@ class MemoryFarewellTests(InMemory):
 
     def visit(self, version: int, kind: str = "TCP") -> Visitor:
         """Let a client of TLS connect."""
-        factory = ProxyFactory(self.proxy, kind, True, False, self.builders[kind])
+        factory = ProxyFactory(self.nextProxy(), kind, True, False, self.builders[kind])
         return self.connect(version, factory)
 
     def connect(self, version: int, factory: Factory) -> Visitor:
         """The same, to whatever listens."""
         direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
-        pipe = Pipe(PEER)
+        pipe = self.makePipe(PEER)
         pipe.protocol = direct
         direct.makeConnection(pipe)
         return Visitor(pipe, version)

@@ -23,7 +23,7 @@ class GapTests(InMemory):
         self.assertEqual(two.producerState, "producing")
         self.assertGap(one)
         two.stall()
-        self.assertEqual(one.producerState, "paused")
+        self.assertHeldUp(one)
 
     def test_notificationInTheBuffer(self) -> None:
         """The gap begins when the notification has left."""
@@ -32,7 +32,7 @@ class GapTests(InMemory):
         two.full = True
         self.authenticate(two, uuid="2", name="two")
         self.clock.advance(1)
-        self.assertEqual(one.producerState, "paused")
+        self.assertHeldUp(one)
         two.drain()
         self.assertIn(b"TunnelEstablished", two.take())
         self.assertGap(one)
@@ -48,7 +48,7 @@ class GapTests(InMemory):
     def assertGap(self, partner: Pipe) -> None:
         """The partner is not read from for a while, beginning now."""
         self.clock.advance(0.015)
-        self.assertEqual(partner.producerState, "paused")
+        self.assertHeldUp(partner)
         self.clock.advance(0.006)
         self.assertEqual(partner.producerState, "producing")
 
@@ -130,7 +130,7 @@ class ServerGapTests(InMemory):
         server = self.serve("TCP")
         client = self.visit()
         client.receive(b"hello")
-        self.assertEqual(client.producerState, "paused")
+        self.assertHeldUp(client)
         self.assertGap(server, b"ClientConnected", b"hello")
         self.assertEqual(client.producerState, "producing")
 
@@ -158,7 +158,7 @@ class ServerGapTests(InMemory):
         self.clock.advance(0.021)
         self.assertTrue(server.protocol.blocked)
         client.receive(b"more")
-        self.assertEqual(client.producerState, "paused")
+        self.assertHeldUp(client)
 
     def test_onceOnly(self) -> None:
         """Behind the gap everything goes out at once."""

@@ -104,7 +104,7 @@ class ReverseProxyTests(InMemory):
 
     def arrive(self, kind: str = "TCP", secure: bool = False) -> Pipe:
         """Let a reverse proxy on loopback connect."""
-        factory: Any = ProxyFactory(self.proxy, kind, secure, True, self.builders[kind])
+        factory: Any = ProxyFactory(self.nextProxy(), kind, secure, True, self.builders[kind])
         if secure:
             factory = TlsFactory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), factory)
         direct = DirectFactory(IntroductionFactory(factory)).buildProtocol(self.local)
@@ -240,5 +240,5 @@ class ReverseProxyTests(InMemory):
     def test_refusedAtOnce(self) -> None:
         self.proxy.registry.gate = Gate(self.clock, Bounds(connections=1))
         self.accept("TCP")
-        factory = ProxyFactory(self.proxy, "TCP", False, True, self.builders["TCP"])
+        factory = ProxyFactory(self.nextProxy(), "TCP", False, True, self.builders["TCP"])
         self.assertIsNone(IntroductionFactory(factory).buildProtocol(self.local))

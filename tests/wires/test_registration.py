@@ -57,6 +57,26 @@ class RegistrationTests(InMemory):
             self.assertIn(b"TunnelProxyErrorNoError", pipe.take())
             self.assertEqual(far.received, b"early")
 
+    def test_leavesInTheSameRead(self) -> None:
+        """A farewell is behind what the client has sent, and waits for the answer as that does."""
+        for isThere in (True, False):
+            pipe = self.ask("WebSocket")
+            pipe.receive(maskedFrame(2, b"last words") + maskedFrame(9, b"?") + maskedFrame(8, b""))
+            self.assertFalse(pipe.disconnecting)
+            if isThere:
+                released: list[bool] = []
+                tunnel = Tunnel(lambda released=released: released.append(True))  # type: ignore[misc]
+                far = Far()
+                tunnel.attach(far)
+                self.asked[-1].callback(Place(tunnel))
+                self.assertEqual(far.received, b"last words")
+                self.assertEqual((released, far.outcome), ([True], Outcome.PARTNER_LEFT))
+                self.assertEqual(pipe.take()[-5:], b"\x8a\x01?\x88\x00")
+            else:
+                self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
+                self.assertIn(b"TunnelProxyErrorServerNotFound", pipe.take())
+            self.assertTrue(pipe.disconnecting)
+
     def test_refused(self) -> None:
         pipe = self.ask("TCP")
         self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))

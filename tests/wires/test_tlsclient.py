@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.common.openssl import inMemory
+from nymearemoteproxy.common.openssl import GROUP, inMemory
 from nymearemoteproxy.wires import tlsclient
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport, TlsSessions
@@ -26,8 +27,9 @@ from tests.support.tlssessions import (
 
 
 def trusting() -> ssl.SSLContext:
-    """Return a client that trusts everybody."""
+    """Return a client that trusts everybody, and begins with the server's group."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ecdh_curve(GROUP)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -68,14 +70,19 @@ class Attempted:
     def __init__(
         self,
         context: ssl.SSLContext,
-        sessions: TlsSessions,
         server: ssl.SSLContext,
         protocol: Recorder | None = None,
         name: str = "localhost",
+        preface: bytes = b"",
+        greeting: bytes = b"",
+        sessions: TlsSessions | None = None,
     ) -> None:
         self.protocol = protocol or Listener()
         self.server = Server(server)
-        self.tls = TlsClientTransport(context, sessions, name, self.protocol)
+        sessions = TlsSessions() if sessions is None else sessions
+        self.tls = TlsClientTransport(
+            context, sessions, name, self.protocol, preface=preface, greeting=greeting
+        )
         self.lower = Lower()
         self.lower.protocol = direct = DirectTransport(self.tls)
         direct.makeConnection(self.lower)
@@ -100,10 +107,15 @@ class ClientTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.context = trusting()
-        self.sessions = TlsSessions()
 
-    def attempt(self, protocol: Recorder | None = None, name: str = "localhost") -> Attempted:
-        return Attempted(self.context, self.sessions, serverContext(), protocol, name)
+    def attempt(
+        self,
+        protocol: Recorder | None = None,
+        name: str = "localhost",
+        preface: bytes = b"",
+        greeting: bytes = b"",
+    ) -> Attempted:
+        return Attempted(self.context, serverContext(), protocol, name, preface, greeting)
 
     def test_beginsAtOnce(self) -> None:
         """The first thing to be sent is a ClientHello that names the server."""
@@ -126,42 +138,54 @@ class ClientTests(SynchronousTestCase):
         self.assertTrue(b"".join(attempt.protocol.chunks) == NOISE)
 
     def test_piecewise(self) -> None:
-        """However the server's bytes arrive; the session is kept, too."""
+        """However the server's bytes arrive."""
         attempt = self.attempt()
         while answer := attempt.exchange():
             for octet in answer:
                 attempt.lower.receive(bytes([octet]))
-        self.assertEqual((attempt.protocol.handshakes, len(self.sessions)), (1, 1))
+        self.assertEqual(attempt.protocol.handshakes, 1)
         attempt.lower.receive(attempt.server.say(b"data"))
         self.assertEqual(attempt.protocol.chunks, [b"data"])
         self.assertTrue(self.attempt().shaken().isResumed)
 
-    def test_peerName(self) -> None:
-        """Only of a certificate that was checked."""
-        own = Identity("server")
-        self.assertIsNone(self.attempt().shaken().tls.peerName)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.load_verify_locations(cadata=own.pem.decode())
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with inMemory(own.pem + own.keyPem) as path:
-            server.load_cert_chain(path)
-        attempt = Attempted(context, TlsSessions(), server).shaken()
-        self.assertEqual(attempt.protocol.handshakes, 1)
-        self.assertIsNone(attempt.tls.peerName, "that certificate has a common name only")
+    def test_preface(self) -> None:
+        """It is in clear, in one piece with the ClientHello."""
+        attempt = self.attempt(preface=b"for you")
+        [first] = attempt.lower.sent
+        self.assertEqual(first[:7], b"for you")
+        self.assertEqual(len(splitRecords(first[7:])), 1)
+
+    def test_greeting(self) -> None:
+        """It is in one piece with the end of the handshake, and with what the protocol says."""
+        for word in (b"", b"first"):
+            attempt = self.attempt(greeting=b"it is me")
+            if word:
+                attempt.protocol.onHandshake = partial(attempt.tls.write, word)
+            hello = attempt.lower.take()
+            answer = attempt.server.answer(hello)
+            attempt.lower.sent.clear()
+            for half in (answer[:100], answer[100:]):
+                self.assertEqual(attempt.lower.sent, [], "the server has not proven itself")
+                attempt.lower.receive(half)
+            self.assertEqual(len(attempt.lower.sent), 1)
+            attempt.exchange()
+            self.assertEqual(attempt.server.said, b"it is me" + word)
 
     def test_refused(self) -> None:
         """The client does not trust the server: it says so, and the protocol hears why."""
-        attempt = Attempted(ssl.create_default_context(), self.sessions, serverContext())
+        context = ssl.create_default_context()
+        context.set_ecdh_curve(GROUP)
+        attempt = Attempted(context, serverContext(), greeting=bytes(100))
         while not attempt.lower.disconnecting:
             attempt.lower.receive(attempt.exchange())
         self.assertEqual(attempt.protocol.handshakes, 0)
+        _hello, alert = attempt.lower.sent
+        self.assertLess(len(alert), 100, "there is no greeting")
         error = self.assertRaises(ssl.SSLError, attempt.exchange)
         self.assertIn("unknown ca", str(error).lower().replace("_", " "))
         attempt.lower.lose(ConnectionDone())
         [loss] = attempt.protocol.losses
         self.assertIsInstance(loss.value, ssl.SSLCertVerificationError)
-        self.assertEqual(len(self.sessions), 0)
 
     def test_garbage(self) -> None:
         attempt = self.attempt()
@@ -210,7 +234,7 @@ class SessionTests(SynchronousTestCase):
         self.sessions = TlsSessions()
 
     def attempt(self, name: str) -> Attempted:
-        return Attempted(self.context, self.sessions, serverContext(), name=name)
+        return Attempted(self.context, serverContext(), name=name, sessions=self.sessions)
 
     def test_resumed(self) -> None:
         """From the second connection on; several may be at once."""
@@ -263,6 +287,19 @@ class SessionTests(SynchronousTestCase):
         self.assertEqual(len(self.sessions), 2)
         known = [name for name in "abc" if self.sessions.last(name) is not None]
         self.assertEqual(known, ["a", "c"])
+
+    def test_forgottenByTheServer(self) -> None:
+        """The one that comes then shakes hands as at first, and the next one wants a ticket."""
+        self.attempt("a").shaken()
+        anew = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        own = Identity("server")
+        with inMemory(own.pem + own.keyPem) as path:
+            anew.load_cert_chain(path)
+        attempt = Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        self.assertEqual((attempt.isResumed, "a" in self.sessions), (False, False))
+        Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        attempt = Attempted(self.context, anew, name="a", sessions=self.sessions).shaken()
+        self.assertTrue(attempt.isResumed)
 
     def test_serversPathIsItsOwn(self) -> None:
         """What the server's end does with each read is not touched by all this."""

@@ -346,16 +346,41 @@ class GroupTunnelTests(MirrorCase):
         self.assertEqual(self.observer.ended, [(sides[1], sides[0])])
         self.assertEqual(self.parent.counters.load().totals, Totals(2, tunnels=1, traffic=7))
 
-    def test_withoutPartner(self) -> None:
-        """One that nobody knows of: another machine's, or one that ended without a word of it."""
-        one = Visitor(self.first)
-        stranger = Record(0, TCP, False, "", "", "", one.record.ticket, 0)
+    def joinedElsewhere(self, one: Visitor) -> Record:
+        """Have a client meet one of another machine; return that one's record."""
+        far = Record(0, TCP, False, "192.0.2.1:1", "192.0.2.1", "", one.record.ticket, 0)
+        far.name, far.uuid = "far", "f"
         one.record.role = Role.PARTNER
-        self.first.registry.joined(one.record, stranger)
+        return far
+
+    def test_partnerElsewhere(self) -> None:
+        """A client of another machine has no connection here, but the tunnel is counted here."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        far.partner = one.record
+        self.first.registry.joined(one.record, far)
         seen = self.seen(one)
-        self.assertIsNone(seen.partner)
+        partner = seen.partner
+        assert partner is not None
+        self.assertEqual((partner.name, partner.uuid, partner.address), ("far", "f", far.address))
+        self.assertEqual(self.parent.counters.load().tunnels, 1)
+        far.received, far.sent = 5, 6
+        far.endsWith(Outcome.CLIENT_LEFT)
         one.leave()
-        self.assertEqual(self.observer.ended, [(seen, None)])
+        self.assertEqual(self.observer.ended, [(seen, partner)])
+        self.assertEqual((partner.received, partner.sent), (5, 6))
+        self.assertIs(partner.outcome, Outcome.CLIENT_LEFT)
+        self.assertEqual(self.parent.counters.totals.tunnels, 1)
+
+    def test_countedElsewhere(self) -> None:
+        """Where the other machine is the tunnel's home nothing of it is counted or told here."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        self.first.registry.joined(one.record, far)
+        self.assertEqual(self.parent.counters.load().tunnels, 0)
+        one.leave()
+        self.assertEqual(self.observer.ended, [])
+        self.assertEqual(self.parent.counters.totals.tunnels, 0)
 
     def test_takenPartner(self) -> None:
         """A tunnel is not taken apart by whoever tells of one with the same partner."""

@@ -17,6 +17,10 @@ PERIOD = 0.05
 half of that. Idle, it costs a quarter of a percent of a processor."""
 
 
+DELAY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+"""Seconds; beyond 0.1 people who type through a tunnel notice."""
+
+
 class DelaySampler:
     """Measures all the time.
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -28,9 +29,12 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TRANSPORTS, Load, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.watching.admin.declarations import PREFIX, Declaration
+from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
 from nymearemoteproxy.watching.condition import Condition
 
-PREFIX = "nymea_remoteproxy_"
+if TYPE_CHECKING:
+    from nymearemoteproxy.watching.company import Company
 
 STATES = (
     CONNECTING,
@@ -45,25 +49,6 @@ STATES = (
 
 AUTHENTICATION_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 8, 10)
 """Seconds, from a token list in memory to the default of authenticationTimeout and beyond."""
-
-DELAY_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
-"""Seconds; beyond 0.1 people who type through a tunnel notice."""
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """One metric; the documentation is made from it.
-
-    :ivar name: without `PREFIX`, as it is exported.
-    :ivar kind: gauge, counter, histogram or info.
-    :ivar labels: their names.
-    """
-
-    name: str
-    kind: str
-    help: str
-    labels: tuple[str, ...] = ()
-
 
 DECLARATIONS = (
     Declaration(
@@ -157,13 +142,11 @@ _DECLARED = {declaration.name: declaration for declaration in DECLARATIONS}
 
 
 def _gauge(name: str, value: float | None = None) -> GaugeMetricFamily:
-    declared = _DECLARED[name]
-    return GaugeMetricFamily(PREFIX + name, declared.help, value, declared.labels or None)
+    return _DECLARED[name].gauge(value)
 
 
 def _counter(name: str, value: float | None = None) -> CounterMetricFamily:
-    declared = _DECLARED[name]
-    return CounterMetricFamily(PREFIX + name, declared.help, value, declared.labels or None)
+    return _DECLARED[name].counter(value)
 
 
 @implementer(IObserver)
@@ -171,6 +154,7 @@ class Metrics(Collector):
     """All metrics of one server.
 
     :param certificates: tells when each certificate in use expires, in Unix time.
+    :param company: see `Watched`.
     """
 
     def __init__(
@@ -178,10 +162,12 @@ class Metrics(Collector):
         proxy: Proxy,
         condition: Callable[[], Condition],
         certificates: Callable[[], Mapping[str, float]],
+        company: Callable[[], Company] | None = None,
     ) -> None:
         self._proxy = proxy
         self._condition = condition
         self._certificates = certificates
+        self._company = company
         self._before = replace(proxy.registry.counters.totals)
         self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
@@ -232,6 +218,11 @@ class Metrics(Collector):
         for outcome in Outcome:
             outcomes.add_metric([outcome.label], self._proxy.registry.counters.outcomes[outcome])
         yield outcomes
+        if self._company is not None:
+            # Imported only where it is wanted.
+            from nymearemoteproxy.watching.admin.companymetrics import aboutCompany
+
+            yield from aboutCompany(self._company())
 
     def _aboutServer(self) -> Iterator[Metric]:
         condition = self._condition()

@@ -109,7 +109,8 @@ class AdminEndpoint:
         self._condition = watched.condition
         self._drain = watched.drain
         self._expiry = Expiry(reactor)
-        self._metrics = Metrics(proxy, watched.condition, self._expiry)
+        self._company = watched.company
+        self._metrics = Metrics(proxy, watched.condition, self._expiry, watched.company)
         self._delay = DelaySampler(reactor, self._metrics.delayed)
         self._history = History(proxy.registry.counters.outcomes, self._delay.takeWorst)
         self._status = Status(reactor, watched, self._history)
@@ -195,7 +196,10 @@ class AdminEndpoint:
 
     def _ready(self, _question: Question) -> Answer:
         condition = self._condition()
-        return text(200 if condition is Condition.READY else 503, condition.value)
+        if condition is not Condition.READY:
+            return text(503, condition.value)
+        trouble = "" if self._company is None else self._company().trouble
+        return text(200, f"degraded: {trouble}" if trouble else condition.value)
 
     def _scrape(self, question: Question) -> Work[Answer]:
         yield from self._expiry.refresh()

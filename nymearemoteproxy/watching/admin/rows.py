@@ -136,6 +136,7 @@ class Rows:
             "duration": self._since(record.joined),
             "received": record.received,
             "rate": round(rates.get(record.number, 0.0)),
+            **({"worker": record.worker} if record.worker else {}),
         }
 
     def _since(self, joined: float | None) -> float:

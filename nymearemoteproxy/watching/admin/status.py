@@ -10,6 +10,7 @@ import resource
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,6 +19,9 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.watching.admin.encoding import Row, Work
 from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
 from nymearemoteproxy.watching.watched import Watched
+
+if TYPE_CHECKING:
+    from nymearemoteproxy.watching.company import Company
 
 
 class Status:
@@ -32,6 +36,7 @@ class Status:
         self._pulse = watched.pulse
         self._calendar = watched.calendar
         self._condition = watched.condition
+        self._company = watched.company
         self._history = history
         self.name = ""
         self._started = clock.seconds()
@@ -44,6 +49,7 @@ class Status:
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
         epoch = self._epoch
+        company = None if self._company is None else self._company()
         return {
             "name": self.name,
             "version": __version__,
@@ -66,7 +72,8 @@ class Status:
                 "tunnelProxyTraffic": load.totals.tunnelProxyTraffic,
             },
             "outcomes": self._outcomes(),
-            "process": _process(),
+            "process": _process(company),
+            **({} if company is None else {"company": _describe(company)}),
         }
 
     def _outcomes(self) -> list[Row]:
@@ -104,6 +111,31 @@ class Status:
         return round(self._calendar.epoch, DECIMALS)
 
 
+def _describe(company: Company) -> Row:
+    """Return what is shown of those who serve together."""
+    figures = company.figures
+    return {
+        "trouble": company.trouble,
+        "isClustered": company.isClustered,
+        "restarts": company.restarts,
+        "workers": [
+            {"number": each.number, "serves": each.serves, "connections": each.connections}
+            for each in company.workers
+        ],
+        "linksIn": figures.linksIn,
+        "linksOut": figures.linksOut,
+        "linksCut": figures.cuts,
+        "strangers": figures.strangers.total(),
+        "membersLost": figures.deaths,
+        "placesHeld": figures.held,
+        "placesUnlisted": figures.unlisted,
+        "placesContested": figures.contested,
+        "claims": figures.claims.total(),
+        "claimSeconds": figures.claimSeconds,
+        "outages": figures.outages,
+    }
+
+
 def _time(text: str) -> float:
     """Return a time that was asked for; 0 when it is none."""
     try:
@@ -112,12 +144,16 @@ def _time(text: str) -> float:
         return 0.0
 
 
-def _process() -> Row:
-    """Return what this process takes of the machine."""
+def _process(company: Company | None) -> Row:
+    """Return what this process takes of the machine, and its workers if it has some."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         memory = pages * resource.getpagesize()
     except (OSError, ValueError, IndexError):
         memory = usage.ru_maxrss << 10  # no Linux: the most it ever was
-    return {"memory": memory, "cpu": round(usage.ru_utime + usage.ru_stime, 2)}
+    cpu = usage.ru_utime + usage.ru_stime
+    for worker in () if company is None else company.workers:
+        taken = worker.usage()
+        memory, cpu = memory + taken.memory, cpu + taken.cpu
+    return {"memory": memory, "cpu": round(cpu, 2)}

@@ -70,11 +70,17 @@ class PageTests(EndToEnd):
     skip = MISSING
     timeout = 120
 
-    def open(self, size: tuple[int, int, bool] = DESKTOP, scheme: str = "light") -> None:
+    def open(
+        self,
+        size: tuple[int, int, bool] = DESKTOP,
+        scheme: str = "light",
+        more: tuple[str, ...] = (),
+    ) -> None:
         """Start a server, and look at it."""
         self.token = secret()
         self.server = self.start(
-            "--websocket", LOOPBACK, "--token", self.token, "--admin", LOOPBACK, "--tunnelproxy"
+            *("--websocket", LOOPBACK, "--token", self.token, "--admin", LOOPBACK, "--tunnelproxy"),
+            *more,
         )
         self.url = self.server.waitFor(r"admin endpoint on (\S+)")[1]
         self.browser = browser()
@@ -170,6 +176,33 @@ class PageTests(EndToEnd):
             "return Math.max(...[...document.querySelectorAll('.name')].map(n => n.offsetHeight))"
         )
         self.assertLess(tall, 40)
+
+    @inThread
+    def test_workers(self) -> None:
+        """With several workers each connection says which; there is more about them on the page."""
+        self.open(more=("--workers", "2"))
+        self.server.waitFor(r"worker \d serves", count=2)
+        self.meet("one", "two")
+        self.browser.until("document.querySelectorAll('#workers tbody tr').length === 2")
+        self.browser.until("document.getElementById('workers').textContent.includes('serves')")
+        ends = "[...document.querySelectorAll('#tunnels .where')].map(n => n.textContent).join()"
+        self.browser.until(f"/worker [12].*worker [12]/.test({ends})")
+        told = self.browser.run("return document.getElementById('company').textContent")
+        self.assertIn("Directoryanswers", told)
+        self.assertEqual(
+            self.browser.run("return document.getElementById('condition').textContent"), "ready"
+        )
+        self.assertFits()
+        self.browser.screenshot("workers-desktop-light")
+        self.look(PHONE, "dark")
+        self.assertFits()
+        self.browser.screenshot("workers-phone-dark")
+
+    @inThread
+    def test_noWorkers(self) -> None:
+        self.open()
+        for card in ("workers-card", "company-card"):
+            self.assertTrue(self.browser.run(f"return document.getElementById('{card}').hidden"))
 
     @inThread
     def test_charts(self) -> None:

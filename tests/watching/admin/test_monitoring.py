@@ -19,7 +19,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX
+from nymearemoteproxy.watching.admin import metrics as plain
+from nymearemoteproxy.watching.admin.companymetrics import (
+    MEMBER_DECLARATIONS,
+    WORKER_DECLARATIONS,
+)
+from nymearemoteproxy.watching.admin.declarations import PREFIX
 from tests.support.endtoend import Certificate, EndToEnd, Program, inThread, secret, tunnel, until
 
 MONITORING = Path(__file__).resolve().parents[3] / "docs" / "monitoring"
@@ -28,6 +33,8 @@ ALERTS = MONITORING / "alerts.yml"
 
 PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
 NO_TOOLS = None if PROMTOOL and PROMETHEUS else "Prometheus is missing (Debian: prometheus)"
+
+DECLARATIONS = (*plain.DECLARATIONS, *WORKER_DECLARATIONS, *MEMBER_DECLARATIONS)
 
 JOB = "nymea-remoteproxy"
 
@@ -213,8 +220,9 @@ class PrometheusTests(EndToEnd):
         loopback = "tcp:0:interface=127.0.0.1"
         self.server = self.start(
             *("--websocket", f"tls:{loopback}", "-c", certificate.both, "--token", self.token),
-            *("--admin", loopback),
+            *("--admin", loopback, "--workers", "2"),
         )
+        self.server.waitFor(r"worker \d serves", count=2)
         target = self.server.waitFor(r"admin endpoint on http://(\S+)/")[1]
         directory = self.temporary()
         configuration = directory / "prometheus.yml"

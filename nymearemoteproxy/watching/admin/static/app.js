@@ -350,6 +350,8 @@ function nameOf(end) {
 function endOf(end) {
   const where = [end.address, end.transport === "unix" ? "Unix" : end.transport];
   if (end.secure) where.push("TLS");
+  if (end.worker) where.push(`worker ${end.worker}`);
+  if (!end.number) where.push("on another machine");
   if (end.account) where.push(plain(end.account));
   const line = make("bdi", { class: "where", title: plain(end.uuid) }, where.join(" · "));
   return make("div", { class: "end" }, nameOf(end), line);
@@ -499,6 +501,39 @@ function showTotals(totals, tunnelProxy) {
     [make("dt", {}, name), make("dd", {}, value)]));
 }
 
+// Those who serve together
+
+function showWorkers({ workers, restarts }) {
+  $("workers-card").hidden = !workers.length;
+  setText($("workers-note"), restarts ? `${count.format(restarts)} restarts` : "");
+  fill("workers", workers.map((each) => make("tr", {},
+    make("th", { scope: "row" }, count.format(each.number)),
+    make("td", {}, each.serves ? "serves" : "does not serve"),
+    make("td", { class: "number" }, count.format(each.connections)))));
+}
+
+function showCompany(company) {
+  const places = [`${count.format(company.placesHeld)} held`];
+  if (company.placesUnlisted) places.push(`${count.format(company.placesUnlisted)} unlisted`);
+  if (company.placesContested) places.push(`${count.format(company.placesContested)} contested`);
+  const average = company.claims ? `, ${(company.claimSeconds / company.claims * 1000).toFixed(1)} ms each` : "";
+  const lines = [
+    ["Directory", company.trouble ? "does not answer" : "answers"],
+    ["It began not to answer", `${count.format(company.outages)} times`],
+    ["Claims", `${count.format(company.claims)}${average}`],
+    ["Places", places.join(", ")],
+    ["Links in / out", `${count.format(company.linksIn)} / ${count.format(company.linksOut)}`],
+    ["Links cut", count.format(company.linksCut)],
+    ["Members lost", count.format(company.membersLost)],
+    ["Strangers at the port", count.format(company.strangers)],
+  ];
+  $("company").replaceChildren(...lines.flatMap(([name, value]) =>
+    [make("dt", {}, name), make("dd", {}, value)]));
+  setText($("company-title"), company.isClustered ? "Cluster" : "Between the workers");
+  $("company-card").hidden = false;
+  showWorkers(company);
+}
+
 // The page as a whole
 
 class Page {
@@ -583,6 +618,7 @@ class Page {
     showOutcomes(status.outcomes);
     showStates(status.connections);
     showTotals(status.totals, status.tunnelProxy);
+    if (status.company) showCompany(status.company);
     $("trouble").hidden = true;
     setText($("updated"), `Updated ${clock(status.time, true)}`);
     this.before = status;
@@ -591,10 +627,11 @@ class Page {
 
   showNow(status) {
     const { condition } = status;
-    document.title = `${status.name}: ${condition}`;
+    const shown = condition === "ready" && status.company?.trouble ? "degraded" : condition;
+    document.title = `${status.name}: ${shown}`;
     setText($("name"), status.name);
     setText($("about"), `Version ${status.version}, up ${lasting(status.time - status.started)}`);
-    this.showCondition(condition);
+    this.showCondition(shown);
     $("drain").disabled = condition !== "ready";
     setText($("drain-count"), `At the moment there are ${count.format(status.tunnels)} tunnels and ` +
       `${count.format(status.clients)} clients of ${count.format(status.servers)} servers.`);
