@@ -19,7 +19,8 @@ from tests.support.endtoend import (
     until,
 )
 from tests.support.lives import DRAINING
-from tests.support.nodes import ClusterCase, Node, freePort
+from tests.support.nodes import ClusterCase, Node
+from tests.support.redis import freePort
 
 TUNNEL_EXISTS = 1008
 
@@ -70,10 +71,14 @@ class MeetingTests(ClusterCase):
             reading = [pool.submit(client.read, len(data)) for client in (one, two)]
             for read in reading:
                 self.assertEqual(hashlib.sha256(read.result()).digest(), sent)
-        writing = threading.Thread(target=lambda: (one.send(data), one.close()))
+        writing = threading.Thread(target=self.say, args=(one, data))
         writing.start()
         self.assertEqual(hashlib.sha256(two.rest()).digest(), sent)
         writing.join()
+
+    def say(self, client: Stream, data: bytes) -> None:
+        client.send(data)
+        client.close()
 
     @inThread
     def testServers(self) -> None:
@@ -96,7 +101,8 @@ class MeetingTests(ClusterCase):
     def isFree(self, node: Node, uuid: str) -> bool:
         core = Core(node.tcp, uuid)
         self.keep(core.stream)
-        return core.answer["tunnelProxyError"] == error("NoError")
+        said: str = core.answer["tunnelProxyError"]
+        return said == error("NoError")
 
 
 class LinkTests(ClusterCase):

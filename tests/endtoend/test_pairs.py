@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 
-from twisted.internet import reactor as globalReactor
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.support.endtoend import inThread
-from tests.support.nodes import ClusterCase, Node, freePort
+from tests.support.endtoend import inThread, reactor
+from tests.support.nodes import ClusterCase, Node
 from tests.support.pairs import Outing, Place, Trouble
+from tests.support.redis import freePort
 
 SEED = 7
 
@@ -46,7 +46,7 @@ class PairTests(ClusterCase):
     def testPairs(self) -> None:
         """Without faults, all meet at once."""
         outing = self.begin()
-        blockingCallFromThread(globalReactor, outing.walk, self.count)
+        blockingCallFromThread(reactor, outing.walk, self.count)
         type(self).report = outing.report()
         self.assertEqual((outing.unmet, outing.atOnce), ([], self.count), outing.report())
 
@@ -57,7 +57,7 @@ class PairTests(ClusterCase):
         trouble = Trouble([self.kill, self.freeze, self.restartRedis, self.freezeRedis], SEED)
         trouble.start()
         try:
-            blockingCallFromThread(globalReactor, outing.walk, self.count)
+            blockingCallFromThread(reactor, outing.walk, self.count)
         finally:
             type(self).report = f"{outing.report()}\nFaults: {dict(trouble.done)}"
             trouble.stop()
