@@ -29,6 +29,7 @@ class Dictated:
     def __init__(self) -> None:
         self.secret: bytes | None = b"secret"
         self.isAnswering = True
+        self.isLasting = False
         self.isOver = False
         self.commands = self.failures = self.outages = 0
         self.asked: list[tuple[tuple[Any, ...], Deferred[Any]]] = []
