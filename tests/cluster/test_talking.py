@@ -623,5 +623,5 @@ class FarTests(SynchronousTestCase):
         assert record is not None
         record.name, record.uuid = "Anna", "a"
         far = describe(record)
-        self.assertEqual(describe(foreignRecord(far, 5.0)), far)
-        self.assertEqual(foreignRecord(far, 5.0).started, 5.0)
+        self.assertEqual(describe(foreignRecord(far, 5.0, isNeighbour=True)), far)
+        self.assertEqual(foreignRecord(far, 5.0, isNeighbour=True).started, 5.0)

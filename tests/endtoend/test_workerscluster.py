@@ -214,7 +214,6 @@ class MeetingTests(WorkersClusterCase):
         count = len(pairs)
         until(lambda: self.total(nodes, "tunnels") == count, "tunnels are not counted once")
         self.assertEqual(self.total(nodes, "tunnels_established_total"), count)
-        numbers = [node.server.find(r"connection (\d+) from") for node in nodes]
         for one, two in pairs:
             one.close()
             two.close()
@@ -226,7 +225,7 @@ class MeetingTests(WorkersClusterCase):
         for line in itertools.chain(*(node.tunnelLines() for node in nodes)):
             self.assertEqual(len(line["sides"]), 2, line)
             self.assertTrue(all(side["received"] > 0 for side in line["sides"]), line)
-        self.assertEqual(self.total(nodes, "tunnels_established_total"), count, numbers)
+        self.assertEqual(self.total(nodes, "tunnels_established_total"), count)
 
     @inThread
     def testServers(self) -> None:
@@ -340,8 +339,10 @@ class EndTests(WorkersClusterCase):
         pids = [pid for node in (west, east) for pid in children(node.server)]
         for node in (west, east):
             node.server.signal(SIGTERM)
-        for client in (one, two, waiting):
-            self.assertEqual(client.goodbye()[1], 1013)
+        self.assertEqual(waiting.goodbye()[1], 1013)
+        for client in (one, two):
+            # Of the server, or of the partner that was told to go a moment before.
+            self.assertIn(client.goodbye()[1], (1000, 1001, 1013))
         for node in (west, east):
             self.assertEqual(node.server.wait(), 0)
             left = [path.name for path in node._directory.iterdir()]
@@ -416,6 +417,8 @@ class DirectoryTests(WorkersClusterCase):
         marks = [node.server.mark() for node in nodes]
         redis.kill()
         redis.start()
+        # Whoever is first there puts its own back; so have it that nobody knows this one.
+        redis.do("SET", "nymea-remoteproxy:secret", "5" * 64)
         for node, mark in zip(nodes, marks, strict=True):
             node.server.waitFor("The directory .* answers again", mark, count=WORKERS)
         for _ in range(2):
@@ -424,4 +427,4 @@ class DirectoryTests(WorkersClusterCase):
                 self.moves(*self.pair(one, two))
         self.moves(*kept)
         text = "\n".join(node.server.text() for node in nodes)
-        self.assertTrue(re.search("has another secret than before", text), text)
+        self.assertEqual(len(re.findall("has another secret than before", text)), 2 * WORKERS)
