@@ -6,9 +6,11 @@ import contextlib
 import itertools
 import json
 import os
+import pwd
 import re
 import signal
 import socket
+import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +21,13 @@ from tests.endtoend.test_workers import children, isAlive
 from tests.support.cores import Core, TunnelProxyCase, anyUuid, error
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
+    ROOT,
     SIGTERM,
     SIGUSR2,
     STREAM,
     TLS_STREAM,
+    TWISTD,
+    Program,
     Server,
     Stream,
     WebSocket,
@@ -43,6 +48,11 @@ LOADING = 60.0
 """Seconds that workers may take to start; a second of CPU each."""
 
 WORKERS = 2
+
+
+def isForAll(path: Path) -> bool:
+    """Tell whether each user gets there."""
+    return all(each.stat().st_mode & 1 for each in (path, *path.parents))
 
 
 class Node:
@@ -123,7 +133,7 @@ class WorkersClusterCase(TunnelProxyCase):
         self.serving(server)
         return Node(server, directory)
 
-    def serving(self, server: Server, mark: int = 0, count: int = WORKERS) -> None:
+    def serving(self, server: Program, mark: int = 0, count: int = WORKERS) -> None:
         """Wait until workers serve: all that they import takes its time on a busy machine."""
         deadline = time.monotonic() + LOADING
         while len(server.find(r"worker \d+ serves", mark)) < count:
@@ -378,6 +388,68 @@ class EndTests(WorkersClusterCase):
         server.signal(SIGTERM)
         self.assertEqual(server.wait(), 0)
         self.assertFalse(any(map(isAlive, pids)))
+        self.assertEqual(list(directory.iterdir()), [])
+
+
+class PrivilegeTests(WorkersClusterCase):
+    """A parent that was root when it listened."""
+
+    skip = reasonToSkip()
+    if os.geteuid():
+        skip = "only root may become another user"
+    elif not isForAll(Path(sys.executable).resolve()) or not isForAll(ROOT):
+        skip = "other users may not run this Python, or this checkout"
+
+    @inThread
+    def testUser(self) -> None:
+        """Workers, sockets and links are those of the user that it has become."""
+        user = pwd.getpwnam("nobody")
+        redis = self.startRedis()
+        self.token = secret()
+        nodes = []
+        for _ in range(2):
+            directory = self.temporary()
+            os.chown(directory, user.pw_uid, user.pw_gid)
+            program = self.launchProgram(
+                [
+                    *(*TWISTD[:-1], "--uid", str(user.pw_uid), "--gid", str(user.pw_gid)),
+                    *(TWISTD[-1], "--websocket", STREAM, "--token", self.token, "--workers", "2"),
+                    *("--cluster", f"redis://127.0.0.1:{redis.port}"),
+                ],
+                {"TMPDIR": str(directory), "HOME": str(directory)},
+            )
+            self.serving(program)
+            nodes.append((program, directory))
+        for program, directory in nodes:
+            for pid in (program.pid, *children(program)):
+                self.assertEqual(os.stat(f"/proc/{pid}").st_uid, user.pw_uid)
+            (place,) = directory.glob("nymea*")
+            self.assertEqual(len(list(place.iterdir())), WORKERS)
+            self.assertEqual({each.stat().st_uid for each in place.iterdir()}, {user.pw_uid})
+        urls = [program.waitFor(r"listening on (\S+)")[1] for program, _directory in nodes]
+        for one, two in zip(self.clients(urls[0]), self.clients(urls[1]), strict=True):
+            self.moves(*self.pair(one, two))
+        for one, two in zip(*[iter(self.clients(urls[0], 4))] * 2, strict=True):
+            self.moves(*self.pair(one, two))
+        for program, directory in nodes:
+            program.signal(SIGTERM)
+            self.assertEqual(program.wait(), 0)
+            self.assertEqual(list(directory.glob("nymea*")), [])
+
+    @inThread
+    def testUserWithoutPlace(self) -> None:
+        """Where that user may make no directory one line says so, and it stops."""
+        directory = self.temporary()
+        program = self.launchProgram(
+            [
+                *(*TWISTD[:-1], "--uid", "65534", "--gid", "65534"),
+                *(TWISTD[-1], "--websocket", STREAM, "--token", secret(), "--workers", "2"),
+            ],
+            {"TMPDIR": str(directory)},
+        )
+        program.waitFor("workers need a directory for their sockets: .*Permission denied")
+        program.wait()
+        self.assertEqual(len(program.find("need a directory")), 1)
         self.assertEqual(list(directory.iterdir()), [])
 
 
