@@ -21,7 +21,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.running import garbage, working
+from nymearemoteproxy.running import garbage, worker, working
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.working import FAILED, PARENT_PATIENCE, Worker
@@ -489,3 +489,19 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(working._run(FakeReactor()), 7)
         self.assertEqual(ran, ["start", "run"])
         self.assertFalse(working.Factory.noisy)
+
+    def test_main(self) -> None:
+        """On the reactor of the process."""
+        from twisted.internet import reactor
+
+        self.patch(working, "_run", lambda given: given is reactor)
+        self.assertIs(working.main(), True)
+
+    def test_ignoresSignals(self) -> None:
+        """What all processes at a terminal get is the parent's, even while this one is loaded."""
+        installed: dict[int, Any] = {}
+        self.patch(signal, "signal", installed.__setitem__)
+        self.patch(working, "main", lambda: dict(installed))
+        status: Any = worker.main()
+        ignored = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+        self.assertEqual(status, dict.fromkeys(ignored, signal.SIG_IGN))
