@@ -136,7 +136,8 @@ class Places:
         # To be claimed again, those first that were not for the longest time.
         self._unlisted: dict[Seat, _Spot] = {}
         # Those that may stand in the directory, although nobody is there any more.
-        self._leftovers: dict[str, Holder] = {}
+        # Of one place there may be several: each claim that was not answered may be done yet.
+        self._leftovers: dict[tuple[str, Holder], None] = {}
         self.held = self.contested = self.losses = 0
         self.latencies = Latencies()
         directory.follow(self._claimAnew)
@@ -213,17 +214,19 @@ class Places:
         self._setState(spot, _State.RELEASING)
         name = spot.name
         assert name is not None
-        self._directory.release(name, spot.holder).addBoth(self._released, spot, name)
+        released = self._directory.release(name, spot.holder)
+        released.addErrback(self._notReleased, name, spot.holder).addCallback(self._released, spot)
 
     def _leaveBehind(self, name: str, holder: Holder) -> None:
         if len(self._leftovers) < MOST_LEFTOVERS:
-            self._leftovers[name] = holder
+            self._leftovers[name, holder] = None
 
-    def _released(self, result: Any, spot: _Spot, name: str) -> None:
+    def _notReleased(self, failure: Failure, name: str, holder: Holder) -> None:
+        failure.trap(DirectoryError)
+        self._leaveBehind(name, holder)
+
+    def _released(self, _none: None, spot: _Spot) -> None:
         self._drop(spot)
-        if isinstance(result, Failure):
-            result.trap(DirectoryError)
-            self._leaveBehind(name, spot.holder)
         if spot.waiting:
             # They want it anew, all of them together.
             again = self._spots[spot.seat] = _Spot(
@@ -349,15 +352,14 @@ class Places:
     def _clearUp(self) -> Any:
         """Free what was left while the directory did not answer."""
         while self._leftovers:
-            some = dict(islice(self._leftovers.items(), CLAIMS_AT_ONCE))
+            some = list(islice(self._leftovers, CLAIMS_AT_ONCE))
             yield gatherResults(
-                [_unheeded(self._directory.release(name, some[name])) for name in some]
+                [_unheeded(self._directory.release(name, holder)) for name, holder in some]
             )
             if not self._directory.isAnswering:
                 return
-            for name, holder in some.items():
-                if self._leftovers.get(name) == holder:
-                    del self._leftovers[name]
+            for each in some:
+                self._leftovers.pop(each, None)
 
     @inlineCallbacks
     def _reclaim(self, spots: Sequence[_Spot]) -> Any:
@@ -379,8 +381,9 @@ class Places:
     def _reclaimed(self, spot: _Spot, holder: Holder) -> None:
         name = self.name(spot.seat)
         if self._spots.get(spot.seat) is not spot or spot.state is _State.RELEASING:
-            if holder == spot.holder:  # it was left meanwhile
-                _unheeded(self._directory.release(name, holder))
+            # It was left meanwhile; a later claim of ours, though, is somebody's.
+            if holder.member == self._member and holder.claim <= spot.holder.claim:
+                self._directory.release(name, holder).addErrback(self._notReleased, name, holder)
         elif holder == spot.holder:
             self._setState(spot, _State.HELD)
             self._setContested(spot, False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from nymearemoteproxy.cluster.directory import DirectoryError, IDirectory
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import NobodyWaits
+from nymearemoteproxy.protocol.linkmessages import Visit
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
@@ -29,6 +31,16 @@ from nymearemoteproxy.protocol.registration import (
 )
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
+
+
+@dataclass(frozen=True)
+class FarOrigin(Origin):
+    """Where a client comes from that another member holds.
+
+    :ivar ask: with which it was asked for.
+    """
+
+    ask: Visit | None = None
 
 
 def seatOf(uuid: UUID) -> Seat:
@@ -109,7 +121,10 @@ class ClusterSwitchboard:
                 raise PlaceRefused(Outcome.ALREADY_REGISTERED)
 
     def _freed(self, uuid: UUID) -> None:
-        if self._origin(uuid) is None and uuid not in self._coming:
+        origin = self._origin(uuid)
+        # The place of another member's client, which is at a server of ours, is that member's.
+        isOurs = origin is not None and not isinstance(origin, FarOrigin)
+        if not (isOurs or uuid in self._coming):
             self._places.leave(seatOf(uuid))
 
     @inlineCallbacks

@@ -810,6 +810,25 @@ class SwitchboardStories(StoryCase):
                 self.assertTrue(dead.isTold)
                 app.leave()
 
+    def test_sameUuidAtTheServersMember(self) -> None:
+        """Whoever is refused there since a client of another member has it takes it from nobody."""
+        for trouble in (self.land.empty, lambda: setattr(self.land, "isFailing", True)):
+            server = self.land.serve(self.three, SERVER)
+            app = self.land.visit(self.one, SERVER, APP)
+            trouble()
+            refused = self.land.serve(self.three, APP)
+            self.land.advance(1)
+            self.assertTold(refused, "already-registered")
+            self.land.restore()
+            self.land.advance(12)
+            self.assertTrue(app.isUp)
+            places = self.one.places, self.three.places
+            self.assertEqual([(each.held, each.contested) for each in places], [(1, 0), (1, 0)])
+            self.assertEqual([each.losses for each in places], [0, 0])
+            app.leave()
+            server.leave()
+            self.land.advance(1)
+
     def test_deadServerComesBack(self) -> None:
         """Here or elsewhere: it is listed where it is."""
         for then in (self.one, self.two):
