@@ -207,7 +207,8 @@ class Places:
         if spot is None or spot.state in (_State.CLAIMING, _State.RELEASING):
             return
         if spot.state is _State.UNLISTED:
-            if spot.name is not None and not spot.isContested:
+            isAnothers = spot.isContested and self._directory.isAnswering
+            if spot.name is not None and not isAnothers:
                 self._leaveBehind(spot.name, spot.holder)
             self._drop(spot)
             return
@@ -374,7 +375,13 @@ class Places:
             for spot in some:
                 spot.name = self.name(spot.seat)
             claims = [(str(spot.name), spot.holder) for spot in some]
-            holders = yield self._directory.claimAll(claims)
+            try:
+                holders = yield self._directory.claimAll(claims)
+            except DirectoryError:
+                for spot, (name, holder) in zip(some, claims, strict=True):
+                    if self._spots.get(spot.seat) is not spot:
+                        self._leaveBehind(name, holder)  # it may be done yet, for nobody
+                raise
             for spot, holder in zip(some, holders, strict=True):
                 self._reclaimed(spot, holder)
 

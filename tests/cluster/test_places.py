@@ -278,6 +278,22 @@ class TakingTests(PlacesCase):
         self.expect("release", self.name, self.mine(2)).callback(None)
         self.assertNothingLeft()
 
+    def test_leftTwice(self) -> None:
+        """Two claims of one place that were given up: either may be done all the same."""
+        for _ in range(2):
+            self.directory.isAnswering = True
+            self.unlisted()
+            self.places.leave(SEAT)
+        self.directory.isAnswering = True
+        self.directory.returned()
+        asked, self.directory.asked = self.directory.asked, []
+        expected = [("release", self.name, self.mine(number)) for number in (1, 2)]
+        self.assertEqual([command for command, _answer in asked], expected)
+        for _command, answer in asked:
+            answer.callback(None)
+        self.assertNothingLeft()
+        self.assertEqual(self.places._leftovers, {})
+
     def test_leftoversHaveABound(self) -> None:
         """The rest is found by whoever comes."""
         self.patch(module, "MOST_LEFTOVERS", 2)
@@ -429,6 +445,62 @@ class ClaimingAnewTests(PlacesCase):
             answer.callback(None)
         self.directory.asked.clear()
         self.assertNothingLeft()
+
+    def test_olderClaimLeftMeanwhile(self) -> None:
+        """One that was given up is there for nobody, too."""
+        self.unlisted()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine(0)])
+        commands = [command for command, _answer in self.directory.asked]
+        self.assertIn(("release", self.name, self.mine(0)), commands)
+
+    def test_laterClaimIsSomebodys(self) -> None:
+        """Of a place that was left meanwhile, and taken again, nothing is freed."""
+        self.unlisted()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        taken = self.places.take(SEAT)
+        self.expect("claim", self.name, self.mine(2)).callback(self.mine(2))
+        self.assertIsNone(self.successResultOf(taken))
+        claimed.callback([self.mine(2)])
+        self.expect("release", self.name, self.mine()).callback(None)  # in case
+        self.assertCounts(1, 0)
+
+    def test_releaseOfWhatWasLeftFails(self) -> None:
+        """It is done when the directory answers again."""
+        self.contested()
+        self.places.start()
+        self.clock.advance(AGAIN)
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine()])
+        self.directory.fail()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.assertNothingLeft()
+
+    def test_contestedLeftWhileItFails(self) -> None:
+        """A claim that was not answered may be done yet, when the other one has left."""
+        for isLeftFirst in (True, False):
+            self.setUp()
+            self.contested()
+            self.places.start()
+            self.clock.advance(AGAIN)
+            self.assertEqual(len(self.directory.asked), 1)
+            if isLeftFirst:
+                self.places.leave(SEAT)
+            self.directory.fail()
+            self.places.leave(SEAT)
+            self.directory.isAnswering = True
+            self.directory.returned()
+            self.expect("release", self.name, self.mine()).callback(None)
+            self.assertNothingLeft()
 
     def test_leftWhenItBecameFree(self) -> None:
         """One that was another's until now."""
