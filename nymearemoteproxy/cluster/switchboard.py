@@ -82,7 +82,7 @@ class ClusterSwitchboard:
             yield self._take(uuid)
             yield self._checkUnused(uuid)
             if isinstance(registration, ServerRegistration):
-                place = yield self.local.register(registration, origin)
+                place = yield self._registerHere(registration, origin)
             else:
                 place = yield self._connect(registration, origin)
         finally:
@@ -128,9 +128,18 @@ class ClusterSwitchboard:
             self._places.leave(seatOf(uuid))
 
     @inlineCallbacks
+    def _registerHere(self, registration: Registration, origin: Origin) -> Any:
+        place = yield self.local.register(registration, origin)
+        if registration.uuid in self._away:
+            # Counting those of its address took its time, and another one went elsewhere.
+            place.tunnel.abandon()
+            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
+        return place
+
+    @inlineCallbacks
     def _connect(self, registration: ClientRegistration, origin: Origin) -> Any:
         if self.local.isServer(registration.serverUuid):
-            place = yield self.local.register(registration, origin)
+            place = yield self._registerHere(registration, origin)
             return place
         uuid, seat = registration.uuid, seatOf(registration.serverUuid)
         holder = yield self._findServer(seat)

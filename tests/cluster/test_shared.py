@@ -23,7 +23,7 @@ from nymearemoteproxy.meeting.rendezvous import IRendezvous, NobodyWaits, Rendez
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.linkmessages import Meet, Visit
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import ClientRegistration
+from nymearemoteproxy.protocol.registration import ClientRegistration, ServerRegistration
 from nymearemoteproxy.protocol.session import Identity, makeHello
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
@@ -42,6 +42,11 @@ class FakeAsking:
         self.asked: list[Holder] = []
 
     def meet(self, holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
+        """Answer."""
+        self.asked.append(holder)
+        return self.answer
+
+    def visit(self, holder: Holder, *_what: Any) -> Deferred[Place]:
         """Answer."""
         self.asked.append(holder)
         return self.answer
@@ -153,6 +158,23 @@ class SwitchboardTests(PlacesCase):
         self.directory.isAnswering = False
         self.patch(self.directory, "find", lambda _place: succeed(self.mine()))
         self.assertRefused(Outcome.SERVER_NOT_FOUND)
+
+    def test_sameUuidWhileCounted(self) -> None:
+        """Another one went elsewhere with it while its address was counted, by another process."""
+        counted: Deferred[Any] = Deferred()
+        released: list[bool] = []
+        self.directory.isAnswering = False
+        self.patch(self.directory, "find", lambda _place: succeed(HIS))
+        self.patch(self.local._counts, "take", lambda *_who: counted)
+        server = self.switchboard.register(ServerRegistration("core", APP.uuid), Origin(1))
+        client = self.switchboard.register(APP, Origin(2))
+        self.assertNoResult(client)
+        counted.callback(lambda: released.append(True))
+        refusal: Any = self.failureResultOf(server, PlaceRefused).value
+        self.assertIs(refusal.outcome, Outcome.ALREADY_REGISTERED)
+        self.assertEqual((self.local.servers, released), (0, [True]))
+        self.assertCounts(0, 1)  # the client's
+        self.assertNoResult(client)
 
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""
