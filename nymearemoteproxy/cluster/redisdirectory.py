@@ -32,8 +32,8 @@ TIMEOUT = 1.0
 """Seconds for each command."""
 
 EMPTIED = 2 * RENEWAL
-"""Seconds after it was found to be empty in which what is not there may only not be there again: who
-lost no connection notices when it renews its lease."""
+"""Seconds after it was found to be empty in which what is not there may only not be there again:
+who lost no connection notices when it renews its lease."""
 
 PROBE = 1.0
 """Seconds between two looks whether something can be put again; all is claimed anew 3 s after it is
