@@ -153,4 +153,4 @@ class Membership:
         if seat.kind is Kind.KEY:
             self.rendezvous.lost(seat, holder)
         elif self.switchboard is not None:
-            self.switchboard.lost(seat)
+            self.switchboard.lost(seat, holder)

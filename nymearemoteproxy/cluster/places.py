@@ -192,6 +192,21 @@ class Places:
             spot.waiting.append(taken)
         return taken
 
+    def isContested(self, seat: Seat) -> bool:
+        """Tell whether somebody is at a place here, and another member holds it."""
+        spot = self._spots.get(seat)
+        return spot is not None and spot.isContested
+
+    def retake(self, seat: Seat, old: Holder) -> None:
+        """Have a place that is contested, since its holder does not have it any more."""
+        spot = self._spots.get(seat)
+        if spot is not None and spot.isContested:
+            name = spot.name = self.name(seat)
+            replaced = self._directory.replace(name, old, spot.holder)
+            replaced.addCallbacks(
+                partial(self._reclaimed, spot), self._notReclaimed, errbackArgs=([spot],)
+            )
+
     def settled(self, seat: Seat) -> Deferred[None]:
         """Fire when no claim of a place is under way."""
         spot = self._spots.get(seat)
@@ -330,15 +345,18 @@ class Places:
     def _claimAgain(self, renew: bool = False) -> Any:
         """Claim all places; until it is known who has them, nobody new meets anybody there."""
         self._looks += 1
-        with contextlib.suppress(DirectoryError):  # it will answer again, and say so
+        try:
             if renew:
                 yield self._directory.renew()
             yield self._reclaim(list(self._spots.values()))
-        self._looks -= 1
-        if not self._looks:
-            awaking, self._awaking = self._awaking, []
-            for awake in awaking:
-                awake.callback(None)
+        except DirectoryError:
+            pass  # it will answer again, and say so
+        finally:
+            self._looks -= 1
+            if not self._looks:
+                awaking, self._awaking = self._awaking, []
+                for awake in awaking:
+                    awake.callback(None)
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:
@@ -378,12 +396,17 @@ class Places:
             try:
                 holders = yield self._directory.claimAll(claims)
             except DirectoryError:
-                for spot, (name, holder) in zip(some, claims, strict=True):
-                    if self._spots.get(spot.seat) is not spot:
-                        self._leaveBehind(name, holder)  # it may be done yet, for nobody
+                self._notReclaimed(Failure(), some)
                 raise
             for spot, holder in zip(some, holders, strict=True):
                 self._reclaimed(spot, holder)
+
+    def _notReclaimed(self, failure: Failure, spots: Sequence[_Spot]) -> None:
+        """It may be done yet, for nobody."""
+        failure.trap(DirectoryError)
+        for spot in spots:
+            if self._spots.get(spot.seat) is not spot:
+                self._leaveBehind(str(spot.name), spot.holder)
 
     def _reclaimed(self, spot: _Spot, holder: Holder) -> None:
         name = self.name(spot.seat)

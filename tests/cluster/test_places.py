@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -395,6 +396,44 @@ class ClaimingAnewTests(PlacesCase):
         self.answers(HIS)
         self.assertEqual(self.places.losses, 2)
 
+    def test_retake(self) -> None:
+        """From one that has it no more; or another one was faster."""
+        for result, held in ((self.mine(), 1), (Holder(b"t" * 16, 1), 0)):
+            self.setUp()
+            self.contested()
+            self.assertTrue(self.places.isContested(SEAT))
+            self.places.retake(SEAT, HIS)
+            self.expect("replace", self.name, HIS, self.mine()).callback(result)
+            self.assertCounts(held, 1 - held)
+            self.assertIs(self.places.isContested(SEAT), not held)
+            self.assertEqual(len(self.told), 2 - held)
+
+    def test_retakeOfWhatIsNot(self) -> None:
+        """It was left, or is held, by now."""
+        self.places.retake(SEAT, HIS)
+        self.held()
+        self.places.retake(SEAT, HIS)
+        self.assertEqual(self.directory.asked, [])
+        self.assertCounts(1, 0)
+
+    def test_leftWhileRetaken(self) -> None:
+        """It is freed, and later if that command was not answered."""
+        for fails in (False, True):
+            self.setUp()
+            self.contested()
+            self.places.retake(SEAT, HIS)
+            replaced = self.directory.asked[0][1]
+            self.places.leave(SEAT)
+            if fails:
+                self.directory.fail()
+                self.directory.isAnswering = True
+                self.directory.returned()
+            else:
+                self.directory.asked.clear()
+                replaced.callback(self.mine())
+            self.expect("release", self.name, self.mine()).callback(None)
+            self.assertNothingLeft()
+
     def test_leaveContested(self) -> None:
         """It is not ours to free."""
         self.contested()
@@ -611,6 +650,18 @@ class AwakeTests(PlacesCase):
         for each in awake:
             self.successResultOf(each)
         self.assertEqual(self.told, [(SEAT, HIS)])
+
+    def test_fault(self) -> None:
+        """One of ours; whoever waits goes on all the same."""
+        self.held()
+        self.directory.isOver = True
+        self.patch(self.places, "_lost", lambda *_what: 1 / 0)
+        awake = self.places.awake()
+        self.expect("renew").callback(None)
+        self.expect("claimAll", (self.name, self.mine())).callback([HIS])
+        self.successResultOf(awake)
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_fails(self) -> None:
         """Everything goes on without it."""
