@@ -143,8 +143,11 @@ class Answerer(Protocol):
         elif isinstance(self._ask, ControlLink):
             if not isinstance(parseAnswer(line), Here):
                 raise LinkError("word out of turn")
+            if self.transport.lowest.blocked:
+                raise LinkError("it does not read what it asked for")
             self._say(Here())
             self._setTimer(CONTROL_TIMEOUT, self._close)
+            self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)
         else:

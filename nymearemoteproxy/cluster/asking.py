@@ -61,6 +61,10 @@ class MemberGone(Exception):
     """The member is no more: nobody listens at its address, or its lease is over."""
 
 
+class MemberUnknown(MemberGone):
+    """The directory has no entry of it: its lease is over, or what the directory had is lost."""
+
+
 class MemberSilent(Exception):
     """The member is there, but did not answer in time, or not as it should."""
 
@@ -318,7 +322,7 @@ class Asking:
 
     def _found(self, member: Member | None) -> Member:
         if member is None:
-            raise MemberGone
+            raise MemberUnknown
         self._known[member.id] = member
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)

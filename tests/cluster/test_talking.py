@@ -601,13 +601,25 @@ class AnswererTests(SynchronousTestCase):
 
     def test_controlLink(self) -> None:
         """Each question is answered; who asks nothing for long is gone."""
+        heard: list[bytes] = []
+        self.links.heard = heard.append
         self.hear(ControlLink(ME))
         for _ in range(3):
             self.clock.advance(CONTROL_TIMEOUT - 0.1)
             self.hear(Here())
             self.assertSaid(Here())
+        self.assertEqual(heard, 3 * [ME])
         self.clock.advance(CONTROL_TIMEOUT)
         self.assertOver()
+
+    def test_deafControlLink(self) -> None:
+        """Answers that are not read are not collected."""
+        self.hear(ControlLink(ME))
+        self.pipe.full = True
+        self.hear(Here())
+        self.assertFalse(self.pipe.lost)
+        self.hear(Here())
+        self.assertTrue(self.pipe.lost)
 
     def test_fault(self) -> None:
         """A fault of ours costs this link, and the other member hears nothing."""
