@@ -51,7 +51,7 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 log = ProxyLogger()
 
 MOST_KNOWN = 1024
-"""Members whose addresses are remembered; an id has one for ever, and clusters are smaller."""
+"""Members whose addresses are remembered, until they do not answer there; clusters are smaller."""
 
 
 def _ignore() -> None:
@@ -356,6 +356,8 @@ class Asking:
             member = yield self._directory.member(id)
         except DirectoryError:
             return False
+        if member is not None and id in self._known:
+            self._known[id] = member  # it may be elsewhere by now
         return member is None
 
 

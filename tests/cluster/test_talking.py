@@ -211,9 +211,11 @@ class FakeLinker:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.pipe: Pipe | None = None
+        self.last: Member | None = None
 
     def connect(self, member: Member, protocol: Any) -> Deferred[None]:
         """Give the protocol a pipe."""
+        self.last = member
         if self.error is not None:
             return fail(self.error)
         self.pipe = connect(protocol)
@@ -340,6 +342,17 @@ class AskingTests(SynchronousTestCase):
         met = self.meet()
         self.clock.advance(TIMEOUT)
         self.failureResultOf(met, MemberGone)
+
+    def test_moved(self) -> None:
+        """A machine may get another address; it is looked up when there is no answer."""
+        self.meet()
+        before, self.directory.found = self.directory.found, Member(OTHER, "unix:/y", 1)
+        met = self.meet()
+        self.assertEqual(self.linker.last, before)
+        self.clock.advance(TIMEOUT)
+        self.failureResultOf(met, MemberSilent)
+        self.meet()
+        self.assertEqual(self.linker.last, self.directory.found)
 
     def test_notInTheDirectory(self) -> None:
         """One whose lease is over, or that cannot be looked for."""
