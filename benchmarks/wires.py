@@ -199,6 +199,7 @@ async def connect(
     """Connect to a server.
 
     :param source: the address to connect from, for more connections than one address has ports.
+    :raises OSError: there is no connection.
     """
     host, port = address
     local = None if source is None else (source, 0)
@@ -211,7 +212,8 @@ async def connect(
             max_frame_size=LARGEST_FRAME,
             local_addr=local,
         )
-        assert isinstance(listener, WebSocketWire)
+        if not isinstance(listener, WebSocketWire):  # as picows has it
+            raise ConnectionError("the server closed during the handshake")
         return listener
     loop = asyncio.get_running_loop()
     _transport, wire = await loop.create_connection(

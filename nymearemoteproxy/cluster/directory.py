@@ -62,6 +62,7 @@ class IDirectory(Interface):
 
     secret = Attribute("Keys the names of places, the same in all members; None = not known yet.")
     isAnswering = Attribute("False from a failure on until it has answered again.")
+    isLasting = Attribute("True for one that loses nothing, however late it answers.")
     commands = Attribute("How many it was sent.")
     failures = Attribute("Of those, how many it did not answer, or not as it should.")
     outages = Attribute("How often it began not to answer.")

@@ -15,8 +15,8 @@ verifies.
 
 A certificate is for one host name, the member's id as hexadecimal digits. The connecting side asks
 for the member that it means (the name is in the first message of TLS, so it is no secret), and a
-server that is asked for another name shows nothing at all, its certificate included. That is what a
-stranger gets, who knows no id, and it comes before all that is expensive.
+server that is asked for another name shows nothing at all, its certificate included. A stranger
+does not get that far, see `preface`.
 
 The side that connects has no certificate. Its first bytes inside TLS are its id and an HMAC of both
 ids, whose key comes from the secret, too. That proves as much as a certificate of the authority:
@@ -37,7 +37,7 @@ the asker's first link gets a ticket to resume from: OpenSSL keeps 16 KiB in who
 A ticket proves nothing of the asker, so each link has the proof. Of the one that is asked it does:
 it can be read by the process only that gave it, when it had proven itself.
 
-Who does see a certificate, as a member's neighbour in the network can who has read the name, can
+Who sees the beginning of a link, or a certificate, as a member's neighbour in the network can, can
 use it to test guesses of the secret at leisure. So the secret must be random, and long.
 """
 

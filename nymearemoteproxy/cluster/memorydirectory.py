@@ -95,6 +95,7 @@ class MemoryDirectory:
     """
 
     isAnswering = True
+    isLasting = False
     commands = failures = outages = 0
 
     def __init__(

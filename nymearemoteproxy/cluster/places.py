@@ -338,9 +338,12 @@ class Places:
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:
-        """Claim all places anew, and the names of all of them are other ones if the secret is."""
-        self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
-        yield self._claimAgain()
+        """Claim anew what the directory may not know, perhaps under other names."""
+        if self._directory.isLasting:
+            yield _unheeded(self._reclaim(list(self._unlisted.values())))
+        else:
+            self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
+            yield self._claimAgain()
         if self._directory.isAnswering:
             with contextlib.suppress(DirectoryError):
                 yield self._clearUp()

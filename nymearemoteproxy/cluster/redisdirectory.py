@@ -59,6 +59,8 @@ class RedisDirectory:
     :ivar outages: how often it began not to answer.
     """
 
+    isLasting = False
+
     def __init__(
         self,
         reactor: Any,

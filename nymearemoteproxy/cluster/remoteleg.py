@@ -256,10 +256,12 @@ class RemoteLeg:
         self.transport.write(encodeNotice(END, label))
 
     def partnerLost(self) -> None:
-        self._partner = NOBODY
+        record, self._partner = self._partner.record, NOBODY
         if self._hasLost:
             return
-        self.finish(Outcome.PARTNER_LEFT)
+        isStopping = record is not None and record.outcome is Outcome.SHUTDOWN
+        # As in one process, where both are told that it stops.
+        self.finish(Outcome.SHUTDOWN if isStopping else Outcome.PARTNER_LEFT)
         self._hasLost = True
         self._links.closing(self)
         self.transport.write(encodeNotice(LOST))

@@ -28,6 +28,8 @@ class ShardedDirectory:
     :ivar directories: these.
     """
 
+    isLasting = False
+
     def __init__(self, directories: Sequence[Any]) -> None:
         self.directories = directories
 

@@ -53,8 +53,9 @@ log = ProxyLogger()
 PARENT_PATIENCE = 1.0
 """Seconds that the parent may take to hear that we leave, and to read our last words."""
 
-ANSWER_TIMEOUT = 1.0
-"""Seconds that the parent may take for an answer; a client waits for it."""
+ANSWER_TIMEOUT = 2.0
+"""Seconds that the parent may take for an answer. A client waits for it, but when thousands come at
+once the parent has much to do, and asking again would be more."""
 
 FAILED = 1
 """Exit status: this worker could not start, or its parent is gone."""

@@ -59,6 +59,7 @@ class MessageChannel(Protocol):
         self._queue: deque[bytes] = deque()
         self._paused = False
         self._finishing = False
+        self._isOpen = False
         self.waiting = 0
 
     @property
@@ -67,12 +68,13 @@ class MessageChannel(Protocol):
         return self.waiting > LITTLE
 
     def connectionMade(self) -> None:
+        self._isOpen = True
         self.transport.bufferSize = READ_SIZE
         self.transport.registerProducer(self, True)
 
     def send(self, message: Message) -> None:
         """Have a message sent, after all that was before."""
-        if not self.connected or self._finishing:
+        if not self._isOpen or self._finishing:
             return
         line = json.dumps(message).encode() + NEWLINE
         if not self._paused:
@@ -122,7 +124,7 @@ class MessageChannel(Protocol):
             self._received(json.loads(line))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.connected = 0
+        self._isOpen = False
         self._queue.clear()
         self.waiting = 0
         self._lost()

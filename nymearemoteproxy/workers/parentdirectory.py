@@ -37,6 +37,8 @@ class ParentDirectory:
     :param secret: the parent's table's.
     """
 
+    isLasting = True
+
     def __init__(self, questions: Questions, me: Member, secret: bytes) -> None:
         self.me = me
         self.secret = secret

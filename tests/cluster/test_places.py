@@ -29,6 +29,7 @@ class Dictated:
     def __init__(self) -> None:
         self.secret: bytes | None = b"secret"
         self.isAnswering = True
+        self.isLasting = False
         self.isOver = False
         self.commands = self.failures = self.outages = 0
         self.asked: list[tuple[tuple[Any, ...], Deferred[Any]]] = []
@@ -345,6 +346,19 @@ class ClaimingAnewTests(PlacesCase):
         self.held()
         self.answers(self.mine())
         self.assertCounts(1, 0)
+
+    def test_lasting(self) -> None:
+        """A directory that loses nothing is told of what it does not know, and nothing else."""
+        self.directory.isLasting = True
+        self.held()
+        self.directory.fail()
+        self.assertIsNone(self.successResultOf(self.places.take(Seat(Kind.UUID, b"other"))))
+        self.directory.isAnswering = True
+        self.directory.returned()
+        self.assertIsNone(self.successResultOf(self.places.awake()))  # nobody waits for that
+        other = self.places.name(Seat(Kind.UUID, b"other"))
+        self.expect("claimAll", (other, self.mine(2))).callback([self.mine(2)])
+        self.assertCounts(2, 0)
 
     def test_unlisted(self) -> None:
         """It is ours from now on."""

@@ -61,6 +61,9 @@ TLS_STREAM = f"tls:{STREAM}"
 PATIENCE = 10.0
 """Seconds to wait for something that happens at once unless there is a bug."""
 
+STARTING = 30.0
+"""Seconds to start: it is mostly computing, and tests start several servers together."""
+
 MARK = "s3cr3t"
 """Begins every token and nonce of these tests, so that one search finds a leak of any of them."""
 
@@ -306,6 +309,7 @@ class Server(Program):
     """The server; ready once constructed.
 
     :param running: wait for more than the log: until it handles signals, and so runs.
+    :param through: a command that becomes the server.
     :ivar urls: of its listeners, in the order of the log.
     :ivar baseline: files open before anybody came.
     """
@@ -319,11 +323,12 @@ class Server(Program):
         stateHome: str = "/dev/null",
         running: bool = True,
         sockets: Sequence[socket.socket] = (),
+        through: Sequence[str] = (),
     ) -> None:
         command = TWISTD if twistd else CONSOLE
-        super().__init__([*command, *arguments], environment, stateHome, sockets)
+        super().__init__([*through, *command, *arguments], environment, stateHome, sockets)
         try:
-            self.waitFor("listening on ", count=listeners)
+            self.waitFor("listening on ", count=listeners, patience=STARTING)
             if running:
                 until(self.handlesSignals, "it does not handle SIGHUP")
         except BaseException:
@@ -440,7 +445,8 @@ class Stream:
         else:
             host, _, port = rest.removeprefix("//").rpartition(":")
             self.host, self.port = host.strip("[]"), int(port)
-            self.socket = _boundSocket(self.host)
+            isHere = ipaddress.ip_address(self.host).is_loopback
+            self.socket = _boundSocket(self.host if isHere else "0.0.0.0")
             self.socket.settimeout(PATIENCE)
             self.socket.connect((self.host, self.port))
             name = self.socket.getsockname()
@@ -713,10 +719,11 @@ class EndToEnd(TestCase):
         environment: dict[str, str] | None = None,
         running: bool = True,
         sockets: Sequence[socket.socket] = (),
+        through: Sequence[str] = (),
     ) -> Server:
         """Start a server that ends with this test."""
         state = str(self.temporary())
-        server = Server(arguments, twistd, listeners, environment, state, running, sockets)
+        server = Server(arguments, twistd, listeners, environment, state, running, sockets, through)
         self.addCleanup(self.assertDiscreet, server)
         self.addCleanup(server.stop)
         return server

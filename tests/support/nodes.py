@@ -10,7 +10,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -124,28 +124,35 @@ class ClusterCase(TunnelProxyCase):
         self.addCleanup(self.redis.close)
         return self.redis
 
-    def launch(self, count: int = 3, *arguments: str, redis: str = "") -> list[Node]:
+    def launch(
+        self, count: int = 3, *arguments: str, redis: str = "", listeners: int = 2
+    ) -> list[Node]:
         """Start members together; `self.token` is let in."""
         self.token = getattr(self, "token", None) or secret()
         with ThreadPoolExecutor(count) as pool:
-            started = [pool.submit(self.node, *arguments, redis=redis) for _ in range(count)]
+            more = {"redis": redis, "listeners": listeners}
+            started = [pool.submit(self.node, *arguments, **more) for _ in range(count)]
             return [one.result() for one in started]
 
-    def node(self, *arguments: str, redis: str = "") -> Node:
+    def node(
+        self,
+        *arguments: str,
+        redis: str = "",
+        places: dict[str, str] | None = None,
+        listeners: int = 2,
+        through: Sequence[str] = (),
+    ) -> Node:
         """Start one more member."""
         self.token = getattr(self, "token", None) or secret()
         url = redis or f"redis://127.0.0.1:{self.redis.port}"
+        at = places or {"ws": STREAM, "tcp": STREAM}
         server = self.start(
-            *("--websocket", STREAM, "--stream", STREAM, "--cluster", url, "--tunnelproxy"),
-            *("--token", self.token, "--set", "Authentication.connections=50"),
-            *(
-                "--set",
-                "ProxyServer.aloneTimeout=60000",
-                "--set",
-                "Limits.exemptNetworks=127.0.0.0/8",
-            ),
+            *("--websocket", at["ws"], "--stream", at["tcp"], "--cluster", url, "--tunnelproxy"),
+            *("--token", self.token, "--set", "ProxyServer.aloneTimeout=60000"),
+            *("--set", "Limits.exemptNetworks=127.0.0.0/8"),
             *arguments,
-            listeners=2,
+            listeners=listeners,
+            through=through,
         )
         node = Node(server)
         self.addCleanup(node.thaw)

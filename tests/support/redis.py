@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,13 +39,15 @@ class RedisServer:
 
     :param options: further ones, such as ``--requirepass``.
     :param password: that `do` has to say.
+    :param through: a command that becomes the Redis.
     :ivar port: on 127.0.0.1, also after a restart.
     :ivar path: of its Unix socket.
     """
 
-    def __init__(self, *options: str, password: str = "") -> None:
+    def __init__(self, *options: str, password: str = "", through: Sequence[str] = ()) -> None:
         self._directory = tempfile.mkdtemp(prefix="redis-")
         self._options = options
+        self._through = through
         self._password = password
         self.path = str(Path(self._directory) / "socket")
         self.port = freePort()
@@ -58,6 +60,7 @@ class RedisServer:
             Path(self.path).unlink()
         self._process = subprocess.Popen(
             [
+                *self._through,
                 *(PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--unixsocket", self.path, "--save", "", "--appendonly", "no"),
                 *("--dir", self._directory, "--daemonize", "no", *self._options),
