@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -143,8 +143,11 @@ class Answerer(Protocol):
         elif isinstance(self._ask, ControlLink):
             if not isinstance(parseAnswer(line), Here):
                 raise LinkError("word out of turn")
+            if self.transport.lowest.blocked:
+                raise LinkError("it does not read what it asked for")
             self._say(Here())
             self._setTimer(CONTROL_TIMEOUT, self._close)
+            self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)
         else:
@@ -175,9 +178,13 @@ class Answerer(Protocol):
         self.transport.write(answer.encode())
 
     def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
+        try:
+            self._say(Offer(identity, describe(record)))
+        except LinkError:  # of a client whose name is too long for a line
+            self._isLate = True
+            return succeed(False)
         self._confirmed = Deferred()
         self._waiter = record
-        self._say(Offer(identity, describe(record)))
         self._setTimer(self._timeout, self._confirm)
         return self._confirmed
 

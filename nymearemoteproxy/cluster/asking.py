@@ -43,6 +43,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     parseAnswer,
 )
 from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
 from nymearemoteproxy.tunnelproxy.ends import Origin
@@ -50,7 +51,11 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 log = ProxyLogger()
 
 MOST_KNOWN = 1024
-"""Members whose addresses are remembered; an id has one for ever, and clusters are smaller."""
+"""Members whose addresses are remembered, until they do not answer there; clusters are smaller."""
+
+
+def _ignore() -> None:
+    """Nobody wants to know."""
 
 
 class NobodyThere(Exception):
@@ -59,6 +64,10 @@ class NobodyThere(Exception):
 
 class MemberGone(Exception):
     """The member is no more: nobody listens at its address, or its lease is over."""
+
+
+class MemberUnknown(MemberGone):
+    """The directory has no entry of it: its lease is over, or what the directory had is lost."""
 
 
 class MemberSilent(Exception):
@@ -98,6 +107,7 @@ class Asker(Protocol):
     """One link, until there is an answer.
 
     :param timeout: seconds for each answer.
+    :raises LinkError: what is asked is too long for a line.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
         or `LinkFailed`.
     :ivar offer: whom the client is to meet.
@@ -106,19 +116,26 @@ class Asker(Protocol):
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, timeout: float, ask: Ask) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        timeout: float,
+        ask: Ask,
+        offered: Callable[[], object] = _ignore,
+    ) -> None:
         self._clock = clock
         self._timeout = timeout
         self._ask = ask
+        self._line = ask.encode()
+        self.offered = offered
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
         self.answered: Deferred[None] = Deferred()
         self.offer: Offer | None = None
-        self.offered: Callable[[], object] = _ignore
 
     def connectionMade(self) -> None:
         self._restartDeadline()
-        self.transport.write(self._ask.encode())
+        self.transport.write(self._line)
 
     def _restartDeadline(self) -> None:
         self._clearDeadline()
@@ -227,10 +244,9 @@ class Asking:
     def meet(self, holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
         far = describe(record)
         ask = Meet(self._member, place, holder.claim, identity, far)
-        asker = Asker(self._proxy.clock, self._timeout, ask)
-        asker.offered = partial(self._guests.__setitem__, far.number, _isThere)
+        enter = partial(self._guests.__setitem__, far.number, _isThere)
         leave = partial(self._guests.pop, far.number, None)
-        met = self._ask(holder, asker, partial(self._meets, holder, leave))
+        met = self._ask(holder, ask, partial(self._meets, holder, leave), enter)
         return met.addErrback(_leaving, leave)
 
     def _meets(self, holder: Holder, leave: Callable[[], object], asker: Asker) -> Place:
@@ -248,19 +264,18 @@ class Asking:
     ) -> Deferred[Place]:
         far = describe(origin.record)
         ask = Visit(self._member, place, holder.claim, registration, origin.host, far)
-        asker = Asker(self._proxy.clock, self._timeout, ask)
         self._guests[far.number] = origin.look
 
         def leave() -> None:
             self._guests.pop(far.number, None)
             release()
 
-        visited = self._ask(holder, asker, lambda _: Place(self._open(holder, asker, None, leave)))
+        visited = self._ask(holder, ask, lambda by: Place(self._open(holder, by, None, leave)))
         return visited.addErrback(_leaving, leave)
 
     def look(self, holder: Holder, place: str) -> Deferred[None]:
         ask = Look(self._member, place, holder.claim)
-        return self._ask(holder, Asker(self._proxy.clock, self._timeout, ask), Asker.abort)
+        return self._ask(holder, ask, Asker.abort)
 
     def _open(
         self, holder: Holder, asker: Asker, far: Far | None, release: Callable[[], object]
@@ -278,7 +293,17 @@ class Asking:
         return tunnel
 
     @inlineCallbacks
-    def _ask(self, holder: Holder, asker: Asker, finish: Callable[[Asker], Any]) -> Any:
+    def _ask(
+        self,
+        holder: Holder,
+        ask: Ask,
+        finish: Callable[[Asker], Any],
+        offered: Callable[[], object] = _ignore,
+    ) -> Any:
+        try:
+            asker = Asker(self._proxy.clock, self._timeout, ask, offered)
+        except LinkError:
+            raise PlaceRefused(Outcome.MESSAGE_TOO_LARGE) from None
         self._links.count(False, OPENING, 1)
         try:
             yield self.connect(holder.member, asker)
@@ -318,7 +343,7 @@ class Asking:
 
     def _found(self, member: Member | None) -> Member:
         if member is None:
-            raise MemberGone
+            raise MemberUnknown
         self._known[member.id] = member
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
@@ -331,6 +356,8 @@ class Asking:
             member = yield self._directory.member(id)
         except DirectoryError:
             return False
+        if member is not None and id in self._known:
+            self._known[id] = member  # it may be elsewhere by now
         return member is None
 
 
@@ -341,7 +368,3 @@ def _isThere() -> Deferred[bool]:
 def _leaving(failure: Failure, leave: Callable[[], object]) -> Failure:
     leave()
     return failure
-
-
-def _ignore() -> None:
-    """Nobody wants to know."""

@@ -13,6 +13,9 @@ from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.linkmessages import Far
 from nymearemoteproxy.protocol.session import Role
 
+MOST_TOLD = 500
+"""Characters of a name or uuid: more than anybody is shown of them. Clients may send millions."""
+
 NOBODY_KNOWN = Far(0, "", False, "", "", "", "")
 
 
@@ -32,8 +35,8 @@ def describe(record: Record | None) -> Far:
         secure=record.secure,
         address=record.address,
         peer=record.peer,
-        name=record.name,
-        uuid=record.uuid,
+        name=record.name[:MOST_TOLD],
+        uuid=record.uuid[:MOST_TOLD],
     )
 
 

@@ -38,6 +38,7 @@ class Links:
 
     :ivar begun: is called with the id of a member to which there is a link now, and was none.
     :ivar over: is called with the id of one to which there is none any more.
+    :ivar heard: is called with the id of one that has shown that it is there.
     :ivar cuts: links that were closed since the other member was gone.
     :ivar incomingBy: how many there are that other members have asked for, by their state.
     :ivar outgoingBy: the same of those that this one has asked others for.
@@ -47,6 +48,7 @@ class Links:
         self._links: dict[bytes, dict[ILink, str]] = {}
         self.begun: Callable[[bytes], object] = _ignore
         self.over: Callable[[bytes], object] = _ignore
+        self.heard: Callable[[bytes], object] = _ignore
         self.cuts = 0
         self.incomingBy: Counter[str] = Counter()
         self.outgoingBy: Counter[str] = Counter()

@@ -3,6 +3,10 @@
 Owns the control link to each member that there are links to: who does not answer on it is gone, and
 its links are cut. They carry nothing when nothing is relayed, and one that is not read does not
 notice its end. Knows nothing of what links carry.
+
+Two members that have links each have a control link to the other, and what is heard on either shows
+that the other one is there: to open ours its address has to be looked up, and the directory failing
+must not end a tunnel.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent
+from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent, MemberUnknown
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.links import CONTROL, Links
 from nymearemoteproxy.common.logs import ProxyLogger
@@ -101,6 +105,10 @@ class _Peer:
     def start(self) -> None:
         self._tick()
 
+    def heard(self) -> None:
+        """It has shown that it is there, on its own control link."""
+        self._heard = self._liveness.clock.seconds()
+
     def stop(self) -> None:
         self._isOver = True
         self._timer.cancel()
@@ -143,7 +151,8 @@ class _Peer:
 
     def _notConnected(self, failure: Failure) -> None:
         self._connecting = None
-        if failure.check(MemberGone) and not self._isOver:
+        isRefused = failure.check(MemberGone) and not failure.check(MemberUnknown)
+        if isRefused and not self._isOver:
             self._gone("nobody is at its address any more")
         else:
             failure.trap(CancelledError, MemberGone, MemberSilent, LinkFailed)
@@ -182,6 +191,7 @@ class Liveness:
         self._peers: dict[bytes, _Peer] = {}
         links.begun = self._begun
         links.over = self._over
+        links.heard = self._heard
 
     def _begun(self, id: bytes) -> None:
         peer = self._peers[id] = _Peer(self, id)
@@ -189,6 +199,11 @@ class Liveness:
 
     def _over(self, id: bytes) -> None:
         self._peers.pop(id).stop()
+
+    def _heard(self, id: bytes) -> None:
+        peer = self._peers.get(id)
+        if peer is not None:
+            peer.heard()
 
     def check(self, id: bytes) -> None:
         """Look whether links that are not read have ended."""

@@ -40,10 +40,10 @@ VERSION = 1
 COMPATIBLE = 1
 """The oldest version that understands them, and the oldest that is understood."""
 
-LINE_SIZE = 64 << 10
+LINE_SIZE = (1 << 20) + (16 << 10)
 """The most bytes of a line, without its end. A name and a uuid may be as long as the message of a
-client that they came in, maxControlMessageSize, of which the default is 10 KiB; all else is some
-hundred bytes."""
+client that they came in, for which a MiB is the highest limit that can be set; all else is some
+hundred characters. Whoever has no limit and a longer name meets nobody of another member."""
 
 _LINE_END = b"\n"
 
@@ -57,8 +57,8 @@ class Far:
     :ivar secure: True when TLS is between the client and its member.
     :ivar address: its address and port, for those who watch the server.
     :ivar peer: its address as it may be written down.
-    :ivar name: as it is shown.
-    :ivar uuid: as it is shown; empty if it has none.
+    :ivar name: as it is shown, or the beginning of that.
+    :ivar uuid: the same; empty if it has none.
     """
 
     number: int

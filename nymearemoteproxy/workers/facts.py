@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from nymearemoteproxy.cluster.far import MOST_TOLD
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
-
-MOST_TOLD = 500
-"""Characters of a name or uuid: more than anybody is shown of them. Clients may send millions."""
 
 Facts = list[Any]
 """What a client has said of itself, and what the authentication backend has: JSON."""

@@ -264,6 +264,13 @@ class WorkerGroup:
         seat.process = process
 
     def _heard(self, seat: _Seat, message: Message) -> None:
+        try:
+            self._heed(seat, message)
+        except Exception:
+            # It costs what this message is about: without its channel all of the worker would end.
+            log.failure("what worker {number} tells cannot be heeded", number=seat.index)
+
+    def _heed(self, seat: _Seat, message: Message) -> None:
         assert seat.desk is not None
         if message[0] == LOG:
             publish(message[1], seat.index)

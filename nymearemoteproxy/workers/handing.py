@@ -45,7 +45,9 @@ def addressOf(family: int, name: Any) -> IAddress:
     :param name: as the socket module has it.
     """
     if family == socket.AF_UNIX:
-        return UNIXAddress(name)
+        # Its name is the client's choice, which Debian 12's Twisted may fail on, and tells nobody
+        # anything.
+        return UNIXAddress("")
     if family == socket.AF_INET6 and name[3]:
         host = socket.getnameinfo(name, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
         name = (host, *name[1:])  # with its scope
@@ -73,7 +75,7 @@ class Handed:
     def encode(self) -> bytes:
         """Return it as it is sent."""
         if isinstance(self.address, UNIXAddress):
-            name: Sequence[Any] = ()  # of a client it is mostly empty, and tells nobody anything
+            name: Sequence[Any] = ()
         elif isinstance(self.address, IPv6Address):
             one = self.address
             name = (one.host, one.port, one.flowInfo, one.scopeID)

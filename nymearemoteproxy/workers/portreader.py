@@ -15,7 +15,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.tally import Tally
+
+log = ProxyLogger()
 
 ACCEPTED_A_TURN = 20
 """Connections that are accepted at a listener in one turn of the reactor; each costs a tenth of a
@@ -100,9 +103,18 @@ class PortReader:
                     continue
                 self._noRoom(error)
                 return
-            if not self.accepted(accepted, name):
+            if not self._accepted(accepted, name):
                 self.pause()
                 return
+
+    def _accepted(self, accepted: socket.socket, name: Any) -> bool:
+        try:
+            return self.accepted(accepted, name)
+        except Exception:
+            # It costs this connection: the reactor would never read from the port again.
+            log.failure("a connection cannot be accepted")
+            accepted.close()
+            return True
 
     def _noRoom(self, error: OSError) -> None:
         """The system has no descriptor or no memory: the kernel's queue is as good a place."""

@@ -187,5 +187,12 @@ def _describe(end: BaseException | None) -> str:
         return "it ended by itself"
     assert isinstance(end, ProcessTerminated)
     if end.signal is not None:
-        return f"it was ended by {signal.Signals(end.signal).name}"
+        return f"it was ended by {_nameOf(end.signal)}"
     return f"it ended with status {end.exitCode}"
+
+
+def _nameOf(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time signals have none
+        return f"signal {number}"

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.cluster.asking import MemberGone, MemberSilent
+from nymearemoteproxy.cluster.asking import MemberGone, MemberSilent, MemberUnknown
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import (
@@ -182,7 +182,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_unreachable(self) -> None:
         """It is tried again, until it was silent for too long."""
-        for error in (MemberSilent(), LinkFailed("no")):
+        for error in (MemberSilent(), LinkFailed("no"), MemberUnknown()):
             self.setUp()
             self.asking.error = error
             link = self.link()
@@ -191,6 +191,20 @@ class LivenessTests(SynchronousTestCase):
             self.assertFalse(link.isCut)
             self.advance(1)
             self.assertTrue(link.isCut)
+
+    def test_heardElsewhere(self) -> None:
+        """It is not known where it is, but it says itself that it is there, until it does not."""
+        self.asking.error = MemberUnknown()
+        link = self.link()
+        for _ in range(4):
+            self.advance(CONTROL_TIMEOUT - 1)
+            self.links.heard(OTHER)
+        self.advance(CONTROL_TIMEOUT - 0.125)
+        self.assertFalse(link.isCut)
+        self.advance(1)
+        self.assertTrue(link.isCut)
+        self.links.heard(OTHER)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_endsWhileConnecting(self) -> None:
         """Nothing is left."""

@@ -211,9 +211,11 @@ class FakeLinker:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.pipe: Pipe | None = None
+        self.last: Member | None = None
 
     def connect(self, member: Member, protocol: Any) -> Deferred[None]:
         """Give the protocol a pipe."""
+        self.last = member
         if self.error is not None:
             return fail(self.error)
         self.pipe = connect(protocol)
@@ -340,6 +342,17 @@ class AskingTests(SynchronousTestCase):
         met = self.meet()
         self.clock.advance(TIMEOUT)
         self.failureResultOf(met, MemberGone)
+
+    def test_moved(self) -> None:
+        """A machine may get another address; it is looked up when there is no answer."""
+        self.meet()
+        before, self.directory.found = self.directory.found, Member(OTHER, "unix:/y", 1)
+        met = self.meet()
+        self.assertEqual(self.linker.last, before)
+        self.clock.advance(TIMEOUT)
+        self.failureResultOf(met, MemberSilent)
+        self.meet()
+        self.assertEqual(self.linker.last, self.directory.found)
 
     def test_notInTheDirectory(self) -> None:
         """One whose lease is over, or that cannot be looked for."""
@@ -601,13 +614,25 @@ class AnswererTests(SynchronousTestCase):
 
     def test_controlLink(self) -> None:
         """Each question is answered; who asks nothing for long is gone."""
+        heard: list[bytes] = []
+        self.links.heard = heard.append
         self.hear(ControlLink(ME))
         for _ in range(3):
             self.clock.advance(CONTROL_TIMEOUT - 0.1)
             self.hear(Here())
             self.assertSaid(Here())
+        self.assertEqual(heard, 3 * [ME])
         self.clock.advance(CONTROL_TIMEOUT)
         self.assertOver()
+
+    def test_deafControlLink(self) -> None:
+        """Answers that are not read are not collected."""
+        self.hear(ControlLink(ME))
+        self.pipe.full = True
+        self.hear(Here())
+        self.assertFalse(self.pipe.lost)
+        self.hear(Here())
+        self.assertTrue(self.pipe.lost)
 
     def test_fault(self) -> None:
         """A fault of ours costs this link, and the other member hears nothing."""

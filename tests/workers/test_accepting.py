@@ -8,6 +8,7 @@ import socket
 from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -161,3 +162,22 @@ class AcceptorTests(SynchronousTestCase):
         self.fail(errno.ECONNABORTED, errno.EPERM)
         self.acceptor.doRead()
         self.assertTrue(self.accepts)
+
+    def test_fault(self) -> None:
+        """It costs that connection: who comes next is accepted all the same."""
+        client = self.connect()
+        self.patch(self.registry, "admit", lambda *_arguments: 1 / 0)
+        self.acceptor.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(client.recv(1), b"")
+        self.assertTrue(self.accepts)
+
+    def test_strangeName(self) -> None:
+        """What a client of a Unix socket calls its own one does not matter, be it no text."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.bind(os.fsencode(self.mktemp()) + b"\xff")
+        client.connect(self.listening.getsockname())
+        self.acceptor.doRead()
+        ((_record, handed),) = self.handed
+        self.assertEqual(handed.address, UNIXAddress(""))

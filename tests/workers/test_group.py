@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.workers import group
@@ -202,6 +207,15 @@ class LifeTests(GroupCase):
         self.assertEqual(self.process(made, 1).sent[-1], ["all"])
         self.process(made, 2).say("fact", 7)
         self.assertEqual(self.mirrors[1].said, [7])
+
+    def test_fault(self) -> None:
+        """What cannot be heeded costs what it is about; the worker is heard further on."""
+        made = self.make(1)
+        self.process(made, 1).say("unheard of")
+        self.process(made, 1).say("fact")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError, TypeError)), 2)
+        self.process(made, 1).say("fact", 8)
+        self.assertEqual(self.mirrors[0].said, [8])
 
     def test_replaced(self) -> None:
         made = self.make(1)
@@ -405,3 +419,22 @@ class LinkTests(GroupCase):
         self.door.pause()
         self.made.start()
         self.assertIn(self.door, self.clock.readers)
+
+
+class EndTests(SynchronousTestCase):
+    """In which way a process ended."""
+
+    def test_how(self) -> None:
+        """Also by a signal that has no name; a worker whose end cannot be told is not replaced."""
+        for end, how in (
+            (ProcessDone(0), "it ended by itself"),
+            (ProcessTerminated(1), "it ended with status 1"),
+            (ProcessTerminated(None, signal.SIGSEGV), "it was ended by SIGSEGV"),
+            (ProcessTerminated(None, signal.SIGRTMIN + 1), "it was ended by signal 35"),
+        ):
+            gone: Deferred[None] = Deferred()
+            process = WorkerProcess(None, 1, "", list, list, partial(gone.callback, None))
+            process._open = 1
+            process.processEnded(Failure(end))
+            self.assertEqual(process.how, how)
+            self.successResultOf(gone)
