@@ -44,7 +44,10 @@ from nymearemoteproxy.cluster.directory import (
     IDirectory,
 )
 from nymearemoteproxy.cluster.latencies import Latencies
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
+
+log = ProxyLogger()
 
 AGAIN = 5.0
 """Seconds after which a place is claimed again that another member holds, too, or that the
@@ -351,12 +354,13 @@ class Places:
             yield self._reclaim(list(self._spots.values()))
         except DirectoryError:
             pass  # it will answer again, and say so
-        finally:
-            self._looks -= 1
-            if not self._looks:
-                awaking, self._awaking = self._awaking, []
-                for awake in awaking:
-                    awake.callback(None)
+        except Exception:  # whoever waits for this goes on all the same
+            log.failure("places could not be claimed anew")
+        self._looks -= 1
+        if not self._looks:
+            awaking, self._awaking = self._awaking, []
+            for awake in awaking:
+                awake.callback(None)
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:

@@ -190,6 +190,10 @@ class ClusterRendezvous:
         if not self._local.isInUse(seat.digest):
             self._places.leave(seat)
 
+    def isInUse(self, seat: Seat) -> bool:
+        """Tell whether somebody waits here under a key, or there is a tunnel."""
+        return self._local.isInUse(seat.digest)
+
     def visit(
         self, seat: Seat, identity: Identity, confirm: Confirm, look: Look
     ) -> Deferred[Place]:

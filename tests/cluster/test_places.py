@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -674,7 +673,6 @@ class AwakeTests(PlacesCase):
         self.expect("renew").callback(None)
         self.expect("claimAll", (self.name, self.mine())).callback([HIS])
         self.successResultOf(awake)
-        gc.collect()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_fails(self) -> None:

@@ -51,10 +51,6 @@ class FakeAsking:
         self.asked.append(holder)
         return self.answer
 
-    def look(self, holder: Holder, place: str) -> Deferred[None]:
-        """Nothing that is asked here."""
-        raise NotImplementedError
-
 
 class RendezvousTests(PlacesCase):
     """The meeting place."""
@@ -179,22 +175,6 @@ class SwitchboardTests(PlacesCase):
         self.assertEqual((self.local.servers, released), (0, [True]))
         self.assertCounts(0, 1)  # the client's
         self.assertNoResult(client)
-
-    def test_freedWhileAsked(self) -> None:
-        """A server whose place became free while its holder was asked has it, and stays."""
-        self.patch(self.switchboard._asking, "look", lambda *_what: self.asked)
-        self.asked: Deferred[None] = Deferred()
-        self.directory.isAnswering = False
-        server = self.switchboard.register(ServerRegistration("core", APP.uuid), Origin(1))
-        self.successResultOf(server)
-        self.answers(HIS)
-        seat, holder = self.told[0]
-        for _ in range(2):
-            self.switchboard.lost(seat, holder)  # it is asked once
-        self.answers(self.mine())
-        self.asked.callback(None)
-        self.assertEqual(self.local.servers, 1)
-        self.assertCounts(1, 0)
 
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""

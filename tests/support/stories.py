@@ -674,7 +674,8 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(node.membership.rendezvous._guests, {})
         shared = node.membership.switchboard
         assert shared is not None
-        case.assertEqual((shared._away, shared._coming, shared._doubted), ({}, {}, set()))
+        case.assertEqual((shared._away, shared._coming), ({}, {}))
+        case.assertEqual(node.membership.contests._doubted, set())
         places = node.places
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})
