@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, inlineCallbacks, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -43,6 +43,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     parseAnswer,
 )
 from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
 from nymearemoteproxy.tunnelproxy.ends import Origin
@@ -100,6 +101,7 @@ class Asker(Protocol):
     :param timeout: seconds for each answer.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
         or `LinkFailed`.
+    :raises PlaceRefused: what the client says of itself is too long for a link.
     :ivar offer: whom the client is to meet.
     :ivar offered: is called before that is agreed to.
     """
@@ -110,6 +112,10 @@ class Asker(Protocol):
         self._clock = clock
         self._timeout = timeout
         self._ask = ask
+        try:
+            self._line = ask.encode()
+        except LinkError:
+            raise PlaceRefused(Outcome.MESSAGE_TOO_LARGE) from None
         self._lines = LineReader()
         self._deadline: IDelayedCall | None = None
         self.answered: Deferred[None] = Deferred()
@@ -118,7 +124,7 @@ class Asker(Protocol):
 
     def connectionMade(self) -> None:
         self._restartDeadline()
-        self.transport.write(self._ask.encode())
+        self.transport.write(self._line)
 
     def _restartDeadline(self) -> None:
         self._clearDeadline()
@@ -227,7 +233,10 @@ class Asking:
     def meet(self, holder: Holder, place: str, identity: Identity, record: Any) -> Deferred[Place]:
         far = describe(record)
         ask = Meet(self._member, place, holder.claim, identity, far)
-        asker = Asker(self._proxy.clock, self._timeout, ask)
+        try:
+            asker = Asker(self._proxy.clock, self._timeout, ask)
+        except PlaceRefused as refusal:
+            return fail(refusal)
         asker.offered = partial(self._guests.__setitem__, far.number, _isThere)
         leave = partial(self._guests.pop, far.number, None)
         met = self._ask(holder, asker, partial(self._meets, holder, leave))
@@ -248,7 +257,11 @@ class Asking:
     ) -> Deferred[Place]:
         far = describe(origin.record)
         ask = Visit(self._member, place, holder.claim, registration, origin.host, far)
-        asker = Asker(self._proxy.clock, self._timeout, ask)
+        try:
+            asker = Asker(self._proxy.clock, self._timeout, ask)
+        except PlaceRefused as refusal:
+            release()
+            return fail(refusal)
         self._guests[far.number] = origin.look
 
         def leave() -> None:

@@ -12,6 +12,10 @@ from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.linkmessages import Far
 
+MOST_TOLD = 500
+"""Characters of a name or uuid: more than anybody is shown of them. Clients may send millions, and
+what the partner is told of them stands in the same line."""
+
 NOBODY_KNOWN = Far(0, "", False, "", "", "", "")
 
 
@@ -31,8 +35,8 @@ def describe(record: Record | None) -> Far:
         secure=record.secure,
         address=record.address,
         peer=record.peer,
-        name=record.name,
-        uuid=record.uuid,
+        name=record.name[:MOST_TOLD],
+        uuid=record.uuid[:MOST_TOLD],
     )
 
 

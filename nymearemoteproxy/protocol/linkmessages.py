@@ -40,10 +40,10 @@ VERSION = 1
 COMPATIBLE = 1
 """The oldest version that understands them, and the oldest that is understood."""
 
-LINE_SIZE = 64 << 10
+LINE_SIZE = (1 << 20) + (64 << 10)
 """The most bytes of a line, without its end. A name and a uuid may be as long as the message of a
-client that they came in, maxControlMessageSize, of which the default is 10 KiB; all else is some
-hundred bytes."""
+client that they came in, maxControlMessageSize, which is 1 MiB at most; all else is some KiB. It
+may be that there is no limit for that message: then the one here is one for names."""
 
 _LINE_END = b"\n"
 
