@@ -18,7 +18,7 @@ from nymearemoteproxy.cluster.answering import Answerer, IHome
 from nymearemoteproxy.cluster.asking import Asking, MemberGone, NobodyThere
 from nymearemoteproxy.cluster.directory import Holder, IDirectory
 from nymearemoteproxy.cluster.far import foreignRecord
-from nymearemoteproxy.cluster.linking import ILinker
+from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, ILinker
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
@@ -32,9 +32,6 @@ from nymearemoteproxy.protocol.linkmessages import Meet, Visit
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
-
-LINK_TIMEOUT = 2.0
-"""Seconds in which a link is made, and in which each word on it has to come."""
 
 GUEST = "guest:"
 """Before the number of a connection: stands in a `Look` for the client of the member that is asked,

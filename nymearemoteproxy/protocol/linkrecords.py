@@ -86,11 +86,6 @@ Item = Frames | bytes | Notice
 """What a link brings: frames of a WebSocket client, bytes of a stream, or that one is over."""
 
 
-def encodeFrames(frames: Frames) -> bytes:
-    """Return the records for frames of a WebSocket client."""
-    return b"".join(frames)
-
-
 def encodeBytes(data: bytes) -> bytes:
     """Return the record for bytes of a stream, which is none if there are none."""
     return header(BYTES, True, len(data)) + data if data else b""
