@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.answering import Answerer, IHome
-from nymearemoteproxy.cluster.asking import Asking, MemberGone, NobodyThere
+from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, NobodyThere
 from nymearemoteproxy.cluster.directory import Holder, IDirectory
 from nymearemoteproxy.cluster.far import foreignRecord
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, ILinker
@@ -68,7 +68,7 @@ class Membership:
         self._directory = directory
         self._timeout = timeout
         self.links = Links()
-        self.asking = Asking(proxy, directory, linker, self.links, member, timeout)
+        self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
         self.places = Places(proxy.clock, directory, member, self._lost)
         self.liveness = Liveness(proxy, self.links, self.asking, member)
         local, switchboard = proxy.rendezvous, proxy.switchboard

@@ -27,7 +27,7 @@ from nymearemoteproxy.protocol.linkrecords import (
     CUT,
     END,
     LOST,
-    LinkError,
+    LinkFault,
     Notice,
     RecordReader,
     encodeBytes,
@@ -126,7 +126,7 @@ def referenceRecords(data: bytes, listener: Listener) -> Iterator[None]:
 
     def demand(what: bool) -> None:
         if not what:
-            raise LinkError
+            raise LinkFault
 
     came: set[int] = set()
     inMessage = False
@@ -175,7 +175,7 @@ def reference(data: bytes) -> tuple[list[Said], bool]:
             pass
     except Incomplete:
         pass
-    except LinkError:
+    except LinkFault:
         return listener.said, True
     return listener.said, False
 
@@ -434,7 +434,7 @@ class RecordReaderTests(SynchronousTestCase):
         for chunks in ([before + data], octets(before + data)):
             said, reader = readAll(chunks)
             self.assertEqual(said, expected)
-            self.assertIsInstance(reader.error, LinkError)
+            self.assertIsInstance(reader.error, LinkFault)
             self.assertIn(words, str(reader.error))
             self.assertFalse(reader.hasMore)
             self.assertEqual(reader.receive(encodeBytes(b"after") + encodeNotice(END)), [])
