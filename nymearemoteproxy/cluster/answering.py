@@ -40,7 +40,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     parseAnswer,
     parseAsk,
 )
-from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.linkrecords import LinkFault
 from nymearemoteproxy.protocol.session import Identity
 
 log = ProxyLogger()
@@ -129,7 +129,7 @@ class Answerer(Protocol):
         try:
             while (line := self._lines.take()) is not None:
                 self._received(line)
-        except LinkError as error:
+        except LinkFault as error:
             log.error(
                 "a link of member {member} is closed: {reason}",
                 member="that is not known" if self._peer is None else self._peer.hex(),
@@ -142,20 +142,20 @@ class Answerer(Protocol):
             self._begin(parseAsk(line))
         elif isinstance(self._ask, ControlLink):
             if not isinstance(parseAnswer(line), Here):
-                raise LinkError("word out of turn")
+                raise LinkFault("word out of turn")
             if self.transport.lowest.blocked:
-                raise LinkError("it does not read what it asked for")
+                raise LinkFault("it does not read what it asked for")
             self._say(Here())
             self._setTimer(CONTROL_TIMEOUT, self._close)
             self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)
         else:
-            raise LinkError("word out of turn")
+            raise LinkFault("word out of turn")
 
     def _begin(self, ask: Meet | Visit | Look | ControlLink) -> None:
         if self._peer is not None and self._peer != ask.member:
-            raise LinkError("another member's id")
+            raise LinkFault("another member's id")
         self._ask = ask
         if isinstance(ask, ControlLink):
             self._setState(CONTROL)
@@ -180,7 +180,7 @@ class Answerer(Protocol):
     def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
         try:
             self._say(Offer(identity, describe(record)))
-        except LinkError:  # of a client whose name is too long for a line
+        except LinkFault:  # of a client whose name is too long for a line
             self._isLate = True
             return succeed(False)
         self._confirmed = Deferred()

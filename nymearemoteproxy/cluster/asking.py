@@ -42,7 +42,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     Wait,
     parseAnswer,
 )
-from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.linkrecords import LinkFault
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
@@ -107,7 +107,7 @@ class Asker(Protocol):
     """One link, until there is an answer.
 
     :param timeout: seconds for each answer.
-    :raises LinkError: what is asked is too long for a line.
+    :raises LinkFault: what is asked is too long for a line.
     :ivar answered: fires when the member has agreed, and fails with `NobodyThere`, `PlaceRefused`
         or `LinkFailed`.
     :ivar offer: whom the client is to meet.
@@ -151,7 +151,7 @@ class Asker(Protocol):
         try:
             while not self.answered.called and (line := self._lines.take()) is not None:
                 self._received(parseAnswer(line))
-        except LinkError as error:
+        except LinkFault as error:
             self._fail(LinkFailed(str(error)))
 
     def _received(self, answer: Answer) -> None:
@@ -207,7 +207,7 @@ class Asker(Protocol):
 
 
 @implementer(IAsking)
-class Asking:
+class LinkAsking:
     """Asks over links.
 
     :param member: our own id.
@@ -302,7 +302,7 @@ class Asking:
     ) -> Any:
         try:
             asker = Asker(self._proxy.clock, self._timeout, ask, offered)
-        except LinkError:
+        except LinkFault:
             raise PlaceRefused(Outcome.MESSAGE_TOO_LARGE) from None
         self._links.count(False, OPENING, 1)
         try:

@@ -19,13 +19,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.cluster.asking import Asking, MemberGone, MemberSilent, MemberUnknown
+from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, MemberSilent, MemberUnknown
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.links import CONTROL, Links
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
-from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.linkrecords import LinkFault
 
 log = ProxyLogger()
 
@@ -78,7 +78,7 @@ class Heart(Protocol):
         try:
             while self._lines.take() is not None:
                 self.heard = self._clock.seconds()
-        except LinkError:
+        except LinkFault:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -181,7 +181,7 @@ class Liveness:
     :ivar deaths: how many members were found to be gone while there were links to them.
     """
 
-    def __init__(self, proxy: Proxy, links: Links, asking: Asking, me: bytes) -> None:
+    def __init__(self, proxy: Proxy, links: Links, asking: LinkAsking, me: bytes) -> None:
         self.clock = proxy.clock
         self.asking = asking
         self.me = me

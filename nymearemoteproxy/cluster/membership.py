@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.answering import Answerer, IHome
-from nymearemoteproxy.cluster.asking import Asking, MemberGone, NobodyThere
+from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, NobodyThere
 from nymearemoteproxy.cluster.contests import Contests
 from nymearemoteproxy.cluster.directory import Holder, IDirectory
 from nymearemoteproxy.cluster.far import foreignRecord
-from nymearemoteproxy.cluster.linking import ILinker
+from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, ILinker
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
@@ -31,9 +31,6 @@ from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, Rendezvous
 from nymearemoteproxy.protocol.linkmessages import Meet, Visit
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
-
-LINK_TIMEOUT = 2.0
-"""Seconds in which a link is made, and in which each word on it has to come."""
 
 GUEST = "guest:"
 """Before the number of a connection: stands in a `Look` for the client of the member that is asked,
@@ -65,7 +62,7 @@ class Membership:
         self._directory = directory
         self._timeout = timeout
         self.links = Links()
-        self.asking = Asking(proxy, directory, linker, self.links, member, timeout)
+        self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
         self.places = Places(proxy.clock, directory, member, self._lost)
         self.contests = Contests(self.places, self.asking, self._contested)
         self.liveness = Liveness(proxy, self.links, self.asking, member)

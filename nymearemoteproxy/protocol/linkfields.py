@@ -12,14 +12,14 @@ from functools import cache
 from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
 
-from nymearemoteproxy.protocol.linkrecords import LinkError, outcomeOf
+from nymearemoteproxy.protocol.linkrecords import LinkFault, outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import parseUuid
 
 T = TypeVar("T")
 
 Reader = Callable[[str, Any], T]
-"""(key, value) → what it stands for; the key is for the text of a `LinkError`."""
+"""(key, value) → what it stands for; the key is for the text of a `LinkFault`."""
 
 _END_OF_NUMBERS = 1 << 63  # they count connections and claims
 _MEMBER = re.compile("[0-9a-f]{32}")
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 def make(kind: type[T], values: Mapping[str, Any]) -> T:
     """Make a dataclass of what `plain` returned for one; further keys are ignored.
 
-    :raises LinkError: something is missing, or not what it should be.
+    :raises LinkFault: something is missing, or not what it should be.
     """
     made: T = _make(kind, values)
     return made
@@ -48,17 +48,17 @@ def make(kind: type[T], values: Mapping[str, Any]) -> T:
 def get(values: Mapping[str, Any], key: str, read: Reader[T]) -> T:
     """Return one value.
 
-    :raises LinkError: it is missing, or not what it should be.
+    :raises LinkFault: it is missing, or not what it should be.
     """
     if key not in values:
-        raise LinkError(f"{key} is missing")
+        raise LinkFault(f"{key} is missing")
     return read(key, values[key])
 
 
 def text(key: str, value: Any) -> str:
     """Read a string.
 
-    :raises LinkError: it is none.
+    :raises LinkFault: it is none.
     """
     return _check(key, value, str)
 
@@ -66,10 +66,10 @@ def text(key: str, value: Any) -> str:
 def number(key: str, value: Any) -> int:
     """Read a number that counts something.
 
-    :raises LinkError: it is none.
+    :raises LinkFault: it is none.
     """
     if not 0 <= _check(key, value, int) < _END_OF_NUMBERS:
-        raise LinkError(f"{key} is out of range")
+        raise LinkFault(f"{key} is out of range")
     return int(value)
 
 
@@ -89,7 +89,7 @@ def _readerOf(hint: Any) -> Reader[Any]:
 
 def _check(key: str, value: Any, kind: type[T]) -> T:
     if type(value) is not kind:  # True is an int, too
-        raise LinkError(f"{key} is of the wrong type")
+        raise LinkFault(f"{key} is of the wrong type")
     return value
 
 
@@ -103,14 +103,14 @@ def _flag(key: str, value: Any) -> bool:
 
 def _member(key: str, value: Any) -> bytes:
     if not _MEMBER.fullmatch(text(key, value)):
-        raise LinkError(f"{key} is no id of a member")
+        raise LinkFault(f"{key} is no id of a member")
     return bytes.fromhex(value)
 
 
 def _uuid(key: str, value: Any) -> UUID:
     uuid = parseUuid(text(key, value))
     if uuid is None:
-        raise LinkError(f"{key} is no uuid")
+        raise LinkFault(f"{key} is no uuid")
     return uuid
 
 

@@ -27,7 +27,7 @@ from typing import ClassVar, TypeVar
 
 from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
 from nymearemoteproxy.protocol.linkfields import get, make, number, plain, text
-from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.linkrecords import LinkFault
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
@@ -78,7 +78,7 @@ class _Ask:
     def encode(self) -> bytes:
         """Return the line, with its end.
 
-        :raises LinkError: it would be too long.
+        :raises LinkFault: it would be too long.
         """
         return _encode("ask", self.KIND, self)
 
@@ -164,7 +164,7 @@ class _Answer:
     def encode(self) -> bytes:
         """Return the line, with its end.
 
-        :raises LinkError: it would be too long.
+        :raises LinkFault: it would be too long.
         """
         return _encode("answer", self.KIND, self)
 
@@ -234,7 +234,7 @@ _ANSWERS: Mapping[str, type[Answer]] = {
 def parseAsk(line: bytes) -> Ask:
     """Read what a member asks for.
 
-    :raises LinkError: it asks for nothing that this version knows.
+    :raises LinkFault: it asks for nothing that this version knows.
     """
     return _parse("ask", _ASKS, line)
 
@@ -242,7 +242,7 @@ def parseAsk(line: bytes) -> Ask:
 def parseAnswer(line: bytes) -> Answer:
     """Read what a member answers.
 
-    :raises LinkError: it is no answer that this version knows.
+    :raises LinkFault: it is no answer that this version knows.
     """
     return _parse("answer", _ANSWERS, line)
 
@@ -251,13 +251,13 @@ def _parse(what: str, kinds: Mapping[str, type[T]], line: bytes) -> T:
     try:
         values = decodeObject(line)
     except MessageError:
-        raise LinkError("no line of JSON") from None
+        raise LinkFault("no line of JSON") from None
     version, compatible = get(values, "version", number), get(values, "compatible", number)
     if version < COMPATIBLE or compatible > VERSION:
-        raise LinkError(f"version {version}, which does not go with {VERSION}")
+        raise LinkFault(f"version {version}, which does not go with {VERSION}")
     kind = kinds.get(get(values, what, text))
     if kind is None:
-        raise LinkError(f"unknown {what}")
+        raise LinkFault(f"unknown {what}")
     return make(kind, values)
 
 
@@ -266,7 +266,7 @@ def _encode(what: str, kind: str, message: object) -> bytes:
     # Not as ASCII: a name must not grow to six bytes for each two.
     line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     if len(line) > LINE_SIZE:
-        raise LinkError("line too long")
+        raise LinkFault("line too long")
     return line + _LINE_END
 
 
@@ -286,12 +286,12 @@ class LineReader:
     def take(self) -> bytes | None:
         """Return the next line without its end, None when there is none yet.
 
-        :raises LinkError: it is too long.
+        :raises LinkFault: it is too long.
         """
         end = self._buffer.find(_LINE_END, self._scanned)
         size = len(self._buffer) if end < 0 else end
         if size > LINE_SIZE:
-            raise LinkError("line too long")
+            raise LinkFault("line too long")
         if end < 0:
             self._scanned = size
             return None

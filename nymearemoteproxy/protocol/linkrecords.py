@@ -61,7 +61,7 @@ _PARTS = range(PARTS_AT_ONCE)
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
 
 
-class LinkError(Exception):
+class LinkFault(Exception):
     """The other side of a link does not keep to the rules: another version, or broken."""
 
 
@@ -84,11 +84,6 @@ class Notice:
 
 Item = Frames | bytes | Notice
 """What a link brings: frames of a WebSocket client, bytes of a stream, or that one is over."""
-
-
-def encodeFrames(frames: Frames) -> bytes:
-    """Return the records for frames of a WebSocket client."""
-    return b"".join(frames)
 
 
 def encodeBytes(data: bytes) -> bytes:
@@ -125,7 +120,7 @@ class RecordReader:
     )
 
     def __init__(self) -> None:
-        self.error: LinkError | None = None
+        self.error: LinkFault | None = None
         self.hasMore = False
         self._held = b""  # a header or a notice that has not arrived whole; or more
         self._remaining = 0  # bytes of payload still to come of the frame or bytes at hand
@@ -172,7 +167,7 @@ class RecordReader:
                 position = behind
             else:
                 self._keep(data[position:])
-        except LinkError as error:
+        except LinkFault as error:
             self.error = error.with_traceback(None)  # which refers to this very frame
         return items
 
@@ -207,9 +202,9 @@ class RecordReader:
             return position
         size = data[position + 1]
         if size >= _MASKED:
-            raise LinkError("masked record")
+            raise LinkFault("masked record")
         if opcode & _CONTROL and size > MAX_CONTROL_PAYLOAD:
-            raise LinkError("notice too long")
+            raise LinkFault("notice too long")
         behind = position + 2
         if size >= _LENGTH_16:
             behind += 2 if size == _LENGTH_16 else 8
@@ -228,37 +223,37 @@ class RecordReader:
         self._remaining = size
         if not size:
             if opcode == BYTES:
-                raise LinkError("no bytes")
+                raise LinkFault("no bytes")
             _addFrames(items, [header(self._opcode, fin, 0), b""])
             self._opcode = CONTINUATION
         return behind
 
     def _checkFirst(self, first: int, opcode: int, fin: bool) -> None:
         if first & 0x70:
-            raise LinkError("reserved bit set")
+            raise LinkFault("reserved bit set")
         if opcode & _CONTROL:
             if opcode not in (END, LOST, CUT):
-                raise LinkError("unknown notice")
+                raise LinkFault("unknown notice")
             if not fin:
-                raise LinkError("notice in parts")
+                raise LinkFault("notice in parts")
             if opcode in self._over:
-                raise LinkError("notice given twice")
+                raise LinkFault("notice given twice")
         elif opcode > BYTES:
-            raise LinkError("unknown record")
+            raise LinkFault("unknown record")
         elif self._over:
-            raise LinkError("record behind the end")
+            raise LinkFault("record behind the end")
         elif bool(opcode) is self._inMessage:
-            raise LinkError("new record inside a message" if opcode else "nothing to be continued")
+            raise LinkFault("new record inside a message" if opcode else "nothing to be continued")
         elif opcode == BYTES and not fin:
-            raise LinkError("bytes in parts")
+            raise LinkFault("bytes in parts")
 
     def _noticeReceived(self, kind: int, payload: bytes) -> Notice:
         try:
             label = payload.decode("ascii")
         except UnicodeDecodeError:
-            raise LinkError("label is not ASCII") from None
+            raise LinkFault("label is not ASCII") from None
         if bool(label) is not (kind == CUT) and kind != END:
-            raise LinkError("cut without a label" if kind == CUT else "loss with a label")
+            raise LinkFault("cut without a label" if kind == CUT else "loss with a label")
         self._over += (kind,)
         return Notice(kind, label)
 
@@ -266,9 +261,9 @@ class RecordReader:
 def _readLongSize(encoded: bytes) -> int:
     size = int.from_bytes(encoded, "big")
     if size < (_LENGTH_16 if len(encoded) == 2 else 65536):
-        raise LinkError("length not in the shortest form")
+        raise LinkFault("length not in the shortest form")
     if size >= 1 << 63:
-        raise LinkError("length out of range")
+        raise LinkFault("length out of range")
     return size
 
 

@@ -1,6 +1,6 @@
 """How a connection is told of between a worker and its parent, as a part of a JSON message.
 
-Owns what is told once of a client, and how much of it; and what each role and outcome is called.
+Owns what is told once of a client, and how much of it; and what each role is called.
 Knows nothing of when something is told, nor of how it gets to the other side.
 """
 
@@ -11,13 +11,10 @@ from typing import Any
 from nymearemoteproxy.cluster.far import MOST_TOLD
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
-from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 
 Facts = list[Any]
 """What a client has said of itself, and what the authentication backend has: JSON."""
-
-OUTCOMES = {outcome.label: outcome for outcome in Outcome}
 
 
 def factsOf(record: Record) -> Facts:

@@ -17,22 +17,15 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
 from zope.interface import implementer
 
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
 from nymearemoteproxy.connections.registry import Registry
+from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
-from nymearemoteproxy.workers.facts import (
-    OUTCOMES,
-    Facts,
-    learn,
-    mirroredForeigner,
-    mirroredGuest,
-    roleOf,
-)
+from nymearemoteproxy.workers.facts import Facts, learn, mirroredForeigner, mirroredGuest, roleOf
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
 ENDS_A_TURN = 20
@@ -94,26 +87,14 @@ class Mirror:
         self._turns = turns
         self._worker = worker
 
-    def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
-        """A connection arrived for this worker: return its record, None when a limit refuses it.
-
-        The worker has to be told its number and its ticket's source.
-        """
-        record = self._registry.admit(address, transport, secure)
-        if record is not None:
-            self.take(record)
-        return record
-
     def take(self, record: Record) -> None:
-        """The worker serves a connection that the registry has admitted."""
+        """The worker serves a connection that the registry has admitted.
+
+        It has to be told its number and its ticket's source.
+        """
         self.connections += 1
         record.worker = self._worker
         record.client = MirroredClient(self, record)
-
-    def giveUp(self, record: Record) -> None:
-        """The connection cannot be handed to the worker."""
-        record.endsWith(Outcome.WORKER_LOST)
-        self._end(record)
 
     def _end(self, record: Record) -> None:
         self.connections -= 1
@@ -128,7 +109,8 @@ class Mirror:
     def _losing(self, records: list[Record]) -> Generator[None, None, None]:
         for number, record in enumerate(records, 1):
             if self._isOurs(record):
-                self.giveUp(record)
+                record.endsWith(Outcome.WORKER_LOST)
+                self._end(record)
             if not number % ENDS_A_TURN:
                 yield
 
@@ -222,9 +204,9 @@ class Mirror:
         _update(record, received, sent, facts)
         if far is not None and record.partner is not None:
             record.partner.received, record.partner.sent, label = far
-            record.partner.endsWith(OUTCOMES[label])
+            record.partner.endsWith(outcomeOf(label))
         record.role = record.role or roleOf(role)
-        record.endsWith(OUTCOMES[outcome])
+        record.endsWith(outcomeOf(outcome))
         self._end(record)
 
     def _guestCame(self, serverUuid: str) -> None:

@@ -41,8 +41,9 @@ from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket, sourceOf
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import CONNECTING, Record, slices
 from nymearemoteproxy.connections.registry import Registry
+from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.workers.facts import OUTCOMES, Facts, factsOf, farFactsOf, nameOf
+from nymearemoteproxy.workers.facts import Facts, factsOf, farFactsOf, nameOf
 
 REPORT_INTERVAL = 1.0
 """Seconds; who watches is told once a second."""
@@ -237,7 +238,7 @@ class ReportingRegistry(Registry):
         """A limit that only the parent knows is in a client's way."""
         record = self.find(number)
         if record is not None:
-            record.endsWith(OUTCOMES[label])
+            record.endsWith(outcomeOf(label))
             self._ask(number, cutOff)
 
     def _ask(self, number: int, action: Callable[[Record], None]) -> None:

@@ -19,8 +19,8 @@ from nymearemoteproxy.cluster.answering import Answerer, IHome
 from nymearemoteproxy.cluster.asking import (
     MOST_KNOWN,
     Asker,
-    Asking,
     IAsking,
+    LinkAsking,
     MemberGone,
     MemberSilent,
     NobodyThere,
@@ -230,7 +230,7 @@ class AskingTests(SynchronousTestCase):
         self.clock = Clock()
         self.proxy = makeProxy(self.clock)
         self.directory, self.linker, self.links = FakeDirectory(), FakeLinker(), Links()
-        self.asking = Asking(
+        self.asking = LinkAsking(
             self.proxy,
             self.directory,  # type: ignore[arg-type]
             self.linker,  # type: ignore[arg-type]
@@ -363,15 +363,15 @@ class AskingTests(SynchronousTestCase):
 
     def test_moved(self) -> None:
         """A machine may get another address; it is looked up when there is no answer."""
-        first = self.meet()
-        before, self.directory.found = self.directory.found, Member(OTHER, "unix:/y", 1)
         met = self.meet()
-        self.assertEqual(self.linker.last, before)
+        before, self.directory.found = self.directory.found, Member(OTHER, "unix:/y", 1)
         self.clock.advance(TIMEOUT)
-        for silent in (first, met):
-            self.failureResultOf(silent, MemberSilent)
-        self.meet()
+        self.failureResultOf(met, MemberSilent)
+        self.assertEqual(self.linker.last, before)
+        met = self.meet()
         self.assertEqual(self.linker.last, self.directory.found)
+        met.cancel()
+        self.failureResultOf(met, CancelledError)
 
     def test_notInTheDirectory(self) -> None:
         """One whose lease is over, or that cannot be looked for."""

@@ -32,7 +32,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     parseAnswer,
     parseAsk,
 )
-from nymearemoteproxy.protocol.linkrecords import LinkError
+from nymearemoteproxy.protocol.linkrecords import LinkFault
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
@@ -94,12 +94,12 @@ ANY_ANSWER: st.SearchStrategy[Answer] = st.one_of(
 
 
 def isRefused(line: bytes) -> bool:
-    """Return whether nothing can be read from a line; all but a `LinkError` is a failure."""
+    """Return whether nothing can be read from a line; all but a `LinkFault` is a failure."""
     count = 0
     for parse in (parseAsk, parseAnswer):
         try:
             parse(line)
-        except LinkError as error:
+        except LinkFault as error:
             assert 0 < len(str(error)) < 100 and "\n" not in str(error)
             count += 1
     return count == 2
@@ -139,15 +139,15 @@ class LineTests(SynchronousTestCase):
     def test_asksAreNoAnswers(self) -> None:
         """Nor the other way round."""
         for ask in ASKS:
-            self.assertRaises(LinkError, parseAnswer, ask.encode())
+            self.assertRaises(LinkFault, parseAnswer, ask.encode())
         for answer in ANSWERS:
-            self.assertRaises(LinkError, parseAsk, answer.encode())
+            self.assertRaises(LinkFault, parseAsk, answer.encode())
 
     def test_unknown(self) -> None:
         """What only a newer version can ask for or answer."""
         for text in (f'"ask":"dance",{BY}', '"answer":"maybe"'):
             line = f"{START}{text}}}".encode()
-            with self.assertRaisesRegex(LinkError, "unknown (ask|answer)"):
+            with self.assertRaisesRegex(LinkFault, "unknown (ask|answer)"):
                 (parseAsk if b"ask" in line else parseAnswer)(line)
 
     def test_longNames(self) -> None:
@@ -164,7 +164,7 @@ class LineTests(SynchronousTestCase):
         line = Offer(Identity(""), FAR).encode()
         room = LINE_SIZE - len(line) + 1
         self.assertEqual(len(Offer(Identity("a" * room), FAR).encode()), LINE_SIZE + 1)
-        self.assertRaises(LinkError, Offer(Identity("a" * (room + 1)), FAR).encode)
+        self.assertRaises(LinkFault, Offer(Identity("a" * (room + 1)), FAR).encode)
 
     def test_unknownOutcome(self) -> None:
         """A newer version may have one more reason."""
@@ -197,7 +197,7 @@ class VersionTests(SynchronousTestCase):
     def test_tooNew(self) -> None:
         """One that says that it cannot be understood."""
         self.assertTrue(isRefused(self.line(VERSION + 1, VERSION + 1)))
-        with self.assertRaisesRegex(LinkError, f"version {VERSION + 7}"):
+        with self.assertRaisesRegex(LinkFault, f"version {VERSION + 7}"):
             parseAsk(self.line(VERSION + 7, VERSION + 1))
 
     def test_tooOld(self) -> None:
@@ -221,7 +221,7 @@ def places(value: Any) -> list[tuple[Any, str]]:
 
 
 class StrictnessTests(SynchronousTestCase):
-    """What is not as it should be is refused with a `LinkError`, and nothing else ever happens."""
+    """What is not as it should be is refused with a `LinkFault`, and nothing else ever happens."""
 
     def variants(self, line: bytes, key: int, new: Any = None, isLess: bool = False) -> bytes:
         """Return a line with one value of it, at any depth, changed or left out."""
@@ -363,7 +363,7 @@ class LineReaderTests(SynchronousTestCase):
         for chunks in ([line + b"\n"], [line, b"\n"]):
             self.assertEqual(self.read(chunks, 1), ([line], b""))
         for chunks in ([line + b"a\n"], [line, b"a\n"], [line + b"a"], [b"{}\n" + line + b"a"]):
-            self.assertRaises(LinkError, self.read, chunks, 2)
+            self.assertRaises(LinkFault, self.read, chunks, 2)
 
     def test_muchBehindALine(self) -> None:
         """Records are not lines, and may be as many as one read brings."""

@@ -27,11 +27,10 @@ from nymearemoteproxy.protocol.linkrecords import (
     CUT,
     END,
     LOST,
-    LinkError,
+    LinkFault,
     Notice,
     RecordReader,
     encodeBytes,
-    encodeFrames,
     encodeNotice,
     outcomeOf,
 )
@@ -127,7 +126,7 @@ def referenceRecords(data: bytes, listener: Listener) -> Iterator[None]:
 
     def demand(what: bool) -> None:
         if not what:
-            raise LinkError
+            raise LinkFault
 
     came: set[int] = set()
     inMessage = False
@@ -176,7 +175,7 @@ def reference(data: bytes) -> tuple[list[Said], bool]:
             pass
     except Incomplete:
         pass
-    except LinkError:
+    except LinkFault:
         return listener.said, True
     return listener.said, False
 
@@ -296,7 +295,7 @@ class RecordReaderPropertyTests(SynchronousTestCase):
         data = b"".join(frame(TEXT if isText else BINARY, text) for isText, text in messages)
         reader = RecordReader()
         items = [item for chunk in cut(data, places) for item in reader.receive(chunk)]
-        relayed = b"".join(encodeFrames(item) for item in items if isinstance(item, list))
+        relayed = b"".join(b"".join(item) for item in items if isinstance(item, list))
         self.check(relayed, cut(relayed, others))
         self.assertEqual(readAll([relayed])[0], readAll([data])[0])
 
@@ -308,13 +307,13 @@ class RecordReaderTests(SynchronousTestCase):
         """Header and payload of each, in one list for all that came together."""
         for size in (0, 3, 125, 126, 65535, 65536):
             frames = [header(TEXT, True, size), b"a" * size, header(BINARY, True, 1), b"b"]
-            self.assertEqual(RecordReader().receive(encodeFrames(frames)), [frames])
+            self.assertEqual(RecordReader().receive(b"".join(frames)), [frames])
 
     def test_fragmentsPassAsTheyAre(self) -> None:
         """A message in parts, also with parts that are empty."""
         frames = [b"\x01\x01", b"a", b"\x00\x00", b"", b"\x80\x02", b"bc"]
         reader = RecordReader()
-        self.assertEqual(reader.receive(encodeFrames(frames)), [frames])
+        self.assertEqual(reader.receive(b"".join(frames)), [frames])
         self.assertIsNone(reader.error)
 
     def test_passedOnAtOnce(self) -> None:
@@ -435,7 +434,7 @@ class RecordReaderTests(SynchronousTestCase):
         for chunks in ([before + data], octets(before + data)):
             said, reader = readAll(chunks)
             self.assertEqual(said, expected)
-            self.assertIsInstance(reader.error, LinkError)
+            self.assertIsInstance(reader.error, LinkFault)
             self.assertIn(words, str(reader.error))
             self.assertFalse(reader.hasMore)
             self.assertEqual(reader.receive(encodeBytes(b"after") + encodeNotice(END)), [])

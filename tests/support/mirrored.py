@@ -103,14 +103,22 @@ class Member:
 
     def __init__(self, clock: Any, turns: Turns, parent: Registry, worker: int) -> None:
         self.up, self.down = Wire(), Wire()
+        self._parent = parent
         self.registry = ReportingRegistry(clock, turns, worker, self.up.send)
         self.mirror = Mirror(parent, Turns(clock), worker, self.down.send)
         self.up.handlers.update(self.mirror.handlers)
         self.down.handlers.update(self.registry.handlers)
 
+    def admit(self, address: IAddress, transport: str, secure: bool = False) -> Record | None:
+        """Let a connection come to the parent that is for this worker."""
+        admitted = self._parent.admit(address, transport, secure)
+        if admitted is not None:
+            self.mirror.take(admitted)
+        return admitted
+
     def accept(self, address: IAddress, transport: str, secure: bool = False) -> Record | None:
         """Let a connection come to this worker; return its record there."""
-        admitted = self.mirror.admit(address, transport, secure)
+        admitted = self.admit(address, transport, secure)
         if admitted is None:
             return None
         self.registry.expect(admitted.number, admitted.ticket.source)

@@ -25,8 +25,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
-from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
-from nymearemoteproxy.cluster.membership import LINK_TIMEOUT, Membership
+from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, LinkFailed, LinkRefused
+from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.timing import Timing

@@ -252,20 +252,13 @@ class FactTests(MirrorCase):
         self.assertNotIn("192", visitor.record.peer)
 
     def test_notTakenOver(self) -> None:
-        """A connection that a worker cannot use, or that cannot be handed to it."""
-        for number, giveUp in enumerate(
-            (
-                lambda record: self.first.registry.giveUp(record.number),
-                self.first.mirror.giveUp,
-            ),
-            1,
-        ):
-            record = self.first.mirror.admit(ADDRESS, TCP, False)
-            assert record is not None
-            self.first.registry.expect(record.number, record.ticket.source)
-            giveUp(record)
-            self.assertEqual(len(self.parent.records), 0)
-            self.assertEqual(self.parent.counters.outcomes.total(), number)
+        """A connection that a worker cannot use."""
+        record = self.first.admit(ADDRESS, TCP)
+        assert record is not None
+        self.first.registry.expect(record.number, record.ticket.source)
+        self.first.registry.giveUp(record.number)
+        self.assertEqual(len(self.parent.records), 0)
+        self.assertEqual(self.parent.counters.outcomes[Outcome.CONNECTION_LOST], 1)
 
 
 class LimitTests(MirrorCase):
@@ -524,7 +517,7 @@ class LeavingTests(MirrorCase):
         """It is asked as soon as it is there."""
         worker = self.patient()
         for leave, asked in (("dismissAll", "shutDown"), ("abortAll", "abort")):
-            record = worker.mirror.admit(ADDRESS, TCP, False)
+            record = worker.admit(ADDRESS, TCP)
             assert record is not None
             getattr(self.parent.dismissal, leave)()
             worker.registry.expect(record.number, None)
