@@ -14,7 +14,7 @@ from nymearemoteproxy.cluster.answering import IHome
 from nymearemoteproxy.cluster.directory import Holder, Member
 from nymearemoteproxy.cluster.membership import GUEST, Membership
 from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
-from nymearemoteproxy.cluster.places import Kind, PlaceKey
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
 from nymearemoteproxy.common.turns import Turns
@@ -178,7 +178,7 @@ class SwitchboardTests(PlacesCase):
 
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""
-        self.assertEqual(seatOf(UUID(int=5)), PlaceKey(Kind.UUID, UUID(int=5).bytes))
+        self.assertEqual(seatOf(UUID(int=5)), PlaceSeat(Kind.UUID, UUID(int=5).bytes))
 
 
 class MembershipTests(SynchronousTestCase):
