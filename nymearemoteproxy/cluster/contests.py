@@ -20,7 +20,7 @@ from twisted.internet.defer import DeferredSemaphore, inlineCallbacks
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.directory import Holder
-from nymearemoteproxy.cluster.places import Places, Seat
+from nymearemoteproxy.cluster.places import Places, PlaceSeat
 
 QUESTIONS = 64
 """Places that others are asked about at a time: each takes a link, and some milliseconds."""
@@ -32,21 +32,21 @@ class Contests:
     :param lost: is called with a place at which another member has somebody, too.
     """
 
-    def __init__(self, places: Places, asking: IAsking, lost: Callable[[Seat], object]) -> None:
+    def __init__(self, places: Places, asking: IAsking, lost: Callable[[PlaceSeat], object]) -> None:
         self._places = places
         self._asking = asking
         self._lost = lost
-        self._doubted: set[Seat] = set()
+        self._doubted: set[PlaceSeat] = set()
         self._questions = DeferredSemaphore(QUESTIONS)
 
-    def doubt(self, seat: Seat, holder: Holder) -> None:
+    def doubt(self, seat: PlaceSeat, holder: Holder) -> None:
         """Ask the one who holds a place, unless that is under way."""
         if self._places.isContested(seat) and seat not in self._doubted:
             self._doubted.add(seat)
             self._questions.run(self._ask, seat, holder)
 
     @inlineCallbacks
-    def _ask(self, seat: Seat, holder: Holder) -> Any:
+    def _ask(self, seat: PlaceSeat, holder: Holder) -> Any:
         try:
             yield self._asking.look(holder, self._places.name(seat))
         except (NobodyThere, MemberGone):

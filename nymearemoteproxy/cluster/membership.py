@@ -21,7 +21,7 @@ from nymearemoteproxy.cluster.far import foreignRecord
 from nymearemoteproxy.cluster.linking import ILinker
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
-from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
 from nymearemoteproxy.connections.limits import sourceOf
@@ -153,11 +153,11 @@ class Membership:
             return succeed(self.rendezvous.isInUse(seat))
         return succeed(False) if self.switchboard is None else self.switchboard.look(seat)
 
-    def _lost(self, seat: Seat, holder: Holder) -> None:
+    def _lost(self, seat: PlaceSeat, holder: Holder) -> None:
         if seat.kind is Kind.KEY:
             self.rendezvous.lost(seat, holder)
         self.contests.doubt(seat, holder)
 
-    def _contested(self, seat: Seat) -> None:
+    def _contested(self, seat: PlaceSeat) -> None:
         if seat.kind is Kind.UUID and self.switchboard is not None:
             self.switchboard.lost(seat)

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.directory import DirectoryError, IDirectory
-from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import NobodyWaits
 from nymearemoteproxy.protocol.linkmessages import Visit
@@ -43,9 +43,9 @@ class FarOrigin(Origin):
     ask: Visit | None = None
 
 
-def seatOf(uuid: UUID) -> Seat:
+def seatOf(uuid: UUID) -> PlaceSeat:
     """Return the place of a uuid."""
-    return Seat(Kind.UUID, uuid.bytes)
+    return PlaceSeat(Kind.UUID, uuid.bytes)
 
 
 @implementer(ISwitchboard)
@@ -155,7 +155,7 @@ class ClusterSwitchboard:
         return place
 
     @inlineCallbacks
-    def _findServer(self, seat: Seat) -> Any:
+    def _findServer(self, seat: PlaceSeat) -> Any:
         if self._directory.secret is None:
             raise PlaceRefused(Outcome.DIRECTORY_UNAVAILABLE)
         try:
@@ -185,7 +185,7 @@ class ClusterSwitchboard:
             raise NobodyWaits
         return self.local.register(registration, origin)
 
-    def look(self, seat: Seat) -> Deferred[bool]:
+    def look(self, seat: PlaceSeat) -> Deferred[bool]:
         """Find out whether a server or a client of ours with this uuid is there."""
         uuid = UUID(bytes=seat.digest)
         origin = self._origin(uuid)
@@ -196,6 +196,6 @@ class ClusterSwitchboard:
         """Tell whether one is registered, be it since a moment ago, or about to be."""
         return self._origin(uuid) is not None or uuid in self._coming
 
-    def lost(self, seat: Seat) -> None:
+    def lost(self, seat: PlaceSeat) -> None:
         """Another member has this uuid, too: a server of ours would not be found."""
         self.local.expel(UUID(bytes=seat.digest), Outcome.PLACE_LOST)

@@ -8,7 +8,7 @@ from nymearemoteproxy.cluster import contests as module
 from nymearemoteproxy.cluster.asking import MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.contests import Contests
 from nymearemoteproxy.cluster.directory import Holder
-from nymearemoteproxy.cluster.places import Kind, Seat
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from tests.cluster.test_places import HIS, SEAT, UUID, PlacesCase
 
 
@@ -18,7 +18,7 @@ class ContestsTests(PlacesCase):
     def setUp(self) -> None:
         super().setUp()
         self.asked: list[Deferred[None]] = []
-        self.really: list[Seat] = []
+        self.really: list[PlaceSeat] = []
         self.contests = Contests(self.places, self, self.really.append)  # type: ignore[arg-type]
 
     def look(self, holder: Holder, place: str) -> Deferred[None]:
@@ -80,7 +80,7 @@ class ContestsTests(PlacesCase):
         self.patch(module, "QUESTIONS", 1)
         self.contests = Contests(self.places, self, self.really.append)  # type: ignore[arg-type]
         self.directory.isAnswering = False
-        other = Seat(Kind.KEY, b"other")
+        other = PlaceSeat(Kind.KEY, b"other")
         for seat in (SEAT, UUID, other):
             self.places.take(seat)
         self.answers(HIS, HIS, HIS)

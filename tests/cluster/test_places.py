@@ -12,10 +12,10 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster import places as module
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
-from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, Seat
+from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, PlaceSeat
 
 ME, OTHER = b"m" * 16, b"o" * 16
-SEAT, UUID = Seat(Kind.KEY, b"key"), Seat(Kind.UUID, b"key")
+SEAT, UUID = PlaceSeat(Kind.KEY, b"key"), PlaceSeat(Kind.UUID, b"key")
 HIS = Holder(OTHER, 7)
 
 
@@ -81,11 +81,11 @@ class PlacesCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.directory = Dictated()
-        self.told: list[tuple[Seat, Holder]] = []
+        self.told: list[tuple[PlaceSeat, Holder]] = []
         self.places = Places(self.clock, self.directory, ME, self.lost)  # type: ignore[arg-type]
         self.name = self.places.name(SEAT)
 
-    def lost(self, seat: Seat, holder: Holder) -> None:
+    def lost(self, seat: PlaceSeat, holder: Holder) -> None:
         """Note it."""
         self.told.append((seat, holder))
 
@@ -146,7 +146,7 @@ class NameTests(PlacesCase):
 
     def test_names(self) -> None:
         """They depend on the kind, the digest and the secret, and tell none."""
-        names = {self.name, self.places.name(UUID), self.places.name(Seat(Kind.KEY, b"x"))}
+        names = {self.name, self.places.name(UUID), self.places.name(PlaceSeat(Kind.KEY, b"x"))}
         self.directory.secret = b"other"
         names.add(self.places.name(SEAT))
         self.assertEqual(len(names), 4)
@@ -577,7 +577,7 @@ class ClaimingAnewTests(PlacesCase):
         self.patch(module, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
-            self.places.take(Seat(Kind.KEY, bytes([number])))
+            self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
         self.directory.returned()
         sizes = []
@@ -593,7 +593,7 @@ class ClaimingAnewTests(PlacesCase):
         self.patch(module, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
-            self.places.take(Seat(Kind.KEY, bytes([number])))
+            self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
         self.places.start()
         names: list[str] = []

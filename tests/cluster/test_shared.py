@@ -13,8 +13,8 @@ from zope.interface.verify import verifyObject
 from nymearemoteproxy.cluster.answering import IHome
 from nymearemoteproxy.cluster.directory import Holder, Member
 from nymearemoteproxy.cluster.membership import GUEST, Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
-from nymearemoteproxy.cluster.places import Kind, Seat
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
 from nymearemoteproxy.common.turns import Turns
@@ -178,7 +178,7 @@ class SwitchboardTests(PlacesCase):
 
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""
-        self.assertEqual(seatOf(UUID(int=5)), Seat(Kind.UUID, UUID(int=5).bytes))
+        self.assertEqual(seatOf(UUID(int=5)), PlaceSeat(Kind.UUID, UUID(int=5).bytes))
 
 
 class MembershipTests(SynchronousTestCase):
@@ -187,7 +187,7 @@ class MembershipTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
         proxy = makeProxy(clock)
-        directory = MemoryDirectory(Table(clock.seconds), Member(ME, "unix:/x", 1), clock)
+        directory = MemoryDirectory(PlaceTable(clock.seconds), Member(ME, "unix:/x", 1), clock)
         self.membership = Membership(proxy, directory, FakeLinker(), ME)  # type: ignore[arg-type]
         self.directory = FakeDirectory()
 

@@ -27,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
 from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.membership import LINK_TIMEOUT, Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
@@ -480,7 +480,7 @@ class Land:
     def __init__(self, size: int) -> None:
         self.network = Network()
         self.now = 0.0
-        self.table = Table(lambda: self.now)
+        self.table = PlaceTable(lambda: self.now)
         self.nodes: dict[bytes, Node] = {}
         self.clients: list[Client] = []
         self.cuts: set[frozenset[int]] = set()
