@@ -48,6 +48,8 @@ class Core:
     def _read(self) -> bytes:
         if isinstance(self.stream, WebSocket):
             opcode, payload = self.stream.frame()
+            while opcode == PING:  # it is looked whether we are there, for which an ACK is enough
+                opcode, payload = self.stream.frame()
             assert opcode == BINARY, (opcode, payload)
             return payload
         return self.stream.readUntil(b"\xc0")
