@@ -39,6 +39,10 @@ PROBE = 1.0
 """Seconds between two looks whether something can be put again; all is claimed anew 3 s after it is
 so."""
 
+MOST_REASONS = 5
+"""Reasons that are told of one outage: the first one is often only that the connection was closed,
+and some quote what was answered."""
+
 FULL = {"OOM", "MISCONF", "NOREPLICAS"}
 """Errors with which it still can be looked at; a replica that is read-only is left instead, for the
 name may be another one's by now."""
@@ -85,7 +89,7 @@ class RedisDirectory:
         self._lease = Lease(reactor, self.renew, now)
         self.isLeaseOver = self._lease.isOver
         self._refusal: RedisRefusal | None = None
-        self._hasFailed = False
+        self._reasons: set[str] = set()
         self._probing: IDelayedCall | None = None
         self._policy = ""
         self._tried: Deferred[None] = Deferred()
@@ -318,18 +322,25 @@ class RedisDirectory:
             self._tried.callback(None)
 
     def _note(self, trouble: str | None) -> None:
-        """Log once that it fails, and once that it answers again."""
-        if trouble and not self._hasFailed:
+        """Log once that it fails, each further reason once, and once that it answers again."""
+        if trouble and not self._reasons:
             self.outages += 1
             log.error(
                 "The directory {url} fails: {reason}; it is tried again",
                 url=self.url,
                 reason=trouble,
             )
-        elif trouble == "" and self._hasFailed:
+        elif trouble and trouble not in self._reasons and len(self._reasons) < MOST_REASONS:
+            log.error(
+                "The directory {url} still fails; the reason now is: {reason}",
+                url=self.url,
+                reason=trouble,
+            )
+        elif trouble == "" and self._reasons:
             log.info("The directory {url} answers again", url=self.url)
-        if trouble is not None:
-            self._hasFailed = bool(trouble)
+            self._reasons.clear()
+        if trouble and len(self._reasons) < MOST_REASONS:
+            self._reasons.add(trouble)
 
     def _tell(self) -> None:
         for returned in self._followers:

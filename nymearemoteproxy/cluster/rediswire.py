@@ -17,6 +17,7 @@ from typing import Any
 import txredisapi
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import ConnectionClosed, ConnectionRefusedError
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -194,4 +195,8 @@ def describe(failure: Failure) -> str:
         details = error.args[0] if error.args else ()
         words = "; ".join(str(each[-1]) for each in details) if details else "it was cut off"
         return f"TLS failed: {words}"
+    if isinstance(error, ConnectionClosed):
+        return "it closed the connection"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
     return " ".join(failure.getErrorMessage().split()).rstrip(".")[:200]

@@ -406,6 +406,24 @@ class RefusalTests(RedisCase):
         yield self.comesBack(directory, 0)
 
     @inlineCallbacks
+    def test_passwordIsChanged(self) -> Steps:
+        """First the connection is closed, then there is another reason: each is told once."""
+        server = self.serve()
+        allowed = f"on >{PASSWORD} ~* +@all".split()
+        server.do("ACL", "SETUSER", "proxy", *allowed)
+        directory = yield self.connect(f"redis+unix://proxy:{PASSWORD}@{server.path}")
+        server.do("ACL", "SETUSER", "proxy", "resetpass", ">other")
+        server.do("CLIENT", "KILL", "USER", "proxy")
+        yield self.until(lambda: len(self.lines()) == 2)
+        self.assertIn("fails: it closed the connection", self.lines()[0])
+        self.assertIn("still fails; the reason now is: it refuses user", self.lines()[1])
+        server.do("ACL", "SETUSER", "proxy", *allowed)
+        yield self.until(lambda: len(self.lines()) == 3)
+        self.assertTrue(directory.isAnswering)
+        self.assertIn("answers again", self.lines()[2])
+        self.assertEqual(directory.outages, 1)
+
+    @inlineCallbacks
     def test_noPassword(self) -> Steps:
         """Neither one too few nor one too many."""
         server = self.serve("--requirepass", PASSWORD, password=PASSWORD)

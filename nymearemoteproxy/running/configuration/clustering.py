@@ -51,7 +51,7 @@ def makeCluster(
     if importlib.util.find_spec(CLIENT) is None:
         raise FileError(
             f"--cluster needs {CLIENT}, which is not installed: "
-            "pip install nymea-remoteproxy[cluster]"
+            f"pip install {CLIENT}, or with the Debian package what docs/cluster.rst says"
         )
     password = _read(cluster.directoryPasswordFile, "directory's password", parts)
     source = settings.source("Cluster.directory")
