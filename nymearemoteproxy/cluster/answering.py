@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.links import CONTROL, OPENING, Links
@@ -67,7 +67,14 @@ class IHome(Interface):
     def look(place: str) -> Deferred[bool]:
         """Find out whether somebody is at a place, or is a guest of the member that asks."""
 
+    def broken(member: bytes | None, reason: str) -> None:
+        """A link is closed whose other end did not keep to the rules.
 
+        :param member: its id, if that is proven.
+        """
+
+
+@implementer(IPushProducer)
 class Answerer(Protocol):
     """One link that another member has opened, until it carries records or is over.
 
@@ -94,6 +101,7 @@ class Answerer(Protocol):
         self._state = ""  # as it is counted
         self._isLate = False  # it did not say in time whether its client is there
         self._isLost = False
+        self._isBlocked = False  # it has not read what it was told
 
     def _setState(self, state: str) -> None:
         if self._state:
@@ -130,11 +138,7 @@ class Answerer(Protocol):
             while (line := self._lines.take()) is not None:
                 self._received(line)
         except LinkError as error:
-            log.error(
-                "a link of member {member} is closed: {reason}",
-                member="that is not known" if self._peer is None else self._peer.hex(),
-                reason=str(error),
-            )
+            self._home.broken(self._peer, str(error))
             self._close()
 
     def _received(self, line: bytes) -> None:
@@ -143,6 +147,8 @@ class Answerer(Protocol):
         elif isinstance(self._ask, ControlLink):
             if not isinstance(parseAnswer(line), Here):
                 raise LinkError("word out of turn")
+            if self._isBlocked:
+                raise LinkError("it asks on and on, and does not read the answers")
             self._say(Here())
             self._setTimer(CONTROL_TIMEOUT, self._close)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
@@ -157,6 +163,7 @@ class Answerer(Protocol):
         if isinstance(ask, ControlLink):
             self._setState(CONTROL)
             self._setTimer(CONTROL_TIMEOUT, self._close)
+            self.transport.registerProducer(self, True)
             return
         self._setTimer(self._timeout / 2, self._keepWaiting)
         match ask:
@@ -239,6 +246,17 @@ class Answerer(Protocol):
         log.failure("a link of another member failed", failure)
         self._close()
 
+    # Back pressure, on a link for control
+
+    def pauseProducing(self) -> None:
+        self._isBlocked = True
+
+    def resumeProducing(self) -> None:
+        self._isBlocked = False
+
+    def stopProducing(self) -> None:
+        """The transport is gone; `connectionLost` deals with it."""
+
     # The end
 
     def _close(self) -> None:
@@ -247,6 +265,7 @@ class Answerer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isLost = True
+        self.transport.unregisterProducer()
         self._setState("")
         self._clearTimer()
         self._confirm(False)

@@ -24,6 +24,7 @@ from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard
+from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place
@@ -70,6 +71,11 @@ class Membership:
         self._proxy = proxy
         self._directory = directory
         self._timeout = timeout
+        self._breaches = Tally(
+            proxy.clock,
+            "a link of member {member} is closed: {reason}",
+            "{count} more links of members were closed in {interval:.0f} s, as they broke the rules",
+        )
         self.links = Links()
         self.asking = Asking(proxy, directory, linker, self.links, member, timeout)
         self.places = Places(proxy.clock, directory, member, self._lost)
@@ -155,6 +161,10 @@ class Membership:
         if seat is None or seat.kind is not Kind.UUID or self.switchboard is None:
             return succeed(False)
         return self.switchboard.look(seat)
+
+    def broken(self, member: bytes | None, reason: str) -> None:
+        name = "that is not known" if member is None else member.hex()
+        self._breaches.add(member=name, reason=reason)
 
     def _lost(self, seat: Seat, holder: Holder) -> None:
         if seat.kind is Kind.KEY:
