@@ -410,6 +410,10 @@ class FakeHome:
         self.confirm: Confirm | None = None
         self.answer: Deferred[Any] = Deferred()
         self.left = 0
+        self.breaches: list[tuple[bytes | None, str]] = []
+
+    def broken(self, member: bytes | None, reason: str) -> None:
+        self.breaches.append((member, reason))
 
     def meet(self, ask: Meet, confirm: Confirm) -> Deferred[Place]:
         self.asked, self.confirm = ask, confirm
@@ -630,6 +634,7 @@ class AnswererTests(SynchronousTestCase):
             self.connect()
             self.pipe.receive(data)
             self.assertOver()
+            self.assertEqual([member for member, _reason in self.home.breaches], [ME])
 
     def test_controlLink(self) -> None:
         """Each question is answered; who asks nothing for long is gone."""
@@ -644,6 +649,7 @@ class AnswererTests(SynchronousTestCase):
         self.clock.advance(CONTROL_TIMEOUT)
         self.assertOver()
 
+<<<<<<< HEAD
     def test_deafControlLink(self) -> None:
         """Answers that are not read are not collected."""
         self.hear(ControlLink(ME))
@@ -652,6 +658,22 @@ class AnswererTests(SynchronousTestCase):
         self.assertFalse(self.pipe.lost)
         self.hear(Here())
         self.assertTrue(self.pipe.lost)
+=======
+    def test_answersUnread(self) -> None:
+        """Who asks on and on, and reads nothing, cannot have us keep the answers."""
+        self.hear(ControlLink(ME))
+        self.pipe.stall()
+        self.pipe.drain()
+        self.hear(Here())
+        self.assertSaid(Here())
+        self.pipe.full = True
+        self.hear(*[Here()] * 100)
+        ((member, reason),) = self.home.breaches
+        self.assertEqual(member, ME)
+        self.assertIn("does not read", reason)
+        self.assertEqual(b"".join(self.pipe._unsent), Here().encode())
+        self.assertOver()
+>>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
 
     def test_fault(self) -> None:
         """A fault of ours costs this link, and the other member hears nothing."""
