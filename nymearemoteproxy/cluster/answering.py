@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-<<<<<<< HEAD
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
-=======
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.links import CONTROL, OPENING, Links
@@ -79,7 +74,6 @@ class IHome(Interface):
         """
 
 
-@implementer(IPushProducer)
 class Answerer(Protocol):
     """One link that another member has opened, until it carries records or is over.
 
@@ -106,7 +100,6 @@ class Answerer(Protocol):
         self._state = ""  # as it is counted
         self._isLate = False  # it did not say in time whether its client is there
         self._isLost = False
-        self._isBlocked = False  # it has not read what it was told
 
     def _setState(self, state: str) -> None:
         if self._state:
@@ -142,17 +135,8 @@ class Answerer(Protocol):
         try:
             while (line := self._lines.take()) is not None:
                 self._received(line)
-<<<<<<< HEAD
         except LinkFault as error:
-            log.error(
-                "a link of member {member} is closed: {reason}",
-                member="that is not known" if self._peer is None else self._peer.hex(),
-                reason=str(error),
-            )
-=======
-        except LinkError as error:
             self._home.broken(self._peer, str(error))
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
             self._close()
 
     def _received(self, line: bytes) -> None:
@@ -160,15 +144,9 @@ class Answerer(Protocol):
             self._begin(parseAsk(line))
         elif isinstance(self._ask, ControlLink):
             if not isinstance(parseAnswer(line), Here):
-<<<<<<< HEAD
                 raise LinkFault("word out of turn")
             if self.transport.lowest.blocked:
                 raise LinkFault("it does not read what it asked for")
-=======
-                raise LinkError("word out of turn")
-            if self._isBlocked:
-                raise LinkError("it asks on and on, and does not read the answers")
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
             self._say(Here())
             self._setTimer(CONTROL_TIMEOUT, self._close)
             self._links.heard(self._ask.member)
@@ -184,7 +162,6 @@ class Answerer(Protocol):
         if isinstance(ask, ControlLink):
             self._setState(CONTROL)
             self._setTimer(CONTROL_TIMEOUT, self._close)
-            self.transport.registerProducer(self, True)
             return
         self._setTimer(self._timeout / 2, self._keepWaiting)
         match ask:
@@ -271,17 +248,6 @@ class Answerer(Protocol):
         log.failure("a link of another member failed", failure)
         self._close()
 
-    # Back pressure, on a link for control
-
-    def pauseProducing(self) -> None:
-        self._isBlocked = True
-
-    def resumeProducing(self) -> None:
-        self._isBlocked = False
-
-    def stopProducing(self) -> None:
-        """The transport is gone; `connectionLost` deals with it."""
-
     # The end
 
     def _close(self) -> None:
@@ -290,7 +256,6 @@ class Answerer(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isLost = True
-        self.transport.unregisterProducer()
         self._setState("")
         self._clearTimer()
         self._confirm(False)

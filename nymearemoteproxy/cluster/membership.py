@@ -23,12 +23,8 @@ from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
-<<<<<<< HEAD
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
-=======
-from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard
 from nymearemoteproxy.common.tally import Tally
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place
@@ -69,7 +65,7 @@ class Membership:
         self._breaches = Tally(
             proxy.clock,
             "a link of member {member} is closed: {reason}",
-            "{count} more links of members were closed in {interval:.0f} s, as they broke the rules",
+            "{count} more links of members were closed in {interval:.0f} s",
         )
         self.links = Links()
         self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
@@ -160,15 +156,11 @@ class Membership:
             return succeed(self.rendezvous.isInUse(seat))
         return succeed(False) if self.switchboard is None else self.switchboard.look(seat)
 
-<<<<<<< HEAD
-    def _lost(self, seat: PlaceSeat, holder: Holder) -> None:
-=======
     def broken(self, member: bytes | None, reason: str) -> None:
         name = "that is not known" if member is None else member.hex()
         self._breaches.add(member=name, reason=reason)
 
     def _lost(self, seat: PlaceSeat, holder: Holder) -> None:
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
         if seat.kind is Kind.KEY:
             self.rendezvous.lost(seat, holder)
         self.contests.doubt(seat, holder)

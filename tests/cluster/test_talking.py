@@ -649,7 +649,6 @@ class AnswererTests(SynchronousTestCase):
         self.clock.advance(CONTROL_TIMEOUT)
         self.assertOver()
 
-<<<<<<< HEAD
     def test_deafControlLink(self) -> None:
         """Answers that are not read are not collected."""
         self.hear(ControlLink(ME))
@@ -658,22 +657,6 @@ class AnswererTests(SynchronousTestCase):
         self.assertFalse(self.pipe.lost)
         self.hear(Here())
         self.assertTrue(self.pipe.lost)
-=======
-    def test_answersUnread(self) -> None:
-        """Who asks on and on, and reads nothing, cannot have us keep the answers."""
-        self.hear(ControlLink(ME))
-        self.pipe.stall()
-        self.pipe.drain()
-        self.hear(Here())
-        self.assertSaid(Here())
-        self.pipe.full = True
-        self.hear(*[Here()] * 100)
-        ((member, reason),) = self.home.breaches
-        self.assertEqual(member, ME)
-        self.assertIn("does not read", reason)
-        self.assertEqual(b"".join(self.pipe._unsent), Here().encode())
-        self.assertOver()
->>>>>>> 634ac384be37fd4077f49f3a0e239526beea89bc
 
     def test_fault(self) -> None:
         """A fault of ours costs this link, and the other member hears nothing."""
