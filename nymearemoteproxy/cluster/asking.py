@@ -333,6 +333,13 @@ class LinkAsking:
         except DirectoryError:
             raise MemberSilent from None
 
+    def describe(self, id: bytes) -> str:
+        """Return what a member is called, for people."""
+        member = self._known.get(id)
+        if member is None:
+            return f"member {id.hex()}"
+        return f"{member.name or 'a member'} ({id.hex()}, at {member.address})"
+
     def _find(self, id: bytes) -> Deferred[Member]:
         found: Deferred[Member] = Deferred()
         known = self._known.get(id)

@@ -37,6 +37,7 @@ class Links:
     """The links of this member.
 
     :ivar begun: is called with the id of a member to which there is a link now, and was none.
+    :ivar broke: is called with the id of one to which a link has just broken.
     :ivar over: is called with the id of one to which there is none any more.
     :ivar heard: is called with the id of one that has shown that it is there.
     :ivar cuts: links that were closed since the other member was gone.
@@ -47,6 +48,8 @@ class Links:
     def __init__(self) -> None:
         self._links: dict[bytes, dict[ILink, str]] = {}
         self.begun: Callable[[bytes], object] = _ignore
+        self._cutNow: ILink | None = None
+        self.broke: Callable[[bytes], object] = _ignore
         self.over: Callable[[bytes], object] = _ignore
         self.heard: Callable[[bytes], object] = _ignore
         self.cuts = 0
@@ -83,8 +86,13 @@ class Links:
             self.count(link.isHome, RELAYING, -1)
             self.count(link.isHome, CLOSING, 1)
 
-    def remove(self, link: ILink) -> None:
-        """A link is closed."""
+    def remove(self, link: ILink, isBroken: bool = False) -> None:
+        """A link is closed.
+
+        :param isBroken: it ended without a word, so the other member may be gone.
+        """
+        if isBroken and link is not self._cutNow:
+            self.broke(link.member)
         links = self._links[link.member]
         self.count(link.isHome, links.pop(link), -1)
         if not links:
@@ -99,4 +107,6 @@ class Links:
         """The member at the other end is gone, and with it what this link carried."""
         if link in self._links.get(link.member, ()):
             self.cuts += 1
+            self._cutNow = link
             link.cut()
+            self._cutNow = None

@@ -41,6 +41,8 @@ RECONNECT = 1.0
 """Seconds between two attempts to open a control link, unless it is time for a question anyway: one
 that is closed is opened again at once, as nothing tells more of the other member."""
 
+NOBODY_LISTENS = "nobody is at its address any more"
+
 LINKS_A_TURN = 100
 """Links that are looked at before others get their turn: some microseconds each, in the kernel."""
 
@@ -86,8 +88,20 @@ class Heart(Protocol):
         self._lost()
 
 
+def _isRefused(failure: Failure) -> bool:
+    """Tell whether nobody listens any more where a member was."""
+    return bool(failure.check(MemberGone)) and not failure.check(MemberUnknown)
+
+
+def _nothing() -> None:
+    """Nobody waits for that."""
+
+
 class _Peer:
-    """One member that there are links to."""
+    """One member that there are links to.
+
+    :ivar broken: how many links have broken since it was known to be there.
+    """
 
     _timer: IDelayedCall
 
@@ -97,6 +111,7 @@ class _Peer:
         self._heard = liveness.clock.seconds()
         self._heart: Heart | None = None
         self._connecting: Deferred[None] | None = None
+        self.broken = 0
         self._isOver = False
         self._isGone = False
         self._ticked = self._heard
@@ -132,6 +147,7 @@ class _Peer:
             self._gone("it does not answer")
             return
         if self._heart is not None:
+            self.broken = 0
             self._heart.beat()
         elif self._connecting is None:
             self._connect()
@@ -151,9 +167,8 @@ class _Peer:
 
     def _notConnected(self, failure: Failure) -> None:
         self._connecting = None
-        isRefused = failure.check(MemberGone) and not failure.check(MemberUnknown)
-        if isRefused and not self._isOver:
-            self._gone("nobody is at its address any more")
+        if _isRefused(failure) and not self._isOver:
+            self._gone(NOBODY_LISTENS)
         else:
             failure.trap(CancelledError, MemberGone, MemberSilent, LinkFailed)
 
@@ -166,7 +181,8 @@ class _Peer:
     def _gone(self, reason: str) -> None:
         if not self._isGone:
             self._isGone = True
-            self._liveness.gone(self._id, reason).addCallback(self._cut)
+            broken, self.broken = self.broken, 0
+            self._liveness.gone(self._id, reason, broken).addCallback(self._cut)
 
     def _cut(self, _none: None) -> None:
         """If there still is a link, it is one that was made since."""
@@ -190,6 +206,7 @@ class Liveness:
         self.links = links
         self._peers: dict[bytes, _Peer] = {}
         links.begun = self._begun
+        links.broke = self._broke
         links.over = self._over
         links.heard = self._heard
 
@@ -197,8 +214,29 @@ class Liveness:
         peer = self._peers[id] = _Peer(self, id)
         peer.start()
 
+    def _broke(self, id: bytes) -> None:
+        self._peers[id].broken += 1
+
     def _over(self, id: bytes) -> None:
-        self._peers.pop(id).stop()
+        peer = self._peers.pop(id)
+        peer.stop()
+        if peer.broken:
+            self._lookForLife(id, peer.broken)
+
+    def _lookForLife(self, id: bytes, broken: int) -> None:
+        """The last links to a member broke: if it is gone, nobody else would tell."""
+        heart = Heart(self.clock, self.links, self.me, _nothing)
+
+        def connected(_none: None) -> None:
+            heart.transport.abortConnection()
+
+        def notConnected(failure: Failure) -> None:
+            if _isRefused(failure):
+                self._tell(id, NOBODY_LISTENS, broken)
+            else:
+                failure.trap(MemberGone, MemberSilent, LinkFailed)
+
+        self.asking.connect(id, heart).addCallbacks(connected, notConnected)
 
     def _heard(self, id: bytes) -> None:
         peer = self._peers.get(id)
@@ -215,19 +253,25 @@ class Liveness:
             if not number % LINKS_A_TURN:
                 yield
 
-    def gone(self, id: bytes, reason: str) -> Deferred[None]:
+    def gone(self, id: bytes, reason: str, broken: int) -> Deferred[None]:
         """A member is no more.
 
-        :returns: a Deferred that fires when all links that there were are cut.
+        :param broken: links to it that have ended by themselves.
+        :returns: a Deferred that fires when all links that there are are cut.
         """
+        self._tell(id, reason, broken)
+        return self._turns.begin(self._cutting(id))
+
+    def _tell(self, id: bytes, reason: str, broken: int) -> None:
         self.deaths += 1
+        self.links.cuts += broken
         log.error(
-            "member {member} is gone, and with it {count} tunnels: {reason}",
-            member=id.hex(),
-            count=len(self.links.of(id)),
+            "{member} is gone, and with it {count} of the tunnels here: {reason}",
+            event="member-gone",
+            member=self.asking.describe(id),
+            count=len(self.links.of(id)) + broken,
             reason=reason,
         )
-        return self._turns.begin(self._cutting(id))
 
     def _cutting(self, id: bytes) -> Generator[None, None, None]:
         for number, link in enumerate(self.links.of(id), 1):

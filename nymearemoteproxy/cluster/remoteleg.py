@@ -202,7 +202,7 @@ class RemoteLeg:
         self.transport.unregisterProducer()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._links.remove(self)
+        self._links.remove(self, isBroken=not (self._hasEnded or self._isLost))
         self._note(Outcome.LINK_LOST)
         if not (self._hasEnded or self._isLost):
             self._partner.cutOff(Outcome.LINK_LOST)

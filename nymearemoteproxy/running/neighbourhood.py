@@ -30,17 +30,24 @@ class Neighbourhood:
     :param questions: to the parent.
     :param secret: with which places are named.
     :param directory: for sockets.
+    :param name: of this member, for people.
     :ivar id: this member's.
     :raises LinkError: there cannot be one.
     """
 
     def __init__(
-        self, reactor: Any, proxy: Proxy, questions: Questions, secret: bytes, directory: str
+        self,
+        reactor: Any,
+        proxy: Proxy,
+        questions: Questions,
+        secret: bytes,
+        directory: str,
+        name: str,
     ) -> None:
         self.id = id = secrets.token_bytes(MEMBER_SIZE)
         self._door = LinkFactory(reactor, lambda peer: self.membership.answerer(peer))
         path, self._port = listenLocally(reactor, directory, id, self._door)
-        me = Member(id, unixAddress(path), VERSION)
+        me = Member(id, unixAddress(path), VERSION, name)
         self.directory = ParentDirectory(questions, me, secret)
         self.membership = Membership(proxy, self.directory, Linker(reactor, turns=proxy.turns), id)
 

@@ -212,7 +212,7 @@ class Crew:
         )
         self._links: IProtocolFactory | None = None
         self._directory: str = begin["directory"]
-        self._membership = self._join(begin, questions, channel)
+        self._membership = self._join(begin, questions, channel, f"worker {index}")
         self._delays = Latencies(DELAY_BUCKETS)
         self._delaySampler = DelaySampler(reactor, self._delays.add)
         self._figures = FiguresReporter(reactor, self._readFigures, channel.send)
@@ -226,19 +226,25 @@ class Crew:
         )
 
     def _join(
-        self, begin: dict[str, Any], questions: Questions, channel: MessageChannel
+        self, begin: dict[str, Any], questions: Questions, channel: MessageChannel, name: str
     ) -> Neighbourhood | Clustering:
-        """Become a member of the group, and of the cluster if there is one."""
+        """Become a member of the group, and of the cluster if there is one.
+
+        :param name: what this worker is called.
+        """
         plan, directory = self._options.configuration.cluster, self._directory
         if plan is None:
             secret = bytes.fromhex(begin["tableSecret"])
-            neighbour = Neighbourhood(self._reactor, self._proxy, questions, secret, directory)
+            neighbour = Neighbourhood(
+                self._reactor, self._proxy, questions, secret, directory, name
+            )
             channel.send([MEMBER, neighbour.id.hex()])
             return neighbour
         # Imported only where it is wanted, and there may be no client for the directory elsewhere.
         from nymearemoteproxy.running.clustering import Clustering
 
         host, port = begin["linksAt"]
+        plan = replace(plan, name=f"{plan.name}, {name}")
         member = Clustering(self._reactor, self._proxy, plan, (host, port), directory)
         self._links = member.links
         channel.send([MEMBER, member.id.hex()])

@@ -18,6 +18,7 @@ from nymearemoteproxy.cluster.liveness import (
     CUTS_A_TURN,
     HEARTBEAT,
     LINKS_A_TURN,
+    RECONNECT,
     Liveness,
 )
 from nymearemoteproxy.protocol.linkmessages import LINE_SIZE, ControlLink, Here
@@ -42,7 +43,11 @@ class FakeLink:
     def cut(self) -> None:
         """Leave, as a link does."""
         self.isCut = True
-        self._links.remove(self)  # type: ignore[arg-type]
+        self._links.remove(self, isBroken=True)  # type: ignore[arg-type]
+
+    def breakOff(self) -> None:
+        """End without a word."""
+        self._links.remove(self, isBroken=True)  # type: ignore[arg-type]
 
     def checkTransport(self) -> None:
         """Count."""
@@ -57,6 +62,10 @@ class FakeAsking:
         self.hangs = False
         self.pipes: list[Pipe] = []
         self.tries = 0
+
+    def describe(self, id: bytes) -> str:
+        """Return the one member's name."""
+        return "the other one"
 
     def connect(self, id: bytes, protocol: Any) -> Deferred[None]:
         """Give the protocol a pipe."""
@@ -139,7 +148,7 @@ class LivenessTests(SynchronousTestCase):
     def test_cutInTurns(self) -> None:
         """Others are served meanwhile; one that has left by itself is not counted."""
         links = [self.link() for _ in range(CUTS_A_TURN + 2)]
-        self.liveness.gone(OTHER, "test")
+        self.liveness.gone(OTHER, "test", 0)
         self.assertEqual(sum(link.isCut for link in links), CUTS_A_TURN)
         self.links.remove(links[-1])  # type: ignore[arg-type]
         self.clock.advance(0)
@@ -179,6 +188,36 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(self.asking.tries, 1)
         self.clock.advance(HEARTBEAT)
         self.assertEqual(self.asking.tries, 2)
+
+    def test_killed(self) -> None:
+        """All of its links have ended before anybody asks; it is told and counted all the same."""
+        links = [self.link() for _ in range(3)]
+        self.asking.error = MemberGone()
+        for link in links:
+            link.breakOff()
+        self.assertEqual((self.liveness.deaths, self.links.cuts), (1, 3))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_brokenBeforeItsControlLink(self) -> None:
+        """Those that ended by themselves are counted with those that are cut."""
+        one, two = self.link(), self.link()
+        self.advance(RECONNECT)
+        self.asking.error = MemberGone()
+        one.breakOff()
+        self.pipe.lose(ConnectionDone())
+        self.assertTrue(two.isCut)
+        self.assertEqual((self.liveness.deaths, self.links.cuts), (1, 2))
+
+    def test_onlyTheLinksBroke(self) -> None:
+        """The member is there: nothing is told."""
+        for error in (None, MemberUnknown(), MemberSilent(), LinkFailed("no")):
+            self.setUp()
+            link = self.link()
+            self.asking.error = error
+            link.breakOff()
+            self.assertEqual((self.liveness.deaths, self.links.cuts), (0, 0))
+            self.assertTrue(self.pipe.lost)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_unreachable(self) -> None:
         """It is tried again, until it was silent for too long."""

@@ -35,7 +35,7 @@ class NeighbourhoodTests(SynchronousTestCase):
     def make(self) -> Neighbourhood:
         """Return the membership of a worker."""
         proxy = makeProxy(self.reactor)
-        return Neighbourhood(self.reactor, proxy, self.questions, SECRET, self.place)
+        return Neighbourhood(self.reactor, proxy, self.questions, SECRET, self.place, "worker 1")
 
     def test_enters(self) -> None:
         """The others find it by a socket that is named after it."""
