@@ -212,6 +212,7 @@ class Linker:
         Twisted's own way takes a backlog that is full, as in a burst, for a connection that was
         closed (measured with 22.4 and 26.10).
         """
+        opening.close = _nothing  # not what has called us, when it is tried again
         try:
             with socket.socket(socket.AF_UNIX) as handle:
                 handle.setblocking(False)

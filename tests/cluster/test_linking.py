@@ -140,6 +140,9 @@ class LocalTests(LinkCase):
             waiting = Linker(reactor, timeout=20).connect(member, self.end())
             waiting.cancel()
             yield self.assertFailure(waiting, CancelledError)
+            refused = Linker(reactor, timeout=20).connect(member, self.end())
+            self.assertFalse(refused.called)
+        yield self.assertFailure(refused, LinkRefused)
         self.assertLess(RETRY_INTERVAL, SOON)
 
     @inlineCallbacks
