@@ -43,6 +43,7 @@ class ScriptedDirectory:
     made: list[ScriptedDirectory] = []
     commands = failures = outages = 0
     isAnswering = True
+    isLasting = False
 
     def __init__(
         self, _reactor: Any, url: Any, describe: Any, secret: bytes | None, timeout: float
