@@ -15,6 +15,9 @@ from zope.interface import Attribute, Interface
 MEMBER_SIZE = 16
 """Bytes of a member's id, made at random at each start: none is ever met twice."""
 
+NAME_SIZE = 2 * MEMBER_SIZE
+"""Bytes of an id as it is written: hexadecimal digits."""
+
 CLAIMS_AT_ONCE = 200
 """Places in one `IDirectory.claimAll`: a fraction of a millisecond for a Redis, which does one
 thing at a time."""

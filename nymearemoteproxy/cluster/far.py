@@ -11,6 +11,7 @@ from typing import Any
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.linkmessages import Far
+from nymearemoteproxy.protocol.session import Role
 
 MOST_TOLD = 500
 """Characters of a name or uuid: more than anybody is shown of them. Clients may send millions."""
@@ -42,9 +43,11 @@ def describe(record: Record | None) -> Far:
 def foreignRecord(far: Far, now: float, isNeighbour: bool) -> Record:
     """Return the record of a client that another member holds: no connection of ours.
 
+    Its role is that of a partner.
+
     :param isNeighbour: that member is of the same group, where connections are counted together.
     """
     number = far.number if isNeighbour else 0
     record = Record(number, far.transport, far.secure, far.address, far.peer, "", Ticket(None), now)
-    record.name, record.uuid = far.name, far.uuid
+    record.name, record.uuid, record.role = far.name, far.uuid, Role.PARTNER
     return record

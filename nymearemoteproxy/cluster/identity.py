@@ -126,7 +126,7 @@ class MemberIdentity:
         return self._preface(server, nameOf(server) not in self.sessions)
 
     def _preface(self, server: bytes, wantsTicket: bool) -> bytes:
-        content = server + bytes([wantsTicket])
+        content = nameOf(server).encode() + bytes([wantsTicket])
         return content + hmac.digest(self._prefaceKey, content, "sha256")
 
     def beginTicket(self, isWanted: bool) -> None:
@@ -147,7 +147,7 @@ class MemberIdentity:
 
 
 def nameOf(id: bytes) -> str:
-    """Return the host name that the certificate of a member is for."""
+    """Return how a member's id is written, also as the host name of its certificate."""
     return id.hex()
 
 

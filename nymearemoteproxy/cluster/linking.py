@@ -194,12 +194,17 @@ class Linker:
         return opened
 
     def _addressOf(self, member: Member) -> str:
-        """Return where a member is; if it is a neighbour, that is its socket."""
+        """Return where a member is; if it is a neighbour, that is its socket.
+
+        Other members of a cluster are not at sockets: whoever can write to the directory must not
+        have us talk to services of root's.
+        """
         if self._neighbours is not None:
             path = os.path.join(self._neighbours, member.id.hex())
             if os.path.exists(path):
                 return unixAddress(path)
-        return member.address
+        isElsewhere = self.identity is not None and member.address.startswith("unix:")
+        return "" if isElsewhere else member.address
 
     def _connectUnix(self, path: str, opening: _Opening) -> None:
         """Connect now, or a little later.

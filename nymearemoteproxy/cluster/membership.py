@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -23,14 +22,13 @@ from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
-from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard
+from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place
 from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, Rendezvous
 from nymearemoteproxy.protocol.linkmessages import Meet, Visit
 from nymearemoteproxy.protocol.session import Role
-from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
 
 GUEST = "guest:"
@@ -38,11 +36,6 @@ GUEST = "guest:"
 which is connected to somebody of the member that asks."""
 
 _GUEST = re.compile(GUEST + r"(\d{1,19})", re.ASCII)
-
-
-@dataclass(frozen=True)
-class _FarOrigin(Origin):
-    ask: Visit | None = None
 
 
 @implementer(IHome)
@@ -110,7 +103,7 @@ class Membership:
             return fail(NobodyWaits())
         source = sourceOf(ask.host, self._proxy.registry.gate.bounds.exempt)
         look = partial(self._lookAtClient, ask)
-        origin = _FarOrigin(ask.far.number, ask.host, source, look, ask=ask)
+        origin = FarOrigin(ask.far.number, ask.host, source, look, ask=ask)
         return self.switchboard.visit(ask.registration, origin)
 
     def _lookElsewhere(self, ask: Meet | Visit) -> Deferred[bool]:
@@ -131,7 +124,7 @@ class Membership:
         assert self.switchboard is not None
         uuid, local = ask.registration.uuid, self.switchboard.local
         origin = local.origin(uuid)
-        if not isThere and isinstance(origin, _FarOrigin) and origin.ask is ask:
+        if not isThere and isinstance(origin, FarOrigin) and origin.ask is ask:
             local.drop(uuid)
         return isThere
 
@@ -157,4 +150,4 @@ class Membership:
         if seat.kind is Kind.KEY:
             self.rendezvous.lost(seat, holder)
         elif self.switchboard is not None:
-            self.switchboard.lost(seat)
+            self.switchboard.lost(seat, holder)

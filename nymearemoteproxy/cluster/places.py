@@ -136,7 +136,8 @@ class Places:
         # To be claimed again, those first that were not for the longest time.
         self._unlisted: dict[Seat, _Spot] = {}
         # Those that may stand in the directory, although nobody is there any more.
-        self._leftovers: dict[str, Holder] = {}
+        # Of one place there may be several: each claim that was not answered may be done yet.
+        self._leftovers: dict[tuple[str, Holder], None] = {}
         self.held = self.contested = self.losses = 0
         self.latencies = Latencies()
         directory.follow(self._claimAnew)
@@ -191,6 +192,21 @@ class Places:
             spot.waiting.append(taken)
         return taken
 
+    def isContested(self, seat: Seat) -> bool:
+        """Tell whether somebody is at a place here, and another member holds it."""
+        spot = self._spots.get(seat)
+        return spot is not None and spot.isContested
+
+    def retake(self, seat: Seat, old: Holder) -> None:
+        """Have a place that is contested, since its holder does not have it any more."""
+        spot = self._spots.get(seat)
+        if spot is not None and spot.isContested:
+            name = spot.name = self.name(seat)
+            replaced = self._directory.replace(name, old, spot.holder)
+            replaced.addCallbacks(
+                partial(self._reclaimed, spot), self._notReclaimed, errbackArgs=([spot],)
+            )
+
     def settled(self, seat: Seat) -> Deferred[None]:
         """Fire when no claim of a place is under way."""
         spot = self._spots.get(seat)
@@ -206,24 +222,27 @@ class Places:
         if spot is None or spot.state in (_State.CLAIMING, _State.RELEASING):
             return
         if spot.state is _State.UNLISTED:
-            if spot.name is not None and not spot.isContested:
+            isAnothers = spot.isContested and self._directory.isAnswering
+            if spot.name is not None and not isAnothers:
                 self._leaveBehind(spot.name, spot.holder)
             self._drop(spot)
             return
         self._setState(spot, _State.RELEASING)
         name = spot.name
         assert name is not None
-        self._directory.release(name, spot.holder).addBoth(self._released, spot, name)
+        released = self._directory.release(name, spot.holder)
+        released.addErrback(self._notReleased, name, spot.holder).addCallback(self._released, spot)
 
     def _leaveBehind(self, name: str, holder: Holder) -> None:
         if len(self._leftovers) < MOST_LEFTOVERS:
-            self._leftovers[name] = holder
+            self._leftovers[name, holder] = None
 
-    def _released(self, result: Any, spot: _Spot, name: str) -> None:
+    def _notReleased(self, failure: Failure, name: str, holder: Holder) -> None:
+        failure.trap(DirectoryError)
+        self._leaveBehind(name, holder)
+
+    def _released(self, _none: None, spot: _Spot) -> None:
         self._drop(spot)
-        if isinstance(result, Failure):
-            result.trap(DirectoryError)
-            self._leaveBehind(name, spot.holder)
         if spot.waiting:
             # They want it anew, all of them together.
             again = self._spots[spot.seat] = _Spot(
@@ -326,15 +345,18 @@ class Places:
     def _claimAgain(self, renew: bool = False) -> Any:
         """Claim all places; until it is known who has them, nobody new meets anybody there."""
         self._looks += 1
-        with contextlib.suppress(DirectoryError):  # it will answer again, and say so
+        try:
             if renew:
                 yield self._directory.renew()
             yield self._reclaim(list(self._spots.values()))
-        self._looks -= 1
-        if not self._looks:
-            awaking, self._awaking = self._awaking, []
-            for awake in awaking:
-                awake.callback(None)
+        except DirectoryError:
+            pass  # it will answer again, and say so
+        finally:
+            self._looks -= 1
+            if not self._looks:
+                awaking, self._awaking = self._awaking, []
+                for awake in awaking:
+                    awake.callback(None)
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:
@@ -352,15 +374,14 @@ class Places:
     def _clearUp(self) -> Any:
         """Free what was left while the directory did not answer."""
         while self._leftovers:
-            some = dict(islice(self._leftovers.items(), CLAIMS_AT_ONCE))
+            some = list(islice(self._leftovers, CLAIMS_AT_ONCE))
             yield gatherResults(
-                [_unheeded(self._directory.release(name, some[name])) for name in some]
+                [_unheeded(self._directory.release(name, holder)) for name, holder in some]
             )
             if not self._directory.isAnswering:
                 return
-            for name, holder in some.items():
-                if self._leftovers.get(name) == holder:
-                    del self._leftovers[name]
+            for each in some:
+                self._leftovers.pop(each, None)
 
     @inlineCallbacks
     def _reclaim(self, spots: Sequence[_Spot]) -> Any:
@@ -375,15 +396,27 @@ class Places:
             for spot in some:
                 spot.name = self.name(spot.seat)
             claims = [(str(spot.name), spot.holder) for spot in some]
-            holders = yield self._directory.claimAll(claims)
+            try:
+                holders = yield self._directory.claimAll(claims)
+            except DirectoryError:
+                self._notReclaimed(Failure(), some)
+                raise
             for spot, holder in zip(some, holders, strict=True):
                 self._reclaimed(spot, holder)
+
+    def _notReclaimed(self, failure: Failure, spots: Sequence[_Spot]) -> None:
+        """It may be done yet, for nobody."""
+        failure.trap(DirectoryError)
+        for spot in spots:
+            if self._spots.get(spot.seat) is not spot:
+                self._leaveBehind(str(spot.name), spot.holder)
 
     def _reclaimed(self, spot: _Spot, holder: Holder) -> None:
         name = self.name(spot.seat)
         if self._spots.get(spot.seat) is not spot or spot.state is _State.RELEASING:
-            if holder == spot.holder:  # it was left meanwhile
-                _unheeded(self._directory.release(name, holder))
+            # It was left meanwhile; a later claim of ours, though, is somebody's.
+            if holder.member == self._member and holder.claim <= spot.holder.claim:
+                self._directory.release(name, holder).addErrback(self._notReleased, name, holder)
         elif holder == spot.holder:
             self._setState(spot, _State.HELD)
             self._setContested(spot, False)

@@ -2,7 +2,9 @@
 
 Several members may be behind one port, whose process hands each connection to the one that is
 meant. So before TLS that member's id is sent, which is no secret, whether the asker wants a ticket
-to resume from, and what only a member can make of both. TLS costs a member some hundred µs of CPU,
+to resume from, and what only a member can make of both. The id is written in digits: whoever can
+write to the directory chooses it and where we connect, and ``FLUSHALL`` and an end of line, as
+bytes, are an id, and a command for another service. TLS costs a member some hundred µs of CPU,
 and with groups that Python's `ssl` cannot exclude 150 ms: strangers do not get that far. Nothing
 more is proven by it, for it is always the same, and who has the traffic can send it again.
 
@@ -18,7 +20,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import NAME_SIZE
 from nymearemoteproxy.wires.direct import DirectTransport
 
 
@@ -50,9 +52,7 @@ class Preface:
         self._read += data
         plain, _wishing = self._expected
         preface, rest = self._read[: len(plain)], self._read[len(plain) :]
-        if len(preface) < MEMBER_SIZE:
-            return
-        if preface[:MEMBER_SIZE] != plain[:MEMBER_SIZE]:
+        if not plain.startswith(preface[:NAME_SIZE]):
             self._refuse("it is for another member")
             return
         if len(preface) < len(plain):

@@ -32,8 +32,8 @@ TIMEOUT = 1.0
 """Seconds for each command."""
 
 EMPTIED = 2 * RENEWAL
-"""Seconds after it was found to be empty in which what is not there may only not be there again: who
-lost no connection notices when it renews its lease."""
+"""Seconds after it was found to be empty in which what is not there may only not be there again:
+who lost no connection notices when it renews its lease."""
 
 PROBE = 1.0
 """Seconds between two looks whether something can be put again; all is claimed anew 3 s after it is
@@ -163,13 +163,28 @@ class RedisDirectory:
         return asked.addCallback(scripts.readIfThere, scripts.readHolder).addCallback(self._found)
 
     def _found(self, holder: Holder | None) -> Holder | None:
-        if holder is None and self._emptied is not None:
-            if self._reactor.seconds() < self._emptied + EMPTIED:
-                raise DirectoryError("it was emptied, and others may not have claimed theirs anew")
-            self._emptied = None
+        if holder is None:
+            self._checkEmptied()
         return holder
 
-    def member(self, id: bytes) -> Deferred[Member | None]:
+    def _checkEmptied(self) -> None:
+        """Raise an error if what is not there may be there again soon."""
+        if self._emptied is not None:
+            if self._reactor.seconds() < self._emptied + EMPTIED:
+                raise DirectoryError("it was emptied, and others may not have claimed anew")
+            self._emptied = None
+
+    @inlineCallbacks
+    def member(self, id: bytes) -> Generator[Deferred[Any], Any, Member | None]:
+        member: Member | None = yield self._entry(id)
+        if member is None:
+            # Whoever claimed something since it was emptied is not gone, though not renewed yet.
+            if (yield self._entry(self._me().id)) is None:
+                self._emptied = self._reactor.seconds()
+            self._checkEmptied()
+        return member
+
+    def _entry(self, id: bytes) -> Deferred[Member | None]:
         asked = self._look(scripts.memberKey(id), scripts.LONGEST_ENTRY)
         return asked.addCallback(scripts.readIfThere, partial(scripts.readMember, id))
 

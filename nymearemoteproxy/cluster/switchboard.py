@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredSemaphore, inlineCallbacks, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
-from nymearemoteproxy.cluster.directory import DirectoryError, IDirectory
+from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
 from nymearemoteproxy.cluster.places import Kind, Places, Seat
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import NobodyWaits
+from nymearemoteproxy.protocol.linkmessages import Visit
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
@@ -29,6 +31,19 @@ from nymearemoteproxy.protocol.registration import (
 )
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
+
+QUESTIONS = 64
+"""Servers that others are asked about at a time: each takes a link, and some milliseconds."""
+
+
+@dataclass(frozen=True)
+class FarOrigin(Origin):
+    """Where a client comes from that another member holds.
+
+    :ivar ask: with which it was asked for.
+    """
+
+    ask: Visit | None = None
 
 
 def seatOf(uuid: UUID) -> Seat:
@@ -54,6 +69,9 @@ class ClusterSwitchboard:
         # Clients of ours whose servers are elsewhere, and how many registrations are under way.
         self._away: dict[UUID, Origin] = {}
         self._coming: Counter[UUID] = Counter()
+        # Places of servers of ours that others have, too: it is asked whether somebody is there.
+        self._doubted: set[Seat] = set()
+        self._questions = DeferredSemaphore(QUESTIONS)
         local.freed = self._freed
 
     def change(
@@ -70,7 +88,7 @@ class ClusterSwitchboard:
             yield self._take(uuid)
             yield self._checkUnused(uuid)
             if isinstance(registration, ServerRegistration):
-                place = yield self.local.register(registration, origin)
+                place = yield self._registerHere(registration, origin)
             else:
                 place = yield self._connect(registration, origin)
         finally:
@@ -109,13 +127,25 @@ class ClusterSwitchboard:
                 raise PlaceRefused(Outcome.ALREADY_REGISTERED)
 
     def _freed(self, uuid: UUID) -> None:
-        if self._origin(uuid) is None and uuid not in self._coming:
+        origin = self._origin(uuid)
+        # The place of another member's client, which is at a server of ours, is that member's.
+        isOurs = origin is not None and not isinstance(origin, FarOrigin)
+        if not (isOurs or uuid in self._coming):
             self._places.leave(seatOf(uuid))
+
+    @inlineCallbacks
+    def _registerHere(self, registration: Registration, origin: Origin) -> Any:
+        place = yield self.local.register(registration, origin)
+        if registration.uuid in self._away:
+            # Counting those of its address took its time, and another one went elsewhere.
+            place.tunnel.abandon()
+            raise PlaceRefused(Outcome.ALREADY_REGISTERED)
+        return place
 
     @inlineCallbacks
     def _connect(self, registration: ClientRegistration, origin: Origin) -> Any:
         if self.local.isServer(registration.serverUuid):
-            place = yield self.local.register(registration, origin)
+            place = yield self._registerHere(registration, origin)
             return place
         uuid, seat = registration.uuid, seatOf(registration.serverUuid)
         holder = yield self._findServer(seat)
@@ -172,6 +202,25 @@ class ClusterSwitchboard:
         """Tell whether one is registered, be it since a moment ago, or about to be."""
         return self._origin(uuid) is not None or uuid in self._coming
 
-    def lost(self, seat: Seat) -> None:
-        """Another member has this uuid, too: a server of ours would not be found."""
-        self.local.expel(UUID(bytes=seat.digest), Outcome.PLACE_LOST)
+    def lost(self, seat: Seat, holder: Holder) -> None:
+        """Another member has this uuid, too: if somebody is there, a server of ours is not found.
+
+        It may stand there for nobody: its server came here when the directory did not answer.
+        """
+        if self.local.isServer(UUID(bytes=seat.digest)) and seat not in self._doubted:
+            self._doubted.add(seat)
+            self._questions.run(self._doubt, seat, holder)
+
+    @inlineCallbacks
+    def _doubt(self, seat: Seat, holder: Holder) -> Any:
+        try:
+            yield self._asking.look(holder, self._places.name(seat))
+        except (NobodyThere, MemberGone):
+            self._places.retake(seat, holder)
+        except MemberSilent:
+            pass  # we are told again
+        else:
+            if self._places.isContested(seat):
+                self.local.expel(UUID(bytes=seat.digest), Outcome.PLACE_LOST)
+        finally:
+            self._doubted.remove(seat)

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import inlineCallbacks
 
 from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, DirectoryError, Member
 from nymearemoteproxy.cluster.figures import Figures, figuresOf
 from nymearemoteproxy.cluster.linking import Linker, unixAddress
 from nymearemoteproxy.cluster.membership import Membership
@@ -49,8 +49,8 @@ class Neighbourhood:
         return figuresOf(self.membership, self.directory, [self._door])
 
     def start(self) -> None:
-        """Join the others."""
-        self.directory.start()
+        """Join the others; a parent that is slow to answer hears of it all the same."""
+        self.directory.start().addErrback(lambda failure: failure.trap(DirectoryError) and None)
         self.membership.start()
 
     @inlineCallbacks

@@ -44,9 +44,16 @@ def mirroredForeigner(facts: Facts, partner: Record) -> Record:
     """
     transport, secure, address, peer, name, uuid, isCounted = facts
     record = Record(0, transport, secure, address, peer, "", Ticket(None), 0)
-    record.name, record.uuid = name, uuid
+    record.name, record.uuid, record.role = name, uuid, Role.PARTNER
     if isCounted:
         record.partner = partner
+    return record
+
+
+def mirroredGuest(serverUuid: str) -> Record:
+    """Return the record of a client elsewhere that has a server here: no connection of ours."""
+    record = Record(0, "", False, "", "", "", Ticket(None), 0)
+    record.role, record.serverUuid, record.joined = Role.CLIENT, serverUuid, 0
     return record
 
 

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.accepting import MOST_STRANGERS
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.workers.handing import Handed, addressOf
 from nymearemoteproxy.workers.portreader import PortReader
@@ -69,8 +69,12 @@ class LinkDoor(PortReader):
             if caller.isWaiting:
                 caller.doRead()
 
-    def called(self, own: socket.socket, id: bytes) -> str | None:
+    def called(self, own: socket.socket, name: bytes) -> str | None:
         """Somebody says for whom it is; return why it cannot be, None = it has to wait."""
+        try:
+            id = bytes.fromhex(name.decode("ascii"))
+        except ValueError:
+            id = b""
         if len(id) < MEMBER_SIZE:
             return "it does not say for which member it is"
         handed = Handed(0, LINKS, own.family, addressOf(own.family, own.getpeername()), None)
@@ -111,8 +115,8 @@ class _Caller:
     def doRead(self) -> None:
         try:
             # They come in one packet. Who sends them byte by byte would be asked again and again.
-            id = self._socket.recv(MEMBER_SIZE, socket.MSG_PEEK)
-            refusal = self._door.called(self._socket, id)
+            name = self._socket.recv(NAME_SIZE, socket.MSG_PEEK)
+            refusal = self._door.called(self._socket, name)
         except BlockingIOError:
             return
         except OSError as error:

@@ -11,6 +11,7 @@ it for both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from typing import Any
 
@@ -24,7 +25,7 @@ from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
-from nymearemoteproxy.workers.facts import Facts, learn, mirroredForeigner, roleOf
+from nymearemoteproxy.workers.facts import Facts, learn, mirroredForeigner, mirroredGuest, roleOf
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
 ENDS_A_TURN = 20
@@ -77,7 +78,11 @@ class Mirror:
             "joined": self._joined,
             "traffic": self._traffic,
             "ended": self._ended,
+            "guestCame": self._guestCame,
+            "guestLeft": self._guestLeft,
         }
+        # Clients elsewhere, by the server that they have here.
+        self._guests: Counter[str] = Counter()
         self._registry = registry
         self._turns = turns
         self._worker = worker
@@ -97,6 +102,8 @@ class Mirror:
 
     def lost(self) -> Deferred[None]:
         """The worker is gone, and with it its connections."""
+        for uuid in list(self._guests.elements()):
+            self._guestLeft(uuid)
         return self._turns.begin(self._losing(list(self._registry.records)))
 
     def _losing(self, records: list[Record]) -> Generator[None, None, None]:
@@ -201,6 +208,17 @@ class Mirror:
         record.role = record.role or roleOf(role)
         record.endsWith(outcomeOf(outcome))
         self._end(record)
+
+    def _guestCame(self, serverUuid: str) -> None:
+        """A client elsewhere has a server of the worker's, which is not sent away then."""
+        self._guests[serverUuid] += 1
+        self._registry.dismissal.joined(mirroredGuest(serverUuid))
+
+    def _guestLeft(self, serverUuid: str) -> None:
+        self._guests[serverUuid] -= 1
+        if not self._guests[serverUuid]:
+            del self._guests[serverUuid]
+        self._registry.dismissal.ended(mirroredGuest(serverUuid))
 
 
 def _update(record: Record, received: int, sent: int, facts: Facts | None) -> None:

@@ -21,7 +21,7 @@ the parent, which hears of the tunnel, asks again if it means everybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -31,7 +31,12 @@ from zope.interface import implementer
 from nymearemoteproxy.common.addresses import describeAddress
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.dismissal import GOODBYES_A_TURN, cutOff, sayGoodbye
+from nymearemoteproxy.connections.dismissal import (
+    GOODBYES_A_TURN,
+    Dismissal,
+    cutOff,
+    sayGoodbye,
+)
 from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket, sourceOf
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.records import CONNECTING, Record, slices
@@ -81,6 +86,29 @@ class JudgementReporter:
         """The parent knows by itself."""
 
 
+class ReportingDismissal(Dismissal):
+    """A worker's: the parent, which sends clients away, knows of those that servers have elsewhere.
+
+    :param send: sends a message to the parent.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, turns: Turns, records: Collection[Record], send: Send
+    ) -> None:
+        super().__init__(clock, turns, records)
+        self._send = send
+
+    def joined(self, record: Record) -> None:
+        super().joined(record)
+        if not record.number:
+            self._send(("guestCame", record.serverUuid))
+
+    def ended(self, record: Record) -> None:
+        super().ended(record)
+        if not record.number:
+            self._send(("guestLeft", record.serverUuid))
+
+
 class ReportingRegistry(Registry):
     """All connections of a worker; `gate` refuses nobody, but its bounds say who is exempt.
 
@@ -91,6 +119,7 @@ class ReportingRegistry(Registry):
 
     def __init__(self, clock: IReactorTime, turns: Turns, worker: int, send: Send) -> None:
         super().__init__(clock, turns, Gate(clock, Bounds()))
+        self.dismissal = ReportingDismissal(clock, turns, self.records, send)
         self.observers.append(JudgementReporter(send))
         self.handlers: Handlers = {
             "shutDown": self._shutDown,

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster import accepting
 from nymearemoteproxy.cluster.accepting import LinkFactory
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.cluster.identity import PROOF_SIZE, MemberIdentity, nameOf
 from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.wires.direct import DirectTransport
@@ -108,7 +108,7 @@ class StrangerTests(SynchronousTestCase):
     def test_dripping(self) -> None:
         """One byte now and then does not help."""
         caller = self.come()
-        for octet in b"\x16\x03\x01\x02\x00":
+        for octet in THERE.hex().encode()[:5]:
             self.assertFalse(caller.aborted)
             caller.receive(bytes([octet]))
             self.clock.advance(self.timeLimit / 5)
@@ -203,10 +203,10 @@ class StrangerTests(SynchronousTestCase):
         preface = MemberIdentity(SECRET, HERE).prefaceTo(THERE)
         for wrong, text in (
             (MemberIdentity(SECRET, HERE).prefaceTo(ELSEWHERE), "for another member"),
-            (ELSEWHERE, "for another member"),
+            (ELSEWHERE.hex().encode(), "for another member"),
             (MemberIdentity(OTHER_SECRET, HERE).prefaceTo(THERE), "another secret"),
             (preface[:-1] + b"x", "another secret"),
-            (preface[:MEMBER_SIZE] + b"\2" + preface[MEMBER_SIZE + 1 :], "another secret"),
+            (preface[:NAME_SIZE] + b"\2" + preface[NAME_SIZE + 1 :], "another secret"),
         ):
             for size in (1, len(wrong)):
                 caller = self.come()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.cluster.identity import (
     PROOF_SIZE,
     SMALLEST_SECRET,
@@ -219,9 +220,16 @@ class ProofTests(SynchronousTestCase):
         key = derived(SECRET, b"nymea-remoteproxy cluster: proof of the asker 1")
         self.assertEqual(self.here.proofTo(THERE), HERE + mac(key, THERE + HERE))
         key = derived(SECRET, b"nymea-remoteproxy cluster: preface 1")
-        expected = tuple(THERE + wish + mac(key, THERE + wish) for wish in (b"\0", b"\1"))
+        name = THERE.hex().encode()
+        expected = tuple(name + wish + mac(key, name + wish) for wish in (b"\0", b"\1"))
         self.assertEqual(self.there.prefaces, expected)
         self.assertEqual(self.here.prefaceTo(THERE), expected[1])
+
+    @given(st.binary(min_size=MEMBER_SIZE, max_size=MEMBER_SIZE))
+    def test_noCommand(self, id: bytes) -> None:
+        """Who writes to the directory chooses the id and the address, but says nothing there."""
+        preface = self.here.prefaceTo(id)
+        self.assertRegex(preface[:NAME_SIZE].decode(), "^[0-9a-f]{32}$")
 
     def test_forAnotherMember(self) -> None:
         """Whoever has been given one cannot pass it on."""

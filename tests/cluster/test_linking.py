@@ -374,6 +374,18 @@ class RemoteTests(LinkCase):
         self.assertEqual(self.accepted.pending, [])
 
     @inlineCallbacks
+    def test_socketInDirectory(self) -> Inline:
+        """A cluster's directory sends nobody to a Unix socket, which may be of root's services."""
+        directory = shortDirectory(self)
+        path, port = listenLocally(reactor, directory, THERE, self.factory(None))
+        self.addCleanup(port.stopListening)
+        member = Member(ELSEWHERE, unixAddress(path), 1)
+        linked = self.linker().connect(member, self.end())
+        failure = yield self.assertFailure(linked, LinkFailed)
+        self.assertIn("cannot be read", str(failure))
+        self.assertEqual(self.accepted.pending, [])
+
+    @inlineCallbacks
     def test_notTheOneThatWasMeant(self) -> Inline:
         """Another member is at that address: it does not answer, or says so, or is found out."""
         identity = MemberIdentity(SECRET, THERE)

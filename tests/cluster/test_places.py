@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -279,6 +280,22 @@ class TakingTests(PlacesCase):
         self.expect("release", self.name, self.mine(2)).callback(None)
         self.assertNothingLeft()
 
+    def test_leftTwice(self) -> None:
+        """Two claims of one place that were given up: either may be done all the same."""
+        for _ in range(2):
+            self.directory.isAnswering = True
+            self.unlisted()
+            self.places.leave(SEAT)
+        self.directory.isAnswering = True
+        self.directory.returned()
+        asked, self.directory.asked = self.directory.asked, []
+        expected = [("release", self.name, self.mine(number)) for number in (1, 2)]
+        self.assertEqual([command for command, _answer in asked], expected)
+        for _command, answer in asked:
+            answer.callback(None)
+        self.assertNothingLeft()
+        self.assertEqual(self.places._leftovers, {})
+
     def test_leftoversHaveABound(self) -> None:
         """The rest is found by whoever comes."""
         self.patch(module, "MOST_LEFTOVERS", 2)
@@ -393,6 +410,44 @@ class ClaimingAnewTests(PlacesCase):
         self.answers(HIS)
         self.assertEqual(self.places.losses, 2)
 
+    def test_retake(self) -> None:
+        """From one that has it no more; or another one was faster."""
+        for result, held in ((self.mine(), 1), (Holder(b"t" * 16, 1), 0)):
+            self.setUp()
+            self.contested()
+            self.assertTrue(self.places.isContested(SEAT))
+            self.places.retake(SEAT, HIS)
+            self.expect("replace", self.name, HIS, self.mine()).callback(result)
+            self.assertCounts(held, 1 - held)
+            self.assertIs(self.places.isContested(SEAT), not held)
+            self.assertEqual(len(self.told), 2 - held)
+
+    def test_retakeOfWhatIsNot(self) -> None:
+        """It was left, or is held, by now."""
+        self.places.retake(SEAT, HIS)
+        self.held()
+        self.places.retake(SEAT, HIS)
+        self.assertEqual(self.directory.asked, [])
+        self.assertCounts(1, 0)
+
+    def test_leftWhileRetaken(self) -> None:
+        """It is freed, and later if that command was not answered."""
+        for fails in (False, True):
+            self.setUp()
+            self.contested()
+            self.places.retake(SEAT, HIS)
+            replaced = self.directory.asked[0][1]
+            self.places.leave(SEAT)
+            if fails:
+                self.directory.fail()
+                self.directory.isAnswering = True
+                self.directory.returned()
+            else:
+                self.directory.asked.clear()
+                replaced.callback(self.mine())
+            self.expect("release", self.name, self.mine()).callback(None)
+            self.assertNothingLeft()
+
     def test_leaveContested(self) -> None:
         """It is not ours to free."""
         self.contested()
@@ -443,6 +498,62 @@ class ClaimingAnewTests(PlacesCase):
             answer.callback(None)
         self.directory.asked.clear()
         self.assertNothingLeft()
+
+    def test_olderClaimLeftMeanwhile(self) -> None:
+        """One that was given up is there for nobody, too."""
+        self.unlisted()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine(0)])
+        commands = [command for command, _answer in self.directory.asked]
+        self.assertIn(("release", self.name, self.mine(0)), commands)
+
+    def test_laterClaimIsSomebodys(self) -> None:
+        """Of a place that was left meanwhile, and taken again, nothing is freed."""
+        self.unlisted()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        taken = self.places.take(SEAT)
+        self.expect("claim", self.name, self.mine(2)).callback(self.mine(2))
+        self.assertIsNone(self.successResultOf(taken))
+        claimed.callback([self.mine(2)])
+        self.expect("release", self.name, self.mine()).callback(None)  # in case
+        self.assertCounts(1, 0)
+
+    def test_releaseOfWhatWasLeftFails(self) -> None:
+        """It is done when the directory answers again."""
+        self.contested()
+        self.places.start()
+        self.clock.advance(AGAIN)
+        claimed = self.expect("claimAll", (self.name, self.mine()))
+        self.places.leave(SEAT)
+        claimed.callback([self.mine()])
+        self.directory.fail()
+        self.directory.isAnswering = True
+        self.directory.returned()
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.assertNothingLeft()
+
+    def test_contestedLeftWhileItFails(self) -> None:
+        """A claim that was not answered may be done yet, when the other one has left."""
+        for isLeftFirst in (True, False):
+            self.setUp()
+            self.contested()
+            self.places.start()
+            self.clock.advance(AGAIN)
+            self.assertEqual(len(self.directory.asked), 1)
+            if isLeftFirst:
+                self.places.leave(SEAT)
+            self.directory.fail()
+            self.places.leave(SEAT)
+            self.directory.isAnswering = True
+            self.directory.returned()
+            self.expect("release", self.name, self.mine()).callback(None)
+            self.assertNothingLeft()
 
     def test_leftWhenItBecameFree(self) -> None:
         """One that was another's until now."""
@@ -553,6 +664,18 @@ class AwakeTests(PlacesCase):
         for each in awake:
             self.successResultOf(each)
         self.assertEqual(self.told, [(SEAT, HIS)])
+
+    def test_fault(self) -> None:
+        """One of ours; whoever waits goes on all the same."""
+        self.held()
+        self.directory.isOver = True
+        self.patch(self.places, "_lost", lambda *_what: 1 / 0)
+        awake = self.places.awake()
+        self.expect("renew").callback(None)
+        self.expect("claimAll", (self.name, self.mine())).callback([HIS])
+        self.successResultOf(awake)
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_fails(self) -> None:
         """Everything goes on without it."""

@@ -27,7 +27,7 @@ from tests.support.redis import FakeRedis, RedisServer, reasonToSkip
 
 reason = reasonToSkip()
 if reason is None:
-    from nymearemoteproxy.cluster import redisclient
+    from nymearemoteproxy.cluster import redisclient, redisdirectory
     from nymearemoteproxy.cluster.redisdirectory import RedisDirectory
     from nymearemoteproxy.cluster.redisscripts import PREFIX, memberKey, placeKey, spellHolder
 
@@ -248,6 +248,19 @@ class LifeTests(RedisCase):
         yield directory.renew()
         self.assertEqual(self.told, 2)
         self.assertEqual(server.do("GET", PREFIX + b"secret"), secret.hex())
+
+    @inlineCallbacks
+    def test_emptiedMembers(self) -> Steps:
+        """Nobody is said to be gone until all have had the time to be renewed."""
+        server = self.serve()
+        directory = yield self.connect(f"redis+unix:{server.path}")
+        self.assertIsNone((yield directory.member(B1.member)))
+        server.do("FLUSHALL")
+        yield self.fails(directory.member(B1.member))
+        yield directory.renew()
+        yield self.fails(directory.member(B1.member))
+        self.patch(redisdirectory, "EMPTIED", 0.0)
+        self.assertIsNone((yield directory.member(B1.member)))
 
     @inlineCallbacks
     def test_stopsWheneverItIs(self) -> Steps:

@@ -23,7 +23,7 @@ from nymearemoteproxy.meeting.rendezvous import IRendezvous, NobodyWaits, Rendez
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.linkmessages import Meet, Visit
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.registration import ClientRegistration
+from nymearemoteproxy.protocol.registration import ClientRegistration, ServerRegistration
 from nymearemoteproxy.protocol.session import Identity, makeHello
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
@@ -45,6 +45,15 @@ class FakeAsking:
         """Answer."""
         self.asked.append(holder)
         return self.answer
+
+    def visit(self, holder: Holder, *_what: Any) -> Deferred[Place]:
+        """Answer."""
+        self.asked.append(holder)
+        return self.answer
+
+    def look(self, holder: Holder, place: str) -> Deferred[None]:
+        """Nothing that is asked here."""
+        raise NotImplementedError
 
 
 class RendezvousTests(PlacesCase):
@@ -153,6 +162,39 @@ class SwitchboardTests(PlacesCase):
         self.directory.isAnswering = False
         self.patch(self.directory, "find", lambda _place: succeed(self.mine()))
         self.assertRefused(Outcome.SERVER_NOT_FOUND)
+
+    def test_sameUuidWhileCounted(self) -> None:
+        """Another one went elsewhere with it while its address was counted, by another process."""
+        counted: Deferred[Any] = Deferred()
+        released: list[bool] = []
+        self.directory.isAnswering = False
+        self.patch(self.directory, "find", lambda _place: succeed(HIS))
+        self.patch(self.local._counts, "take", lambda *_who: counted)
+        server = self.switchboard.register(ServerRegistration("core", APP.uuid), Origin(1))
+        client = self.switchboard.register(APP, Origin(2))
+        self.assertNoResult(client)
+        counted.callback(lambda: released.append(True))
+        refusal: Any = self.failureResultOf(server, PlaceRefused).value
+        self.assertIs(refusal.outcome, Outcome.ALREADY_REGISTERED)
+        self.assertEqual((self.local.servers, released), (0, [True]))
+        self.assertCounts(0, 1)  # the client's
+        self.assertNoResult(client)
+
+    def test_freedWhileAsked(self) -> None:
+        """A server whose place became free while its holder was asked has it, and stays."""
+        self.patch(self.switchboard._asking, "look", lambda *_what: self.asked)
+        self.asked: Deferred[None] = Deferred()
+        self.directory.isAnswering = False
+        server = self.switchboard.register(ServerRegistration("core", APP.uuid), Origin(1))
+        self.successResultOf(server)
+        self.answers(HIS)
+        seat, holder = self.told[0]
+        for _ in range(2):
+            self.switchboard.lost(seat, holder)  # it is asked once
+        self.answers(self.mine())
+        self.asked.callback(None)
+        self.assertEqual(self.local.servers, 1)
+        self.assertCounts(1, 0)
 
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""

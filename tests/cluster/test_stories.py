@@ -670,6 +670,45 @@ class DirectoryStories(StoryCase):
             self.assertTrue(app.isUp)
             app.leave()
 
+    def test_serverCameOver(self) -> None:
+        """It stays, though its place stands there for the member where it was before."""
+        for dies in (False, True):
+            for home, other in ((self.one, self.two), (self.two, self.three)):
+                old = self.land.serve(home, SERVER)
+                self.land.isFailing = True
+                if dies:
+                    home.die()
+                else:
+                    old.leave()
+                self.land.advance(7)
+                server = self.land.serve(other, SERVER)
+                app = self.land.visit(other, SERVER, APP)
+                self.land.restore()
+                self.land.advance(3)
+                self.assertTrue(server.isUp, server.outcome)
+                self.assertTrue(app.isUp, app.outcome)
+                self.assertEqual((other.places.held, other.places.contested), (2, 0))
+                server.leave()
+                self.land.advance(1)
+
+    def test_serverCameOverFromAFrozenOne(self) -> None:
+        """It stays as long as that does not answer; when its lease is over it has the place."""
+        old = self.land.serve(self.one, SERVER)
+        self.land.isFailing = True
+        self.land.advance(6)
+        self.one.freeze()
+        server = self.land.serve(self.two, SERVER)
+        self.land.restore()
+        self.land.advance(5)
+        self.assertTrue(server.isUp, server.outcome)
+        self.assertEqual(self.two.places.contested, 1)
+        self.land.advance(20)
+        self.assertEqual((self.two.places.held, self.two.places.contested), (1, 0))
+        self.one.thaw()
+        self.land.advance(5)
+        self.assertTold(old, "place-lost")
+        self.assertTrue(server.isUp)
+
     def test_emptied(self) -> None:
         """All is claimed again; meanwhile nobody is disturbed."""
         pair = self.land.join(self.one, "k"), self.land.join(self.two, "k")
@@ -809,6 +848,25 @@ class SwitchboardStories(StoryCase):
                 self.assertTrue(app.isUp, (app.outcome, there.number, then.number))
                 self.assertTrue(dead.isTold)
                 app.leave()
+
+    def test_sameUuidAtTheServersMember(self) -> None:
+        """Whoever is refused there since a client of another member has it takes it from nobody."""
+        for trouble in (self.land.empty, lambda: setattr(self.land, "isFailing", True)):
+            server = self.land.serve(self.three, SERVER)
+            app = self.land.visit(self.one, SERVER, APP)
+            trouble()
+            refused = self.land.serve(self.three, APP)
+            self.land.advance(1)
+            self.assertTold(refused, "already-registered")
+            self.land.restore()
+            self.land.advance(12)
+            self.assertTrue(app.isUp)
+            places = self.one.places, self.three.places
+            self.assertEqual([(each.held, each.contested) for each in places], [(1, 0), (1, 0)])
+            self.assertEqual([each.losses for each in places], [0, 0])
+            app.leave()
+            server.leave()
+            self.land.advance(1)
 
     def test_deadServerComesBack(self) -> None:
         """Here or elsewhere: it is listed where it is."""

@@ -109,7 +109,9 @@ def until(condition: Callable[[], bool], problem: str) -> None:
 def _environment() -> dict[str, str]:
     removed = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC")
     inherited = {name: value for name, value in os.environ.items() if name not in removed}
-    return {**inherited, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"}
+    paths = (str(ROOT), inherited.get("PYTHONPATH"))  # txredisapi may be in the second one
+    joined = os.pathsep.join(filter(None, paths))
+    return {**inherited, "PYTHONPATH": joined, "LC_ALL": "C.UTF-8"}
 
 
 _PASS_SOCKETS = """

@@ -195,6 +195,7 @@ class StoryDirectory(MemoryDirectory):
         self.isAnswering = True
         self._land = land
         self._node = node
+        self._isGreeting = False
 
     def _ask(self, command: Callable[[], Result]) -> Deferred[Result]:
         if not self.isAnswering:
@@ -244,12 +245,22 @@ class StoryDirectory(MemoryDirectory):
             self.returned()
 
     def returned(self) -> None:
-        """It answers again."""
-        if not self.isAnswering:
+        """It may answer again: renew the lease, as at each connection, before anything else."""
+        if not (self.isAnswering or self._isGreeting):
+            self._isGreeting = True
             if self._probe.active():
                 self._probe.cancel()
-            self.isAnswering = True
-            self._tell()
+            self._land.network.later(partial(self._node.do, self._greet))
+
+    def _greet(self) -> None:
+        self._isGreeting = False
+        land = self._land
+        if land.isFailing or land.isHanging or self._node in land.withoutDirectory:
+            self._retry()
+            return
+        self._lease.renewed(self._lease.sending(), land.table.renew(self.me))
+        self.isAnswering = True
+        self._tell()
 
     def tell(self) -> None:
         """All places have to be claimed anew."""
@@ -663,7 +674,7 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(node.membership.rendezvous._guests, {})
         shared = node.membership.switchboard
         assert shared is not None
-        case.assertEqual((shared._away, shared._coming), ({}, {}))
+        case.assertEqual((shared._away, shared._coming, shared._doubted), ({}, {}, set()))
         places = node.places
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})

@@ -356,7 +356,7 @@ class LinkTests(GroupCase):
         client = socket.create_connection(self.listening.getsockname())
         self.addCleanup(client.close)
         client.settimeout(5)
-        client.sendall(member)
+        client.sendall(member.hex().encode())
         self.door.doRead()
         for caller in list(self.clock.readers - {self.door}):
             caller.doRead()

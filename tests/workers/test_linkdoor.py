@@ -16,7 +16,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.workers import linkdoor
 from nymearemoteproxy.workers.handing import Handed
 from nymearemoteproxy.workers.linkdoor import LINKS, LinkDoor
@@ -24,6 +24,11 @@ from tests.workers.test_accepting import ReaderClock
 
 TIMEOUT = 2.0
 HERE, FULL, ELSEWHERE = (bytes([number]) * MEMBER_SIZE for number in (1, 2, 3))
+
+
+def nameOf(id: bytes) -> bytes:
+    """Return what a link to a member begins with."""
+    return id.hex().encode()
 
 
 class LinkDoorTests(SynchronousTestCase):
@@ -90,10 +95,10 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_handed(self) -> None:
         """With all that it has sent, and whom it is from."""
-        client = self.call(HERE + b"and more")
+        client = self.call(nameOf(HERE) + b"and more")
         self.read()
         ((id, handed, data),) = self.taken
-        self.assertEqual((id, data), (HERE, HERE + b"and more"))
+        self.assertEqual((id, data), (HERE, nameOf(HERE) + b"and more"))
         host, port = client.getsockname()
         address: Any = handed.address
         self.assertEqual((address.host, address.port), (host, port))
@@ -106,7 +111,7 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_nobodyThere(self) -> None:
         """One for a worker that is not here is closed, counted and logged."""
-        client = self.call(ELSEWHERE)
+        client = self.call(nameOf(ELSEWHERE))
         self.read()
         self.assertClosed(client)
         self.assertOver(1)
@@ -114,12 +119,22 @@ class LinkDoorTests(SynchronousTestCase):
         self.assertEqual(line["peer"], "{}:{}".format(*client.getsockname()))
         self.assertIn("is not here", line["text"])
 
-    @given(st.binary(max_size=MEMBER_SIZE - 1))
+    @given(st.binary(max_size=NAME_SIZE - 1))
     def test_tooShort(self, data: bytes) -> None:
         """A member's first bytes come in one packet; nothing at all is somebody who leaves."""
         before = self.door.refused
         client = self.call(data)
         client.shutdown(socket.SHUT_WR)
+        self.read()
+        self.assertClosed(client)
+        self.assertOver(before + 1)
+        self.assertEqual(self.taken, [])
+
+    @given(st.binary(min_size=NAME_SIZE, max_size=NAME_SIZE))
+    def test_noName(self, data: bytes) -> None:
+        """What is no member's id, or one of nobody's, is refused."""
+        before = self.door.refused
+        client = self.call(data)
         self.read()
         self.assertClosed(client)
         self.assertOver(before + 1)
@@ -138,7 +153,7 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_gone(self) -> None:
         """One that resets its connection is no fault."""
-        client = self.call(HERE)
+        client = self.call(nameOf(HERE))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         self.read()
@@ -159,14 +174,14 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_noRoom(self) -> None:
         """A worker that has no room for the moment is no reason to refuse: it is waited for."""
-        self.call(FULL + b"hello")
+        self.call(nameOf(FULL) + b"hello")
         self.read()
         self.assertEqual(self.callers(), [])  # what is there already would be told all the time
         self.door.roomAgain()
         self.assertEqual(self.taken, [])
         self.full.clear()
         self.door.roomAgain()
-        self.assertEqual([data for _id, _handed, data in self.taken], [FULL + b"hello"])
+        self.assertEqual([data for _id, _handed, data in self.taken], [nameOf(FULL) + b"hello"])
         self.assertOver()
         self.assertEqual([call for call in self.clock.getDelayedCalls() if call.active()], [])
 
@@ -179,7 +194,7 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_neverRoom(self) -> None:
         """Not for ever."""
-        client = self.call(FULL)
+        client = self.call(nameOf(FULL))
         self.read()
         self.clock.advance(TIMEOUT)
         self.assertClosed(client)
@@ -187,7 +202,7 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_workerGoesMeanwhile(self) -> None:
         """Then it is said at once."""
-        client = self.call(FULL)
+        client = self.call(nameOf(FULL))
         self.read()
         self.patch(self, "hand", lambda *_details: None)
         self.door._hand = self.hand
@@ -203,14 +218,14 @@ class LinkDoorTests(SynchronousTestCase):
         self.assertClosed(others.pop(0))
         self.assertEqual(len(self.callers()), 3)
         self.assertEqual(self.door.refused, 2)
-        others[0].sendall(HERE)
+        others[0].sendall(nameOf(HERE))
         self.read()
         self.assertEqual(len(self.taken), 1)
 
     def test_flood(self) -> None:
         """It is told in few lines."""
         for _ in range(20):
-            self.call(ELSEWHERE)
+            self.call(nameOf(ELSEWHERE))
             self.read()
         self.clock.advance(60)
         self.assertLessEqual(len([line for line in self.lines if "no link" in str(line)]), 2)
@@ -218,7 +233,7 @@ class LinkDoorTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """Nobody is accepted, and nobody is left, whatever they were waiting for."""
-        clients = [self.call(), self.call(FULL)]
+        clients = [self.call(), self.call(nameOf(FULL))]
         self.read()
         self.door.close()
         for client in clients:
@@ -238,7 +253,7 @@ class LinkDoorTests(SynchronousTestCase):
         self.door._socket = SimpleNamespace(  # type: ignore[assignment]
             accept=accept, fileno=own.fileno, close=own.close
         )
-        client = self.call(HERE)
+        client = self.call(nameOf(HERE))
         self.assertNotIn(self.door, self.clock.readers)
         self.door._socket = own
         self.clock.advance(1)

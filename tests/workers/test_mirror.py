@@ -17,7 +17,7 @@ from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections import records
-from nymearemoteproxy.connections.limits import Bounds
+from nymearemoteproxy.connections.limits import Bounds, Ticket
 from nymearemoteproxy.connections.records import TCP, IClient, Record, Totals
 from nymearemoteproxy.connections.registry import IRegistry
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -356,6 +356,7 @@ class GroupTunnelTests(MirrorCase):
         partner = seen.partner
         assert partner is not None
         self.assertEqual((partner.name, partner.uuid, partner.address), ("far", "f", far.address))
+        self.assertIs(partner.role, Role.PARTNER)
         self.assertEqual(self.parent.counters.load().tunnels, 1)
         far.received, far.sent = 5, 6
         far.endsWith(Outcome.CLIENT_LEFT)
@@ -364,6 +365,32 @@ class GroupTunnelTests(MirrorCase):
         self.assertEqual((partner.received, partner.sent), (5, 6))
         self.assertIs(partner.outcome, Outcome.CLIENT_LEFT)
         self.assertEqual(self.parent.counters.totals.tunnels, 1)
+
+    def test_longPartnerElsewhere(self) -> None:
+        """No more of it is told than of our own clients."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        far.name = far.uuid = "x" * (MOST_TOLD + 1)
+        far.partner = one.record
+        size = self.first.up.size
+        self.first.registry.joined(one.record, far)
+        self.assertLess(self.first.up.size - size, 2 * MOST_TOLD + 500)
+        partner = self.seen(one).partner
+        assert partner is not None
+        self.assertEqual((len(partner.name), len(partner.uuid)), (MOST_TOLD, MOST_TOLD))
+
+    def test_workerDiesWithIt(self) -> None:
+        """Of a tunnel with another machine there is one line, too, when the worker is killed."""
+        one = Visitor(self.first)
+        far = self.joinedElsewhere(one)
+        far.partner = one.record
+        self.first.registry.joined(one.record, far)
+        seen = self.seen(one)
+        partner = seen.partner
+        self.first.die()
+        self.clock.advance(0)
+        self.assertEqual(self.observer.ended, [(seen, partner)])
+        self.assertIs(seen.outcome, Outcome.WORKER_LOST)
 
     def test_countedElsewhere(self) -> None:
         """Where the other machine is the tunnel's home nothing of it is counted or told here."""
@@ -397,6 +424,43 @@ class GroupTunnelTests(MirrorCase):
         self.assertEqual(server.asked, ["shutDown"])
         server.leave()
         self.successResultOf(gone)
+
+    def guest(self, serverUuid: str) -> Record:
+        """Return the record of a client elsewhere, as a member makes it."""
+        guest = Record(0, TCP, False, "", "", "", Ticket(None), 0)
+        guest.role, guest.serverUuid, guest.joined = Role.CLIENT, serverUuid, 1.0
+        return guest
+
+    def test_guestsElsewhere(self) -> None:
+        """A server with clients of other machines is not sent away before the last one leaves."""
+        server, idle = Visitor(self.first), Visitor(self.first)
+        server.record.uuid, idle.record.uuid = "s", "i"
+        server.isJoinedBy(Role.SERVER)
+        idle.isJoinedBy(Role.SERVER)
+        guests = [self.guest("s"), self.guest("s")]
+        for guest in guests:
+            self.first.registry.dismissal.joined(guest)
+        self.parent.dismissal.dismissIdle()
+        self.assertEqual((server.asked, idle.asked), ([], ["shutDown"]))
+        self.first.registry.dismissal.ended(guests[0])
+        self.assertEqual(server.asked, [])
+        self.first.registry.dismissal.ended(guests[1])
+        self.assertEqual(server.asked, ["shutDown"])
+        self.assertEqual(self.parent.counters.load().clients, 0)
+
+    def test_guestsOfADeadWorker(self) -> None:
+        """They are gone with it, and keep no server of another worker's."""
+        server, another = Visitor(self.second), self.guest("s")
+        server.record.uuid = "s"
+        server.isJoinedBy(Role.SERVER)
+        for _ in range(2):
+            self.first.registry.dismissal.joined(another)
+        self.second.registry.dismissal.joined(self.guest("s"))
+        self.first.die()
+        self.parent.dismissal.dismissIdle()
+        self.assertEqual(server.asked, [])
+        self.second.registry.dismissal.ended(self.guest("s"))
+        self.assertEqual(server.asked, ["shutDown"])
 
     @PROPERTY
     @given(st.data())
