@@ -15,12 +15,13 @@ from zope.interface import implementer
 
 from nymearemoteproxy.cluster.answering import Answerer, IHome
 from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, NobodyThere
+from nymearemoteproxy.cluster.contests import Contests
 from nymearemoteproxy.cluster.directory import Holder, IDirectory
 from nymearemoteproxy.cluster.far import foreignRecord
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, ILinker
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
-from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
 from nymearemoteproxy.connections.limits import sourceOf
@@ -63,6 +64,7 @@ class Membership:
         self.links = Links()
         self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
         self.places = Places(proxy.clock, directory, member, self._lost)
+        self.contests = Contests(self.places, self.asking, self._contested)
         self.liveness = Liveness(proxy, self.links, self.asking, member)
         local, switchboard = proxy.rendezvous, proxy.switchboard
         assert isinstance(local, Rendezvous)
@@ -142,12 +144,17 @@ class Membership:
         if guest is not None:
             return self.asking.isGuest(int(guest[1]))
         seat = self.places.seat(place)
-        if seat is None or seat.kind is not Kind.UUID or self.switchboard is None:
+        if seat is None:
             return succeed(False)
-        return self.switchboard.look(seat)
+        if seat.kind is Kind.KEY:
+            return succeed(self.rendezvous.isInUse(seat))
+        return succeed(False) if self.switchboard is None else self.switchboard.look(seat)
 
-    def _lost(self, seat: Seat, holder: Holder) -> None:
+    def _lost(self, seat: PlaceSeat, holder: Holder) -> None:
         if seat.kind is Kind.KEY:
             self.rendezvous.lost(seat, holder)
-        elif self.switchboard is not None:
-            self.switchboard.lost(seat, holder)
+        self.contests.doubt(seat, holder)
+
+    def _contested(self, seat: PlaceSeat) -> None:
+        if seat.kind is Kind.UUID and self.switchboard is not None:
+            self.switchboard.lost(seat)

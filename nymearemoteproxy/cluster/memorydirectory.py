@@ -22,7 +22,7 @@ SECRET_SIZE = 32
 """Bytes, as many as the digests have that are made with it."""
 
 
-class Table:
+class PlaceTable:
     """Places and members. A place lasts until it is released, or its member is forgotten.
 
     :param now: returns seconds; the leases are measured by them.
@@ -99,7 +99,11 @@ class MemoryDirectory:
     commands = failures = outages = 0
 
     def __init__(
-        self, table: Table, me: Member, clock: IReactorTime, now: Callable[[], float] = boottime
+        self,
+        table: PlaceTable,
+        me: Member,
+        clock: IReactorTime,
+        now: Callable[[], float] = boottime,
     ) -> None:
         self.me = me
         self._table = table

@@ -44,7 +44,10 @@ from nymearemoteproxy.cluster.directory import (
     IDirectory,
 )
 from nymearemoteproxy.cluster.latencies import Latencies
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
+
+log = ProxyLogger()
 
 AGAIN = 5.0
 """Seconds after which a place is claimed again that another member holds, too, or that the
@@ -71,7 +74,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Seat:
+class PlaceSeat:
     """A place, as this process knows it.
 
     :ivar digest: of a token and a nonce, or a uuid; the directory is never told.
@@ -93,7 +96,7 @@ Taken = Deferred[Holder | None]
 
 @dataclass(eq=False)
 class _Spot:
-    seat: Seat
+    seat: PlaceSeat
     state: _State
     holder: Holder
     waiting: list[Taken] = field(default_factory=list)
@@ -119,22 +122,22 @@ class Places:
         clock: IReactorTime,
         directory: IDirectory,
         member: bytes,
-        lost: Callable[[Seat, Holder], object],
+        lost: Callable[[PlaceSeat, Holder], object],
     ) -> None:
         self._clock = clock
         self._directory = directory
         self._member = member
         self._lost = lost
         self._claims = 0
-        self._spots: dict[Seat, _Spot] = {}
-        self._seats: dict[str, Seat] = {}
+        self._spots: dict[PlaceSeat, _Spot] = {}
+        self._seats: dict[str, PlaceSeat] = {}
         self._secret: bytes | None = None
         self._looking = Periodic(clock, AGAIN, self._look, "places cannot be claimed anew")
         self._nextRefresh = clock.seconds() + REFRESH
         self._awaking: list[Deferred[None]] = []
         self._looks = 0  # of those that claim everything, how many are under way
         # To be claimed again, those first that were not for the longest time.
-        self._unlisted: dict[Seat, _Spot] = {}
+        self._unlisted: dict[PlaceSeat, _Spot] = {}
         # Those that may stand in the directory, although nobody is there any more.
         # Of one place there may be several: each claim that was not answered may be done yet.
         self._leftovers: dict[tuple[str, Holder], None] = {}
@@ -149,7 +152,7 @@ class Places:
 
     # Names
 
-    def name(self, seat: Seat) -> str:
+    def name(self, seat: PlaceSeat) -> str:
         """Return what the directory and other members call a place."""
         secret = self._directory.secret
         assert secret is not None
@@ -157,7 +160,7 @@ class Places:
         digest = hmac.digest(secret, text, "sha256")[:NAME_SIZE]
         return f"{seat.kind.value}:{digest.hex()}"
 
-    def seat(self, name: str) -> Seat | None:
+    def seat(self, name: str) -> PlaceSeat | None:
         """Return the place of this name, if this member has to do with it."""
         return self._seats.get(name)
 
@@ -167,20 +170,20 @@ class Places:
 
     # Taking and leaving
 
-    def take(self, seat: Seat) -> Taken:
+    def take(self, seat: PlaceSeat) -> Taken:
         """Want a place; fires with who holds it, None when that is this member.
 
         From then on it has to be left by `leave`.
         """
         return self._take(seat, lambda spot: self._directory.claim(self.name(seat), spot.holder))
 
-    def seize(self, seat: Seat, old: Holder) -> Taken:
+    def seize(self, seat: PlaceSeat, old: Holder) -> Taken:
         """Want a place whose holder does not have it any more."""
         return self._take(
             seat, lambda spot: self._directory.replace(self.name(seat), old, spot.holder)
         )
 
-    def _take(self, seat: Seat, ask: Callable[[_Spot], Deferred[Holder]]) -> Taken:
+    def _take(self, seat: PlaceSeat, ask: Callable[[_Spot], Deferred[Holder]]) -> Taken:
         taken: Taken = Deferred()
         spot = self._spots.get(seat)
         if spot is None:
@@ -192,12 +195,12 @@ class Places:
             spot.waiting.append(taken)
         return taken
 
-    def isContested(self, seat: Seat) -> bool:
+    def isContested(self, seat: PlaceSeat) -> bool:
         """Tell whether somebody is at a place here, and another member holds it."""
         spot = self._spots.get(seat)
         return spot is not None and spot.isContested
 
-    def retake(self, seat: Seat, old: Holder) -> None:
+    def retake(self, seat: PlaceSeat, old: Holder) -> None:
         """Have a place that is contested, since its holder does not have it any more."""
         spot = self._spots.get(seat)
         if spot is not None and spot.isContested:
@@ -207,7 +210,7 @@ class Places:
                 partial(self._reclaimed, spot), self._notReclaimed, errbackArgs=([spot],)
             )
 
-    def settled(self, seat: Seat) -> Deferred[None]:
+    def settled(self, seat: PlaceSeat) -> Deferred[None]:
         """Fire when no claim of a place is under way."""
         spot = self._spots.get(seat)
         if spot is None or spot.state is not _State.CLAIMING:
@@ -216,7 +219,7 @@ class Places:
         spot.settling.append(settled)
         return settled
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, seat: PlaceSeat) -> None:
         """Nobody is at a place any more."""
         spot = self._spots.get(seat)
         if spot is None or spot.state in (_State.CLAIMING, _State.RELEASING):
@@ -351,12 +354,13 @@ class Places:
             yield self._reclaim(list(self._spots.values()))
         except DirectoryError:
             pass  # it will answer again, and say so
-        finally:
-            self._looks -= 1
-            if not self._looks:
-                awaking, self._awaking = self._awaking, []
-                for awake in awaking:
-                    awake.callback(None)
+        except Exception:  # whoever waits for this goes on all the same
+            log.failure("places could not be claimed anew")
+        self._looks -= 1
+        if not self._looks:
+            awaking, self._awaking = self._awaking, []
+            for awake in awaking:
+                awake.callback(None)
 
     @inlineCallbacks
     def _claimAnew(self) -> Any:

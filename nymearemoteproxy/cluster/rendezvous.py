@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.directory import Holder
-from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.meeting.place import Look, Place
 from nymearemoteproxy.meeting.rendezvous import Confirm, IRendezvous, NobodyWaits, Rendezvous
@@ -49,7 +49,7 @@ class _Guest:
     :ivar met: what it waits for; None when that has come.
     """
 
-    seat: Seat
+    seat: PlaceSeat
     identity: Identity
     look: Look
     record: Any
@@ -88,7 +88,7 @@ class ClusterRendezvous:
     def join(
         self, key: bytes, identity: Identity, look: Look, record: Any = None
     ) -> Deferred[Place]:
-        guest = _Guest(Seat(Kind.KEY, key), identity, look, record)
+        guest = _Guest(PlaceSeat(Kind.KEY, key), identity, look, record)
         met: Deferred[Place] = Deferred(lambda _met: self._giveUp(guest))
         guest.met = met
         self._seek(guest)
@@ -184,14 +184,18 @@ class ClusterRendezvous:
     # The home
 
     def _freed(self, key: bytes) -> None:
-        self._places.leave(Seat(Kind.KEY, key))
+        self._places.leave(PlaceSeat(Kind.KEY, key))
 
-    def _freeUnlessUsed(self, seat: Seat) -> None:
+    def _freeUnlessUsed(self, seat: PlaceSeat) -> None:
         if not self._local.isInUse(seat.digest):
             self._places.leave(seat)
 
+    def isInUse(self, seat: PlaceSeat) -> bool:
+        """Tell whether somebody waits here under a key, or there is a tunnel."""
+        return self._local.isInUse(seat.digest)
+
     def visit(
-        self, seat: Seat, identity: Identity, confirm: Confirm, look: Look
+        self, seat: PlaceSeat, identity: Identity, confirm: Confirm, look: Look
     ) -> Deferred[Place]:
         """Have a client of another member meet the one that waits here.
 
@@ -202,13 +206,13 @@ class ClusterRendezvous:
         return ready.addCallback(lambda _settled: self._visit(seat, identity, confirm, look))
 
     def _visit(
-        self, seat: Seat, identity: Identity, confirm: Confirm, look: Look
+        self, seat: PlaceSeat, identity: Identity, confirm: Confirm, look: Look
     ) -> Deferred[Place]:
         if not self._local.isInUse(seat.digest):
             raise NobodyWaits
         return self._local.visit(seat.digest, identity, confirm, look)
 
-    def lost(self, seat: Seat, holder: Holder) -> None:
+    def lost(self, seat: PlaceSeat, holder: Holder) -> None:
         """Another member has this key, too: whoever waits here goes there."""
         for guest in list(self._guests.get(seat.digest, ())):
             if not guest.isWaiting:

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from twisted.internet.defer import Deferred, DeferredSemaphore, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
-from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
-from nymearemoteproxy.cluster.places import Kind, Places, Seat
+from nymearemoteproxy.cluster.directory import DirectoryError, IDirectory
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import NobodyWaits
 from nymearemoteproxy.protocol.linkmessages import Visit
@@ -32,9 +32,6 @@ from nymearemoteproxy.protocol.registration import (
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
 
-QUESTIONS = 64
-"""Servers that others are asked about at a time: each takes a link, and some milliseconds."""
-
 
 @dataclass(frozen=True)
 class FarOrigin(Origin):
@@ -46,9 +43,9 @@ class FarOrigin(Origin):
     ask: Visit | None = None
 
 
-def seatOf(uuid: UUID) -> Seat:
+def seatOf(uuid: UUID) -> PlaceSeat:
     """Return the place of a uuid."""
-    return Seat(Kind.UUID, uuid.bytes)
+    return PlaceSeat(Kind.UUID, uuid.bytes)
 
 
 @implementer(ISwitchboard)
@@ -69,9 +66,6 @@ class ClusterSwitchboard:
         # Clients of ours whose servers are elsewhere, and how many registrations are under way.
         self._away: dict[UUID, Origin] = {}
         self._coming: Counter[UUID] = Counter()
-        # Places of servers of ours that others have, too: it is asked whether somebody is there.
-        self._doubted: set[Seat] = set()
-        self._questions = DeferredSemaphore(QUESTIONS)
         local.freed = self._freed
 
     def change(
@@ -161,7 +155,7 @@ class ClusterSwitchboard:
         return place
 
     @inlineCallbacks
-    def _findServer(self, seat: Seat) -> Any:
+    def _findServer(self, seat: PlaceSeat) -> Any:
         if self._directory.secret is None:
             raise PlaceRefused(Outcome.DIRECTORY_UNAVAILABLE)
         try:
@@ -191,7 +185,7 @@ class ClusterSwitchboard:
             raise NobodyWaits
         return self.local.register(registration, origin)
 
-    def look(self, seat: Seat) -> Deferred[bool]:
+    def look(self, seat: PlaceSeat) -> Deferred[bool]:
         """Find out whether a server or a client of ours with this uuid is there."""
         uuid = UUID(bytes=seat.digest)
         origin = self._origin(uuid)
@@ -202,25 +196,6 @@ class ClusterSwitchboard:
         """Tell whether one is registered, be it since a moment ago, or about to be."""
         return self._origin(uuid) is not None or uuid in self._coming
 
-    def lost(self, seat: Seat, holder: Holder) -> None:
-        """Another member has this uuid, too: if somebody is there, a server of ours is not found.
-
-        It may stand there for nobody: its server came here when the directory did not answer.
-        """
-        if self.local.isServer(UUID(bytes=seat.digest)) and seat not in self._doubted:
-            self._doubted.add(seat)
-            self._questions.run(self._doubt, seat, holder)
-
-    @inlineCallbacks
-    def _doubt(self, seat: Seat, holder: Holder) -> Any:
-        try:
-            yield self._asking.look(holder, self._places.name(seat))
-        except (NobodyThere, MemberGone):
-            self._places.retake(seat, holder)
-        except MemberSilent:
-            pass  # we are told again
-        else:
-            if self._places.isContested(seat):
-                self.local.expel(UUID(bytes=seat.digest), Outcome.PLACE_LOST)
-        finally:
-            self._doubted.remove(seat)
+    def lost(self, seat: PlaceSeat) -> None:
+        """Another member has this uuid, too: a server of ours would not be found."""
+        self.local.expel(UUID(bytes=seat.digest), Outcome.PLACE_LOST)

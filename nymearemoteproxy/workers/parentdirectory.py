@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import Table
+from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from nymearemoteproxy.workers.questions import NoAnswer, Questions, answering
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
@@ -22,9 +22,9 @@ Written = list[Any]
 """A `Holder` or a `Member` as JSON."""
 
 
-def makeTable() -> Table:
+def makeTable() -> PlaceTable:
     """Return the parent's table, in which no lease ends: it sees when a worker does."""
-    return Table(now=lambda: 0.0)
+    return PlaceTable(now=lambda: 0.0)
 
 
 @implementer(IDirectory)
@@ -106,7 +106,7 @@ class DirectoryDesk:
     :ivar handlers: take its messages.
     """
 
-    def __init__(self, table: Table, send: Send) -> None:
+    def __init__(self, table: PlaceTable, send: Send) -> None:
         self.handlers: Handlers = answering(
             send,
             {

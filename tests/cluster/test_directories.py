@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import CLAIMS_AT_ONCE, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from tests.support.redis import RedisServer, reasonToSkip
 
 reactor: Any = globalReactor
@@ -140,7 +140,7 @@ class MemorySuite(DirectorySuite, TestCase):
 
     def setUp(self) -> None:
         clock = Clock()
-        self.table = Table(clock.seconds)
+        self.table = PlaceTable(clock.seconds)
         self.anna = MemoryDirectory(self.table, ANNA, clock, clock.seconds)
         self.bert = MemoryDirectory(self.table, BERT, clock, clock.seconds)
         for directory in (self.anna, self.bert):
@@ -185,7 +185,7 @@ class TableMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table = Table(lambda: 0.0)
+        self.table = PlaceTable(lambda: 0.0)
         self.model: dict[str, Holder] = {}
 
     @rule(place=PLACES, holder=HOLDERS)

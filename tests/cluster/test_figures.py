@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.cluster.figures import Figures, figuresOf, readFigures
 from nymearemoteproxy.cluster.latencies import CLAIM_BOUNDS, Latencies
 from nymearemoteproxy.cluster.links import CLOSING, CONTROL, OPENING, RELAYING
-from nymearemoteproxy.cluster.places import Kind, Seat
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from tests.support.stories import Node, StoryCase
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
@@ -192,7 +192,7 @@ class MemberTests(StoryCase):
 
     def test_seat(self) -> None:
         """A place that nobody has come to is counted once, however often it is wanted."""
-        seat = Seat(Kind.KEY, b"k" * 16)
+        seat = PlaceSeat(Kind.KEY, b"k" * 16)
         places = self.one.places
         for _ in range(3):
             self.one.do(lambda: places.take(seat))

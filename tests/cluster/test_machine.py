@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.cluster.places import Kind, Seat, _State
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat, _State
 from nymearemoteproxy.cluster.switchboard import seatOf
 from tests.support.stories import TIMING, Client, Land, Node, checkEmpty
 
@@ -259,7 +259,7 @@ class ClusterMachine(RuleBasedStateMachine):
         assert not self.case.flushLoggedErrors()
 
 
-def seatsOf(node: Node) -> set[Seat]:
+def seatsOf(node: Node) -> set[PlaceSeat]:
     """Return the places that somebody is at."""
     local, shared = node.rendezvous, node.membership.switchboard
     assert shared is not None
@@ -267,7 +267,7 @@ def seatsOf(node: Node) -> set[Seat]:
     clients = node.switchboard._clients
     own = {uuid for uuid, end in clients.items() if type(end.origin).__name__ == "Origin"}
     uuids = {*shared._away, *node.switchboard._servers, *own}
-    return {Seat(Kind.KEY, key) for key in keys} | {seatOf(uuid) for uuid in uuids}
+    return {PlaceSeat(Kind.KEY, key) for key in keys} | {seatOf(uuid) for uuid in uuids}
 
 
 class MachineTests(SynchronousTestCase):

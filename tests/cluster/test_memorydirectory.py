@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL
-from nymearemoteproxy.cluster.memorydirectory import Table
+from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from tests.support.directories import TIMEOUT, MoodyDirectory
 
 ME = Member(b"m" * 16, "unix:/run/me", 1, "me")
@@ -21,7 +21,7 @@ class TableTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = Table(self.clock.seconds)
+        self.table = PlaceTable(self.clock.seconds)
 
     def test_forgetsMemberAndItsPlaces(self) -> None:
         """And no others."""
@@ -65,7 +65,7 @@ class MemoryDirectoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = Table(self.clock.seconds)
+        self.table = PlaceTable(self.clock.seconds)
         self.directory = MoodyDirectory(self.table, ME, self.clock)
         self.told = 0
         self.directory.follow(self._tell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -13,10 +12,10 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster import places as module
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
-from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, Seat
+from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, PlaceSeat
 
 ME, OTHER = b"m" * 16, b"o" * 16
-SEAT, UUID = Seat(Kind.KEY, b"key"), Seat(Kind.UUID, b"key")
+SEAT, UUID = PlaceSeat(Kind.KEY, b"key"), PlaceSeat(Kind.UUID, b"key")
 HIS = Holder(OTHER, 7)
 
 
@@ -83,11 +82,11 @@ class PlacesCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.directory = Dictated()
-        self.told: list[tuple[Seat, Holder]] = []
+        self.told: list[tuple[PlaceSeat, Holder]] = []
         self.places = Places(self.clock, self.directory, ME, self.lost)  # type: ignore[arg-type]
         self.name = self.places.name(SEAT)
 
-    def lost(self, seat: Seat, holder: Holder) -> None:
+    def lost(self, seat: PlaceSeat, holder: Holder) -> None:
         """Note it."""
         self.told.append((seat, holder))
 
@@ -148,7 +147,7 @@ class NameTests(PlacesCase):
 
     def test_names(self) -> None:
         """They depend on the kind, the digest and the secret, and tell none."""
-        names = {self.name, self.places.name(UUID), self.places.name(Seat(Kind.KEY, b"x"))}
+        names = {self.name, self.places.name(UUID), self.places.name(PlaceSeat(Kind.KEY, b"x"))}
         self.directory.secret = b"other"
         names.add(self.places.name(SEAT))
         self.assertEqual(len(names), 4)
@@ -369,11 +368,11 @@ class ClaimingAnewTests(PlacesCase):
         self.directory.isLasting = True
         self.held()
         self.directory.fail()
-        self.assertIsNone(self.successResultOf(self.places.take(Seat(Kind.UUID, b"other"))))
+        self.assertIsNone(self.successResultOf(self.places.take(PlaceSeat(Kind.UUID, b"other"))))
         self.directory.isAnswering = True
         self.directory.returned()
         self.assertIsNone(self.successResultOf(self.places.awake()))  # nobody waits for that
-        other = self.places.name(Seat(Kind.UUID, b"other"))
+        other = self.places.name(PlaceSeat(Kind.UUID, b"other"))
         self.expect("claimAll", (other, self.mine(2))).callback([self.mine(2)])
         self.assertCounts(2, 0)
 
@@ -592,7 +591,7 @@ class ClaimingAnewTests(PlacesCase):
         self.patch(module, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
-            self.places.take(Seat(Kind.KEY, bytes([number])))
+            self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
         self.directory.returned()
         sizes = []
@@ -608,7 +607,7 @@ class ClaimingAnewTests(PlacesCase):
         self.patch(module, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
-            self.places.take(Seat(Kind.KEY, bytes([number])))
+            self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
         self.places.start()
         names: list[str] = []
@@ -674,7 +673,6 @@ class AwakeTests(PlacesCase):
         self.expect("renew").callback(None)
         self.expect("claimAll", (self.name, self.mine())).callback([HIS])
         self.successResultOf(awake)
-        gc.collect()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_fails(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -12,27 +12,35 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import NAME_SIZE
 from nymearemoteproxy.cluster.preface import Preface
 from nymearemoteproxy.wires.direct import DirectTransport
 from tests.support.memory import Pipe
 
-ID, OTHER = b"i" * MEMBER_SIZE, b"o" * MEMBER_SIZE
+ID, OTHER = b"i" * NAME_SIZE, b"o" * NAME_SIZE
+PLAIN, WISHING = ID + b"\0secret", ID + b"\1secret"
 
 
 class Follower(Protocol):
     """What follows the preface.
 
     :ivar heard: all that it was given.
+    :ivar wishes: whether a ticket was wished for, each time that it was told.
     """
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
         self.isConnected = False
+        self.wishes: list[bool] = []
         self.lost: list[Failure] = []
 
     def connectionMade(self) -> None:
         self.isConnected = True
+
+    def prefaced(self, wantsTicket: bool) -> Follower:
+        """The link is for us; go on."""
+        self.wishes.append(wantsTicket)
+        return self
 
     def dataReceived(self, data: bytes) -> None:
         self.heard.append(data)
@@ -47,16 +55,17 @@ class PrefaceTests(SynchronousTestCase):
     def make(self) -> Pipe:
         """Return a connection that has just come."""
         self.follower = Follower()
-        self.refused: list[None] = []
+        self.refused: list[str] = []
         pipe = Pipe(IPv4Address("TCP", "192.0.2.1", 1))
-        preface: Any = Preface(ID, self.follower, lambda: self.refuse(pipe))
+        expected = PLAIN, WISHING
+        preface: Any = Preface(expected, self.follower, lambda reason: self.refuse(pipe, reason))
         pipe.protocol = DirectTransport(preface)
         pipe.protocol.makeConnection(pipe)
         return pipe
 
-    def refuse(self, pipe: Pipe) -> None:
+    def refuse(self, pipe: Pipe, reason: str) -> None:
         """It is for somebody else: as the caller does then, close."""
-        self.refused.append(None)
+        self.refused.append(reason)
         pipe.abortConnection()
 
     def pieces(self, data: bytes, cuts: list[int]) -> list[bytes]:
@@ -69,36 +78,50 @@ class PrefaceTests(SynchronousTestCase):
         self.make()
         self.assertTrue(self.follower.isConnected)
 
-    @given(st.binary(max_size=40), st.lists(st.integers(0, 100), max_size=5))
-    def test_forUs(self, more: bytes, cuts: list[int]) -> None:
-        """All that comes behind the id is for what follows, and nothing else."""
+    @given(st.booleans(), st.binary(max_size=40), st.lists(st.integers(0, 100), max_size=5))
+    def test_forUs(self, wantsTicket: bool, more: bytes, cuts: list[int]) -> None:
+        """All that comes behind the preface is for what follows, and nothing else."""
         pipe = self.make()
-        for piece in self.pieces(ID + more, cuts):
+        for piece in self.pieces((WISHING if wantsTicket else PLAIN) + more, cuts):
             pipe.receive(piece)
+        self.assertEqual(self.follower.wishes, [wantsTicket])
         self.assertEqual(b"".join(self.follower.heard), more)
         self.assertNotIn(b"", self.follower.heard)
         self.assertEqual(self.refused, [])
         pipe.lose(ConnectionDone())
         self.assertEqual(len(self.follower.lost), 1)
 
-    @given(st.binary(min_size=MEMBER_SIZE, max_size=40), st.lists(st.integers(0, 100), max_size=5))
+    @given(st.binary(min_size=NAME_SIZE, max_size=60), st.lists(st.integers(0, 100), max_size=5))
     def test_forSomebodyElse(self, data: bytes, cuts: list[int]) -> None:
         """Then it is refused once, and what follows hears nothing of it but the end."""
-        data = data if data[:MEMBER_SIZE] != ID else OTHER
+        data = data if data[:NAME_SIZE] != ID else OTHER
+        self.assertRefused(data, cuts, "it is for another member")
+
+    @given(
+        st.binary(min_size=len(PLAIN) - NAME_SIZE, max_size=40),
+        st.lists(st.integers(0, 100), max_size=5),
+    )
+    def test_otherSecret(self, rest: bytes, cuts: list[int]) -> None:
+        """Likewise: whoever knows the id only is no member."""
+        assume((ID + rest)[: len(PLAIN)] not in (PLAIN, WISHING))
+        self.assertRefused(ID + rest, cuts, "it has another secret")
+
+    def assertRefused(self, data: bytes, cuts: list[int], reason: str) -> None:
+        """Whoever says this is refused."""
         pipe = self.make()
         for piece in self.pieces(data, cuts):
             if not pipe.lost:
                 pipe.receive(piece)
-        self.assertEqual(self.refused, [None])
+        self.assertEqual(self.refused, [reason])
         self.assertEqual(self.follower.heard, [])
         self.assertEqual(len(self.follower.lost), 1)
 
-    @given(st.integers(0, MEMBER_SIZE - 1))
+    @given(st.integers(0, len(PLAIN) - 1))
     def test_leaves(self, size: int) -> None:
         """Before it has said for whom it is."""
         pipe = self.make()
         if size:
-            pipe.receive(ID[:size])
+            pipe.receive(PLAIN[:size])
         pipe.lose(ConnectionDone())
         self.assertEqual((self.refused, self.follower.heard), ([], []))
         self.assertEqual(len(self.follower.lost), 1)

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import RENEWAL
-from nymearemoteproxy.cluster.memorydirectory import Table
+from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from nymearemoteproxy.cluster.shardeddirectory import ShardedDirectory
 from tests.support.directories import MoodyDirectory
 
@@ -22,7 +22,7 @@ class ShardedDirectoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.tables = [Table(self.clock.seconds), Table(self.clock.seconds)]
+        self.tables = [PlaceTable(self.clock.seconds), PlaceTable(self.clock.seconds)]
         self.parts = [MoodyDirectory(table, ME, self.clock) for table in self.tables]
         self.directory = ShardedDirectory(self.parts)
         self.successResultOf(self.directory.start())

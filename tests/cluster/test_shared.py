@@ -13,8 +13,8 @@ from zope.interface.verify import verifyObject
 from nymearemoteproxy.cluster.answering import IHome
 from nymearemoteproxy.cluster.directory import Holder, Member
 from nymearemoteproxy.cluster.membership import GUEST, Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
-from nymearemoteproxy.cluster.places import Kind, Seat
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
+from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
 from nymearemoteproxy.common.turns import Turns
@@ -50,10 +50,6 @@ class FakeAsking:
         """Answer."""
         self.asked.append(holder)
         return self.answer
-
-    def look(self, holder: Holder, place: str) -> Deferred[None]:
-        """Nothing that is asked here."""
-        raise NotImplementedError
 
 
 class RendezvousTests(PlacesCase):
@@ -180,25 +176,9 @@ class SwitchboardTests(PlacesCase):
         self.assertCounts(0, 1)  # the client's
         self.assertNoResult(client)
 
-    def test_freedWhileAsked(self) -> None:
-        """A server whose place became free while its holder was asked has it, and stays."""
-        self.patch(self.switchboard._asking, "look", lambda *_what: self.asked)
-        self.asked: Deferred[None] = Deferred()
-        self.directory.isAnswering = False
-        server = self.switchboard.register(ServerRegistration("core", APP.uuid), Origin(1))
-        self.successResultOf(server)
-        self.answers(HIS)
-        seat, holder = self.told[0]
-        for _ in range(2):
-            self.switchboard.lost(seat, holder)  # it is asked once
-        self.answers(self.mine())
-        self.asked.callback(None)
-        self.assertEqual(self.local.servers, 1)
-        self.assertCounts(1, 0)
-
     def test_seat(self) -> None:
         """A client and a server with one uuid want the same."""
-        self.assertEqual(seatOf(UUID(int=5)), Seat(Kind.UUID, UUID(int=5).bytes))
+        self.assertEqual(seatOf(UUID(int=5)), PlaceSeat(Kind.UUID, UUID(int=5).bytes))
 
 
 class MembershipTests(SynchronousTestCase):
@@ -207,7 +187,7 @@ class MembershipTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
         proxy = makeProxy(clock)
-        directory = MemoryDirectory(Table(clock.seconds), Member(ME, "unix:/x", 1), clock)
+        directory = MemoryDirectory(PlaceTable(clock.seconds), Member(ME, "unix:/x", 1), clock)
         self.membership = Membership(proxy, directory, FakeLinker(), ME)  # type: ignore[arg-type]
         self.directory = FakeDirectory()
 

@@ -691,6 +691,24 @@ class DirectoryStories(StoryCase):
                 server.leave()
                 self.land.advance(1)
 
+    def test_tunnelsCameOver(self) -> None:
+        """The same with a key, and with a client's uuid."""
+        self.land.serve(self.two, SERVER)
+        self.land.visit(self.one, SERVER, APP)
+        self.land.join(self.one, "k")
+        self.land.join(self.one, "k")
+        self.land.isFailing = True
+        self.one.die()
+        self.land.advance(15)
+        app = self.land.visit(self.two, SERVER, APP)
+        pair = self.land.join(self.two, "k"), self.land.join(self.two, "k")
+        self.land.restore()
+        self.land.advance(3)
+        self.assertTrue(app.isUp, app.outcome)
+        self.assertTunnel(*pair)
+        self.assertEqual((self.two.places.held, self.two.places.contested), (3, 0))
+        self.assertTold(self.land.join(self.three, "k"), "tunnel-exists")
+
     def test_serverCameOverFromAFrozenOne(self) -> None:
         """It stays as long as that does not answer; when its lease is over it has the place."""
         old = self.land.serve(self.one, SERVER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from nymearemoteproxy.cluster.asking import (
     NobodyThere,
 )
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
-from nymearemoteproxy.cluster.far import NOBODY_KNOWN, describe, foreignRecord
+from nymearemoteproxy.cluster.far import MOST_TOLD, NOBODY_KNOWN, describe, foreignRecord
 from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
@@ -280,6 +281,23 @@ class AskingTests(SynchronousTestCase):
         self.assertGuest(True)
         place.tunnel.abandon()
         self.assertGuest(False)
+
+    def test_nameTooLong(self) -> None:
+        """Where the length of messages has no limit: that client is refused, nobody is asked."""
+        name = "x" * LINE_SIZE
+        met = self.asking.meet(HOLDER, PLACE, Identity(name), None)
+        refusal: Any = self.failureResultOf(met, PlaceRefused).value
+        self.assertIs(refusal.outcome, Outcome.MESSAGE_TOO_LARGE)
+        self.assertGuest(False)
+        registration = replace(REGISTRATION, name=name)
+        origin = Origin(7, look=lambda: succeed(True))
+        visited = self.asking.visit(HOLDER, PLACE, registration, origin, self.release)
+        refusal = self.failureResultOf(visited, PlaceRefused).value
+        self.assertIs(refusal.outcome, Outcome.MESSAGE_TOO_LARGE)
+        self.assertGuest(False, 7)
+        self.assertEqual(self.released, 1)
+        self.assertIsNone(self.linker.pipe)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_meetComesToNothing(self) -> None:
         """Then it is no guest."""
@@ -658,3 +676,11 @@ class FarTests(SynchronousTestCase):
         far = describe(record)
         self.assertEqual(describe(foreignRecord(far, 5.0, isNeighbour=True)), far)
         self.assertEqual(foreignRecord(far, 5.0, isNeighbour=False).started, 5.0)
+
+    def test_longName(self) -> None:
+        """Who watches is not told more of it than is ever shown."""
+        record = makeProxy(Clock()).registry.admit(UNIXAddress(None), "WebSocket", True)
+        assert record is not None
+        record.name = record.uuid = "n" * (MOST_TOLD + 1)
+        far = describe(record)
+        self.assertEqual((far.name, far.uuid), ("n" * MOST_TOLD, "n" * MOST_TOLD))

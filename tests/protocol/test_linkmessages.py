@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -150,10 +151,12 @@ class LineTests(SynchronousTestCase):
                 (parseAsk if b"ask" in line else parseAnswer)(line)
 
     def test_longNames(self) -> None:
-        """What clients can say by default fits, in the longest of its forms."""
-        for letter in ("a", "é", "\U0001f310"):
-            name = letter * (10240 // len(letter.encode()))
-            ask = Meet(MEMBER, "key:ab", 3, Identity(name, name), FAR)
+        """What clients can say fits, in the longest of its forms, whatever limit is set."""
+        for letter in ("a", "é", "\U0001f310", "\\u0001"):
+            name = json.loads(f'"{letter * ((1 << 20) // len(letter.encode()))}"')
+            shown = name[:500]
+            far = replace(FAR, name=shown, uuid=shown)
+            ask = Meet(MEMBER, "key:ab", 3, Identity(name, None), far)
             self.assertEqual(parseAsk(ask.encode()), ask)
 
     def test_tooLongNames(self) -> None:

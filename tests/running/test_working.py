@@ -180,7 +180,7 @@ class LifeTests(WorkerCase):
         begin, serve = self.heritage()
         self.tell(begin)
         self.assertEqual(self.reactor.readers, set())
-        self.assertEqual(self.kinds, ["member"])
+        self.assertEqual(self.kinds, ["isMember"])
         self.tell(serve)
         self.assertEqual(len(self.reactor.readers), 1)
         self.assertEqual(self.kinds[-1], SERVES)
@@ -428,7 +428,9 @@ class ClusterTests(WorkerCase):
 
     def test_member(self) -> None:
         """It says which one it is, before it serves, and where others reach it."""
-        self.assertLess(self.said.index(["member", self.member.id.hex()]), self.kinds.index(SERVES))
+        self.assertLess(
+            self.said.index(["isMember", self.member.id.hex()]), self.kinds.index(SERVES)
+        )
         self.assertEqual(self.member.at, ("192.0.2.7", 2213))
         self.assertEqual((self.member.directory, self.member.life), (self.place, ["start"]))
 

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.linking import LinkRefused
 from nymearemoteproxy.cluster.membership import Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
@@ -69,7 +69,7 @@ class World:
     def __init__(self, clock: Clock, network: Network) -> None:
         self.clock = clock
         self.network = network
-        self.table = Table(clock.seconds)
+        self.table = PlaceTable(clock.seconds)
         self.nodes: dict[bytes, Node] = {}
 
     def add(self, proxy: Any) -> Node:

@@ -27,7 +27,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.membership import Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, Table
+from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
@@ -480,7 +480,7 @@ class Land:
     def __init__(self, size: int) -> None:
         self.network = Network()
         self.now = 0.0
-        self.table = Table(lambda: self.now)
+        self.table = PlaceTable(lambda: self.now)
         self.nodes: dict[bytes, Node] = {}
         self.clients: list[Client] = []
         self.cuts: set[frozenset[int]] = set()
@@ -674,7 +674,8 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual(node.membership.rendezvous._guests, {})
         shared = node.membership.switchboard
         assert shared is not None
-        case.assertEqual((shared._away, shared._coming, shared._doubted), ({}, {}, set()))
+        case.assertEqual((shared._away, shared._coming), ({}, {}))
+        case.assertEqual(node.membership.contests._doubted, set())
         places = node.places
         case.assertEqual(
             (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})

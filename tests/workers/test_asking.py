@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import Table
+from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -55,7 +55,7 @@ class CountingAsker(Asker):
 
 
 class DirectoryAsker(Asker):
-    def __init__(self, clock: Clock, table: Table, me: Member) -> None:
+    def __init__(self, clock: Clock, table: PlaceTable, me: Member) -> None:
         super().__init__(clock)
         self.directory = ParentDirectory(self.questions, me, SECRET)
         self.desk = DirectoryDesk(table, self.down.send)
