@@ -74,6 +74,7 @@ class Clustering:
         self.membership = Membership(proxy, self.directory, self._linker, self.id, timeout)
         answerer = self.membership.answerer
         self.links = LinkFactory(reactor, answerer, identity, timeout, proxy.turns)
+        self._hasJoined = False
         self._ports: list[IListeningPort] = []
         self._doors = [self.links]
         if neighbours is not None:
@@ -136,6 +137,7 @@ class Clustering:
             directory=" ".join(map(str, self._plan.directories)),
             name=self._plan.name,
         )
+        self._hasJoined = True
         self.directory.start()
         self.membership.start()
 
@@ -143,7 +145,7 @@ class Clustering:
     def stop(self) -> Any:
         """Leave them, when all clients are gone; also before anything was started."""
         self.membership.stop()
-        if self._at is not None:
+        if self._hasJoined:
             yield self.directory.stop()
         for port in self._ports:
             yield close(port)

@@ -104,7 +104,8 @@ class Worker:
             self._fail("a worker cannot start: {reason}", str(reason))
         except Exception as error:
             log.failure("a worker cannot do what it is told")
-            self._fail("a worker ends: {reason}", repr(error))
+            if message[0] in (BEGIN, SERVE):  # all else costs nobody a connection
+                self._fail("a worker ends: {reason}", repr(error))
 
     def _fail(self, text: str, reason: str) -> None:
         log.error(text, reason=reason)

@@ -34,7 +34,8 @@ def makeTiming(times: ProxyServer) -> Timing:
 
 
 FILES_OF_A_CLIENT = 2
-"""With several processes: its connection, and one to the process that has its partner."""
+"""With several processes, here or elsewhere: its connection, and one to the process that has its
+partner."""
 
 
 def countWorkers(given: int) -> int:
@@ -46,9 +47,10 @@ def makeBounds(settings: Settings, workers: int, warn: Callable[[str], object]) 
     """Return how many connections there may be, in all workers together."""
     limits = settings.limits
     questions = settings.authentication.connections
-    possible = max(1, raiseFileLimit() - RESERVED_FILES - max(0, questions - QUESTIONS))
-    if workers > 1:
+    possible = raiseFileLimit() - RESERVED_FILES - max(0, questions - QUESTIONS)
+    if workers > 1 or settings.cluster.directory:
         possible = possible * workers // FILES_OF_A_CLIENT
+    possible = max(1, possible)
     connections = possible if limits.maxConnections is None else limits.maxConnections
     if connections > possible:
         warn(

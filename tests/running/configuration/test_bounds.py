@@ -122,7 +122,18 @@ class FileTests(ConfigurationCase):
             connections = self.configured(option).bounds.connections
             self.assertEqual(connections, FILES - RESERVED_FILES - taken)
 
+    def test_linksAreFiles(self) -> None:
+        """A client whose partner is with another process takes two, be that elsewhere."""
+        one = FILES - RESERVED_FILES
+        for options, connections in (
+            (["--workers=4"], 2 * one),
+            (["--cluster=redis://127.0.0.1"], one // 2),
+            (["--cluster=redis://127.0.0.1", "--workers=4"], 2 * one),
+        ):
+            self.assertEqual(self.configured(*options).bounds.connections, connections)
+
     def test_tinyFileLimit(self) -> None:
         """However few files there may be, no limit becomes none by accident."""
         self.patch(bounds, "raiseFileLimit", lambda: 10)
-        self.assertEqual(self.configured().bounds.connections, 1)
+        for options in ([], ["--workers=2"], ["--cluster=redis://127.0.0.1"]):
+            self.assertEqual(self.configured(*options).bounds.connections, 1)
