@@ -190,7 +190,8 @@ class ProxyService(Service):
     @property
     def isReady(self) -> bool:
         """True while clients are let in."""
-        return bool(self.ports) and not self._stopping
+        isServed = self._staff is None or self._staff.serves
+        return bool(self.ports) and isServed and not self._stopping
 
     def _condition(self) -> Condition:
         if self._stopping:

@@ -92,6 +92,11 @@ class Staff:
             SOCKET_LIFETIME, _remove, os.path.join(self._directory, member.hex())
         )
 
+    @property
+    def serves(self) -> bool:
+        """True while there is somebody who serves newcomers."""
+        return self._group.serves
+
     def company(self) -> Company:
         """Return what goes on with them."""
         figures, strangers = self._figures.now, Counter({ELSEWHERE: self._group.strangers})

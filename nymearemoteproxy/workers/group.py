@@ -141,6 +141,11 @@ class WorkerGroup:
         """How many connections that came for a worker from other machines were no links."""
         return 0 if self._door is None else self._door.refused
 
+    @property
+    def serves(self) -> bool:
+        """True while there is a worker that takes connections."""
+        return any(seat.serves for seat in self._seats)
+
     def states(self) -> list[WorkerState]:
         """Return what each worker is doing."""
         return [

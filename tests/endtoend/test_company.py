@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import urllib.error
 import urllib.request
 from typing import Any
 
@@ -46,6 +47,13 @@ class CompanyCase(EndToEnd):
         with urllib.request.urlopen(f"{self.url}{path}", timeout=PATIENCE) as answer:
             self.assertEqual(answer.status, 200)
             return str(answer.read().decode())
+
+    def readiness(self) -> tuple[int, str]:
+        """Return status and text of /readyz."""
+        try:
+            return 200, self.get("/readyz")
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.read().decode()
 
     def metric(self, name: str) -> float:
         """Return a metric; labels are a part of its name."""
@@ -129,6 +137,16 @@ class WorkersShownTests(CompanyCase):
         self.assertEqual(self.metric("claim_seconds_count"), 2)
         self.awaitMetric('places{state="held"}', 0)
         self.assertEqual(self.get("/readyz"), "ready\n")
+
+    @inThread
+    def test_nobodyServes(self) -> None:
+        """While there is no worker the server is not ready."""
+        self.serve()
+        self.assertEqual(self.readiness(), (200, "ready\n"))
+        for match in self.server.find(r"worker \d serves, it is process (\d+)"):
+            os.kill(int(match[1]), signal.SIGKILL)
+        until(lambda: self.readiness() == (503, "starting\n"), "it is said to be ready")
+        until(lambda: self.readiness() == (200, "ready\n"), "it is never ready again")
 
     @inThread
     def test_systemd(self) -> None:
