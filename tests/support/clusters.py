@@ -87,7 +87,7 @@ class InCluster(InMemory):
 
     memberCount = 2
 
-    def start(self) -> None:
+    def makeProxies(self) -> None:
         self.world = World(self.clock, self.network)
         self.proxies = [
             self.makeProxy(Rendezvous(), self.makeSwitchboard()) for _ in range(self.memberCount)

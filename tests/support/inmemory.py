@@ -79,7 +79,7 @@ class InMemory(SynchronousTestCase):
         self.clock = self.makeClock()
         self.turns = Turns(self.clock)
         self.backend = Backend()
-        self.start()
+        self.makeProxies()
         upgrade = makeUpgradeFactory(self.clock)
         self.builders: dict[str, Any] = {
             "WebSocket": lambda proxy, record: Upgrade(proxy, record, upgrade),
@@ -89,8 +89,8 @@ class InMemory(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
-    def start(self) -> None:
-        """Make the proxy."""
+    def makeProxies(self) -> None:
+        """Make the one that clients come to."""
         self.rendezvous = Rendezvous()
         self.proxy = self.makeProxy(self.rendezvous, self.makeSwitchboard())
 
