@@ -93,6 +93,7 @@ class ExtremeTests(EndToEnd):
         """Nothing that they are used for refuses them."""
         highest = {name: number.highest for name, number in NUMBERS.items() if name not in PLACES}
         highest["ProxyServer.notificationGap"] = 100  # this test is in no mood to wait longer
+        highest["ProxyServer.workers"] = 2  # hundreds of processes would start, one after another
         self.assertWorks(self.launch(highest))
 
     @inThread
