@@ -37,6 +37,7 @@ class ScriptedGroup:
         self.life: list[Any] = []
         self.stopped: Deferred[None] = Deferred()
         self.restarts, self.strangers = 3, 4
+        self.serves = False
 
     def states(self) -> list[Any]:
         """Nobody is there."""

@@ -139,14 +139,16 @@ class ClientTests(SynchronousTestCase):
 
     def test_piecewise(self) -> None:
         """However the server's bytes arrive."""
-        attempt = self.attempt()
+        server, sessions = serverContext(), TlsSessions()
+        attempt = Attempted(self.context, server, sessions=sessions)
         while answer := attempt.exchange():
             for octet in answer:
                 attempt.lower.receive(bytes([octet]))
         self.assertEqual(attempt.protocol.handshakes, 1)
         attempt.lower.receive(attempt.server.say(b"data"))
         self.assertEqual(attempt.protocol.chunks, [b"data"])
-        self.assertTrue(self.attempt().shaken().isResumed)
+        again = Attempted(self.context, server, sessions=sessions)
+        self.assertTrue(again.shaken().isResumed)
 
     def test_preface(self) -> None:
         """It is in clear, in one piece with the ClientHello."""
