@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 from pathlib import Path
@@ -20,12 +21,25 @@ FILES = 5000
 
 
 class ConfigurationCase(SynchronousTestCase):
-    """Helpers for the checks of the command line."""
+    """Helpers for the checks of the command line.
+
+    :cvar isInstalled: what speaks with the directory of a cluster; whether it is does not matter.
+    """
+
+    isInstalled = True
 
     def setUp(self) -> None:
         self.state = Path(self.mktemp()).absolute()
         self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.state)})
         self.patch(bounds, "raiseFileLimit", lambda: FILES)
+        find = importlib.util.find_spec
+
+        def findSpec(name: str) -> object:
+            if name == "txredisapi":
+                return object() if self.isInstalled else None
+            return find(name)
+
+        self.patch(importlib.util, "find_spec", findSpec)
 
     def write(self, content: str | bytes) -> str:
         """Write a file, return its path."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
 from pathlib import Path
 
@@ -16,19 +15,7 @@ SECRET = "sixteen letters!"
 
 
 class ClusterCase(ConfigurationCase):
-    """As if the client for the directory were installed, be it so or not."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.isInstalled = True
-        find = importlib.util.find_spec
-
-        def findSpec(name: str) -> object:
-            if name == "txredisapi":
-                return object() if self.isInstalled else None
-            return find(name)
-
-        self.patch(importlib.util, "find_spec", findSpec)
+    """A configuration with a cluster."""
 
     def plan(self, *arguments: str, file: str | None = None) -> ClusterPlan:
         """Return how to be a member."""
