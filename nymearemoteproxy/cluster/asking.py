@@ -22,7 +22,6 @@ from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
 from nymearemoteproxy.cluster.linking import ILinker, LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.links import OPENING, Links
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
-from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
@@ -47,8 +46,6 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity
 from nymearemoteproxy.tunnelproxy.ends import Origin
-
-log = ProxyLogger()
 
 MOST_KNOWN = 1024
 """Members whose addresses are remembered, until they do not answer there; clusters are smaller."""

@@ -18,6 +18,9 @@ MEMBER_SIZE = 16
 NAME_SIZE = 2 * MEMBER_SIZE
 """Bytes of an id as it is written: hexadecimal digits."""
 
+SECRET_SIZE = 32
+"""Bytes of a secret that is made here, as many as the digests have that are made with it."""
+
 CLAIMS_AT_ONCE = 200
 """Places in one `IDirectory.claimAll`: a fraction of a millisecond for a Redis, which does one
 thing at a time."""

@@ -14,9 +14,6 @@ from nymearemoteproxy.protocol.linkmessages import Far
 from nymearemoteproxy.protocol.session import Role
 
 MOST_TOLD = 500
-"""Characters of a name or uuid: more than anybody is shown of them. Clients may send millions."""
-
-MOST_TOLD = 500
 """Characters of a name or uuid: more than anybody is shown of them. Clients may send millions, and
 what the partner is told of them stands in the same line."""
 

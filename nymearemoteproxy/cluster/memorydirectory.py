@@ -13,13 +13,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from nymearemoteproxy.cluster.directory import Holder, IDirectory, Member
+from nymearemoteproxy.cluster.directory import SECRET_SIZE, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import LEASE, Lease, boottime
 
 Result = TypeVar("Result")
-
-SECRET_SIZE = 32
-"""Bytes, as many as the digests have that are made with it."""
 
 
 class PlaceTable:

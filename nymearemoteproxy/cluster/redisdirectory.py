@@ -19,7 +19,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster import redisscripts as scripts
-from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
+from nymearemoteproxy.cluster.directory import (
+    SECRET_SIZE,
+    DirectoryError,
+    Holder,
+    IDirectory,
+    Member,
+)
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL, Lease, boottime
 from nymearemoteproxy.cluster.redisclient import Ask, RedisClient
 from nymearemoteproxy.cluster.redisurl import RedisUrl
@@ -248,7 +254,7 @@ class RedisDirectory:
 
     def _proposal(self) -> bytes:
         """Return what to put if there is no secret: ours, so that nobody has to change theirs."""
-        return self.secret or secrets.token_bytes(scripts.SECRET_SIZE)
+        return self.secret or secrets.token_bytes(SECRET_SIZE)
 
     def _adopt(self, secret: bytes | None) -> bool:
         """Return whether the secret is another one than before."""

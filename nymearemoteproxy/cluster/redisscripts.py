@@ -16,7 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE, DirectoryError, Holder, Member
+from nymearemoteproxy.cluster.directory import (
+    MEMBER_SIZE,
+    SECRET_SIZE,
+    DirectoryError,
+    Holder,
+    Member,
+)
 from nymearemoteproxy.cluster.rediswire import RedisRefusal, refusal
 
 Read = TypeVar("Read")
@@ -25,8 +31,6 @@ PREFIX = b"nymea-remoteproxy:"
 """Begins every key, so that an access list (ACL) can name them and others may use the database."""
 
 SECRET_KEY = PREFIX + b"secret"
-SECRET_SIZE = 32
-"""Bytes, as many as the digests have that are made with it."""
 
 PLACE_LIFETIME = 86400
 """Seconds, a day: what a member leaves behind is gone by then even if nobody asks for it. Claiming

@@ -6,12 +6,12 @@ Knows nothing of transports, time or what becomes of an answer.
 Theory of operation
 -------------------
 
-Each line is a JSON object, of which the version comes first. `Meet` and `Visit` are answered by an
-`Offer` if there is somebody to be connected to. It is nothing but an offer: the place is kept until
-the asker says `Here`, and what follows the home's `Met` are records (`linkrecords`), both ways. So
-asking again is always safe, and a lost answer harms nobody. Instead of an offer there may be
-`Denied`, `Wait` or `NotHere`. A `Look` is answered by `Here` or `NotHere`, and on a `ControlLink`
-each `Here` is answered by one.
+Each line is a JSON object, of which the version comes first. `Meet` is answered by an `Offer` if
+there is somebody to be connected to. It is nothing but an offer: the place is kept until the asker
+says `Here`, and what follows the home's `Met` are records (`linkrecords`), both ways. So asking
+again is always safe, and a lost answer harms nobody. `Visit` is answered by `Met` at once. Instead
+there may be `Denied` or `NotHere`, and any number of `Wait` before either. A `Look` is answered by
+`Here` or `NotHere`, and on a `ControlLink` each `Here` is answered by one.
 
 Members of different versions live together while a system is upgraded. Each line says its version,
 and the oldest one that understands it: a newer line with further keys can be read, as long as it
@@ -70,9 +70,10 @@ class Far:
     uuid: str
 
 
-class _Ask:
-    """A line of the one who asks; a subclass is a dataclass whose fields are what it says."""
+class _Line:
+    """A line; a subclass is a dataclass whose fields are what it says."""
 
+    WHAT: ClassVar[str]
     KIND: ClassVar[str]
 
     def encode(self) -> bytes:
@@ -80,7 +81,18 @@ class _Ask:
 
         :raises LinkFault: it would be too long.
         """
-        return _encode("ask", self.KIND, self)
+        values = {"version": VERSION, "compatible": COMPATIBLE, self.WHAT: self.KIND, **plain(self)}
+        # Not as ASCII: a name must not grow to six bytes for each two.
+        line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+        if len(line) > LINE_SIZE:
+            raise LinkFault("line too long")
+        return line + _LINE_END
+
+
+class _Ask(_Line):
+    """A line of the one who asks."""
+
+    WHAT: ClassVar = "ask"
 
 
 @dataclass(frozen=True)
@@ -156,17 +168,10 @@ class ControlLink(_Ask):
 Ask = Meet | Visit | Look | ControlLink
 
 
-class _Answer:
+class _Answer(_Line):
     """A line of the one who was asked, but for `Here`, which both may say."""
 
-    KIND: ClassVar[str]
-
-    def encode(self) -> bytes:
-        """Return the line, with its end.
-
-        :raises LinkFault: it would be too long.
-        """
-        return _encode("answer", self.KIND, self)
+    WHAT: ClassVar = "answer"
 
 
 @dataclass(frozen=True)
@@ -197,7 +202,7 @@ class Denied(_Answer):
 
 @dataclass(frozen=True)
 class Wait(_Answer):
-    """Answer: the home's own claim is under way; ask again."""
+    """The home is still at it, and does not want to be given up."""
 
     KIND: ClassVar = "wait"
 
@@ -236,7 +241,7 @@ def parseAsk(line: bytes) -> Ask:
 
     :raises LinkFault: it asks for nothing that this version knows.
     """
-    return _parse("ask", _ASKS, line)
+    return _parse(_Ask.WHAT, _ASKS, line)
 
 
 def parseAnswer(line: bytes) -> Answer:
@@ -244,7 +249,7 @@ def parseAnswer(line: bytes) -> Answer:
 
     :raises LinkFault: it is no answer that this version knows.
     """
-    return _parse("answer", _ANSWERS, line)
+    return _parse(_Answer.WHAT, _ANSWERS, line)
 
 
 def _parse(what: str, kinds: Mapping[str, type[T]], line: bytes) -> T:
@@ -259,15 +264,6 @@ def _parse(what: str, kinds: Mapping[str, type[T]], line: bytes) -> T:
     if kind is None:
         raise LinkFault(f"unknown {what}")
     return make(kind, values)
-
-
-def _encode(what: str, kind: str, message: object) -> bytes:
-    values = {"version": VERSION, "compatible": COMPATIBLE, what: kind, **plain(message)}
-    # Not as ASCII: a name must not grow to six bytes for each two.
-    line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    if len(line) > LINE_SIZE:
-        raise LinkFault("line too long")
-    return line + _LINE_END
 
 
 class LineReader:

@@ -14,7 +14,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, SECRET_SIZE, Member
 from nymearemoteproxy.cluster.figures import Figures, figuresOf
 from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import Linker, tcpAddress
@@ -30,9 +30,6 @@ from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.watching.company import Company
 
 log = ProxyLogger()
-
-SECRET_SIZE = 32
-"""Bytes of a secret that nobody else has."""
 
 THE_FIRSTS = b""
 """Of several directories the first one knows the secret of all."""

@@ -6,11 +6,13 @@ Knows nothing of when something is told, nor of how it gets to the other side.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
-from nymearemoteproxy.cluster.far import MOST_TOLD
+from nymearemoteproxy.cluster.far import MOST_TOLD, describe, foreignRecord
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.protocol.linkmessages import Far
 from nymearemoteproxy.protocol.session import Role
 
 Facts = list[Any]
@@ -32,9 +34,7 @@ def farFactsOf(record: Record) -> Facts | None:
     """Return what is known of a client of another machine; None for one of this."""
     if record.number:
         return None
-    name, uuid = record.name[:MOST_TOLD], record.uuid[:MOST_TOLD]
-    about = [record.transport, record.secure, record.address, record.peer, name, uuid]
-    return [*about, record.partner is not None]
+    return [*astuple(describe(record)), record.partner is not None]
 
 
 def mirroredForeigner(facts: Facts, partner: Record) -> Record:
@@ -42,9 +42,8 @@ def mirroredForeigner(facts: Facts, partner: Record) -> Record:
 
     :param partner: of this one; it counts the tunnel, unless the other machine does.
     """
-    transport, secure, address, peer, name, uuid, isCounted = facts
-    record = Record(0, transport, secure, address, peer, "", Ticket(None), 0)
-    record.name, record.uuid, record.role = name, uuid, Role.PARTNER
+    *about, isCounted = facts
+    record = foreignRecord(Far(*about), 0, isNeighbour=False)
     if isCounted:
         record.partner = partner
     return record
