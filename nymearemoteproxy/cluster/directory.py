@@ -72,6 +72,7 @@ class IDirectory(Interface):
     commands = Attribute("How many it was sent.")
     failures = Attribute("Of those, how many it did not answer, or not as it should.")
     outages = Attribute("How often it began not to answer.")
+    hasOtherSecrets = Attribute("Whether members are there, too, that have another secret.")
 
     def follow(returned: Callable[[], object]) -> None:
         """Have this called whenever all places have to be claimed anew.

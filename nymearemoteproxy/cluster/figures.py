@@ -23,6 +23,7 @@ class Figures:
 
     :ivar members: how many they are.
     :ivar unanswered: how many of them have a directory that does not answer.
+    :ivar mismatched: how many of them have met members with another secret at the directory.
     :ivar incoming: links that others have asked for, by their state; see `links`.
     :ivar outgoing: the same of those that they have asked others for.
     :ivar held: places that are theirs, and the directory knows it.
@@ -43,6 +44,7 @@ class Figures:
 
     members: int = 0
     unanswered: int = 0
+    mismatched: int = 0
     incoming: Counter[str] = field(default_factory=Counter)
     outgoing: Counter[str] = field(default_factory=Counter)
     held: int = 0
@@ -82,6 +84,7 @@ class Figures:
             self,
             members=0,
             unanswered=0,
+            mismatched=0,
             incoming=Counter(),
             outgoing=Counter(),
             held=0,
@@ -119,6 +122,7 @@ def figuresOf(
     return Figures(
         members=1,
         unanswered=int(not directory.isAnswering),
+        mismatched=int(directory.hasOtherSecrets),
         incoming=links.incomingBy.copy(),
         outgoing=links.outgoingBy.copy(),
         held=places.held,

@@ -71,7 +71,13 @@ PROOF_SIZE = MEMBER_SIZE + 32
 _KEY_INFO = b"nymea-remoteproxy cluster: certificate authority 1"
 _PROOF_INFO = b"nymea-remoteproxy cluster: proof of the asker 1"
 _PREFACE_INFO = b"nymea-remoteproxy cluster: preface 1"
+_CHECK_INFO = b"nymea-remoteproxy cluster: check 1"
 """Keep these keys apart from each other, and from whatever else is derived from the secret."""
+
+CHECK_SIZE = 2
+"""Bytes of what shows in the directory whether two secrets are the same. It is this short on
+purpose: one pair of secrets in 65,536 looks the same, and so do as many of the guesses of whoever
+reads the directory, to whom it would else tell when one is right."""
 
 _AUTHORITY = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nymea-remoteproxy cluster")])
 _MEMBER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nymea-remoteproxy member")])
@@ -144,6 +150,11 @@ class MemberIdentity:
 
     def _sealed(self, server: bytes, asker: bytes) -> bytes:
         return hmac.digest(self._proofKey, server + asker, "sha256")
+
+
+def checkOf(secret: bytes) -> bytes:
+    """Return what shows in the directory whether two secrets are the same; see `CHECK_SIZE`."""
+    return _derive(secret, CHECK_SIZE, _CHECK_INFO)
 
 
 def nameOf(id: bytes) -> str:

@@ -93,6 +93,7 @@ class MemoryDirectory:
 
     isAnswering = True
     isLasting = False
+    hasOtherSecrets = False
     commands = failures = outages = 0
 
     def __init__(

@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall
@@ -26,6 +26,7 @@ from nymearemoteproxy.cluster.directory import (
     IDirectory,
     Member,
 )
+from nymearemoteproxy.cluster.identity import checkOf
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL, Lease, boottime
 from nymearemoteproxy.cluster.redisclient import Ask, RedisClient
 from nymearemoteproxy.cluster.redisurl import RedisUrl
@@ -34,12 +35,18 @@ from nymearemoteproxy.common.logs import ProxyLogger
 
 log = ProxyLogger()
 
+Found = TypeVar("Found")
+
 TIMEOUT = 1.0
 """Seconds for each command."""
 
 EMPTIED = 2 * RENEWAL
 """Seconds after it was found to be empty in which what is not there may only not be there again:
 who lost no connection notices when it renews its lease."""
+
+SETTLED = LEASE
+"""Seconds for which others have to have another secret until that is told: so long one is still
+there that all had until they were started anew with this one."""
 
 PROBE = 1.0
 """Seconds between two looks whether something can be put again; all is claimed anew 3 s after it is
@@ -67,6 +74,7 @@ class RedisDirectory:
     :ivar url: where it is, with no password.
     :ivar client: its figures are `commands`, `failures` and `lastLatency`, and it has `observe`.
     :ivar outages: how often it began not to answer.
+    :ivar hasOtherSecrets: whether members are there, too, that have another secret.
     """
 
     isLasting = False
@@ -84,6 +92,7 @@ class RedisDirectory:
         self.url = str(url)
         self.secret = secret
         self.outages = 0
+        self.hasOtherSecrets = False
         self.client = RedisClient(
             reactor, url, self._greet, self._connected, self._failed, timeout, trustRoot
         )
@@ -100,6 +109,7 @@ class RedisDirectory:
         self._policy = ""
         self._tried: Deferred[None] = Deferred()
         self._emptied: float | None = None
+        self._differsSince: float | None = None
 
     @property
     def isAnswering(self) -> bool:
@@ -172,27 +182,30 @@ class RedisDirectory:
         asked = self._look(scripts.placeKey(place), scripts.LONGEST_VALUE)
         return asked.addCallback(scripts.readIfThere, scripts.readHolder).addCallback(self._found)
 
-    def _found(self, holder: Holder | None) -> Holder | None:
-        if holder is None:
-            self._checkEmptied()
-        return holder
-
-    def _checkEmptied(self) -> None:
-        """Raise an error if what is not there may be there again soon."""
-        if self._emptied is not None:
-            if self._reactor.seconds() < self._emptied + EMPTIED:
-                raise DirectoryError("it was emptied, and others may not have claimed anew")
-            self._emptied = None
+    @inlineCallbacks
+    def _found(self, found: Found | None) -> Generator[Deferred[Any], Any, Found | None]:
+        if found is None:
+            yield self._checkEmptied()
+        return found
 
     @inlineCallbacks
-    def member(self, id: bytes) -> Generator[Deferred[Any], Any, Member | None]:
-        member: Member | None = yield self._entry(id)
-        if member is None:
-            # Whoever claimed something since it was emptied is not gone, though not renewed yet.
-            if (yield self._entry(self._me().id)) is None:
+    def _checkEmptied(self) -> Generator[Deferred[Any], Any, None]:
+        """Raise an error if what is not there may be there again soon."""
+        if not self._isEmptied():
+            # Whose entry is not there after it was emptied may only not have been renewed. Ours is
+            # always there, unless that is so.
+            mine = yield self._entry(self._me().id)
+            if mine is None and not self._isEmptied():
                 self._emptied = self._reactor.seconds()
-            self._checkEmptied()
-        return member
+                self._renewSoon()
+        if self._isEmptied():
+            raise DirectoryError("it was emptied, and others may not have claimed anew")
+
+    def _isEmptied(self) -> bool:
+        return self._emptied is not None and self._reactor.seconds() < self._emptied + EMPTIED
+
+    def member(self, id: bytes) -> Deferred[Member | None]:
+        return self._entry(id).addCallback(self._found)
 
     def _entry(self, id: bytes) -> Deferred[Member | None]:
         asked = self._look(scripts.memberKey(id), scripts.LONGEST_ENTRY)
@@ -239,9 +252,10 @@ class RedisDirectory:
         me = self._me()
         sent = self._lease.sending()
         ours = b"" if self._isSecretOurs else self._proposal().hex().encode()
-        keys = [scripts.memberKey(me.id), scripts.SECRET_KEY]
-        lease = b"%d" % LEASE
-        reply = yield self._runBy(ask, scripts.RENEW, keys, scripts.spellMember(me), lease, ours)
+        check = b"" if self.secret is None else checkOf(self.secret).hex().encode()
+        keys = [scripts.memberKey(me.id), scripts.SECRET_KEY, scripts.CHECK_KEY]
+        words = (scripts.spellMember(me), b"%d" % LEASE, ours, check)
+        reply = yield self._runBy(ask, scripts.RENEW, keys, *words)
         renewal = scripts.readRenewal(reply)
         if renewal.refused is not None and renewal.refused.code not in FULL:
             raise renewal.refused
@@ -250,6 +264,7 @@ class RedisDirectory:
             self._emptied = self._reactor.seconds()
         isAnew = self._adopt(renewal.secret) or isAnew
         self._setRefusal(renewal.refused)
+        self._compare(renewal.differs)
         return renewal, isAnew
 
     def _proposal(self) -> bytes:
@@ -264,6 +279,25 @@ class RedisDirectory:
             log.warn("The directory {url} has another secret than before", url=self.url)
         self.secret = secret
         return True
+
+    def _compare(self, differs: bool) -> None:
+        """Log once that others have another secret, and once that it is so no more."""
+        now = self._reactor.seconds()
+        if not differs:
+            if self.hasOtherSecrets:
+                log.info("All members at the directory {url} have the same secret", url=self.url)
+            self.hasOtherSecrets, self._differsSince = False, None
+        elif self._differsSince is None:
+            self._differsSince = now
+        elif not self.hasOtherSecrets and now - self._differsSince > SETTLED:
+            self.hasOtherSecrets = True
+            log.error(
+                "At the directory {url} there are members with another secret, whose clients never "
+                "meet those of this one: give all the same Cluster.secretFile, and the same "
+                "directories in the same order",
+                event="secrets-differ",
+                url=self.url,
+            )
 
     # Whether it answers
 
@@ -309,6 +343,9 @@ class RedisDirectory:
 
     def _probe(self) -> None:
         self._probing = None
+        self._renewSoon()
+
+    def _renewSoon(self) -> None:
         self.renew().addErrback(lambda failure: failure.trap(DirectoryError) and None)
 
     def _connected(self) -> None:

@@ -32,6 +32,12 @@ PREFIX = b"nymea-remoteproxy:"
 
 SECRET_KEY = PREFIX + b"secret"
 
+CHECK_KEY = PREFIX + b"check"
+"""What shows which secret the first member has that is there now."""
+
+OTHER_CHECK_KEY = CHECK_KEY + b":other"
+"""The same of the last member that has another one."""
+
 PLACE_LIFETIME = 86400
 """Seconds, a day: what a member leaves behind is gone by then even if nobody asks for it. Claiming
 a place again that one holds begins it anew."""
@@ -115,6 +121,14 @@ local wasThere = redis.call('GET', KEYS[1])
 local refused = redis.pcall('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]).err
 local isRenewed = not refused
 local secret = redis.call('GET', KEYS[2])
+local differs = false
+if ARGV[4] ~= '' then
+  local otherKey = KEYS[3] .. ':other'
+  local check, other = redis.call('GET', KEYS[3]), redis.call('GET', otherKey)
+  local isFirsts = not check or check == ARGV[4]
+  redis.pcall('SET', isFirsts and KEYS[3] or otherKey, ARGV[4], 'EX', ARGV[2])
+  differs = not isFirsts or other and other ~= ARGV[4]
+end
 if not secret and ARGV[3] ~= '' and not refused then
   refused = redis.pcall('SET', KEYS[2], ARGV[3]).err
   secret = not refused and ARGV[3]
@@ -122,13 +136,20 @@ end
 if not isRenewed then
   isRenewed = redis.pcall('EXPIRE', KEYS[1], ARGV[2]) == 1
 end
-return {wasThere and 1 or 0, isRenewed and 1 or 0, string.sub(secret or '', 1, %d), refused or ''}
+return {
+  wasThere and 1 or 0, isRenewed and 1 or 0, string.sub(secret or '', 1, %d), refused or '',
+  differs and 1 or 0
+}
 """
     % LONGEST_VALUE
 )
-"""Keys: a member, the secret. Arguments: the member's entry, its lease, the secret to put if there
-is none. Also when the memory is full it lengthens a lease that has begun, for EXPIRE needs none;
-that comes last, since a script that has written something may go on writing."""
+"""Keys: a member, the secret, its check value. Arguments: the member's entry, its lease, the secret
+to put if there is none, the check value of the one that the member has. Check values have leases,
+too: a secret that nobody has any more is forgotten. `OTHER_CHECK_KEY` is not among the keys, for
+with more than ten words Redis hears nobody out who has to give a password first.
+
+Also when the memory is full it lengthens a lease that has begun, for EXPIRE needs none; that comes
+last, since a script that has written something may go on writing."""
 
 
 @dataclass(frozen=True)
@@ -139,25 +160,27 @@ class Renewal:
     :ivar isRenewed: whether it is for another lease.
     :ivar secret: that the members share; None = none could be put.
     :ivar refused: why nothing can be put; None = it can.
+    :ivar differs: whether a member was there within a lease that has another secret.
     """
 
     wasThere: bool
     isRenewed: bool
     secret: bytes | None
     refused: RedisRefusal | None
+    differs: bool
 
 
 def readRenewal(reply: Any) -> Renewal:
     """Read what `RENEW` returns."""
     try:
-        wasThere, isRenewed, secret, refused = reply
+        wasThere, isRenewed, secret, refused, differs = reply
         shared = bytes.fromhex(secret.decode("ascii")) if secret else None
         if shared is not None and len(shared) != SECRET_SIZE:
             raise ValueError
         why = refusal(refused.decode("ascii", "replace")) if refused else None
     except (TypeError, ValueError, AttributeError):
         raise DirectoryError("what it keeps as the secret is none") from None
-    return Renewal(bool(wasThere), bool(isRenewed), shared, why)
+    return Renewal(bool(wasThere), bool(isRenewed), shared, why, bool(differs))
 
 
 def spellHolder(holder: Holder) -> bytes:

@@ -45,11 +45,16 @@ MEANINGS = {
     "DENIED": "it is in protected mode",
     "NOPASSWORD": "it has no password, and was given one",
     "WRONGTYPE": "there is something else than a text at the key",
+    "MOVED": "it is a node of a Redis Cluster, and has to be a Redis of its own",
 }
 
 _WITHOUT_CODE = {
     "without any password": "NOPASSWORD",
     "executing the script can": "NOPERM",
+    "CROSSSLOT": "MOVED",
+    "CLUSTERDOWN": "MOVED",
+    "non local key in a cluster": "MOVED",
+    "not allowed in cluster mode": "MOVED",
 }
 
 # Within a script, an error's own code stands somewhere behind the script's.

@@ -34,11 +34,6 @@ class ShardedDirectory:
         self.directories = directories
 
     @property
-    def url(self) -> str:
-        """Where they are."""
-        return ", ".join(directory.url for directory in self.directories)
-
-    @property
     def secret(self) -> bytes | None:
         """The first one's."""
         secret: bytes | None = self.directories[0].secret
@@ -63,6 +58,11 @@ class ShardedDirectory:
     def outages(self) -> int:
         """How often one of them began not to answer."""
         return sum(directory.outages for directory in self.directories)
+
+    @property
+    def hasOtherSecrets(self) -> bool:
+        """Whether at any of them there are members, too, that have another secret."""
+        return any(directory.hasOtherSecrets for directory in self.directories)
 
     def isLeaseOver(self) -> bool:
         """Whether any has not been reached for too long: who asks does not say for which place."""

@@ -80,7 +80,9 @@ class Company:
     @property
     def trouble(self) -> str:
         """Why the server is degraded; empty when it is not."""
-        return "the directory does not answer" if self.figures.unanswered else ""
+        if self.figures.unanswered:
+            return "the directory does not answer"
+        return "other members have another secret" if self.figures.mismatched else ""
 
     @property
     def summary(self) -> str:

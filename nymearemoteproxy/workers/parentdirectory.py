@@ -38,6 +38,7 @@ class ParentDirectory:
     """
 
     isLasting = True
+    hasOtherSecrets = False
 
     def __init__(self, questions: Questions, me: Member, secret: bytes) -> None:
         self.me = me

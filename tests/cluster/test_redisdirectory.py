@@ -6,6 +6,7 @@ import ipaddress
 import json
 import time
 from collections.abc import Callable, Generator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,25 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
+from nymearemoteproxy.cluster.identity import checkOf
 from nymearemoteproxy.cluster.lease import LEASE
 from nymearemoteproxy.cluster.redisurl import readRedisUrl
 from tests.support.certificates import issue, pem
 from tests.support.endtoend import PATIENCE
-from tests.support.redis import FakeRedis, RedisServer, reasonToSkip
+from tests.support.redis import FakeRedis, RedisServer, freePort, reasonToSkip
 
 reason = reasonToSkip()
 if reason is None:
     from nymearemoteproxy.cluster import redisclient, redisdirectory
     from nymearemoteproxy.cluster.redisdirectory import RedisDirectory
-    from nymearemoteproxy.cluster.redisscripts import PREFIX, memberKey, placeKey, spellHolder
+    from nymearemoteproxy.cluster.redisscripts import (
+        CHECK_KEY,
+        OTHER_CHECK_KEY,
+        PREFIX,
+        memberKey,
+        placeKey,
+        spellHolder,
+    )
 
 reactor: Any = globalReactor
 Steps = Generator[Deferred[Any], Any, None]
@@ -126,7 +135,7 @@ class LifeTests(RedisCase):
         self.assertEqual((directory.isAnswering, self.told, self.lines()), (True, 1, []))
         self.assertEqual(directory.client.localHost, "127.0.0.1")
         before = directory.client.commands
-        yield directory.find("key:1")
+        yield directory.member(ANNA.id)
         self.assertEqual(directory.client.commands, before + 1)
         self.assertEqual(took, [directory.client.lastLatency])
         self.assertEqual(server.do("INFO", "keyspace").count("db2:keys=2"), 1)
@@ -261,6 +270,21 @@ class LifeTests(RedisCase):
         yield self.fails(directory.member(B1.member))
         self.patch(redisdirectory, "EMPTIED", 0.0)
         self.assertIsNone((yield directory.member(B1.member)))
+
+    @inlineCallbacks
+    def test_emptiedServers(self) -> Steps:
+        """The same of what is looked for: who holds it may not have claimed anew."""
+        server = self.serve()
+        directory = yield self.connect(f"redis+unix:{server.path}")
+        self.assertIsNone((yield directory.find("uuid:1")))
+        server.do("FLUSHALL")
+        yield self.fails(directory.find("uuid:1"))
+        yield self.until(lambda: self.told == 2)  # our own are there again
+        server.do("SET", placeKey("uuid:1"), spellHolder(B1))
+        self.assertEqual((yield directory.find("uuid:1")), B1)
+        yield self.fails(directory.find("uuid:2"))
+        self.patch(redisdirectory, "EMPTIED", 0.0)
+        self.assertIsNone((yield directory.find("uuid:2")))
 
     @inlineCallbacks
     def test_stopsWheneverItIs(self) -> Steps:
@@ -616,6 +640,106 @@ class ContentTests(RedisCase):
         self.assertEqual(other.secret, b"file")
 
 
+class SecretsTests(RedisCase):
+    """Members that do not have the same secret."""
+
+    ONE, OTHER = b"o" * 32, b"p" * 32
+
+    @inlineCallbacks
+    def setUp(self) -> Steps:
+        super().setUp()
+        if self.skip is None:
+            self.patch(redisdirectory, "SETTLED", 0.0)
+            self.server = self.serve()
+            self.url = f"redis+unix:{self.server.path}"
+            self.first = yield self.connect(self.url, secret=self.ONE)
+
+    @inlineCallbacks
+    def renewed(self, *directories: Any) -> Generator[Deferred[Any], Any, list[bool]]:
+        """Renew them all, as often as it takes; return of which others have another secret."""
+        for _time in range(3):
+            for directory in directories:
+                yield directory.renew()
+        return [directory.hasOtherSecrets for directory in directories]
+
+    def leave(self) -> None:
+        """Let the leases of check values end."""
+        for key in (CHECK_KEY, OTHER_CHECK_KEY):
+            self.assertIn(int(self.server.do("PTTL", key)), (-2, *range(10000, 15001)))
+            self.server.do("DEL", key)
+
+    @inlineCallbacks
+    def test_same(self) -> Steps:
+        """Nothing is said of it."""
+        second = yield self.connect(self.url, secret=self.ONE)
+        self.assertEqual((yield self.renewed(self.first, second)), [False, False])
+        self.assertEqual(self.lines(), [])
+
+    @inlineCallbacks
+    def test_differ(self) -> Steps:
+        """All are told, whoever came first; once, and once more when it is mended."""
+        second = yield self.connect(self.url, secret=self.OTHER)
+        third = yield self.connect(self.url, secret=b"t" * 32)
+        members = (self.first, second, third)
+        self.assertEqual((yield self.renewed(*members)), [True, True, True])
+        lines = self.lines(LogLevel.error)
+        self.assertEqual(len(lines), 3)
+        for line in lines:
+            self.assertIn("members with another secret", line)
+            self.assertIn("Cluster.secretFile", line)
+        self.leave()
+        self.assertEqual((yield self.renewed(second)), [False])
+        self.assertIn("have the same secret", self.lines()[-1])
+        self.assertEqual((yield self.renewed(third, self.first, second)), [True, True, True])
+
+    @inlineCallbacks
+    def test_fileAndNone(self) -> Steps:
+        """One is of a file, the other one is that of the directory."""
+        second = yield self.connect(self.url)
+        self.assertEqual((yield self.renewed(self.first, second)), [True, True])
+
+    @inlineCallbacks
+    def test_adopted(self) -> Steps:
+        """Before a member knows the directory's it has none to compare."""
+        self.leave()
+        members = []
+        for _number in range(2):
+            members.append((yield self.connect(self.url)))
+        self.assertEqual((yield self.renewed(*members)), [False, False])
+
+    @inlineCallbacks
+    def test_changed(self) -> Steps:
+        """Who is started anew with another one finds its own old check value for a while."""
+        self.patch(redisdirectory, "SETTLED", LEASE)
+        second = yield self.connect(self.url, secret=self.OTHER)
+        self.assertEqual((yield self.renewed(second)), [False])
+        self.leave()
+        self.assertEqual((yield self.renewed(second)), [False])
+        self.assertEqual(self.lines(), [])
+
+    def test_tellsLittle(self) -> None:
+        """What is kept of it could be that of one secret in 65,536."""
+        for key in (CHECK_KEY, OTHER_CHECK_KEY):
+            self.assertIn(self.server.do("GET", key), ("", checkOf(self.ONE).hex()))
+        self.assertEqual(len(checkOf(self.ONE)), 2)
+
+
+class RedisClusterTests(RedisCase):
+    """A node of a Redis Cluster, where each has some of the places."""
+
+    @inlineCallbacks
+    def test_fails(self) -> Steps:
+        """It is said in one line, whatever it answers to what."""
+        options = {"enabled": "yes", "config-file": "nodes", "port": str(freePort())}
+        words = [(f"--cluster-{name}", value) for name, value in options.items()]
+        server = self.serve(*chain.from_iterable(words))
+        for query in ("", "?db=1"):
+            directory = yield self.connect(f"redis+unix:{server.path}{query}")
+            self.assertFalse(directory.isAnswering)
+            self.assertIn("node of a Redis Cluster", self.lines()[-1])
+        self.assertEqual(len(self.lines()), 2)
+
+
 class NonsenseTests(RedisCase):
     """What listens there is no Redis."""
 
@@ -675,6 +799,11 @@ class NonsenseTests(RedisCase):
         """As Redis quotes an unknown command's arguments, or without any marks."""
         return self.speak(lambda data: b"-ERR no command " + data.replace(b"\r\n", b" ") + b"\r\n")
 
+    def test_elsewhere(self) -> Deferred[None]:
+        """A node of a Redis Cluster."""
+        moved = b"-MOVED 3999 192.0.2.1:6381\r\n"
+        return self.speak(lambda _data: moved * 2, "node of a Redis Cluster")
+
     def test_fullOfClients(self) -> Deferred[None]:
         return self.speak(lambda _data: b"-ERR max number of clients reached\r\n" * 2)
 
@@ -684,8 +813,6 @@ class TlsTests(RedisCase):
 
     def serveTls(self, name: x509.GeneralName) -> tuple[RedisServer, int, Any]:
         """Return it, its port, and whom to trust."""
-        from tests.support.redis import freePort
-
         ca = issue("Test CA", None)
         certificate, key = issue("redis", [name], ca)
         path = Path(self.mktemp()).absolute()

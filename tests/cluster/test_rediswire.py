@@ -120,6 +120,11 @@ class RedisWireTests(SynchronousTestCase):
             " Error running script (call to f_1): @user_script:3: -READONLY You can't": "READONLY",
             "NOSCRIPT No matching script. Please use EVAL.": "NOSCRIPT",
             "WRONGPASS invalid username-password pair or user is disabled.": "WRONGPASS",
+            "MOVED 3999 127.0.0.1:6381": "MOVED",
+            "CROSSSLOT Keys in request don't hash to the same slot": "MOVED",
+            "CLUSTERDOWN Hash slot not served": "MOVED",
+            "ERR SELECT is not allowed in cluster mode": "MOVED",
+            "Script attempted to access a non local key in a cluster node": "MOVED",
             " something": "ERR",
             "": "ERR",
         }.items():

@@ -36,6 +36,12 @@ class ShardedDirectoryTests(SynchronousTestCase):
         verifyObject(IDirectory, self.directory)
         self.assertEqual(self.directory.secret, self.tables[0].secret)
 
+    def test_otherSecrets(self) -> None:
+        """Whichever it shows in: those of members that have them in another order are, too."""
+        self.assertFalse(self.directory.hasOtherSecrets)
+        self.parts[1].hasOtherSecrets = True
+        self.assertTrue(self.directory.hasOtherSecrets)
+
     def test_spreads(self) -> None:
         """About evenly, the answers in the order of the claims."""
         self.successResultOf(self.directory.claim("key:7", HIS))

@@ -44,6 +44,7 @@ class ScriptedDirectory:
     commands = failures = outages = 0
     isAnswering = True
     isLasting = False
+    hasOtherSecrets = False
 
     def __init__(
         self, _reactor: Any, url: Any, describe: Any, secret: bytes | None, timeout: float

@@ -80,6 +80,11 @@ MEMBER_DECLARATIONS = (
         "claim_seconds", "histogram", "How long the directory took to answer a claim of a place."
     ),
     Declaration("directory_answering", "gauge", "1 when the directory answers all members here."),
+    Declaration(
+        "directory_secrets_differ",
+        "gauge",
+        "1 when members with another secret use it, too.",
+    ),
     Declaration("directory_outages_total", "counter", "How often it began not to answer."),
     Declaration("directory_commands_total", "counter", "Commands that it was sent."),
     Declaration(
@@ -146,6 +151,7 @@ def _aboutPlaces(figures: Figures) -> Iterator[Metric]:
 
 def _aboutDirectory(figures: Figures) -> Iterator[Metric]:
     yield _DECLARED["directory_answering"].gauge(not figures.unanswered)
+    yield _DECLARED["directory_secrets_differ"].gauge(bool(figures.mismatched))
     yield _DECLARED["directory_outages_total"].counter(figures.outages)
     yield _DECLARED["directory_commands_total"].counter(figures.commands)
     yield _DECLARED["directory_failures_total"].counter(figures.failures)

@@ -202,6 +202,15 @@ class DegradedTests(CompanyCase):
         self.assertEqual(self.made.ask("/healthz").body, b"ok\n")
         self.assertEqual((self.value("directory_answering"), self.value("ready")), (0, 1))
 
+    def test_otherSecrets(self) -> None:
+        """When members have different secrets."""
+        self.assertEqual(self.value("directory_secrets_differ"), 0)
+        self.change(mismatched=1)
+        ready = self.made.ask("/readyz")
+        self.assertEqual(ready.status, 200)
+        self.assertEqual(ready.body, b"degraded: other members have another secret\n")
+        self.assertEqual((self.value("directory_secrets_differ"), self.value("ready")), (1, 1))
+
     def test_notReady(self) -> None:
         self.change(unanswered=1)
         self.made.condition = Condition.DRAINING
