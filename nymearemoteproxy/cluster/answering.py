@@ -13,10 +13,10 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
-from nymearemoteproxy.cluster.links import CONTROL, OPENING, Links
+from nymearemoteproxy.cluster.links import CONTROL, OPENING, ICuttable, Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
 from nymearemoteproxy.common.logs import ProxyLogger
@@ -67,13 +67,8 @@ class IHome(Interface):
     def look(place: str) -> Deferred[bool]:
         """Find out whether somebody is at a place, or is a guest of the member that asks."""
 
-    def broken(member: bytes | None, reason: str) -> None:
-        """A link is closed whose other end did not keep to the rules.
 
-        :param member: its id, if that is proven.
-        """
-
-
+@implementer(ICuttable)
 class Answerer(Protocol):
     """One link that another member has opened, until it carries records or is over.
 
@@ -98,6 +93,7 @@ class Answerer(Protocol):
         self._confirmed: Deferred[bool] | None = None
         self._waiter: Record | None = None  # that its client is to meet
         self._state = ""  # as it is counted
+        self._entered: bytes | None = None  # the member whose link it is counted as
         self._isLate = False  # it did not say in time whether its client is there
         self._isLost = False
 
@@ -107,6 +103,18 @@ class Answerer(Protocol):
         if state:
             self._links.count(True, state, 1)
         self._state = state
+
+    def _enter(self, member: bytes) -> bool:
+        """Count as one of this member's; return whether it may have one more."""
+        if not self._links.enter(member):
+            return False
+        self._entered = member
+        return True
+
+    def _leave(self) -> None:
+        if self._entered is not None:
+            self._links.leave(self._entered)
+            self._entered = None
 
     # Time
 
@@ -128,7 +136,9 @@ class Answerer(Protocol):
 
     def connectionMade(self) -> None:
         self._setState(OPENING)
-        self._setTimer(self._timeout, self._close)
+        self._setTimer(self._timeout, self.cut)
+        if self._peer is not None and not self._enter(self._peer):
+            self.cut()
 
     def dataReceived(self, data: bytes) -> None:
         self._lines.feed(data)
@@ -136,8 +146,8 @@ class Answerer(Protocol):
             while (line := self._lines.take()) is not None:
                 self._received(line)
         except LinkFault as error:
-            self._home.broken(self._peer, str(error))
-            self._close()
+            self._links.fault(self._peer, str(error))
+            self.cut()
 
     def _received(self, line: bytes) -> None:
         if self._ask is None:
@@ -148,7 +158,7 @@ class Answerer(Protocol):
             if self.transport.lowest.blocked:
                 raise LinkFault("it does not read what it asked for")
             self._say(Here())
-            self._setTimer(CONTROL_TIMEOUT, self._close)
+            self._setTimer(CONTROL_TIMEOUT, self.cut)
             self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)
@@ -160,8 +170,13 @@ class Answerer(Protocol):
             raise LinkFault("another member's id")
         self._ask = ask
         if isinstance(ask, ControlLink):
+            self._leave()
+            self._links.addControl(ask.member, self)
             self._setState(CONTROL)
-            self._setTimer(CONTROL_TIMEOUT, self._close)
+            self._setTimer(CONTROL_TIMEOUT, self.cut)
+            return
+        if self._entered is None and not self._enter(ask.member):
+            self.cut()
             return
         self._setTimer(self._timeout / 2, self._keepWaiting)
         match ask:
@@ -211,6 +226,7 @@ class Answerer(Protocol):
         self._say(Met())
         leg = self._makeLeg()
         self._setState("")
+        self._leave()
         self.transport.switchProtocol(leg)
         found.tunnel.attach(leg)
 
@@ -233,7 +249,7 @@ class Answerer(Protocol):
         self._clearTimer()
         error = failure.value
         if self._isLate or isinstance(error, WaiterLeft):
-            self._close()  # to be asked again: there is somebody
+            self.cut()  # to be asked again: there is somebody
             return
         if isinstance(error, PlaceRefused):
             self._say(Denied(error.outcome))
@@ -246,17 +262,21 @@ class Answerer(Protocol):
     def _failed(self, failure: Failure) -> None:
         """A fault of ours: the other member hears nothing, and asks again."""
         log.failure("a link of another member failed", failure)
-        self._close()
+        self.cut()
 
     # The end
 
-    def _close(self) -> None:
+    def cut(self) -> None:
+        """Close at once."""
         self._clearTimer()
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isLost = True
         self._setState("")
+        self._leave()
+        if isinstance(self._ask, ControlLink):
+            self._links.removeControl(self._ask.member, self)
         self._clearTimer()
         self._confirm(False)
         asked, self._asked = self._asked, None

@@ -37,6 +37,7 @@ class Figures:
     :ivar outages: how often it began not to answer.
     :ivar deaths: members that were found to be gone while there were links to them.
     :ivar cuts: links that were closed for that.
+    :ivar faults: links that were closed since the other member did not keep to the rules.
     :ivar delays: how late the event loops of workers were, likewise.
     :ivar delaySeconds: all of that together.
     :ivar strangers: connections that were no links of this cluster's, by the reason.
@@ -58,6 +59,7 @@ class Figures:
     outages: int = 0
     deaths: int = 0
     cuts: int = 0
+    faults: int = 0
     delays: Counter[int] = field(default_factory=Counter)
     delaySeconds: float = 0.0
     strangers: Counter[str] = field(default_factory=Counter)
@@ -136,5 +138,6 @@ def figuresOf(
         outages=directory.outages,
         deaths=membership.liveness.deaths,
         cuts=links.cuts,
+        faults=links.faults,
         strangers=strangers,
     )

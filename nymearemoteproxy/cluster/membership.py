@@ -24,7 +24,6 @@ from nymearemoteproxy.cluster.liveness import Liveness
 from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
-from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.meeting.place import Place
@@ -49,6 +48,7 @@ class Membership:
     :param proxy: with a meeting place, and perhaps a tunnel proxy, of its own.
     :param member: its id.
     :param timeout: seconds in which a link is made, and in which each word on it has to come.
+    :param mostLinks: that one other member may have here; 0 = no bound.
     """
 
     def __init__(
@@ -58,16 +58,12 @@ class Membership:
         linker: ILinker,
         member: bytes,
         timeout: float = LINK_TIMEOUT,
+        mostLinks: int = 0,
     ) -> None:
         self._proxy = proxy
         self._directory = directory
         self._timeout = timeout
-        self._breaches = Tally(
-            proxy.clock,
-            "a link of member {member} is closed: {reason}",
-            "{count} more links of members were closed in {interval:.0f} s",
-        )
-        self.links = Links()
+        self.links = Links(proxy.clock, mostLinks)
         self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
         self.places = Places(proxy.clock, directory, member, self._lost)
         self.contests = Contests(self.places, self.asking, self._contested)
@@ -155,10 +151,6 @@ class Membership:
         if seat.kind is Kind.KEY:
             return succeed(self.rendezvous.isInUse(seat))
         return succeed(False) if self.switchboard is None else self.switchboard.look(seat)
-
-    def broken(self, member: bytes | None, reason: str) -> None:
-        name = "that is not known" if member is None else member.hex()
-        self._breaches.add(member=name, reason=reason)
 
     def _lost(self, seat: PlaceSeat, holder: Holder) -> None:
         if seat.kind is Kind.KEY:

@@ -134,7 +134,8 @@ class RemoteLeg:
         if self.record is not None:
             self.record.received += len(data)
         if reader.error is not None:
-            self._broken(str(reader.error))
+            self._links.fault(self.member, str(reader.error))
+            self.cut()
         elif reader.hasMore:
             self._awaitTurn()
 
@@ -189,12 +190,6 @@ class RemoteLeg:
     def _closeIfDone(self) -> None:
         if self._isLost and self._hasLost:
             self.transport.loseConnection()
-
-    def _broken(self, reason: str) -> None:
-        log.error(
-            "a link to member {member} is cut: {reason}", member=self.member.hex(), reason=reason
-        )
-        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         self._finished = self._hasLost = True

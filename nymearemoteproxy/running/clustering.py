@@ -25,6 +25,7 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import close
 from nymearemoteproxy.protocol.linkmessages import VERSION
+from nymearemoteproxy.running.configuration.bounds import linksOfOneMember
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.watching.company import Company
@@ -68,7 +69,9 @@ class Clustering:
         self._linker = Linker(reactor, identity, timeout, proxy.turns, neighbours)
         self.directory = self._makeDirectory()
         self.directory.follow(self._followSecret)
-        self.membership = Membership(proxy, self.directory, self._linker, self.id, timeout)
+        self.membership = Membership(
+            proxy, self.directory, self._linker, self.id, timeout, linksOfOneMember()
+        )
         answerer = self.membership.answerer
         self.links = LinkFactory(reactor, answerer, identity, timeout, proxy.turns)
         self._hasJoined = False

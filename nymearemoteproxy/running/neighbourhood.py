@@ -19,6 +19,7 @@ from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import close
 from nymearemoteproxy.protocol.linkmessages import VERSION
+from nymearemoteproxy.running.configuration.bounds import linksOfOneMember
 from nymearemoteproxy.workers.parentdirectory import ParentDirectory
 from nymearemoteproxy.workers.questions import Questions
 
@@ -49,7 +50,10 @@ class Neighbourhood:
         path, self._port = listenLocally(reactor, directory, id, self._door)
         me = Member(id, unixAddress(path), VERSION, name)
         self.directory = ParentDirectory(questions, me, secret)
-        self.membership = Membership(proxy, self.directory, Linker(reactor, turns=proxy.turns), id)
+        linker = Linker(reactor, turns=proxy.turns)
+        self.membership = Membership(
+            proxy, self.directory, linker, id, mostLinks=linksOfOneMember()
+        )
 
     def figures(self) -> Figures:
         """Return what goes on."""

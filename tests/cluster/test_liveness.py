@@ -88,7 +88,7 @@ class LivenessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.links, self.asking = Links(), FakeAsking()
+        self.links, self.asking = Links(self.clock), FakeAsking()
         self.liveness = Liveness(makeProxy(self.clock), self.links, self.asking, ME)  # type: ignore[arg-type]
 
     def link(self) -> FakeLink:

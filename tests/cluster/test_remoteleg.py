@@ -9,12 +9,14 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster.far import foreignRecord
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import HEARTBEAT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
+from nymearemoteproxy.common.tally import INTERVAL
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.frames import FRAMES_AT_ONCE
 from nymearemoteproxy.protocol.linkmessages import Far
@@ -211,7 +213,7 @@ class AloneTests(SynchronousTestCase):
         self.clock = Clock()
         self.closings = 0
         proxy = makeProxy(self.clock)
-        self.links = Links()
+        self.links = Links(self.clock)
         self.record = foreignRecord(Far(7, "TCP", False, "", "", "", ""), 0.0, isNeighbour=True)
         self.early = encodeBytes(b"early")
         self.leg = RemoteLeg(
@@ -313,9 +315,27 @@ class CutOffTests(Linked):
                 self.cut(how)
                 self.assertCutOff(one, Outcome.LINK_LOST)
                 self.assertCutOff(two, Outcome.LINK_LOST)
+                if how == "nonsense":
+                    self.clock.advance(INTERVAL)
                 self.assertNothingLeft()
         count = 2 * len(PAIRS) * 2
         self.assertEqual(self.proxy.registry.counters.outcomes, {Outcome.LINK_LOST: count})
+
+    def test_manyCut(self) -> None:
+        """A member that is broken, or of another version, is in few lines of log."""
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for _number in range(20):
+            self.pair("TCP", "TCP")
+            self.network.act(self.leg(0).transport.write, b"\xff\xff")
+        self.assertEqual(self.nodes[1].membership.links.faults, 20)
+        self.clock.advance(INTERVAL)
+        texts = [text for event in events if "link" in (text := formatEvent(event))]
+        told = [text for text in texts if "closed" in text]
+        self.assertEqual(len(told), 2, told)
+        self.assertIn(self.nodes[0].id.hex(), told[0])
+        self.assertIn("19 more", told[1])
 
     def test_killed(self) -> None:
         """The system ends the links of a process that is killed as if all had been said."""

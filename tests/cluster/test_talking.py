@@ -28,7 +28,7 @@ from nymearemoteproxy.cluster.asking import (
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
 from nymearemoteproxy.cluster.far import MOST_TOLD, NOBODY_KNOWN, describe, foreignRecord
 from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
-from nymearemoteproxy.cluster.links import Links
+from nymearemoteproxy.cluster.links import MOST_CONTROLS, Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
@@ -64,6 +64,8 @@ VISIT = Visit(ME, PLACE, 3, REGISTRATION, "", NOBODY_KNOWN)
 LOOK = Look(ME, PLACE, 3)
 OFFER = Offer(BERT, NOBODY_KNOWN)
 TIMEOUT = 2.0
+MOST = 3
+"""Links that one member may have."""
 
 
 def connect(protocol: Any) -> Pipe:
@@ -229,7 +231,7 @@ class AskingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.proxy = makeProxy(self.clock)
-        self.directory, self.linker, self.links = FakeDirectory(), FakeLinker(), Links()
+        self.directory, self.linker, self.links = FakeDirectory(), FakeLinker(), Links(Clock())
         self.asking = LinkAsking(
             self.proxy,
             self.directory,  # type: ignore[arg-type]
@@ -410,10 +412,6 @@ class FakeHome:
         self.confirm: Confirm | None = None
         self.answer: Deferred[Any] = Deferred()
         self.left = 0
-        self.breaches: list[tuple[bytes | None, str]] = []
-
-    def broken(self, member: bytes | None, reason: str) -> None:
-        self.breaches.append((member, reason))
 
     def meet(self, ask: Meet, confirm: Confirm) -> Deferred[Place]:
         self.asked, self.confirm = ask, confirm
@@ -444,7 +442,7 @@ class AnswererTests(SynchronousTestCase):
         """A link arrives."""
         self.clock = Clock()
         self.proxy = makeProxy(self.clock)
-        self.home, self.links = FakeHome(), Links()
+        self.home, self.links = FakeHome(), Links(Clock(), MOST)
         self.pipe = connect(Answerer(self.proxy, self.home, self.links, peer, TIMEOUT))
         self.released = 0
 
@@ -634,7 +632,7 @@ class AnswererTests(SynchronousTestCase):
             self.connect()
             self.pipe.receive(data)
             self.assertOver()
-            self.assertEqual([member for member, _reason in self.home.breaches], [ME])
+            self.assertEqual(self.links.faults, 1)
 
     def test_controlLink(self) -> None:
         """Each question is answered; who asks nothing for long is gone."""
@@ -657,6 +655,54 @@ class AnswererTests(SynchronousTestCase):
         self.assertFalse(self.pipe.lost)
         self.hear(Here())
         self.assertTrue(self.pipe.lost)
+
+    def more(self, peer: bytes | None, *words: Any) -> Pipe:
+        """One more link arrives, on which this is said."""
+        pipe = connect(Answerer(self.proxy, self.home, self.links, peer, TIMEOUT))
+        if not pipe.lost:
+            pipe.receive(b"".join(word.encode() for word in words))
+        return pipe
+
+    def test_tooManyControlLinks(self) -> None:
+        """Those of one member: the newer ones replace the older ones."""
+        for peer in (ME, None):
+            self.connect(peer)
+            self.hear(ControlLink(ME))
+            pipes = [self.more(peer, ControlLink(ME)) for _number in range(MOST_CONTROLS + 1)]
+            other = self.more(None, ControlLink(OTHER))
+            self.assertEqual((self.pipe.lost, pipes[0].lost, self.links.faults), (1, 1, 2))
+            for pipe in (*pipes[1:], other):
+                self.assertFalse(pipe.lost)
+                pipe.lose(ConnectionDone())
+            self.assertEqual(self.links.incomingBy.total(), 0)
+            self.assertEqual(self.links._controls, {})
+            self.assertFalse(self.more(peer, ControlLink(ME)).lost)
+
+    def test_tooManyLinks(self) -> None:
+        """Those of one member; it is told nothing, and asks again."""
+        for peer in (ME, None):
+            self.connect(peer)
+            self.hear(LOOK)
+            pipes = [self.more(peer, ControlLink(ME), Here()), self.pipe]
+            pipes += [self.more(peer, LOOK) for _number in range(MOST - 1)]
+            surplus = self.more(peer, LOOK)
+            self.assertEqual((surplus.lost, surplus.value(), self.links.faults), (1, b"", 1))
+            self.assertFalse(any(pipe.lost for pipe in pipes))
+            self.assertFalse(self.more(None, Look(OTHER, PLACE, 3)).lost)
+            self.pipe.lose(ConnectionDone())
+            self.assertFalse(self.more(peer, LOOK).lost)
+            self.assertTrue(self.more(peer, LOOK).lost)
+
+    def test_relayingLinksCount(self) -> None:
+        """As long as they are open."""
+        self.hear(VISIT)
+        self.home.answer.callback(Place(Tunnel(self.release), BERT))
+        self.home.answer = Deferred()
+        for _number in range(MOST - 1):
+            self.more(ME, LOOK)
+        self.assertTrue(self.more(ME, LOOK).lost)
+        self.pipe.lose(ConnectionDone())
+        self.assertFalse(self.more(ME, LOOK).lost)
 
     def test_fault(self) -> None:
         """A fault of ours costs this link, and the other member hears nothing."""

@@ -38,6 +38,14 @@ FILES_OF_A_CLIENT = 2
 partner."""
 
 
+def linksOfOneMember() -> int:
+    """Return how many links one other member may have here.
+
+    Half of the files are for clients: with one other member, each of them may need a link.
+    """
+    return raiseFileLimit() // FILES_OF_A_CLIENT
+
+
 def countWorkers(given: int) -> int:
     """Return how many processes are to serve, where 0 means one for each core we may use."""
     return given or len(os.sched_getaffinity(0))

@@ -58,6 +58,11 @@ MEMBER_DECLARATIONS = (
         "links_cut_total", "counter", "Links that were closed since the other member was gone."
     ),
     Declaration(
+        "link_faults_total",
+        "counter",
+        "Links that were closed since the other member did not keep to the rules, or had too many.",
+    ),
+    Declaration(
         "link_strangers_total",
         "counter",
         "Connections that were no links of this cluster's, by the reason.",
@@ -132,6 +137,7 @@ def _aboutLinks(figures: Figures) -> Iterator[Metric]:
         "links", {(name, state): counts[state] for name, counts in directions for state in STATES}
     )
     yield _DECLARED["links_cut_total"].counter(figures.cuts)
+    yield _DECLARED["link_faults_total"].counter(figures.faults)
     yield _labelled(
         "link_strangers_total", {(reason,): figures.strangers[reason] for reason in REASONS}
     )
