@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -195,11 +195,7 @@ class Answerer(Protocol):
         self.transport.write(answer.encode())
 
     def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
-        try:
-            self._say(Offer(identity, describe(record)))
-        except LinkFault:  # of a client whose name is too long for a line
-            self._isLate = True
-            return succeed(False)
+        self._say(Offer(identity, describe(record)))
         self._confirmed = Deferred()
         self._waiter = record
         self._setTimer(self._timeout, self._confirm)

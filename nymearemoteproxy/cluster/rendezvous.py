@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,8 +32,10 @@ from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, N
 from nymearemoteproxy.cluster.directory import Holder
 from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.meeting.place import Look, Place
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Confirm, IRendezvous, NobodyWaits, Rendezvous
+from nymearemoteproxy.protocol.linkmessages import isTellable
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Identity
 
 log = ProxyLogger()
@@ -88,6 +90,9 @@ class ClusterRendezvous:
     def join(
         self, key: bytes, identity: Identity, look: Look, record: Any = None
     ) -> Deferred[Place]:
+        if not isTellable(identity):
+            # It could be told to who comes here only, and whether its partner does is chance.
+            return fail(PlaceRefused(Outcome.MESSAGE_TOO_LARGE))
         guest = _Guest(PlaceSeat(Kind.KEY, key), identity, look, record)
         met: Deferred[Place] = Deferred(lambda _met: self._giveUp(guest))
         guest.met = met

@@ -43,7 +43,10 @@ COMPATIBLE = 1
 LINE_SIZE = (1 << 20) + (16 << 10)
 """The most bytes of a line, without its end. A name and a uuid may be as long as the message of a
 client that they came in, for which a MiB is the highest limit that can be set; all else is some
-hundred characters. Whoever has no limit and a longer name meets nobody of another member."""
+hundred characters. Whoever has no limit and a longer name is refused, see `isTellable`."""
+
+_ALL_ELSE = 8 << 10
+"""Bytes, in a line, of all but an identity: at most a `Far`, in which a character may take six."""
 
 _LINE_END = b"\n"
 
@@ -264,6 +267,12 @@ def _parse(what: str, kinds: Mapping[str, type[T]], line: bytes) -> T:
     if kind is None:
         raise LinkFault(f"unknown {what}")
     return make(kind, values)
+
+
+def isTellable(identity: Identity) -> bool:
+    """Tell whether there is room in a line for how a client is shown to its partner."""
+    text = json.dumps(plain(identity), ensure_ascii=False)
+    return len(text.encode("utf-8")) <= LINE_SIZE - _ALL_ELSE
 
 
 class LineReader:

@@ -83,13 +83,11 @@ class LongNameTests(InCluster):
         for pipe in (one, three):
             self.assertIn(b"TunnelEstablished", pipe.take())
 
-    def test_waitsInVain(self) -> None:
-        """The same at home: it meets nobody, and keeps nobody who comes later from meeting."""
+    def test_comesFirst(self) -> None:
+        """It does not wait for who could not be told of it."""
         one, two = self.come("o" * LINE_SIZE), self.come("two")
         one.lose(ConnectionDone())
-        for _ in range(3):
-            self.clock.advance(1)
-            self.network.run()
+        self.assertOutcomes(Outcome.MESSAGE_TOO_LARGE)
         three = self.come("three")
         for pipe in (two, three):
             self.assertIn(b"TunnelEstablished", pipe.take())

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.cluster.far import MOST_TOLD
 from nymearemoteproxy.protocol.linkmessages import (
     COMPATIBLE,
     LINE_SIZE,
@@ -29,6 +30,7 @@ from nymearemoteproxy.protocol.linkmessages import (
     Offer,
     Visit,
     Wait,
+    isTellable,
     parseAnswer,
     parseAsk,
 )
@@ -158,6 +160,16 @@ class LineTests(SynchronousTestCase):
             far = replace(FAR, name=shown, uuid=shown)
             ask = Meet(MEMBER, "key:ab", 3, Identity(name, None), far)
             self.assertEqual(parseAsk(ask.encode()), ask)
+
+    def test_tellable(self) -> None:
+        """Whatever fits does so with any record."""
+        far = replace(FAR, name="\0" * MOST_TOLD, uuid="\0" * MOST_TOLD)
+        for letter in ("a", "\0", "ä", "\U0001f600"):
+            size = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+            fitting = Identity(letter * ((LINE_SIZE - (8 << 10) - 30) // size))
+            self.assertTrue(isTellable(fitting))
+            self.assertLessEqual(len(Offer(fitting, far).encode()), LINE_SIZE + 1)
+            self.assertFalse(isTellable(Identity(fitting.name + "a" * 30)))
 
     def test_tooLongNames(self) -> None:
         """Where more is allowed it may be more than a line has room for."""
