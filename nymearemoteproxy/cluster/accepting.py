@@ -111,7 +111,7 @@ class LinkFactory(Factory):
             return DirectTransport(_Neighbour(self))
         stranger = _Stranger(self, self.identity)
         refuse = partial(stranger.refuse, NOT_PROVEN)
-        return DirectTransport(Preface(self.identity.prefaces, stranger, refuse))
+        return DirectTransport(Preface(self.identity, stranger, refuse))
 
     def came(self, stranger: _Stranger) -> None:
         """Somebody is there; make room."""

@@ -46,8 +46,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hmac
+import itertools
+import secrets
 import ssl
 from collections.abc import Callable
+from struct import Struct
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -55,7 +58,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
+from nymearemoteproxy.cluster.replays import Replays
 from nymearemoteproxy.common.openssl import inMemory
 from nymearemoteproxy.wires.tlsclient import TlsSessions
 
@@ -67,6 +71,12 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 PROOF_SIZE = MEMBER_SIZE + 32
 """Bytes of a proof: an id and an HMAC-SHA256."""
+
+_PREFACE = Struct(f">{NAME_SIZE}s?16sQ")
+"""For which member it is, whether a ticket is wanted, and a number of a series: see `replays`."""
+
+PREFACE_SIZE = _PREFACE.size + 32
+"""Bytes of what a link begins with: that and an HMAC-SHA256."""
 
 _KEY_INFO = b"nymea-remoteproxy cluster: certificate authority 1"
 _PROOF_INFO = b"nymea-remoteproxy cluster: proof of the asker 1"
@@ -88,6 +98,10 @@ _END = datetime.datetime(9999, 12, 31, 23, 59, 59)
 is wrong keeps nobody out."""
 
 
+class PrefaceRefused(Exception):
+    """A link does not begin as it should; the text says why, for people."""
+
+
 class MemberIdentity:
     """What one member proves itself with, and checks others by, as long as the secret is the same.
 
@@ -97,7 +111,6 @@ class MemberIdentity:
     :ivar serverContext: for links that others make to us.
     :ivar clientContext: for links that we make.
     :ivar sessions: of `clientContext`.
-    :ivar prefaces: what links to us begin with: without the wish for a ticket, and with it.
     :raises ValueError: the secret is too short.
     """
 
@@ -125,15 +138,34 @@ class MemberIdentity:
         self._proofKey = _derive(secret, 32, _PROOF_INFO)
         self._prefaceKey = _derive(secret, 32, _PREFACE_INFO)
         self.sessions = TlsSessions()
-        self.prefaces = (self._preface(id, False), self._preface(id, True))
+        self._series = secrets.token_bytes(16)
+        self._numbers = itertools.count()
+        self._replays = Replays()
 
     def prefaceTo(self, server: bytes) -> bytes:
-        """Return what a link to this member begins with, before TLS; see `preface`."""
-        return self._preface(server, nameOf(server) not in self.sessions)
+        """Return what one link to this member begins with, before TLS; see `preface`."""
+        name = nameOf(server)
+        wantsTicket = name not in self.sessions
+        number = next(self._numbers)
+        content = _PREFACE.pack(name.encode(), wantsTicket, self._series, number)
+        return content + self._sealedPreface(content)
 
-    def _preface(self, server: bytes, wantsTicket: bool) -> bytes:
-        content = nameOf(server).encode() + bytes([wantsTicket])
-        return content + hmac.digest(self._prefaceKey, content, "sha256")
+    def readPreface(self, preface: bytes) -> bool:
+        """Return whether a link to us, which begins with this, wants a ticket.
+
+        :param preface: of `PREFACE_SIZE`, and for us.
+        :raises PrefaceRefused: no member has made it, or it was used before.
+        """
+        content, seal = preface[: _PREFACE.size], preface[_PREFACE.size :]
+        if not hmac.compare_digest(seal, self._sealedPreface(content)):
+            raise PrefaceRefused("it has another secret")
+        _name, wantsTicket, series, number = _PREFACE.unpack(content)
+        if not self._replays.use(series, number):
+            raise PrefaceRefused("what it begins with was used before")
+        return bool(wantsTicket)
+
+    def _sealedPreface(self, content: bytes) -> bytes:
+        return hmac.digest(self._prefaceKey, content, "sha256")
 
     def beginTicket(self, isWanted: bool) -> None:
         """Let the next TLS connection of `serverContext` give a ticket, or none."""

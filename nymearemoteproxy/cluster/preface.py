@@ -2,11 +2,14 @@
 
 Several members may be behind one port, whose process hands each connection to the one that is
 meant. So before TLS that member's id is sent, which is no secret, whether the asker wants a ticket
-to resume from, and what only a member can make of both. The id is written in digits: whoever can
-write to the directory chooses it and where we connect, and ``FLUSHALL`` and an end of line, as
-bytes, are an id, and a command for another service. TLS costs a member some hundred µs of CPU,
-and with groups that Python's `ssl` cannot exclude 150 ms: strangers do not get that far. Nothing
-more is proven by it, for it is always the same, and who has the traffic can send it again.
+to resume from, a number, and what only a member can make of all that. The id is written in digits:
+whoever can write to the directory chooses it and where we connect, and ``FLUSHALL`` and an end of
+line, as bytes, are an id, and a command for another service.
+
+TLS costs a member some hundred µs of CPU, and with groups that Python's `ssl` cannot exclude
+150 ms: strangers do not get that far. Nor does who has the traffic and sends the same again, since
+each number is good for one link. Who can hold the traffic up gets one handshake for each link that
+does not come about, and nothing more is proven.
 
 Owns the reading of these bytes. Knows nothing of TLS, of how they are made, nor of what becomes of
 a connection that is refused.
@@ -14,30 +17,34 @@ a connection that is refused.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import Any
 
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.directory import NAME_SIZE
+from nymearemoteproxy.cluster.identity import (
+    PREFACE_SIZE,
+    MemberIdentity,
+    PrefaceRefused,
+    nameOf,
+)
 from nymearemoteproxy.wires.direct import DirectTransport
 
 
 class Preface:
     """Reads them: the protocol of a direct transport until then.
 
-    :param expected: what they must be, without the wish for a ticket and with it; our own id comes
-        first.
+    :param identity: ours: they must be for it.
     :param protocol: has the connection from the beginning, and limits the time; its `prefaced` is
-        told which of both it was, and returns what follows.
+        told whether a ticket is wanted, and returns what follows.
     :param refuse: is called when they are something else, with the reason for people.
     """
 
     def __init__(
-        self, expected: tuple[bytes, bytes], protocol: Any, refuse: Callable[[str], object]
+        self, identity: MemberIdentity, protocol: Any, refuse: Callable[[str], object]
     ) -> None:
-        self._expected = expected
+        self._identity = identity
         self._protocol = protocol
         self._refuse = refuse
         self._read = b""
@@ -50,21 +57,21 @@ class Preface:
     def dataReceived(self, data: bytes) -> None:
         """Some of it arrived, or all of it, and perhaps more."""
         self._read += data
-        plain, _wishing = self._expected
-        preface, rest = self._read[: len(plain)], self._read[len(plain) :]
-        if not plain.startswith(preface[:NAME_SIZE]):
+        preface, rest = self._read[:PREFACE_SIZE], self._read[PREFACE_SIZE:]
+        if not nameOf(self._identity.id).encode().startswith(preface[:NAME_SIZE]):
             self._refuse("it is for another member")
             return
-        if len(preface) < len(plain):
+        if len(preface) < PREFACE_SIZE:
             return
-        for wantsTicket, expected in enumerate(self._expected):
-            if hmac.compare_digest(preface, expected):
-                protocol = self._protocol.prefaced(bool(wantsTicket))
-                self._transport.switchProtocol(protocol)
-                if rest:
-                    protocol.dataReceived(rest)
-                return
-        self._refuse("it has another secret")
+        try:
+            wantsTicket = self._identity.readPreface(preface)
+        except PrefaceRefused as error:
+            self._refuse(str(error))
+            return
+        protocol = self._protocol.prefaced(wantsTicket)
+        self._transport.switchProtocol(protocol)
+        if rest:
+            protocol.dataReceived(rest)
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over."""

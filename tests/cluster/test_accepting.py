@@ -221,6 +221,15 @@ class StrangerTests(SynchronousTestCase):
             self.assertIn(text, self.texts()[-1])
         self.assertEqual(dict(self.factory.refused), {"not-proven": 10})
 
+    def test_replayed(self) -> None:
+        """Who has seen a link begin does not get as far as TLS with that."""
+        preface = MemberIdentity(SECRET, HERE).prefaceTo(THERE)
+        self.come().receive(preface)
+        caller = self.come()
+        caller.receive(preface)
+        self.assertEqual((caller.value(), caller.aborted), (b"", True))
+        self.assertIn("used before", self.texts()[0])
+
     def test_tooManyFromAddress(self) -> None:
         """The oldest of them has to go; others are not concerned."""
         self.patch(accepting, "MOST_STRANGERS_FROM_ADDRESS", 3)

@@ -14,9 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.cluster.identity import (
+    PREFACE_SIZE,
     PROOF_SIZE,
     SMALLEST_SECRET,
     MemberIdentity,
+    PrefaceRefused,
     nameOf,
 )
 from nymearemoteproxy.common.openssl import inMemory
@@ -220,10 +222,31 @@ class ProofTests(SynchronousTestCase):
         key = derived(SECRET, b"nymea-remoteproxy cluster: proof of the asker 1")
         self.assertEqual(self.here.proofTo(THERE), HERE + mac(key, THERE + HERE))
         key = derived(SECRET, b"nymea-remoteproxy cluster: preface 1")
-        name = THERE.hex().encode()
-        expected = tuple(name + wish + mac(key, name + wish) for wish in (b"\0", b"\1"))
-        self.assertEqual(self.there.prefaces, expected)
-        self.assertEqual(self.here.prefaceTo(THERE), expected[1])
+        for number in range(2):
+            preface = self.here.prefaceTo(THERE)
+            content = THERE.hex().encode() + b"\1" + preface[33:49] + number.to_bytes(8, "big")
+            self.assertEqual(preface, content + mac(key, content))
+
+    def test_prefaces(self) -> None:
+        """Each is good once, in whatever order they come; those of a new start are others."""
+        prefaces = [self.here.prefaceTo(THERE) for _number in range(5)]
+        prefaces.append(MemberIdentity(SECRET, HERE).prefaceTo(THERE))
+        for preface in reversed(prefaces):
+            self.assertEqual(len(preface), PREFACE_SIZE)
+            self.assertTrue(self.there.readPreface(preface))
+        for preface in prefaces:
+            with self.assertRaisesRegex(PrefaceRefused, "used before"):
+                self.there.readPreface(preface)
+
+    def test_changedPreface(self) -> None:
+        """It is nobody's, and the true one is good all the same."""
+        preface = self.here.prefaceTo(THERE)
+        for place in range(PREFACE_SIZE * 8):
+            changed = bytearray(preface)
+            changed[place // 8] ^= 1 << place % 8
+            with self.assertRaisesRegex(PrefaceRefused, "another secret"):
+                self.there.readPreface(bytes(changed))
+        self.assertTrue(self.there.readPreface(preface))
 
     @given(st.binary(min_size=MEMBER_SIZE, max_size=MEMBER_SIZE))
     def test_noCommand(self, id: bytes) -> None:
@@ -242,7 +265,7 @@ class ProofTests(SynchronousTestCase):
 
     def test_prefaceIsNoProof(self) -> None:
         """It goes in clear, and its key is another one."""
-        for preface in (self.here.prefaceTo(THERE), *self.here.prefaces, *self.there.prefaces):
+        for preface in (self.here.prefaceTo(THERE), self.there.prefaceTo(HERE)):
             for id in (HERE, THERE):
                 self.assertIsNone(self.there.provenBy(id + preface[-32:]))
 

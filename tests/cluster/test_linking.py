@@ -394,9 +394,8 @@ class RemoteTests(LinkCase):
         identity = MemberIdentity(SECRET, THERE)
         factory = self.factory(identity)
         member = self.listen(factory, id=ELSEWHERE)
-        posing = MemberIdentity(SECRET, ELSEWHERE).prefaces
         for text, change in (
-            ("it closed", lambda: setattr(identity, "prefaces", posing)),
+            ("it closed", lambda: setattr(identity, "id", ELSEWHERE)),
             ("another member is there", lambda: setattr(identity.serverContext, SNI, None)),
             ("not who it should be: hostname mismatch", lambda: None),
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -13,12 +13,22 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster.directory import NAME_SIZE
+from nymearemoteproxy.cluster.identity import PREFACE_SIZE, MemberIdentity, nameOf
 from nymearemoteproxy.cluster.preface import Preface
 from nymearemoteproxy.wires.direct import DirectTransport
+from tests.support.links import HERE, SECRET, THERE
 from tests.support.memory import Pipe
 
-ID, OTHER = b"i" * NAME_SIZE, b"o" * NAME_SIZE
-PLAIN, WISHING = ID + b"\0secret", ID + b"\1secret"
+IDENTITY = MemberIdentity(SECRET, HERE)
+ID, OTHER = HERE.hex().encode(), THERE.hex().encode()
+
+
+def preface(wantsTicket: bool = True) -> bytes:
+    """Return what a link to us begins with."""
+    asker = MemberIdentity(SECRET, THERE)
+    if not wantsTicket:
+        asker.sessions.keep(nameOf(HERE), None)  # type: ignore[arg-type]
+    return asker.prefaceTo(HERE)
 
 
 class Follower(Protocol):
@@ -57,9 +67,8 @@ class PrefaceTests(SynchronousTestCase):
         self.follower = Follower()
         self.refused: list[str] = []
         pipe = Pipe(IPv4Address("TCP", "192.0.2.1", 1))
-        expected = PLAIN, WISHING
-        preface: Any = Preface(expected, self.follower, lambda reason: self.refuse(pipe, reason))
-        pipe.protocol = DirectTransport(preface)
+        reading: Any = Preface(IDENTITY, self.follower, lambda reason: self.refuse(pipe, reason))
+        pipe.protocol = DirectTransport(reading)
         pipe.protocol.makeConnection(pipe)
         return pipe
 
@@ -82,7 +91,7 @@ class PrefaceTests(SynchronousTestCase):
     def test_forUs(self, wantsTicket: bool, more: bytes, cuts: list[int]) -> None:
         """All that comes behind the preface is for what follows, and nothing else."""
         pipe = self.make()
-        for piece in self.pieces((WISHING if wantsTicket else PLAIN) + more, cuts):
+        for piece in self.pieces(preface(wantsTicket) + more, cuts):
             pipe.receive(piece)
         self.assertEqual(self.follower.wishes, [wantsTicket])
         self.assertEqual(b"".join(self.follower.heard), more)
@@ -98,12 +107,11 @@ class PrefaceTests(SynchronousTestCase):
         self.assertRefused(data, cuts, "it is for another member")
 
     @given(
-        st.binary(min_size=len(PLAIN) - NAME_SIZE, max_size=40),
+        st.binary(min_size=PREFACE_SIZE - NAME_SIZE, max_size=PREFACE_SIZE),
         st.lists(st.integers(0, 100), max_size=5),
     )
     def test_otherSecret(self, rest: bytes, cuts: list[int]) -> None:
         """Likewise: whoever knows the id only is no member."""
-        assume((ID + rest)[: len(PLAIN)] not in (PLAIN, WISHING))
         self.assertRefused(ID + rest, cuts, "it has another secret")
 
     def assertRefused(self, data: bytes, cuts: list[int], reason: str) -> None:
@@ -116,12 +124,12 @@ class PrefaceTests(SynchronousTestCase):
         self.assertEqual(self.follower.heard, [])
         self.assertEqual(len(self.follower.lost), 1)
 
-    @given(st.integers(0, len(PLAIN) - 1))
+    @given(st.integers(0, PREFACE_SIZE - 1))
     def test_leaves(self, size: int) -> None:
         """Before it has said for whom it is."""
         pipe = self.make()
         if size:
-            pipe.receive(PLAIN[:size])
+            pipe.receive(preface()[:size])
         pipe.lose(ConnectionDone())
         self.assertEqual((self.refused, self.follower.heard), ([], []))
         self.assertEqual(len(self.follower.lost), 1)
