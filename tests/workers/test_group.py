@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.workers import group
@@ -419,22 +414,3 @@ class LinkTests(GroupCase):
         self.door.pause()
         self.made.start()
         self.assertIn(self.door, self.clock.readers)
-
-
-class EndTests(SynchronousTestCase):
-    """In which way a process ended."""
-
-    def test_how(self) -> None:
-        """Also by a signal that has no name; a worker whose end cannot be told is not replaced."""
-        for end, how in (
-            (ProcessDone(0), "it ended by itself"),
-            (ProcessTerminated(1), "it ended with status 1"),
-            (ProcessTerminated(None, signal.SIGSEGV), "it was ended by SIGSEGV"),
-            (ProcessTerminated(None, signal.SIGRTMIN + 1), "it was ended by signal 35"),
-        ):
-            gone: Deferred[None] = Deferred()
-            process = WorkerProcess(None, 1, "", list, list, partial(gone.callback, None))
-            process._open = 1
-            process.processEnded(Failure(end))
-            self.assertEqual(process.how, how)
-            self.successResultOf(gone)
