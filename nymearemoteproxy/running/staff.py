@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,9 +54,12 @@ class Staff:
 
     :param options: what they are to do, and its changes.
     :param proxy: whose connections theirs are.
+    :param served: is called when one of them serves, and with later changes while one does.
     """
 
-    def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, proxy: Proxy, served: Callable[[], object]
+    ) -> None:
         self._reactor = reactor
         self._options = options
         self._table, self._counts = makeTable(), SourceCounts()
@@ -64,9 +67,8 @@ class Staff:
         self._proxy = proxy
         self._directory = ""
         self._linkPort: IListeningPort | None = None
-        plan = Plan(
-            options.configuration.workers, MODULE, self._messages, self._makeDesk, self._gone
-        )
+        workers = options.configuration.workers
+        plan = Plan(workers, MODULE, self._messages, self._makeDesk, served, self._gone)
         self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.stopAccepting = self._group.stopAccepting
 

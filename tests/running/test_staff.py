@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -94,7 +95,7 @@ class StaffCase(SynchronousTestCase):
         options.parseOptions(
             ["--stream", "tcp:1:interface=127.0.0.1", "--token", "x", "--workers", "2", *arguments]
         )
-        return Staff(self.reactor, options, makeProxy(self.reactor))
+        return Staff(self.reactor, options, makeProxy(self.reactor), lambda: None)
 
     def group(self, made: Staff) -> Any:
         """Return the workers."""
@@ -266,11 +267,27 @@ class ServedTests(ServiceCase):
 
         ready: list[None] = []
         made._staff.start = fail
-        made.notifier.ready = lambda: ready.append(None)
+        made.notifier.ready = made.notifier.starting = lambda: ready.append(None)
         self.start(made)
         self.assertEqual([each["reason"] for each in lines if "reason" in each], ["no directory"])
         self.assertEqual(ready, [])
         self.assertFalse(made.isReady)
+
+    def test_ready(self) -> None:
+        """It is ready when a worker serves, and has been read anew when it is."""
+        made = self.service()
+        self.patch(ScriptedGroup, "start", lambda _own: None)
+        told: list[str] = []
+        for name in ("starting", "ready", "reloading", "reloaded"):
+            setattr(made.notifier, name, partial(told.append, name))
+        self.start(made)
+        made._staff._group.plan.served()  # of one that serves when nobody is let in any more
+        self.assertEqual(told, ["starting"])
+        made._staff._group.serves = True
+        made._staff._group.plan.served()
+        self.assertEqual(told, ["starting", "ready"])
+        made.reload()
+        self.assertEqual(told[2:], ["reloading", "reloaded"])
 
     def test_cannotListenForLinks(self) -> None:
         """A single process stops being a member, too."""

@@ -97,6 +97,7 @@ class GroupCase(SynchronousTestCase):
         self.clock = ReaderClock()
         self.mirrors: list[FakeMirror] = []
         self.gone: list[bytes] = []
+        self.served: list[bool] = []
         self.lines: list[Any] = []
         globalLogPublisher.addObserver(self.lines.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)
@@ -109,6 +110,7 @@ class GroupCase(SynchronousTestCase):
             "module",
             lambda index: [FIRST_MESSAGE, [index]],
             self.makeDesk,
+            lambda: self.served.append(made.serves),
             self.gone.append,
         )
         made = WorkerGroup(self.clock, makeProxy(self.clock).registry, plan)
@@ -202,6 +204,16 @@ class LifeTests(GroupCase):
         self.assertEqual(self.process(made, 1).sent[-1], ["all"])
         self.process(made, 2).say("fact", 7)
         self.assertEqual(self.mirrors[1].said, [7])
+
+    def test_served(self) -> None:
+        """Whoever wants to know is told when one serves, and not while none does."""
+        made = self.make(2)
+        self.assertEqual(self.served, [True, True])
+        for index in (1, 2):
+            self.process(made, index).say(LEAVES)
+        self.assertEqual(self.served, [True, True, True])
+        self.process(made, 1).say(SERVES)
+        self.assertEqual(self.served, [True] * 4)
 
     def test_fault(self) -> None:
         """What cannot be heeded costs what it is about; the worker is heard further on."""
