@@ -21,8 +21,10 @@ from nymearemoteproxy.listening.listeners import ListenerError
 from nymearemoteproxy.running import staff
 from nymearemoteproxy.running.heritage import BEGIN, SERVE
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.running.staff import PREFIX, SOCKET_LIFETIME, Staff
+from nymearemoteproxy.running.staff import SOCKET_LIFETIME, Staff
+from nymearemoteproxy.workers import socketdirectory
 from nymearemoteproxy.workers.figuring import FIGURES
+from nymearemoteproxy.workers.socketdirectory import PREFIX
 from tests.support.parts import makeProxy
 from tests.support.services import ServiceCase
 
@@ -78,7 +80,7 @@ class StaffCase(SynchronousTestCase):
         self.place.mkdir()
         self.patch(tempfile, "tempdir", str(self.place))
         # Trial's own are too deep for a Unix socket.
-        self.patch(staff, "_LONGEST_PLACE", len(str(self.place)))
+        self.patch(socketdirectory, "_LONGEST_PLACE", len(str(self.place)))
         self.patch(staff, "WorkerGroup", ScriptedGroup)
         self.patch(ServerOptions, "program", "test")
         find = importlib.util.find_spec
@@ -215,7 +217,7 @@ class PlaceTests(StaffCase):
         return LONGEST_PATH - len(f"/{PREFIX}12345678/") - 32
 
     def test_tooLong(self) -> None:
-        self.patch(staff, "_LONGEST_PLACE", len(str(self.place)) - 1)
+        self.patch(socketdirectory, "_LONGEST_PLACE", len(str(self.place)) - 1)
         self.check(self.make().listen, "too long")
 
     def test_none(self) -> None:
@@ -241,14 +243,14 @@ class ServedTests(ServiceCase):
     def service(self) -> Any:
         """Return a service with workers."""
         self.patch(staff, "WorkerGroup", ScriptedGroup)
-        self.patch(staff, "_LONGEST_PLACE", 1000)
+        self.patch(socketdirectory, "_LONGEST_PLACE", 1000)
         self.patch(ScriptedGroup, "stop", lambda _own, _grace: succeed(None))
         return self.make("--token", "t", "--workers", "2")
 
     def test_cannotListen(self) -> None:
         """In one line, and nothing is left that listens."""
         made = self.service()
-        self.patch(staff, "_LONGEST_PLACE", 1)
+        self.patch(socketdirectory, "_LONGEST_PLACE", 1)
         stopped: list[float] = []
         made._staff.stop = stopped.append
         error = self.assertRaises(SystemExit, made.privilegedStartService)
