@@ -122,7 +122,7 @@ class Answerer(Conversation):
             if self.transport.lowest.blocked:
                 raise LinkFault("it does not read what it asked for")
             self.say(Here())
-            self.setTimer(CONTROL_TIMEOUT, self.abort)
+            self.prolong(CONTROL_TIMEOUT)
             self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)

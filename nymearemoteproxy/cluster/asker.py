@@ -64,22 +64,19 @@ class Asker(Conversation):
         return bool(self.answered.called)
 
     def connectionMade(self) -> None:
-        self._restartDeadline()
-        self.transport.write(self._line)
-
-    def _restartDeadline(self) -> None:
         self.setTimer(self._timeout, self._fail, LinkFailed("no answer"))
+        self.transport.write(self._line)
 
     def lineReceived(self, line: bytes) -> None:
         answer = parseAnswer(line)
         match answer:
             case Wait():
-                self._restartDeadline()
+                self.prolong(self._timeout)
             case Offer() if self._expectsOffer:
                 self.offer = answer
                 if self.offered is not None:
                     self.offered()
-                self._restartDeadline()
+                self.prolong(self._timeout)
                 self.say(Here())
             case Met() if self._expectsMet:
                 self._done()

@@ -65,6 +65,11 @@ class Conversation(Protocol):
         self.clearTimer()
         self._timer = self._clock.callLater(seconds, act, *arguments)
 
+    def prolong(self, seconds: float) -> None:
+        """Have it called so many seconds from now."""
+        assert self._timer is not None
+        self._timer.reset(seconds)
+
     def clearTimer(self) -> None:
         """Have nothing called any more."""
         if self._timer is not None and self._timer.active():
