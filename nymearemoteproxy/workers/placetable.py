@@ -6,7 +6,6 @@ Owns who holds which place, and who the members are. Knows nothing of how worker
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 
 from nymearemoteproxy.cluster.directory import SECRET_SIZE, Holder, Member
 
@@ -44,12 +43,9 @@ class PlaceTable:
     def claim(self, place: str, holder: Holder) -> Holder:
         """Take a place that is free; return who holds it now."""
         if place not in self._holders:
-            self._put(place, holder)
+            self._holders[place] = holder
+            self._places.setdefault(holder.member, set()).add(place)
         return self._holders[place]
-
-    def claimAll(self, claims: Sequence[tuple[str, Holder]]) -> list[Holder]:
-        """The same for several."""
-        return [self.claim(place, holder) for place, holder in claims]
 
     def replace(self, place: str, old: Holder, new: Holder) -> Holder:
         """Take a place from one that holds it, or held it last; return who holds it now."""
@@ -64,7 +60,3 @@ class PlaceTable:
             places.discard(place)
             if not places:
                 del self._places[holder.member]
-
-    def _put(self, place: str, holder: Holder) -> None:
-        self._holders[place] = holder
-        self._places.setdefault(holder.member, set()).add(place)

@@ -90,7 +90,7 @@ class MemoryDirectory:
         return self._ask(lambda: self._table.claim(place, holder))
 
     def claimAll(self, claims: Sequence[tuple[str, Holder]]) -> Deferred[list[Holder]]:
-        return self._ask(lambda: self._table.claimAll(claims))
+        return self._ask(lambda: [self._table.claim(*each) for each in claims])
 
     def replace(self, place: str, old: Holder, new: Holder) -> Deferred[Holder]:
         return self._ask(lambda: self._table.replace(place, old, new))

@@ -28,7 +28,8 @@ class TableTests(SynchronousTestCase):
         """And no others."""
         self.table.enter(ME)
         self.table.enter(OTHER)
-        self.table.claimAll([("a", MINE), ("b", MINE), ("c", HIS)])
+        for place, holder in (("a", MINE), ("b", MINE), ("c", HIS)):
+            self.table.claim(place, holder)
         self.table.release("b", MINE)
         self.table.forget(ME.id)
         self.assertEqual([self.table.find(place) for place in "abc"], [None, None, HIS])
