@@ -7,22 +7,20 @@ made, nor of what becomes of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.cluster.asking import NobodyThere
+from nymearemoteproxy.cluster.conversation import Conversation
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.meeting.place import PlaceRefused
 from nymearemoteproxy.protocol.linkmessages import (
-    Answer,
     Ask,
     Denied,
     Here,
-    LineReader,
     Look,
     Meet,
     Met,
@@ -35,7 +33,7 @@ from nymearemoteproxy.protocol.linkmessages import (
 from nymearemoteproxy.protocol.linkrecords import LinkFault
 
 
-class Asker(Protocol):
+class Asker(Conversation):
     """One link, until there is an answer.
 
     :param timeout: seconds for each answer.
@@ -46,8 +44,6 @@ class Asker(Protocol):
     :ivar offered: is called before that is agreed to.
     """
 
-    transport: Any
-
     def __init__(
         self,
         clock: IReactorTime,
@@ -55,47 +51,33 @@ class Asker(Protocol):
         ask: Ask,
         offered: Callable[[], object] | None = None,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock)
         self._timeout = timeout
         self._ask = ask
         self._line = ask.encode()
         self.offered = offered
-        self._lines = LineReader()
-        self._deadline: IDelayedCall | None = None
         self.answered: Deferred[None] = Deferred()
         self.offer: Offer | None = None
 
+    @property
+    def isOver(self) -> bool:
+        return bool(self.answered.called)
+
     def connectionMade(self) -> None:
-        self._restartDeadline()
+        self.setTimer(self._timeout, self._fail, LinkFailed("no answer"))
         self.transport.write(self._line)
 
-    def _restartDeadline(self) -> None:
-        self._clearDeadline()
-        self._deadline = self._clock.callLater(self._timeout, self._fail, LinkFailed("no answer"))
-
-    def _clearDeadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
-
-    def dataReceived(self, data: bytes) -> None:
-        self._lines.feed(data)
-        try:
-            while not self.answered.called and (line := self._lines.take()) is not None:
-                self._received(parseAnswer(line))
-        except LinkFault as error:
-            self._fail(LinkFailed(str(error)))
-
-    def _received(self, answer: Answer) -> None:
+    def lineReceived(self, line: bytes) -> None:
+        answer = parseAnswer(line)
         match answer:
             case Wait():
-                self._restartDeadline()
+                self.prolong(self._timeout)
             case Offer() if self._expectsOffer:
                 self.offer = answer
                 if self.offered is not None:
                     self.offered()
-                self._restartDeadline()
-                self.transport.write(Here().encode())
+                self.prolong(self._timeout)
+                self.say(Here())
             case Met() if self._expectsMet:
                 self._done()
             case Here() if isinstance(self._ask, Look):
@@ -105,7 +87,10 @@ class Asker(Protocol):
             case NotHere():
                 self._fail(NobodyThere())
             case _:
-                self._fail(LinkFailed("word out of turn"))
+                raise LinkFault("word out of turn")
+
+    def faultReceived(self, fault: LinkFault) -> None:
+        self._fail(LinkFailed(str(fault)))
 
     @property
     def _expectsOffer(self) -> bool:
@@ -116,24 +101,14 @@ class Asker(Protocol):
         return isinstance(self._ask, Visit) or self.offer is not None
 
     def _done(self) -> None:
-        self._clearDeadline()
+        self.clearTimer()
         self.answered.callback(None)
 
     def _fail(self, error: Exception) -> None:
         self.answered.errback(error)
         self.abort()
 
-    def abort(self) -> None:
-        """There is nothing more to be said."""
-        self._clearDeadline()
-        if self.transport is not None:
-            self.transport.abortConnection()
-
-    def rest(self) -> bytes:
-        """Return what has arrived behind the last answer."""
-        return self._lines.rest()
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._clearDeadline()
-        if not self.answered.called:
+        super().connectionLost(reason)
+        if not self.isOver:
             self.answered.errback(LinkFailed("the link was closed"))

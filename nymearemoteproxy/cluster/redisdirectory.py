@@ -65,7 +65,7 @@ class RedisDirectory:
     :param timeout: seconds for each command.
     :param trustRoot: the authorities to trust; None = the system's.
     :ivar url: where it is, with no password.
-    :ivar client: its figures are `commands`, `failures` and `lastLatency`, and it has `observe`.
+    :ivar client: the connection.
     :ivar outages: how often it began not to answer.
     """
 

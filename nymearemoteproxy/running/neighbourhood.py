@@ -57,7 +57,7 @@ class Neighbourhood:
 
     def start(self) -> None:
         """Join the others; a parent that is slow to answer hears of it all the same."""
-        unheeded(self.directory.start())
+        unheeded(self.directory.renew())
         self.membership.start()
 
     @inlineCallbacks

@@ -29,7 +29,8 @@ from nymearemoteproxy.workers.figuring import FiguresDesk, FiguresSum
 from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
-from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
+from nymearemoteproxy.workers.parentdirectory import DirectoryDesk
+from nymearemoteproxy.workers.placetable import PlaceTable
 from nymearemoteproxy.workers.reporting import Send
 from nymearemoteproxy.workers.socketdirectory import SocketDirectory
 
@@ -52,7 +53,7 @@ class Staff:
     ) -> None:
         self._reactor = reactor
         self._options = options
-        self._table, self._counts = makeTable(), SourceCounts()
+        self._table, self._counts = PlaceTable(), SourceCounts()
         self._figures = FiguresSum()
         self._proxy = proxy
         self._sockets = SocketDirectory()

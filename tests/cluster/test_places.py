@@ -70,6 +70,11 @@ class Dictated:
     def member(self, id: bytes) -> Deferred[None]:
         return succeed(None)
 
+    def comeBack(self) -> None:
+        """Answer again, and say so."""
+        self.isAnswering = True
+        self.returned()
+
     def fail(self) -> None:
         """Fail from now on."""
         self.isAnswering = False
@@ -126,8 +131,7 @@ class PlacesCase(SynchronousTestCase):
 
     def answers(self, *holders: Holder) -> None:
         """The directory answers again, and says who holds the places that are claimed."""
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         (command, answer) = self.directory.asked.pop(0)
         self.assertEqual(command[0], "claimAll")
         answer.callback(list(holders))
@@ -255,8 +259,7 @@ class TakingTests(PlacesCase):
         self.places.leave(SEAT)
         self.directory.fail()
         self.assertNothingLeft()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.directory.returned()
         self.assertNothingLeft()
@@ -267,8 +270,7 @@ class TakingTests(PlacesCase):
         self.places.leave(SEAT)
         for _ in range(2):
             self.directory.fail()
-            self.directory.isAnswering = True
-            self.directory.returned()
+            self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.assertEqual(len(self.leftovers), 0)
 
@@ -276,8 +278,7 @@ class TakingTests(PlacesCase):
         """A place that is left once more while it is freed is freed for that, too."""
         self.unlisted()
         self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         first = self.expect("release", self.name, self.mine())
         self.leftovers.add(self.name, self.mine(2))
         first.callback(None)
@@ -290,8 +291,7 @@ class TakingTests(PlacesCase):
             self.directory.isAnswering = True
             self.unlisted()
             self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         asked, self.directory.asked = self.directory.asked, []
         expected = [("release", self.name, self.mine(number)) for number in (1, 2)]
         self.assertEqual([command for command, _answer in asked], expected)
@@ -311,8 +311,7 @@ class TakingTests(PlacesCase):
         """One that was given up, and whose client has left, may be done all the same."""
         self.unlisted()
         self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.assertNothingLeft()
 
@@ -374,8 +373,7 @@ class ClaimingAnewTests(PlacesCase):
         self.held()
         self.directory.fail()
         self.assertIsNone(self.successResultOf(self.places.take(PlaceSeat(Kind.UUID, b"other"))))
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.assertIsNone(self.successResultOf(self.reclaiming.awake()))  # nobody waits for that
         other = self.places.name(PlaceSeat(Kind.UUID, b"other"))
         self.expect("claimAll", (other, self.mine(2))).callback([self.mine(2)])
@@ -444,8 +442,7 @@ class ClaimingAnewTests(PlacesCase):
             self.places.leave(SEAT)
             if fails:
                 self.directory.fail()
-                self.directory.isAnswering = True
-                self.directory.returned()
+                self.directory.comeBack()
             else:
                 self.directory.asked.clear()
                 replaced.callback(self.mine())
@@ -481,8 +478,7 @@ class ClaimingAnewTests(PlacesCase):
         self.held()
         self.unlistedToo = self.places.take(UUID)
         self.directory.fail()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.directory.fail()
         self.assertCounts(1, 1)
         self.answers(self.mine(1), self.mine(2))
@@ -491,8 +487,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_leftMeanwhile(self) -> None:
         """What is claimed for nobody is freed."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         claimed.callback([self.mine()])
@@ -506,8 +501,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_olderClaimLeftMeanwhile(self) -> None:
         """One that was given up is there for nobody, too."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         claimed.callback([self.mine(0)])
@@ -517,8 +511,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_laterClaimIsSomebodys(self) -> None:
         """Of a place that was left meanwhile, and taken again, nothing is freed."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         taken = self.places.take(SEAT)
@@ -537,8 +530,7 @@ class ClaimingAnewTests(PlacesCase):
         self.places.leave(SEAT)
         claimed.callback([self.mine()])
         self.directory.fail()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.assertNothingLeft()
 
@@ -554,8 +546,7 @@ class ClaimingAnewTests(PlacesCase):
                 self.places.leave(SEAT)
             self.directory.fail()
             self.places.leave(SEAT)
-            self.directory.isAnswering = True
-            self.directory.returned()
+            self.directory.comeBack()
             self.expect("release", self.name, self.mine()).callback(None)
             self.assertNothingLeft()
 
@@ -597,8 +588,7 @@ class ClaimingAnewTests(PlacesCase):
         self.directory.isAnswering = False
         for number in range(5):
             self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         sizes = []
         while self.directory.asked:
             (command, answer) = self.directory.asked.pop()
