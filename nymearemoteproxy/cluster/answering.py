@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 
+from nymearemoteproxy.cluster.conversation import Conversation
 from nymearemoteproxy.cluster.far import describe, foreignRecord, isNeighbour
-from nymearemoteproxy.cluster.links import CONTROL, OPENING, ICuttable, Links
+from nymearemoteproxy.cluster.links import CONTROL, OPENING, Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
 from nymearemoteproxy.cluster.remoteleg import RemoteLeg
 from nymearemoteproxy.common.logs import ProxyLogger
@@ -25,11 +25,9 @@ from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
 from nymearemoteproxy.protocol.linkmessages import (
-    Answer,
     ControlLink,
     Denied,
     Here,
-    LineReader,
     Look,
     Meet,
     Met,
@@ -68,26 +66,22 @@ class IHome(Interface):
         """Find out whether somebody is at a place, or is a guest of the member that asks."""
 
 
-@implementer(ICuttable)
-class Answerer(Protocol):
+class Answerer(Conversation):
     """One link that another member has opened, until it carries records or is over.
 
     :param peer: the id of the member, if that is proven.
     :param timeout: seconds for each word of the other member. Twice as often it is told to wait.
     """
 
-    transport: Any
-
     def __init__(
         self, proxy: Proxy, home: IHome, links: Links, peer: bytes | None, timeout: float
     ) -> None:
+        super().__init__(proxy.clock)
         self._proxy = proxy
         self._home = home
         self._links = links
         self._peer = peer
         self._timeout = timeout
-        self._lines = LineReader()
-        self._timer: IDelayedCall | None = None
         self._ask: Meet | Visit | Look | ControlLink | None = None
         self._asked: Deferred[Any] | None = None
         self._confirmed: Deferred[bool] | None = None
@@ -116,40 +110,19 @@ class Answerer(Protocol):
             self._links.leave(self._entered)
             self._entered = None
 
-    # Time
-
-    def _setTimer(self, seconds: float, act: Any) -> None:
-        self._clearTimer()
-        self._timer = self._proxy.clock.callLater(seconds, act)
-
-    def _clearTimer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-
-    def _keepWaiting(self) -> None:
-        """It takes some time: the other member is not to give us up."""
-        self._say(Wait())
-        self._setTimer(self._timeout / 2, self._keepWaiting)
-
     # What the other member says
 
     def connectionMade(self) -> None:
         self._setState(OPENING)
-        self._setTimer(self._timeout, self.cut)
+        self.setTimer(self._timeout, self.abort)
         if self._peer is not None and not self._enter(self._peer):
-            self.cut()
+            self.abort()
 
-    def dataReceived(self, data: bytes) -> None:
-        self._lines.feed(data)
-        try:
-            while (line := self._lines.take()) is not None:
-                self._received(line)
-        except LinkFault as error:
-            self._links.fault(self._peer, str(error))
-            self.cut()
+    def faultReceived(self, fault: LinkFault) -> None:
+        self._links.fault(self._peer, str(fault))
+        self.abort()
 
-    def _received(self, line: bytes) -> None:
+    def lineReceived(self, line: bytes) -> None:
         if self._ask is None:
             self._begin(parseAsk(line))
         elif isinstance(self._ask, ControlLink):
@@ -157,8 +130,8 @@ class Answerer(Protocol):
                 raise LinkFault("word out of turn")
             if self.transport.lowest.blocked:
                 raise LinkFault("it does not read what it asked for")
-            self._say(Here())
-            self._setTimer(CONTROL_TIMEOUT, self.cut)
+            self.say(Here())
+            self.prolong(CONTROL_TIMEOUT)
             self._links.heard(self._ask.member)
         elif self._confirmed is not None and isinstance(parseAnswer(line), Here):
             self._confirm(True)
@@ -171,14 +144,14 @@ class Answerer(Protocol):
         self._ask = ask
         if isinstance(ask, ControlLink):
             self._leave()
-            self._links.addControl(ask.member, self)
+            self._links.addControl(ask.member, self.abort)
             self._setState(CONTROL)
-            self._setTimer(CONTROL_TIMEOUT, self.cut)
+            self.setTimer(CONTROL_TIMEOUT, self.abort)
             return
         if self._entered is None and not self._enter(ask.member):
-            self.cut()
+            self.abort()
             return
-        self._setTimer(self._timeout / 2, self._keepWaiting)
+        self.setTimer(self._timeout / 2, self._keepWaiting)
         match ask:
             case Meet():
                 asked: Deferred[Any] = self._home.meet(ask, self._offer)
@@ -191,35 +164,37 @@ class Answerer(Protocol):
 
     # What it is told
 
-    def _say(self, answer: Answer) -> None:
-        self.transport.write(answer.encode())
+    def _keepWaiting(self) -> None:
+        """It takes some time: the other member is not to give us up."""
+        self.say(Wait())
+        self.setTimer(self._timeout / 2, self._keepWaiting)
 
     def _offer(self, identity: Identity, record: Any) -> Deferred[bool]:
-        self._say(Offer(identity, describe(record)))
+        self.say(Offer(identity, describe(record)))
         self._confirmed = Deferred()
         self._waiter = record
-        self._setTimer(self._timeout, self._confirm)
+        self.setTimer(self._timeout, self._confirm)
         return self._confirmed
 
     def _confirm(self, isThere: bool = False) -> None:
         confirmed, self._confirmed = self._confirmed, None
         if confirmed is not None:
-            self._clearTimer()
+            self.clearTimer()
             self._isLate = not isThere
             confirmed.callback(isThere)
 
     def _found(self, found: Place | bool) -> None:
         self._asked = None
-        self._clearTimer()
+        self.clearTimer()
         if self._isLost:
             if isinstance(found, Place):
                 found.tunnel.abandon()
             return
         if not isinstance(found, Place):
-            self._say(Here() if found else NotHere())
+            self.say(Here() if found else NotHere())
             self.transport.loseConnection()
             return
-        self._say(Met())
+        self.say(Met())
         leg = self._makeLeg()
         self._setState("")
         self._leave()
@@ -237,20 +212,20 @@ class Answerer(Protocol):
             record.partner = self._waiter  # so the tunnel is counted here
         else:
             closed = self._home.visited(ask)
-        rest = self._lines.rest()
+        rest = self.rest()
         return RemoteLeg(self._proxy, self._links, ask.member, record, True, rest, closed)
 
     def _notFound(self, failure: Failure) -> None:
         self._asked = None
-        self._clearTimer()
+        self.clearTimer()
         error = failure.value
         if self._isLate or isinstance(error, WaiterLeft):
-            self.cut()  # to be asked again: there is somebody
+            self.abort()  # to be asked again: there is somebody
             return
         if isinstance(error, PlaceRefused):
-            self._say(Denied(error.outcome))
+            self.say(Denied(error.outcome))
         elif isinstance(error, NobodyWaits):
-            self._say(NotHere())
+            self.say(NotHere())
         else:
             failure.trap(CancelledError)
         self.transport.loseConnection()
@@ -258,22 +233,17 @@ class Answerer(Protocol):
     def _failed(self, failure: Failure) -> None:
         """A fault of ours: the other member hears nothing, and asks again."""
         log.failure("a link of another member failed", failure)
-        self.cut()
+        self.abort()
 
     # The end
 
-    def cut(self) -> None:
-        """Close at once."""
-        self._clearTimer()
-        self.transport.abortConnection()
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
         self._isLost = True
         self._setState("")
         self._leave()
         if isinstance(self._ask, ControlLink):
-            self._links.removeControl(self._ask.member, self)
-        self._clearTimer()
+            self._links.removeControl(self._ask.member, self.abort)
         self._confirm(False)
         asked, self._asked = self._asked, None
         if asked is not None:

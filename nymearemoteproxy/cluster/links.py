@@ -25,21 +25,20 @@ MOST_CONTROLS = 4
 anew and the end of the last one has not been noticed yet."""
 
 
-class ICuttable(Interface):
-    """A link of any kind."""
-
-    def cut() -> None:
-        """Close at once."""
-
-
-class ILink(ICuttable):
+class ILink(Interface):
     """A link that carries a tunnel."""
 
     member = Attribute("The id of the member at the other end.")
     isHome = Attribute("Whether the other member asked for it.")
 
+    def cut() -> None:
+        """The other member is gone: close at once."""
+
     def checkTransport() -> None:
         """Look whether it has ended, as nobody notices while it is not read."""
+
+
+Close = Callable[[], object]
 
 
 def _ignore(_member: bytes) -> None:
@@ -64,7 +63,7 @@ class Links:
         self._most = most
         self._links: dict[bytes, dict[ILink, str]] = {}
         self._asked: Counter[bytes] = Counter()
-        self._controls: dict[bytes, dict[ICuttable, None]] = {}  # in the order in which they came
+        self._controls: dict[bytes, dict[Close, None]] = {}  # in the order in which they came
         self.begun: Callable[[bytes], object] = _ignore
         self._cutNow: ILink | None = None
         self.broke: Callable[[bytes], object] = _ignore
@@ -117,20 +116,23 @@ class Links:
         if not self._asked[member]:
             del self._asked[member]
 
-    def addControl(self, member: bytes, link: ICuttable) -> None:
-        """A member has one more link for control; of too many the first one has to go."""
+    def addControl(self, member: bytes, close: Close) -> None:
+        """A member has one more link for control; of too many the first one has to go.
+
+        :param close: closes it, at once.
+        """
         controls = self._controls.setdefault(member, {})
-        controls[link] = None
+        controls[close] = None
         if len(controls) > MOST_CONTROLS:
             oldest = next(iter(controls))
             del controls[oldest]
             self.fault(member, f"it has {MOST_CONTROLS} newer ones for control")
-            oldest.cut()
+            oldest()
 
-    def removeControl(self, member: bytes, link: ICuttable) -> None:
+    def removeControl(self, member: bytes, close: Close) -> None:
         """A link for control is closed."""
         controls = self._controls.get(member, {})
-        controls.pop(link, None)
+        controls.pop(close, None)
         if not controls:
             self._controls.pop(member, None)
 

@@ -12,20 +12,20 @@ must not end a tunnel.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, MemberSilent, MemberUnknown
+from nymearemoteproxy.cluster.asking import MemberGone, MemberSilent, MemberUnknown
+from nymearemoteproxy.cluster.conversation import Conversation
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.links import CONTROL, Links
+from nymearemoteproxy.cluster.members import Members
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
-from nymearemoteproxy.protocol.linkrecords import LinkFault
+from nymearemoteproxy.protocol.linkmessages import ControlLink, Here
 
 log = ProxyLogger()
 
@@ -51,46 +51,40 @@ CUTS_A_TURN = 8
 of log."""
 
 
-class Heart(Protocol):
+class Heart(Conversation):
     """The control link to one member, from our end."""
-
-    transport: Any
 
     def __init__(
         self, clock: IReactorTime, links: Links, me: bytes, lost: Callable[[], object]
     ) -> None:
-        self._clock = clock
+        super().__init__(clock)
+        self._now = clock.seconds
         self._links = links
         self._me = me
         self._lost = lost
-        self._lines = LineReader()
-        self.heard = clock.seconds()
+        self.heard = self._now()
 
     def connectionMade(self) -> None:
         self._links.count(False, CONTROL, 1)
-        self.transport.write(ControlLink(self._me).encode())
+        self.say(ControlLink(self._me))
         self.beat()
 
     def beat(self) -> None:
         """Ask whether the member is there."""
-        self.transport.write(Here().encode())
+        self.say(Here())
 
-    def dataReceived(self, data: bytes) -> None:
-        self._lines.feed(data)
-        try:
-            while self._lines.take() is not None:
-                self.heard = self._clock.seconds()
-        except LinkFault:
-            self.transport.abortConnection()
+    def lineReceived(self, line: bytes) -> None:
+        self.heard = self._now()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
         self._links.count(False, CONTROL, -1)
         self._lost()
 
 
-def _isRefused(failure: Failure) -> bool:
-    """Tell whether nobody listens any more where a member was."""
-    return bool(failure.check(MemberGone)) and not failure.check(MemberUnknown)
+def _notNow(failure: Failure) -> None:
+    """A member cannot be reached; it may be there all the same."""
+    failure.trap(CancelledError, MemberUnknown, MemberSilent, LinkFailed)
 
 
 def _nothing() -> None:
@@ -110,7 +104,7 @@ class _Peer:
         self._id = id
         self._heard = liveness.clock.seconds()
         self._heart: Heart | None = None
-        self._connecting: Deferred[None] | None = None
+        self._connecting: Deferred[Heart | None] | None = None
         self.broken = 0
         self._isOver = False
         self._isGone = False
@@ -130,7 +124,7 @@ class _Peer:
         if self._connecting is not None:
             self._connecting.cancel()
         if self._heart is not None:
-            self._heart.transport.abortConnection()
+            self._heart.abort()
 
     def _tick(self) -> None:
         clock = self._liveness.clock
@@ -156,21 +150,18 @@ class _Peer:
 
     def _connect(self) -> None:
         self._tried = self._liveness.clock.seconds()
-        liveness = self._liveness
-        heart = Heart(liveness.clock, liveness.links, liveness.me, self._lost)
-        connecting = self._connecting = liveness.asking.connect(self._id, heart)
-        connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
+        connecting = self._connecting = self._liveness.connect(self._id, self._lost)
+        connecting.addCallbacks(self._connected, self._refused)
 
-    def _connected(self, _none: None, heart: Heart) -> None:
+    def _connected(self, heart: Heart | None) -> None:
         self._connecting = None
         self._heart = heart
 
-    def _notConnected(self, failure: Failure) -> None:
+    def _refused(self, failure: Failure) -> None:
+        failure.trap(MemberGone)
         self._connecting = None
-        if _isRefused(failure) and not self._isOver:
+        if not self._isOver:
             self._gone(NOBODY_LISTENS)
-        else:
-            failure.trap(CancelledError, MemberGone, MemberSilent, LinkFailed)
 
     def _lost(self) -> None:
         """The link is closed: either it was only the link, or nobody listens there any more."""
@@ -197,10 +188,10 @@ class Liveness:
     :ivar deaths: how many members were found to be gone while there were links to them.
     """
 
-    def __init__(self, proxy: Proxy, links: Links, asking: LinkAsking, me: bytes) -> None:
+    def __init__(self, proxy: Proxy, links: Links, members: Members, me: bytes) -> None:
         self.clock = proxy.clock
-        self.asking = asking
-        self.me = me
+        self.members = members
+        self._me = me
         self.deaths = 0
         self._turns = proxy.turns
         self.links = links
@@ -225,18 +216,26 @@ class Liveness:
 
     def _lookForLife(self, id: bytes, broken: int) -> None:
         """The last links to a member broke: if it is gone, nobody else would tell."""
-        heart = Heart(self.clock, self.links, self.me, _nothing)
 
-        def connected(_none: None) -> None:
-            heart.transport.abortConnection()
+        def connected(heart: Heart | None) -> None:
+            if heart is not None:
+                heart.abort()
 
-        def notConnected(failure: Failure) -> None:
-            if _isRefused(failure):
-                self._tell(id, NOBODY_LISTENS, broken)
-            else:
-                failure.trap(MemberGone, MemberSilent, LinkFailed)
+        def refused(failure: Failure) -> None:
+            failure.trap(MemberGone)
+            self._tell(id, NOBODY_LISTENS, broken)
 
-        self.asking.connect(id, heart).addCallbacks(connected, notConnected)
+        self.connect(id, _nothing).addCallbacks(connected, refused)
+
+    def connect(self, id: bytes, lost: Callable[[], object]) -> Deferred[Heart | None]:
+        """Open a control link to a member.
+
+        :param lost: is called when it is closed.
+        :returns: fires with None if that cannot be now; fails with `MemberGone` if nobody listens
+            any more where the member was.
+        """
+        heart = Heart(self.clock, self.links, self._me, lost)
+        return self.members.connect(id, heart).addCallbacks(lambda _none: heart, _notNow)
 
     def _heard(self, id: bytes) -> None:
         peer = self._peers.get(id)
@@ -268,7 +267,7 @@ class Liveness:
         log.error(
             "{member} is gone, and with it {count} of the tunnels here: {reason}",
             event="member-gone",
-            member=self.asking.describe(id),
+            member=self.members.describe(id),
             count=len(self.links.of(id)) + broken,
             reason=reason,
         )

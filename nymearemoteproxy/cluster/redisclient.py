@@ -72,7 +72,6 @@ class RedisClient:
     :ivar localHost: our own address as the last connection has it; empty for a Unix socket.
     :ivar commands: how many were sent.
     :ivar failures: of those, how many failed.
-    :ivar lastLatency: seconds that the last answer took.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class RedisClient:
         self.isConnected = False
         self.localHost = ""
         self.commands = self.failures = 0
-        self.lastLatency = 0.0
         self._reactor = reactor
         self._url = url
         self._endpoint = endpointOf(reactor, url, timeout, trustRoot)
@@ -96,15 +94,10 @@ class RedisClient:
         self._connected = connected
         self._failed = failed
         self._timeout = timeout
-        self._observers: list[Callable[[float], object]] = []
         self._underWay = 0
         self._isRunning = False
         self._wire: RedisWire | None = None
         self._life: Deferred[None] | None = None
-
-    def observe(self, took: Callable[[float], object]) -> None:
-        """Have this called with the seconds that each answer took."""
-        self._observers.append(took)
 
     def start(self) -> None:
         """Connect now."""
@@ -141,20 +134,15 @@ class RedisClient:
     def _askOn(
         self, wire: RedisWire, *words: bytes, timeout: float | None = None
     ) -> Deferred[Reply]:
-        sent = self._reactor.seconds()
         self.commands += 1
         self._underWay += 1
         answered = wire.ask(self._timeout if timeout is None else timeout, *words)
-        return answered.addBoth(self._count, sent)
+        return answered.addBoth(self._count)
 
-    def _count(self, result: Reply, sent: float) -> Reply:
+    def _count(self, result: Reply) -> Reply:
         self._underWay -= 1
         if isinstance(result, Failure) and getattr(result.value, "code", "") != "NOSCRIPT":
             self.failures += 1  # a script that is not known yet is sent
-        if not isinstance(result, Failure) or result.check(RedisRefusal):
-            self.lastLatency = self._reactor.seconds() - sent
-            for took in self._observers:
-                took(self.lastLatency)
         return result
 
     def _judge(self, failure: Failure, wire: RedisWire) -> Failure:

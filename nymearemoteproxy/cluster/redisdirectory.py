@@ -6,7 +6,6 @@ reached, nor how what is there is spelled.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
@@ -25,6 +24,7 @@ from nymearemoteproxy.cluster.directory import (
     Holder,
     IDirectory,
     Member,
+    unheeded,
 )
 from nymearemoteproxy.cluster.identity import checkOf
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL, Lease, boottime
@@ -72,7 +72,7 @@ class RedisDirectory:
     :param timeout: seconds for each command.
     :param trustRoot: the authorities to trust; None = the system's.
     :ivar url: where it is, with no password.
-    :ivar client: its figures are `commands`, `failures` and `lastLatency`, and it has `observe`.
+    :ivar client: the connection.
     :ivar outages: how often it began not to answer.
     :ivar hasOtherSecrets: whether members are there, too, that have another secret.
     """
@@ -137,8 +137,8 @@ class RedisDirectory:
         """Take this member's entry away, if that can be, and disconnect."""
         self._lease.stop()
         self._probeNot()
-        with contextlib.suppress(DirectoryError):  # its lease ends by itself, too
-            yield self.client.ask(b"DEL", scripts.memberKey(self._me().id))
+        # Its lease ends by itself, too.
+        yield unheeded(self.client.ask(b"DEL", scripts.memberKey(self._me().id)))
         yield self.client.stop()
 
     def follow(self, returned: Callable[[], object]) -> None:
@@ -197,7 +197,7 @@ class RedisDirectory:
             mine = yield self._entry(self._me().id)
             if mine is None and not self._isEmptied():
                 self._emptied = self._reactor.seconds()
-                self._renewSoon()
+                unheeded(self.renew())
         if self._isEmptied():
             raise DirectoryError("it was emptied, and others may not have claimed anew")
 
@@ -343,10 +343,7 @@ class RedisDirectory:
 
     def _probe(self) -> None:
         self._probing = None
-        self._renewSoon()
-
-    def _renewSoon(self) -> None:
-        self.renew().addErrback(lambda failure: failure.trap(DirectoryError) and None)
+        unheeded(self.renew())
 
     def _connected(self) -> None:
         if self._refusal is None:

@@ -84,7 +84,7 @@ class ProxyService(Service):
         )
         self.pulse = Pulse(reactor, self.proxy.registry.counters)
         self.notifier = Notifier(reactor, os.environ, self._status, time.monotonic)
-        self._staff = _makeStaff(reactor, options, self.proxy)
+        self._staff = _makeStaff(reactor, options, self.proxy, self._served)
         others = self._staff or self._clustering
         self._company = None if others is None else others.company
         watched = Watched(
@@ -162,6 +162,14 @@ class ProxyService(Service):
             log.error("{reason}", reason=str(error))
             self.stop()
         else:
+            if self._staff is None:
+                self.notifier.ready()
+            else:
+                self.notifier.starting()
+
+    def _served(self) -> None:
+        """A worker serves."""
+        if self.isReady:
             self.notifier.ready()
 
     def _warn(self) -> None:
@@ -219,7 +227,7 @@ class ProxyService(Service):
         try:
             self._reload()
         finally:
-            self.notifier.ready()
+            self.notifier.reloaded()
 
     def _reload(self) -> None:
         madePrint = self._configuration.fingerprint
@@ -328,14 +336,19 @@ def _makeClustering(reactor: Any, proxy: Proxy, configuration: Configuration) ->
     return Clustering(reactor, proxy, configuration.cluster)
 
 
-def _makeStaff(reactor: Any, options: ServerOptions, proxy: Proxy) -> Staff | None:
-    """Return those who serve in the place of this process, if there are to be any."""
+def _makeStaff(
+    reactor: Any, options: ServerOptions, proxy: Proxy, served: Callable[[], object]
+) -> Staff | None:
+    """Return those who serve in the place of this process, if there are to be any.
+
+    :param served: is called when one of them does.
+    """
     if options.configuration.workers == 1:
         return None
     # Imported only where it is wanted.
     from nymearemoteproxy.running.staff import Staff
 
-    return Staff(reactor, options, proxy)
+    return Staff(reactor, options, proxy, served)
 
 
 def _ignoreSignals() -> None:

@@ -5,12 +5,8 @@ Owns how they become what this process would be. Knows nothing of how they are s
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
-from nymearemoteproxy.cluster.accepting import ELSEWHERE, LONGEST_PATH
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE
+from nymearemoteproxy.cluster.accepting import ELSEWHERE
 from nymearemoteproxy.cluster.lease import LEASE
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.listening.listeners import Listener, ListenerError, close
+from nymearemoteproxy.listening.listeners import Listener, close
 from nymearemoteproxy.running.heritage import Heritage
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
 from nymearemoteproxy.running.options import ServerOptions
@@ -34,19 +29,15 @@ from nymearemoteproxy.workers.figuring import FiguresDesk, FiguresSum
 from nymearemoteproxy.workers.group import Plan, WorkerGroup
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.mirror import Mirror
-from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
+from nymearemoteproxy.workers.parentdirectory import DirectoryDesk
+from nymearemoteproxy.workers.placetable import PlaceTable
 from nymearemoteproxy.workers.reporting import Send
+from nymearemoteproxy.workers.socketdirectory import SocketDirectory
 
 MODULE = "nymearemoteproxy.running.worker"
 
-PREFIX = "nymea-remoteproxy-"
-"""Of the name of the directory with the sockets of links between workers; only we get in."""
-
 SOCKET_LIFETIME = 2 * LEASE
 """Seconds that the socket of a worker is left there when the worker is gone."""
-
-_LONGEST_PLACE = LONGEST_PATH - len(f"/{PREFIX}12345678/") - 2 * MEMBER_SIZE
-"""Bytes of the path of the place for such directories; `tempfile` adds eight characters."""
 
 
 class Staff:
@@ -54,19 +45,21 @@ class Staff:
 
     :param options: what they are to do, and its changes.
     :param proxy: whose connections theirs are.
+    :param served: is called when one of them serves, and with later changes while one does.
     """
 
-    def __init__(self, reactor: Any, options: ServerOptions, proxy: Proxy) -> None:
+    def __init__(
+        self, reactor: Any, options: ServerOptions, proxy: Proxy, served: Callable[[], object]
+    ) -> None:
         self._reactor = reactor
         self._options = options
-        self._table, self._counts = makeTable(), SourceCounts()
+        self._table, self._counts = PlaceTable(), SourceCounts()
         self._figures = FiguresSum()
         self._proxy = proxy
-        self._directory = ""
+        self._sockets = SocketDirectory()
         self._linkPort: IListeningPort | None = None
-        plan = Plan(
-            options.configuration.workers, MODULE, self._messages, self._makeDesk, self._gone
-        )
+        workers = options.configuration.workers
+        plan = Plan(workers, MODULE, self._messages, self._makeDesk, served, self._gone)
         self._group = WorkerGroup(reactor, proxy.registry, plan)
         self.stopAccepting = self._group.stopAccepting
 
@@ -88,9 +81,7 @@ class Staff:
         As long as its entry is in the directory others try its socket, which refuses them: so they
         know that it is gone.
         """
-        self._reactor.callLater(
-            SOCKET_LIFETIME, _remove, os.path.join(self._directory, member.hex())
-        )
+        self._reactor.callLater(SOCKET_LIFETIME, self._sockets.remove, member.hex())
 
     @property
     def serves(self) -> bool:
@@ -112,7 +103,7 @@ class Staff:
 
         :raises ListenerError: that cannot be.
         """
-        _checkPlace()
+        self._sockets.check()
         plan = self._options.configuration.cluster
         if plan is not None:
             self._linkPort = listenForLinks(self._reactor, plan.listener, Factory())
@@ -123,12 +114,9 @@ class Staff:
 
         :raises ListenerError: that user may not make a directory for their sockets.
         """
-        try:
-            self._directory = tempfile.mkdtemp(prefix=PREFIX)
-        except OSError as error:
-            raise _nowhere(str(error)) from None
+        self._sockets.make()
         linksAt = None if self._linkPort is None else placeOf(self._linkPort)
-        self._heritage = Heritage(self._options, self._directory, self._table.secret, linksAt)
+        self._heritage = Heritage(self._options, self._sockets.path, self._table.secret, linksAt)
         self._group.start()
 
     def accept(self, listeners: Sequence[Listener], ports: Sequence[IListeningPort]) -> None:
@@ -151,28 +139,5 @@ class Staff:
         return self._group.stop(grace).addCallback(self._cleanUp)
 
     def _cleanUp(self, _result: object) -> Any:
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)  # of workers that were killed
+        self._sockets.close()
         return None if self._linkPort is None else close(self._linkPort)
-
-
-def _checkPlace() -> None:
-    """Find out what is wrong with the place for temporary files while an operator looks.
-
-    :raises ListenerError: the text is one line.
-    """
-    try:
-        place = tempfile.gettempdir()
-    except OSError as error:
-        raise _nowhere(str(error)) from None
-    if len(os.fsencode(place)) > _LONGEST_PLACE:
-        raise _nowhere(f"the path of {place} is too long; TMPDIR may name another one")
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-
-
-def _nowhere(reason: str) -> ListenerError:
-    return ListenerError(f"workers need a directory for their sockets: {reason}")

@@ -59,20 +59,30 @@ class Notifier:
         timeout = _watchdogTimeout(environment)
         self._beatText = ("WATCHDOG=1",) if timeout else ()
         self._isHeard = True
-        self._isReadyUntold = False
+        self._isReady = self._isReadyUntold = False
         interval = timeout / BEATS_PER_TIMEOUT or STATUS_INTERVAL
         self._beats = Periodic(clock, interval, self._beat, "systemd is not told anything")
 
+    def starting(self) -> None:
+        """The service runs; `ready` when it takes clients."""
+        self._beginBeats()
+
     def ready(self) -> None:
-        """The service runs, and takes clients."""
-        self._isReadyUntold = not self._send("READY=1", f"STATUS={self._status()}")
-        if self._address and not self._beats.running:
-            self._beat()
-            self._beats.start()
+        """The service takes clients; what it does after the first time is no news."""
+        if not self._isReady:
+            self._isReady = True
+            self._tellReady()
+            self._beginBeats()
 
     def reloading(self) -> None:
-        """The service reads its configuration anew; `ready` when it has."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._monotonic() / MICROSECOND)}")
+        """The service reads its configuration anew; `reloaded` when it has."""
+        if self._isReady:  # systemd would take the end of this for the end of the start
+            self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._monotonic() / MICROSECOND)}")
+
+    def reloaded(self) -> None:
+        """The service has read it."""
+        if self._isReady:
+            self._tellReady()
 
     def changed(self) -> None:
         """What `status` says is another thing now."""
@@ -85,6 +95,14 @@ class Notifier:
     def stopped(self) -> None:
         """Nothing more will be said."""
         self._beats.stop()
+
+    def _tellReady(self) -> None:
+        self._isReadyUntold = not self._send("READY=1", f"STATUS={self._status()}")
+
+    def _beginBeats(self) -> None:
+        if self._address and not self._beats.running:
+            self._beat()
+            self._beats.start()
 
     def _beat(self) -> None:
         late = ("READY=1",) if self._isReadyUntold else ()

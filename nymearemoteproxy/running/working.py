@@ -27,6 +27,7 @@ from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
 from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
@@ -273,23 +274,29 @@ class Crew:
         self._makers.change(configuration.certificates)
 
     def take(self, handed: Handed, descriptor: int | None) -> None:
-        """Serve a connection.
+        """Serve a connection; one with which that fails is told to be over.
 
         :param descriptor: None when too many files are open for it.
         """
         isLink = handed.listener == LINKS
-        factory = self._links if isLink else self._factories[handed.listener]
-        assert factory is not None
         if not isLink:
             self._registry.expect(handed.number, handed.source)
         try:
+            factory = self._links if isLink else self._factories[handed.listener]
+            assert factory is not None
             if descriptor is None:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             adopt(self._reactor, handed, descriptor, factory)
         except OSError as error:  # too many files are open, or the client is gone already
             self._untaken.add(reason=error.strerror or str(error))
-            if not isLink:
-                self._registry.giveUp(handed.number)
+            outcome = Outcome.CONNECTION_LOST
+        except Exception:
+            log.failure("connection {number} cannot be served", number=handed.number)
+            outcome = Outcome.INTERNAL_ERROR
+        else:
+            return
+        if not isLink:
+            self._registry.giveUp(handed.number, outcome)
 
     @inlineCallbacks
     def leave(self, isOrphan: bool) -> Any:

@@ -12,12 +12,15 @@ from typing import Any
 
 from twisted.internet.address import UNIXAddress
 
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.workers.handing import Handed, addressOf
 from nymearemoteproxy.workers.portreader import PortReader
+
+log = ProxyLogger()
 
 Hand = Callable[[Record, Handed, int], bool]
 """Has somebody take a connection; tells whether there was anybody."""
@@ -55,10 +58,7 @@ class Acceptor(PortReader):
     def close(self) -> None:
         super().close()
         if self._pending is not None:
-            (record, _handed, accepted), self._pending = self._pending, None
-            accepted.close()
-            record.endsWith(Outcome.SHUTDOWN)
-            self._registry.ended(record)
+            self._dropPending(Outcome.SHUTDOWN)
 
     def accepted(self, accepted: socket.socket, name: Any) -> bool:
         address = addressOf(accepted.family, name)
@@ -76,8 +76,20 @@ class Acceptor(PortReader):
     def _tryPending(self) -> bool:
         assert self._pending is not None
         record, handed, accepted = self._pending
-        if not self._hand(record, handed, accepted.fileno()):
-            return False
+        try:
+            if not self._hand(record, handed, accepted.fileno()):
+                return False
+        except Exception:
+            log.failure("connection {number} cannot be handed over", number=record.number)
+            self._dropPending(Outcome.INTERNAL_ERROR)
+            return True
         self._pending = None
         accepted.close()
         return True
+
+    def _dropPending(self, outcome: Outcome) -> None:
+        assert self._pending is not None
+        (record, _handed, accepted), self._pending = self._pending, None
+        accepted.close()
+        record.endsWith(outcome)
+        self._registry.ended(record)

@@ -30,10 +30,8 @@ def learn(record: Record, facts: Facts) -> None:
     record.name, record.uuid, record.subject, record.serverUuid = facts
 
 
-def farFactsOf(record: Record) -> Facts | None:
-    """Return what is known of a client of another machine; None for one of this."""
-    if record.number:
-        return None
+def farFactsOf(record: Record) -> Facts:
+    """Return what is known of a client of another machine."""
     return [*astuple(describe(record)), record.partner is not None]
 
 

@@ -87,6 +87,7 @@ class Plan:
     :ivar module: what each runs.
     :ivar messages: returns what a new one is told first; they may hold secrets.
     :ivar makeDesk: makes what answers each worker.
+    :ivar served: is called when one serves, and with later changes while one does.
     :ivar gone: is given the id of one that is gone.
     """
 
@@ -94,6 +95,7 @@ class Plan:
     module: str
     messages: Callable[[int], Sequence[Message]]
     makeDesk: MakeDesk
+    served: Callable[[], object]
     gone: Callable[[bytes], object]
 
 
@@ -245,6 +247,8 @@ class WorkerGroup:
                 acceptor.pause()
         if self._door is not None:
             self._door.roomAgain()
+        if self.serves:
+            self._plan.served()
 
     # Their lives
 

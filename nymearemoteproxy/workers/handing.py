@@ -195,7 +195,7 @@ class Taking:
         for _ in range(TAKEN_A_TURN):
             try:
                 data, descriptors, _flags, _from = socket.recv_fds(self._socket, MESSAGE_SIZE, 1)
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 return
             except OSError:
                 data, descriptors = b"", []

@@ -1,7 +1,7 @@
-"""The directory of the workers of one machine: a table in their parent.
+"""How a worker asks its parent for who holds which place.
 
-Owns how a worker asks it, and that what a worker held goes with it. Knows nothing of who waits at a
-place, nor of how messages get to the other side.
+Owns what is asked and answered about the table, and that what a worker held goes with it. Knows
+nothing of who waits at a place, nor of how messages get to the other side.
 """
 
 from __future__ import annotations
@@ -14,17 +14,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import PlaceTable
+from nymearemoteproxy.workers.placetable import PlaceTable
 from nymearemoteproxy.workers.questions import NoAnswer, Questions, answering
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
 Written = list[Any]
 """A `Holder` or a `Member` as JSON."""
-
-
-def makeTable() -> PlaceTable:
-    """Return the parent's table, in which no lease ends: it sees when a worker does."""
-    return PlaceTable(now=lambda: 0.0)
 
 
 @implementer(IDirectory)
@@ -56,14 +51,6 @@ class ParentDirectory:
     def outages(self) -> int:
         """How often the parent began not to answer."""
         return self._questions.outages
-
-    def start(self) -> Deferred[None]:
-        """Enter this member."""
-        return self.renew()
-
-    def stop(self) -> Deferred[None]:
-        """Leave: this member's entry and its places are no longer there."""
-        return self._ask("forget", self.me.id.hex())
 
     def isLeaseOver(self) -> bool:
         return False
@@ -112,7 +99,6 @@ class DirectoryDesk:
             send,
             {
                 "renew": self._renew,
-                "forget": self._forget,
                 "claim": self._claim,
                 "claimAll": self._claimAll,
                 "replace": self._replace,
@@ -133,11 +119,7 @@ class DirectoryDesk:
         entered = _readMember(member)
         assert entered is not None
         self._members.add(entered.id)
-        self._table.renew(entered)
-
-    def _forget(self, id: str) -> None:
-        self._members.discard(bytes.fromhex(id))
-        self._table.forget(bytes.fromhex(id))
+        self._table.enter(entered)
 
     def _claim(self, place: str, written: Written) -> Written:
         return _write(self._table.claim(place, self._holder(written)))

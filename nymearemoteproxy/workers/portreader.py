@@ -27,7 +27,7 @@ millisecond."""
 PAUSE = 0.5
 """Seconds until it is tried again when the system has no room for another connection."""
 
-_GONE = (errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EINTR)
+_GONE = (errno.ECONNABORTED, errno.EPERM, errno.EPROTO)
 """Errors of `accept` that are about one connection only: it is gone, or a firewall forbids it."""
 
 

@@ -92,9 +92,26 @@ class WorkerProcess(ProcessProtocol):
         :param messages: that it is told first.
         :raises OSError: the system does not allow it.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         hand, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, take, ours, open(os.devnull, "rb") as nothing:
+        self.handing = Handing(self._reactor, hand, self._changed)
+        try:
+            with take:
+                self._spawn(take)
+        except OSError:
+            self.handing.close()
+            raise
+        for message in messages:
+            self.channel.send(message)
+
+    def _spawn(self, take: socket.socket) -> None:
+        """Make the process, and the channel before it: nobody runs whom we cannot hear."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours, theirs, open(os.devnull, "rb") as nothing:
+            self.channel = MessageChannel(self._heard, self._channelLost)
+            ours.setblocking(False)
+            self._reactor.adoptStreamConnection(
+                ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)
+            )
             try:
                 process = self._reactor.spawnProcess(
                     self,
@@ -110,17 +127,9 @@ class WorkerProcess(ProcessProtocol):
                     },
                 )
             except OSError:
-                hand.close()
+                self.channel.transport.abortConnection()
                 raise
             self.pid = process.pid
-            self.handing = Handing(self._reactor, hand, self._changed)
-            self.channel = MessageChannel(self._heard, self._channelLost)
-            ours.setblocking(False)
-            self._reactor.adoptStreamConnection(
-                ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)
-            )
-        for message in messages:
-            self.channel.send(message)
 
     @property
     def takes(self) -> bool:

@@ -156,11 +156,22 @@ class ReportingRegistry(Registry):
         self._expected = number, source
         self._highest = number
 
-    def giveUp(self, number: int) -> None:
-        """A connection that was expected could not be taken over."""
+    def giveUp(self, number: int, outcome: Outcome) -> None:
+        """A connection that was expected could not be taken over, or not altogether.
+
+        :param outcome: why.
+        """
         self._expected = None
         self._early.pop(number, None)
-        self._send(("ended", number, Outcome.CONNECTION_LOST.label, 0, 0, None, None, None))
+        record = self.find(number)
+        if record is None:
+            self._send(("ended", number, outcome.label, 0, 0, None, None, None))
+            return
+        record.endsWith(outcome)
+        try:
+            record.client.abort()
+        except Exception:  # nobody has the connection, so nobody will tell of its end
+            self.ended(record)
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record:
         assert self._expected is not None, "nobody may come without a number"

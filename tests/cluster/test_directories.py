@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from twisted.internet import reactor as globalReactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import CLAIMS_AT_ONCE, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.redis import RedisServer, reasonToSkip
 
 reactor: Any = globalReactor
@@ -140,7 +137,7 @@ class MemorySuite(DirectorySuite, TestCase):
 
     def setUp(self) -> None:
         clock = Clock()
-        self.table = PlaceTable(clock.seconds)
+        self.table = LeasedTable(clock.seconds)
         self.anna = MemoryDirectory(self.table, ANNA, clock, clock.seconds)
         self.bert = MemoryDirectory(self.table, BERT, clock, clock.seconds)
         for directory in (self.anna, self.bert):
@@ -174,51 +171,3 @@ class RedisSuite(DirectorySuite, TestCase):
 
     def empty(self) -> None:
         self.server.do("FLUSHALL")
-
-
-PLACES = st.sampled_from(["key:1", "key:2"])
-HOLDERS = st.builds(Holder, st.sampled_from([ANNA.id, BERT.id]), st.integers(1, 3))
-
-
-class TableMachine(RuleBasedStateMachine):
-    """A table against a dict, which is all that it is for those who do not forget members."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = PlaceTable(lambda: 0.0)
-        self.model: dict[str, Holder] = {}
-
-    @rule(place=PLACES, holder=HOLDERS)
-    def claim(self, place: str, holder: Holder) -> None:
-        assert self.table.claim(place, holder) == self.model.setdefault(place, holder)
-
-    @rule(place=PLACES, old=HOLDERS, new=HOLDERS)
-    def replace(self, place: str, old: Holder, new: Holder) -> None:
-        if self.model.get(place, old) == old:
-            self.model[place] = new
-        assert self.table.replace(place, old, new) == self.model[place]
-
-    @rule(place=PLACES, holder=HOLDERS)
-    def release(self, place: str, holder: Holder) -> None:
-        self.table.release(place, holder)
-        if self.model.get(place) == holder:
-            del self.model[place]
-        assert self.table.find(place) == self.model.get(place)
-
-    @rule(member=st.sampled_from([ANNA, BERT]))
-    def forget(self, member: Member) -> None:
-        self.table.forget(member.id)
-        self.model = {
-            place: holder for place, holder in self.model.items() if holder.member != member.id
-        }
-        assert all(self.table.find(place) == self.model.get(place) for place in ("key:1", "key:2"))
-
-
-class TableMachineTests(SynchronousTestCase):
-    """Whatever is done, in any order."""
-
-    def test_anything(self) -> None:
-        """A table is a dict."""
-        run_state_machine_as_test(
-            TableMachine, settings=settings(max_examples=50, stateful_step_count=20, deadline=None)
-        )

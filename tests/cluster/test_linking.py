@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -119,6 +120,13 @@ class LocalTests(LinkCase):
             member = Member(ELSEWHERE, unixAddress(path), 1)
             yield self.assertFailure(self.linker.connect(member, end), LinkRefused)
             self.assertEqual(end.connections, 0)
+
+    @inlineCallbacks
+    def test_noPath(self) -> Inline:
+        """An address that cannot be one is none."""
+        member = Member(ELSEWHERE, unixAddress("/\ud800"), 1)
+        failure = yield self.assertFailure(self.linker.connect(member, self.end()), LinkFailed)
+        self.assertIn("cannot be read", str(failure))
 
     @inlineCallbacks
     def test_backlogFull(self) -> Inline:
@@ -231,6 +239,18 @@ class PlaceTests(SynchronousTestCase):
         open(os.path.join(place, "file"), "w").close()
         self.assertIn("cannot make", self.refusal(os.path.join(place, "file")))
         self.assertIn("cannot make", self.refusal(os.path.join(place, "file", "directory")))
+
+    def test_cannotListen(self) -> None:
+        """The system does not let us; it is said where, and why."""
+
+        class Reactor:
+            def listenUNIX(self, path: str, *_how: Any, **_more: Any) -> Any:
+                raise CannotListenError(None, path, OSError(28, "No space left on device"))
+
+        directory, nothing = shortDirectory(self), None
+        error = self.assertRaises(LinkError, listenLocally, Reactor(), directory, HERE, nothing)
+        self.assertIn(f"cannot listen on {directory}", str(error))
+        self.assertIn("No space left", str(error))
 
     def test_tooLong(self) -> None:
         self.assertIn("too long", self.refusal("/tmp/" + "x" * 70))

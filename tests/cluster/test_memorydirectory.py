@@ -1,4 +1,4 @@
-"""Owns the checks of the directory in memory."""
+"""Owns the checks of the directory in memory that tests take for one behind a network."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL
-from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from tests.support.directories import TIMEOUT, MoodyDirectory
+from tests.support.memorydirectory import LeasedTable
 
 ME = Member(b"m" * 16, "unix:/run/me", 1, "me")
 OTHER = Member(b"o" * 16, "unix:/run/other", 1, "other")
@@ -17,37 +17,11 @@ MINE, HIS = Holder(ME.id, 1), Holder(OTHER.id, 1)
 
 
 class TableTests(SynchronousTestCase):
-    """Places and members."""
+    """Members whose lease ends."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = PlaceTable(self.clock.seconds)
-
-    def test_forgetsMemberAndItsPlaces(self) -> None:
-        """And no others."""
-        self.table.renew(ME)
-        self.table.renew(OTHER)
-        self.table.claimAll([("a", MINE), ("b", MINE), ("c", HIS)])
-        self.table.release("b", MINE)
-        self.table.forget(ME.id)
-        self.assertEqual([self.table.find(place) for place in "abc"], [None, None, HIS])
-        self.assertIsNone(self.table.member(ME.id))
-        self.assertEqual(self.table.member(OTHER.id), OTHER)
-
-    def test_forgetsWhoIsUnknown(self) -> None:
-        """A worker that came to nothing."""
-        self.table.forget(ME.id)
-        self.assertIsNone(self.table.member(ME.id))
-
-    def test_keepsNothingOfWhatIsOver(self) -> None:
-        """A table that is empty again holds nothing."""
-        empty = [len(each) for each in vars(self.table).values() if isinstance(each, dict)]
-        self.table.claim("a", MINE)
-        self.table.replace("a", MINE, HIS)
-        self.table.release("a", HIS)
-        self.assertEqual(
-            [len(each) for each in vars(self.table).values() if isinstance(each, dict)], empty
-        )
+        self.table = LeasedTable(self.clock.seconds)
 
     def test_leaseEnds(self) -> None:
         """At its time, and not before."""
@@ -65,7 +39,7 @@ class MemoryDirectoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = PlaceTable(self.clock.seconds)
+        self.table = LeasedTable(self.clock.seconds)
         self.directory = MoodyDirectory(self.table, ME, self.clock)
         self.told = 0
         self.directory.follow(self._tell)

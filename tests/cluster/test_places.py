@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.cluster import places as module
+from nymearemoteproxy.cluster import leftovers, places, reclaiming
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
-from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, PlaceSeat
+from nymearemoteproxy.cluster.leftovers import Leftovers
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
+from nymearemoteproxy.cluster.reclaiming import AGAIN, REFRESH, Reclaiming
 
 ME, OTHER = b"m" * 16, b"o" * 16
 SEAT, UUID = PlaceSeat(Kind.KEY, b"key"), PlaceSeat(Kind.UUID, b"key")
@@ -30,6 +32,7 @@ class Dictated:
         self.secret: bytes | None = b"secret"
         self.isAnswering = True
         self.isLasting = False
+        self.hasOtherSecrets = False
         self.isOver = False
         self.commands = self.failures = self.outages = 0
         self.asked: list[tuple[tuple[Any, ...], Deferred[Any]]] = []
@@ -68,6 +71,11 @@ class Dictated:
     def member(self, id: bytes) -> Deferred[None]:
         return succeed(None)
 
+    def comeBack(self) -> None:
+        """Answer again, and say so."""
+        self.isAnswering = True
+        self.returned()
+
     def fail(self) -> None:
         """Fail from now on."""
         self.isAnswering = False
@@ -83,7 +91,10 @@ class PlacesCase(SynchronousTestCase):
         self.clock = Clock()
         self.directory = Dictated()
         self.told: list[tuple[PlaceSeat, Holder]] = []
-        self.places = Places(self.clock, self.directory, ME, self.lost)  # type: ignore[arg-type]
+        directory: Any = self.directory
+        self.leftovers = Leftovers(directory)
+        self.places = Places(self.clock, directory, ME, self.leftovers, self.lost)
+        self.reclaiming = Reclaiming(self.clock, directory, self.places, self.leftovers)
         self.name = self.places.name(SEAT)
 
     def lost(self, seat: PlaceSeat, holder: Holder) -> None:
@@ -121,8 +132,7 @@ class PlacesCase(SynchronousTestCase):
 
     def answers(self, *holders: Holder) -> None:
         """The directory answers again, and says who holds the places that are claimed."""
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         (command, answer) = self.directory.asked.pop(0)
         self.assertEqual(command[0], "claimAll")
         answer.callback(list(holders))
@@ -211,7 +221,7 @@ class TakingTests(PlacesCase):
         self.assertEqual(self.places.seat(self.name), SEAT)
         self.places.leave(SEAT)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_withoutSecret(self) -> None:
         """As long as none is known there are no names."""
@@ -250,8 +260,7 @@ class TakingTests(PlacesCase):
         self.places.leave(SEAT)
         self.directory.fail()
         self.assertNothingLeft()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.directory.returned()
         self.assertNothingLeft()
@@ -262,19 +271,17 @@ class TakingTests(PlacesCase):
         self.places.leave(SEAT)
         for _ in range(2):
             self.directory.fail()
-            self.directory.isAnswering = True
-            self.directory.returned()
+            self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_leftAgainMeanwhile(self) -> None:
         """A place that is left once more while it is freed is freed for that, too."""
         self.unlisted()
         self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         first = self.expect("release", self.name, self.mine())
-        self.places._leaveBehind(self.name, self.mine(2))
+        self.leftovers.add(self.name, self.mine(2))
         first.callback(None)
         self.expect("release", self.name, self.mine(2)).callback(None)
         self.assertNothingLeft()
@@ -285,29 +292,27 @@ class TakingTests(PlacesCase):
             self.directory.isAnswering = True
             self.unlisted()
             self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         asked, self.directory.asked = self.directory.asked, []
         expected = [("release", self.name, self.mine(number)) for number in (1, 2)]
         self.assertEqual([command for command, _answer in asked], expected)
         for _command, answer in asked:
             answer.callback(None)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_leftoversHaveABound(self) -> None:
         """The rest is found by whoever comes."""
-        self.patch(module, "MOST_LEFTOVERS", 2)
+        self.patch(leftovers, "MOST_LEFTOVERS", 2)
         for number in range(3):
-            self.places._leaveBehind(str(number), self.mine(number))
-        self.assertEqual(len(self.places._leftovers), 2)
+            self.leftovers.add(str(number), self.mine(number))
+        self.assertEqual(len(self.leftovers), 2)
 
     def test_lateClaimIsFreed(self) -> None:
         """One that was given up, and whose client has left, may be done all the same."""
         self.unlisted()
         self.places.leave(SEAT)
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.assertNothingLeft()
 
@@ -369,9 +374,8 @@ class ClaimingAnewTests(PlacesCase):
         self.held()
         self.directory.fail()
         self.assertIsNone(self.successResultOf(self.places.take(PlaceSeat(Kind.UUID, b"other"))))
-        self.directory.isAnswering = True
-        self.directory.returned()
-        self.assertIsNone(self.successResultOf(self.places.awake()))  # nobody waits for that
+        self.directory.comeBack()
+        self.assertIsNone(self.successResultOf(self.reclaiming.awake()))  # nobody waits for that
         other = self.places.name(PlaceSeat(Kind.UUID, b"other"))
         self.expect("claimAll", (other, self.mine(2))).callback([self.mine(2)])
         self.assertCounts(2, 0)
@@ -387,7 +391,7 @@ class ClaimingAnewTests(PlacesCase):
         """Whoever is here is told, again and again; it is counted once, and ours once free."""
         self.contested()
         self.assertCounts(0, 1)
-        self.places.start()
+        self.reclaiming.start()
         for _ in range(3):
             self.clock.advance(AGAIN)
             self.expect("claimAll", (self.name, self.mine())).callback([HIS])
@@ -398,7 +402,7 @@ class ClaimingAnewTests(PlacesCase):
         self.assertCounts(1, 0)
         self.clock.advance(AGAIN)
         self.assertEqual(self.directory.asked, [])
-        self.places.stop()
+        self.reclaiming.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lostAgain(self) -> None:
@@ -439,8 +443,7 @@ class ClaimingAnewTests(PlacesCase):
             self.places.leave(SEAT)
             if fails:
                 self.directory.fail()
-                self.directory.isAnswering = True
-                self.directory.returned()
+                self.directory.comeBack()
             else:
                 self.directory.asked.clear()
                 replaced.callback(self.mine())
@@ -452,7 +455,7 @@ class ClaimingAnewTests(PlacesCase):
         self.contested()
         self.places.leave(SEAT)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_ownOlderClaim(self) -> None:
         """It is replaced by the one that counts; whoever was faster has the place."""
@@ -476,8 +479,7 @@ class ClaimingAnewTests(PlacesCase):
         self.held()
         self.unlistedToo = self.places.take(UUID)
         self.directory.fail()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.directory.fail()
         self.assertCounts(1, 1)
         self.answers(self.mine(1), self.mine(2))
@@ -486,8 +488,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_leftMeanwhile(self) -> None:
         """What is claimed for nobody is freed."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         claimed.callback([self.mine()])
@@ -501,8 +502,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_olderClaimLeftMeanwhile(self) -> None:
         """One that was given up is there for nobody, too."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         claimed.callback([self.mine(0)])
@@ -512,8 +512,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_laterClaimIsSomebodys(self) -> None:
         """Of a place that was left meanwhile, and taken again, nothing is freed."""
         self.unlisted()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         taken = self.places.take(SEAT)
@@ -526,14 +525,13 @@ class ClaimingAnewTests(PlacesCase):
     def test_releaseOfWhatWasLeftFails(self) -> None:
         """It is done when the directory answers again."""
         self.contested()
-        self.places.start()
+        self.reclaiming.start()
         self.clock.advance(AGAIN)
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
         claimed.callback([self.mine()])
         self.directory.fail()
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         self.expect("release", self.name, self.mine()).callback(None)
         self.assertNothingLeft()
 
@@ -542,22 +540,21 @@ class ClaimingAnewTests(PlacesCase):
         for isLeftFirst in (True, False):
             self.setUp()
             self.contested()
-            self.places.start()
+            self.reclaiming.start()
             self.clock.advance(AGAIN)
             self.assertEqual(len(self.directory.asked), 1)
             if isLeftFirst:
                 self.places.leave(SEAT)
             self.directory.fail()
             self.places.leave(SEAT)
-            self.directory.isAnswering = True
-            self.directory.returned()
+            self.directory.comeBack()
             self.expect("release", self.name, self.mine()).callback(None)
             self.assertNothingLeft()
 
     def test_leftWhenItBecameFree(self) -> None:
         """One that was another's until now."""
         self.contested()
-        self.places.start()
+        self.reclaiming.start()
         self.clock.advance(AGAIN)
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
@@ -588,12 +585,11 @@ class ClaimingAnewTests(PlacesCase):
 
     def test_inChunks(self) -> None:
         """No command is too long."""
-        self.patch(module, "CLAIMS_AT_ONCE", 2)
+        self.patch(places, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
             self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
-        self.directory.isAnswering = True
-        self.directory.returned()
+        self.directory.comeBack()
         sizes = []
         while self.directory.asked:
             (command, answer) = self.directory.asked.pop()
@@ -604,12 +600,12 @@ class ClaimingAnewTests(PlacesCase):
 
     def test_eachHasItsTurn(self) -> None:
         """However many another member has."""
-        self.patch(module, "CLAIMS_AT_ONCE", 2)
+        self.patch(reclaiming, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
             self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
-        self.places.start()
+        self.reclaiming.start()
         names: list[str] = []
         for _ in range(3):
             self.clock.advance(AGAIN)
@@ -632,7 +628,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_refresh(self) -> None:
         """Three times a day everything is claimed anew, unless the directory fails."""
         self.held()
-        self.places.start()
+        self.reclaiming.start()
         self.directory.isAnswering = False
         self.clock.advance(AGAIN)
         self.directory.isAnswering = True
@@ -647,15 +643,15 @@ class AwakeTests(PlacesCase):
 
     def test_notNeeded(self) -> None:
         """The lease is not over, or nobody could tell."""
-        self.successResultOf(self.places.awake())
+        self.successResultOf(self.reclaiming.awake())
         self.directory.isOver, self.directory.isAnswering = True, False
-        self.successResultOf(self.places.awake())
+        self.successResultOf(self.reclaiming.awake())
 
     def test_looksBeforeItActs(self) -> None:
         """First the lease, then the places, then whatever waits; all wait for one look."""
         self.held()
         self.directory.isOver = True
-        awake = [self.places.awake(), self.places.awake()]
+        awake = [self.reclaiming.awake(), self.reclaiming.awake()]
         self.expect("renew").callback(None)
         for each in awake:
             self.assertNoResult(each)
@@ -669,7 +665,7 @@ class AwakeTests(PlacesCase):
         self.held()
         self.directory.isOver = True
         self.patch(self.places, "_lost", lambda *_what: 1 / 0)
-        awake = self.places.awake()
+        awake = self.reclaiming.awake()
         self.expect("renew").callback(None)
         self.expect("claimAll", (self.name, self.mine())).callback([HIS])
         self.successResultOf(awake)
@@ -678,6 +674,6 @@ class AwakeTests(PlacesCase):
     def test_fails(self) -> None:
         """Everything goes on without it."""
         self.directory.isOver = True
-        awake = self.places.awake()
+        awake = self.reclaiming.awake()
         self.directory.fail()
         self.successResultOf(awake)

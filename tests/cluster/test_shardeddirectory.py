@@ -8,9 +8,9 @@ from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import RENEWAL
-from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from nymearemoteproxy.cluster.shardeddirectory import ShardedDirectory
 from tests.support.directories import MoodyDirectory
+from tests.support.memorydirectory import LeasedTable
 
 ME = Member(b"m" * 16, "unix:/run/me", 1, "me")
 MINE, HIS = Holder(ME.id, 1), Holder(b"o" * 16, 1)
@@ -22,7 +22,7 @@ class ShardedDirectoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.tables = [PlaceTable(self.clock.seconds), PlaceTable(self.clock.seconds)]
+        self.tables = [LeasedTable(self.clock.seconds), LeasedTable(self.clock.seconds)]
         self.parts = [MoodyDirectory(table, ME, self.clock) for table in self.tables]
         self.directory = ShardedDirectory(self.parts)
         self.successResultOf(self.directory.start())

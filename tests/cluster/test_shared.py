@@ -13,7 +13,6 @@ from zope.interface.verify import verifyObject
 from nymearemoteproxy.cluster.answering import IHome
 from nymearemoteproxy.cluster.directory import Holder, Member
 from nymearemoteproxy.cluster.membership import GUEST, Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.cluster.places import Kind, PlaceSeat
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, seatOf
@@ -29,6 +28,7 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import ISwitchboard, Switchboard, Terms
 from tests.cluster.test_places import HIS, ME, SEAT, PlacesCase
 from tests.cluster.test_talking import FakeDirectory, FakeLinker
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.parts import makeProxy
 
 APP = ClientRegistration("app", UUID(int=1), UUID(int=2))
@@ -58,7 +58,13 @@ class RendezvousTests(PlacesCase):
     def setUp(self) -> None:
         super().setUp()
         self.local, self.asking = Rendezvous(), FakeAsking()
-        self.rendezvous = ClusterRendezvous(self.clock, self.local, self.places, self.asking)  # type: ignore[arg-type]
+        self.rendezvous = ClusterRendezvous(
+            self.clock,
+            self.local,
+            self.places,
+            self.asking,  # type: ignore[arg-type]
+            self.reclaiming.awake,
+        )
 
     def join(self) -> Deferred[Place]:
         """Come."""
@@ -127,6 +133,7 @@ class SwitchboardTests(PlacesCase):
             self.directory,  # type: ignore[arg-type]
             self.places,
             FakeAsking(),  # type: ignore[arg-type]
+            self.reclaiming.awake,
         )
 
     def assertRefused(self, outcome: Outcome) -> None:
@@ -187,7 +194,7 @@ class MembershipTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
         proxy = makeProxy(clock)
-        directory = MemoryDirectory(PlaceTable(clock.seconds), Member(ME, "unix:/x", 1), clock)
+        directory = MemoryDirectory(LeasedTable(clock.seconds), Member(ME, "unix:/x", 1), clock)
         self.membership = Membership(proxy, directory, FakeLinker(), ME)  # type: ignore[arg-type]
         self.directory = FakeDirectory()
 

@@ -316,18 +316,23 @@ class FrozenStories(StoryCase):
         self.assertTold(self.land.join(self.three, "k"), "tunnel-exists")
         self.assertTunnel(*pair)
 
-    def test_askerAfterAnOffer(self) -> None:
-        """It says too late that its client is there: nobody is told, and it asks again."""
+    def meetUntil(self, word: str, node: Node) -> tuple[Client, Client]:
+        """Have two clients meet until a word comes to a member, which is stopped then."""
         first = self.land.join(self.one, "k")
         second = Client(self.land, self.two, "k")
         network, run = self.land.network, self.land.network.run
         network.run = lambda: None  # type: ignore[method-assign]
         second.call("Authentication.Authenticate", token="k")
         self.two.clock.advance(0)
-        while not any(b'"offer"' in strand.inbox for strand in self.two.strands):
+        while not any(f'"{word}"'.encode() in strand.inbox for strand in node.strands):
             network._events.popleft()()
-        self.two.freeze()
+        node.freeze()
         network.run = run  # type: ignore[method-assign]
+        return first, second
+
+    def test_askerAfterAnOffer(self) -> None:
+        """It says too late that its client is there: nobody is told, and it asks again."""
+        first, second = self.meetUntil("offer", self.two)
         self.land.advance(3)
         self.assertWaits(first)
         self.assertFalse(first.isMet)
@@ -337,16 +342,7 @@ class FrozenStories(StoryCase):
 
     def test_homeAfterItsOffer(self) -> None:
         """It does not say its last word in time: who asks again is not refused for that."""
-        first = self.land.join(self.one, "k")
-        second = Client(self.land, self.two, "k")
-        network, run = self.land.network, self.land.network.run
-        network.run = lambda: None  # type: ignore[method-assign]
-        second.call("Authentication.Authenticate", token="k")
-        self.two.clock.advance(0)
-        while not any(b'"here"' in strand.inbox for strand in self.one.strands):
-            network._events.popleft()()
-        self.one.freeze()
-        network.run = run  # type: ignore[method-assign]
+        first, second = self.meetUntil("here", self.one)
         self.land.advance(4)
         self.assertWaits(second)
         self.one.thaw()

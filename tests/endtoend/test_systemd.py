@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -284,6 +285,15 @@ class TwistdActivationTests(ActivationTests):
         self.assertEqual(hello(f"ws://127.0.0.1:{port}")["name"], "daemon")
 
 
+WITHOUT_WORKERS = """
+import sys
+from nymearemoteproxy.running import staff
+from nymearemoteproxy.running.cli import main
+staff.MODULE = "nymearemoteproxy.nothing"
+main(sys.argv[1:])
+"""
+"""The server whose workers end at once."""
+
 MANY = 150
 """More than the 50 connections that Twisted has the kernel queue."""
 
@@ -387,6 +397,39 @@ class NotifyTests(EndToEnd):
         join(f"unix:{path}", self.token).close()
         program.signal(SIGTERM)
         systemd.waitFor("STOPPING")
+        self.assertEqual(program.wait(), 0)
+
+    @inThread
+    def testWorkers(self) -> None:
+        """With workers it is ready when one of them serves; until then it says how many do."""
+        systemd = self.listen()
+        program = self.launchProgram(
+            [*CONSOLE, "--websocket", STREAM, "--token", self.token, "--workers", "2"],
+            {"NOTIFY_SOCKET": systemd.address},
+        )
+        self.assertEqual(systemd.next(), {"STATUS": "0 connections, 0 of 2 workers"})
+        message = systemd.waitFor("READY")
+        self.assertRegex(message["STATUS"], "^0 connections, [12] of 2 workers$")
+        program.waitFor(r"worker \d serves")
+        program.signal(SIGTERM)
+        systemd.waitFor("STOPPING")
+        self.assertEqual(program.wait(), 0)
+
+    @inThread
+    def testWorkersDoNotStay(self) -> None:
+        """Where no worker comes up it is never ready, and the log says why; it can be stopped."""
+        systemd = self.listen()
+        program = self.launchProgram(
+            [
+                *(sys.executable, "-c", WITHOUT_WORKERS, "--websocket", STREAM),
+                *("--token", self.token, "--workers", "2"),
+            ],
+            {"NOTIFY_SOCKET": systemd.address},
+        )
+        program.waitFor("worker 1 does not stay: .* it ended with status 1")
+        program.signal(SIGTERM)
+        while "STOPPING" not in (message := systemd.next()):
+            self.assertNotIn("READY", message)
         self.assertEqual(program.wait(), 0)
 
     @inThread

@@ -82,3 +82,10 @@ class WorkerFaultTests(ClusterCase):
         self.startRedis()
         url = f"redis://127.0.0.1:{self.redis.port}"
         self.fails(self.workers("--cluster", url), signal.SIGKILL, 1, self.node())
+
+    @inThread
+    def testFrozenInCluster(self) -> None:
+        """Its lease would be longer than that."""
+        self.startRedis()
+        url = f"redis://127.0.0.1:{self.redis.port}"
+        self.fails(self.workers("--cluster", url), signal.SIGSTOP, SILENT + 2, self.node())

@@ -284,6 +284,34 @@ class DeathTests(WorkersCase):
         self.assertLess(time.monotonic() - began, 3)
 
     @inThread
+    def testAllDie(self) -> None:
+        """What they leave is removed by the next start; that of one that lives is not."""
+        place = self.temporary()
+        token, environment = secret(), {"TMPDIR": str(place)}
+        options = ("--websocket", STREAM, "--token", token, "--workers", "2")
+        killed, living = (self.start(*options, environment=environment) for _ in range(2))
+        for server in (killed, living):
+            server.waitFor(r"worker \d serves", count=2)
+        own = {path for path in place.iterdir() if path.name in living.text()}
+        self.assertEqual((len(own), len(list(place.iterdir()))), (1, 2))
+        for pid in (killed.pid, *children(killed)):
+            os.kill(pid, signal.SIGKILL)
+        killed.process.wait()
+        self.assertEqual(len(list(place.iterdir())), 2)
+        after = self.start(*options, environment=environment)
+        after.waitFor("removed .* which a server that was killed has left")
+        after.waitFor(r"worker \d serves", count=2)
+        for server in (after, living):
+            one, another = (join(server.url("ws"), token, nonce="n" * 8) for _ in range(2))
+            self.assertEqual(one.message(), ESTABLISHED_FIRST)
+            self.assertEqual(another.message(), ESTABLISHED_FIRST)
+            one.close()
+            another.close()
+            server.signal(SIGTERM)
+            self.assertEqual(server.wait(), 0)
+        self.assertEqual(list(place.iterdir()), [])
+
+    @inThread
     def testLoop(self) -> None:
         """One that dies again and again is told of once; the other one serves."""
         server = self.launch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,10 @@ from nymearemoteproxy.listening.listeners import ListenerError
 from nymearemoteproxy.running import staff
 from nymearemoteproxy.running.heritage import BEGIN, SERVE
 from nymearemoteproxy.running.options import ServerOptions
-from nymearemoteproxy.running.staff import PREFIX, SOCKET_LIFETIME, Staff
+from nymearemoteproxy.running.staff import SOCKET_LIFETIME, Staff
+from nymearemoteproxy.workers import socketdirectory
 from nymearemoteproxy.workers.figuring import FIGURES
+from nymearemoteproxy.workers.socketdirectory import PREFIX
 from tests.support.parts import makeProxy
 from tests.support.services import ServiceCase
 
@@ -77,7 +80,7 @@ class StaffCase(SynchronousTestCase):
         self.place.mkdir()
         self.patch(tempfile, "tempdir", str(self.place))
         # Trial's own are too deep for a Unix socket.
-        self.patch(staff, "_LONGEST_PLACE", len(str(self.place)))
+        self.patch(socketdirectory, "_LONGEST_PLACE", len(str(self.place)))
         self.patch(staff, "WorkerGroup", ScriptedGroup)
         self.patch(ServerOptions, "program", "test")
         find = importlib.util.find_spec
@@ -94,7 +97,7 @@ class StaffCase(SynchronousTestCase):
         options.parseOptions(
             ["--stream", "tcp:1:interface=127.0.0.1", "--token", "x", "--workers", "2", *arguments]
         )
-        return Staff(self.reactor, options, makeProxy(self.reactor))
+        return Staff(self.reactor, options, makeProxy(self.reactor), lambda: None)
 
     def group(self, made: Staff) -> Any:
         """Return the workers."""
@@ -214,7 +217,7 @@ class PlaceTests(StaffCase):
         return LONGEST_PATH - len(f"/{PREFIX}12345678/") - 32
 
     def test_tooLong(self) -> None:
-        self.patch(staff, "_LONGEST_PLACE", len(str(self.place)) - 1)
+        self.patch(socketdirectory, "_LONGEST_PLACE", len(str(self.place)) - 1)
         self.check(self.make().listen, "too long")
 
     def test_none(self) -> None:
@@ -240,14 +243,14 @@ class ServedTests(ServiceCase):
     def service(self) -> Any:
         """Return a service with workers."""
         self.patch(staff, "WorkerGroup", ScriptedGroup)
-        self.patch(staff, "_LONGEST_PLACE", 1000)
+        self.patch(socketdirectory, "_LONGEST_PLACE", 1000)
         self.patch(ScriptedGroup, "stop", lambda _own, _grace: succeed(None))
         return self.make("--token", "t", "--workers", "2")
 
     def test_cannotListen(self) -> None:
         """In one line, and nothing is left that listens."""
         made = self.service()
-        self.patch(staff, "_LONGEST_PLACE", 1)
+        self.patch(socketdirectory, "_LONGEST_PLACE", 1)
         stopped: list[float] = []
         made._staff.stop = stopped.append
         error = self.assertRaises(SystemExit, made.privilegedStartService)
@@ -266,11 +269,27 @@ class ServedTests(ServiceCase):
 
         ready: list[None] = []
         made._staff.start = fail
-        made.notifier.ready = lambda: ready.append(None)
+        made.notifier.ready = made.notifier.starting = lambda: ready.append(None)
         self.start(made)
         self.assertEqual([each["reason"] for each in lines if "reason" in each], ["no directory"])
         self.assertEqual(ready, [])
         self.assertFalse(made.isReady)
+
+    def test_ready(self) -> None:
+        """It is ready when a worker serves, and has been read anew when it is."""
+        made = self.service()
+        self.patch(ScriptedGroup, "start", lambda _own: None)
+        told: list[str] = []
+        for name in ("starting", "ready", "reloading", "reloaded"):
+            setattr(made.notifier, name, partial(told.append, name))
+        self.start(made)
+        made._staff._group.plan.served()  # of one that serves when nobody is let in any more
+        self.assertEqual(told, ["starting"])
+        made._staff._group.serves = True
+        made._staff._group.plan.served()
+        self.assertEqual(told, ["starting", "ready"])
+        made.reload()
+        self.assertEqual(told[2:], ["reloading", "reloaded"])
 
     def test_cannotListenForLinks(self) -> None:
         """A single process stops being a member, too."""

@@ -73,15 +73,33 @@ class NotifierTests(SynchronousTestCase):
         """Each as it is documented."""
         notifier = self.make()
         self.assertEqual(self.told(), [])
+        notifier.ready()
+        self.assertEqual(self.told(), ["READY=1\nSTATUS=fine", "STATUS=fine"])
         notifier.reloading()
         self.assertEqual(self.told(), ["RELOADING=1\nMONOTONIC_USEC=12345678"])
-        notifier.stopping()
-        self.assertEqual(self.told(), ["STOPPING=1"])
         self.status = "very fine"
+        notifier.reloaded()
+        self.assertEqual(self.told(), ["READY=1\nSTATUS=very fine"])
         notifier.changed()
         self.assertEqual(self.told(), ["STATUS=very fine"])
+        notifier.stopping()
+        self.assertEqual(self.told(), ["STOPPING=1"])
+
+    def test_start(self) -> None:
+        """Until it is ready its status is told, and no reload, whose end would make it ready."""
+        notifier = self.make()
+        notifier.starting()
+        self.assertEqual(self.told(), ["STATUS=fine"])
+        notifier.reloading()
+        notifier.reloaded()
+        self.assertEqual(self.told(), [])
+        self.clock.advance(STATUS_INTERVAL)
+        self.assertEqual(self.told(), ["STATUS=fine"])
         notifier.ready()
-        self.assertEqual(self.told(), ["READY=1\nSTATUS=very fine", "STATUS=very fine"])
+        notifier.ready()
+        self.assertEqual(self.told(), ["READY=1\nSTATUS=fine"])
+        notifier.stopped()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_status(self) -> None:
         """Without a watchdog it is told every ten seconds, once however often it was ready."""

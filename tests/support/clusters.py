@@ -11,13 +11,13 @@ from twisted.internet.task import Clock
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.linking import LinkRefused
 from nymearemoteproxy.cluster.membership import Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
 from nymearemoteproxy.wires.direct import READ_SIZE, DirectTransport
 from tests.support.inmemory import InMemory, isWebSocket
 from tests.support.memory import Pipe
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.memorylinks import WINDOW, ClientPipe, LinkPipe, Network, NetworkClock
 from tests.support.together import Together, numbered
 from tests.support.wires import maskedFrame
@@ -69,7 +69,7 @@ class World:
     def __init__(self, clock: Clock, network: Network) -> None:
         self.clock = clock
         self.network = network
-        self.table = PlaceTable(clock.seconds)
+        self.table = LeasedTable(clock.seconds)
         self.nodes: dict[bytes, Node] = {}
 
     def add(self, proxy: Any) -> Node:

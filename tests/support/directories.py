@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Member
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ class MoodyDirectory(MemoryDirectory):
     :ivar asked: how many commands there were.
     """
 
-    def __init__(self, table: PlaceTable, me: Member, clock: Clock) -> None:
+    def __init__(self, table: LeasedTable, me: Member, clock: Clock) -> None:
         super().__init__(table, me, clock, clock.seconds)
         self.asked = 0
         self._clock = clock

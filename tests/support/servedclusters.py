@@ -16,9 +16,9 @@ from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member
 from nymearemoteproxy.cluster.identity import MemberIdentity
 from nymearemoteproxy.cluster.linking import Linker, tcpAddress, unixAddress
 from nymearemoteproxy.cluster.membership import Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.served import Served
 from tests.support.together import Together, numbered
 from tests.support.wires import Connector, Inline, reactor
@@ -85,11 +85,11 @@ class ServedInCluster(Served):
         numbers = itertools.count()
         self.linkPorts: list[Any] = []
         self.directories: list[str] = []
-        table = PlaceTable()
+        table = LeasedTable()
         self.members = [self._join(proxy, table, numbers) for proxy in proxies]
         self.connector = NodeConnector([self.listen(proxy) for proxy in proxies])
 
-    def _join(self, proxy: Any, table: PlaceTable, numbers: Iterator[int]) -> Membership:
+    def _join(self, proxy: Any, table: LeasedTable, numbers: Iterator[int]) -> Membership:
         proxy._keys = PairingKeys(secret=b"")
         proxy.registry.admit = numbered(proxy.registry, numbers)
         id = os.urandom(MEMBER_SIZE)

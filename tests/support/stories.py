@@ -27,7 +27,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.membership import Membership
-from nymearemoteproxy.cluster.memorydirectory import MemoryDirectory, PlaceTable
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
@@ -38,6 +37,7 @@ from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.stream import StreamControl
 from tests.support.memory import Pipe
+from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.memorylinks import WINDOW, Network
 from tests.support.parts import makeProxy
 
@@ -480,7 +480,7 @@ class Land:
     def __init__(self, size: int) -> None:
         self.network = Network()
         self.now = 0.0
-        self.table = PlaceTable(lambda: self.now)
+        self.table = LeasedTable(lambda: self.now)
         self.nodes: dict[bytes, Node] = {}
         self.clients: list[Client] = []
         self.cuts: set[frozenset[int]] = set()
@@ -677,9 +677,8 @@ def checkEmpty(case: SynchronousTestCase, land: Land) -> None:
         case.assertEqual((shared._away, shared._coming), ({}, {}))
         case.assertEqual(node.membership.contests._doubted, set())
         places = node.places
-        case.assertEqual(
-            (places._spots, places._seats, places._unlisted, places._leftovers), ({}, {}, {}, {})
-        )
+        case.assertEqual((places._spots, places._seats, places._unlisted), ({}, {}, {}))
+        case.assertEqual(len(places._leftovers), 0)
         case.assertEqual((places.held, places.contested), (0, 0))
         case.assertEqual(node.membership.asking._guests, {})
         for counts in (node.membership.links.incomingBy, node.membership.links.outgoingBy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -138,6 +138,8 @@ class Story:
         for client in list(self.clients):
             got, due = b"".join(client.sent), self.due[client]
             case.assertTrue(due.startswith(got))
+            if self.homes[client].outcome is Outcome.TOO_MUCH_UNFINISHED:
+                due = got  # what came behind in the same read is not delivered any more
             if not client.blocked and not client.isGone:
                 case.assertEqual(got, due)
             if self.isKnown(client) and self.isThere(client) and not client.reading:
@@ -210,6 +212,7 @@ class AnythingTests(SynchronousTestCase):
         ),
         st.sampled_from([150, 10_000]),
     )
+    @example([(0, 1, 1), (0, 1, 1), (5, 1, 1), (0, 1, 1), (12, 1, 1)], 150)
     def test_anything(self, steps: list[Step], totalBacklog: int) -> None:
         """Nothing is lost, mixed up or left behind, and nobody waits for nothing."""
         story = Story(self, totalBacklog)

@@ -611,7 +611,7 @@ class WebSocketMixin:
 class StalledMixin:
     """A client that is lost while its partner does not read, so that it is not read from either."""
 
-    timing = Timing(ping=0.1, pingAnswer=0.2, close=0.2)
+    timing = Timing(ping=0.1, pingAnswer=1.0, close=0.2)
     transport = ""
     size = 20_000_000
     """More than the kernel's buffers hold on the way."""
@@ -641,7 +641,7 @@ class StalledMixin:
         one, two = yield self.unread()
         for _ in range(5):
             turn: Deferred[None] = Deferred()
-            reactor.callLater(0.1, turn.callback, None)
+            reactor.callLater(0.3, turn.callback, None)
             yield turn
         two.transport.resumeProducing()
         yield two.take(self.size)

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.connections.limits import Bounds
@@ -171,6 +173,31 @@ class AcceptorTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(client.recv(1), b"")
         self.assertTrue(self.accepts)
+
+    def test_faultInHanding(self) -> None:
+        """It costs that connection, too, whether it was handed on at once or had to wait."""
+        client = self.connect()
+        self.isPossible = False
+        self.acceptor.doRead()
+        self.patch(self.acceptor, "_hand", lambda *_arguments: 1 / 0)
+        self.acceptor.resume()
+        self.assertEqual(client.recv(1), b"")
+        client = self.connect()
+        self.acceptor.doRead()
+        self.assertEqual(client.recv(1), b"")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(len(self.registry.records), 0)
+        self.assertEqual(self.registry.counters.outcomes, {Outcome.INTERNAL_ERROR: 2})
+        self.assertTrue(self.accepts)
+
+    def test_reactorStops(self) -> None:
+        """Also while it waits for room: nothing is accepted any more, nor tried again."""
+        self.fail(errno.EMFILE)
+        self.acceptor.doRead()
+        self.acceptor.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.acceptor.logPrefix(), "accepting")
+        self.clock.advance(PAUSE)
+        self.assertFalse(self.accepts)
 
     def test_strangeName(self) -> None:
         """What a client of a Unix socket calls its own one does not matter, be it no text."""

@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory, Member
-from nymearemoteproxy.cluster.memorydirectory import PlaceTable
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -23,7 +22,8 @@ from nymearemoteproxy.tunnelproxy.counts import ICounts, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.workers.groupcounts import AskedCounts, CountsDesk
-from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, ParentDirectory, makeTable
+from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, ParentDirectory
+from nymearemoteproxy.workers.placetable import PlaceTable
 from nymearemoteproxy.workers.questions import NoAnswer, Questions, answering
 from tests.support.mirrored import Wire
 
@@ -271,11 +271,11 @@ class DirectoryTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.table = makeTable()
+        self.table = PlaceTable()
         self.one = DirectoryAsker(self.clock, self.table, ME)
         self.two = DirectoryAsker(self.clock, self.table, OTHER)
         for each in (self.one, self.two):
-            self.successResultOf(each.directory.start())
+            self.successResultOf(each.directory.renew())
         self.mine, self.his = self.one.directory, self.two.directory
 
     def test_interface(self) -> None:
@@ -312,12 +312,6 @@ class DirectoryTests(SynchronousTestCase):
         for place, holder in ("p", None), ("old", None), ("q", HIS):
             self.assertEqual(self.successResultOf(self.his.find(place)), holder)
         self.assertIsNone(self.successResultOf(self.his.member(ME.id)))
-
-    def test_stops(self) -> None:
-        self.mine.claim("p", MINE)
-        self.successResultOf(self.mine.stop())
-        self.assertIsNone(self.table.find("p"))
-        self.assertIsNone(self.table.member(ME.id))
 
     def test_noAnswer(self) -> None:
         """All fails in time; then places are claimed anew."""

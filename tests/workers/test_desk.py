@@ -16,7 +16,8 @@ from nymearemoteproxy.workers.group import MEMBER
 from nymearemoteproxy.workers.groupcounts import CountsDesk
 from nymearemoteproxy.workers.logpassing import LOG, LOST
 from nymearemoteproxy.workers.mirror import Mirror
-from nymearemoteproxy.workers.parentdirectory import DirectoryDesk, makeTable
+from nymearemoteproxy.workers.parentdirectory import DirectoryDesk
+from nymearemoteproxy.workers.placetable import PlaceTable
 from nymearemoteproxy.workers.process import ALIVE, LEAVES, SERVES
 
 
@@ -31,7 +32,7 @@ class KindTests(SynchronousTestCase):
         sent: list[Any] = []
         desks = (
             Mirror(registry, turns, 1, sent.append),
-            DirectoryDesk(makeTable(), sent.append),
+            DirectoryDesk(PlaceTable(), sent.append),
             CountsDesk(SourceCounts(), sent.append),
             FiguresDesk(FiguresSum()),
         )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import socket
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.logger import globalLogPublisher
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.common.spool import Spool
+from nymearemoteproxy.listening.listeners import parseListener
+from nymearemoteproxy.watching.company import WorkerState
 from nymearemoteproxy.workers import group
 from nymearemoteproxy.workers.desk import Desk
 from nymearemoteproxy.workers.group import (
@@ -28,6 +26,7 @@ from nymearemoteproxy.workers.group import (
     Plan,
     WorkerGroup,
 )
+from nymearemoteproxy.workers.logpassing import LOG, LOST
 from nymearemoteproxy.workers.process import (
     LEAVES,
     SERVES,
@@ -102,6 +101,7 @@ class GroupCase(SynchronousTestCase):
         self.clock = ReaderClock()
         self.mirrors: list[FakeMirror] = []
         self.gone: list[bytes] = []
+        self.served: list[bool] = []
         self.lines: list[Any] = []
         globalLogPublisher.addObserver(self.lines.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.lines.append)
@@ -114,6 +114,7 @@ class GroupCase(SynchronousTestCase):
             "module",
             lambda index: [FIRST_MESSAGE, [index]],
             self.makeDesk,
+            lambda: self.served.append(made.serves),
             self.gone.append,
         )
         made = WorkerGroup(self.clock, makeProxy(self.clock).registry, plan)
@@ -207,6 +208,43 @@ class LifeTests(GroupCase):
         self.assertEqual(self.process(made, 1).sent[-1], ["all"])
         self.process(made, 2).say("fact", 7)
         self.assertEqual(self.mirrors[1].said, [7])
+
+    def test_tellWhileOneIsAwaited(self) -> None:
+        """What all are told is for those that are there; a later one has it from the plan."""
+        made = self.make(2)
+        self.process(made, 1).end("it died")
+        made.tell(["all"])
+        self.assertEqual(self.process(made, 2).sent[-1], ["all"])
+
+    def test_log(self) -> None:
+        """It is written here, and whose it is; so is what was lost of it."""
+        made = self.make(2)
+        values = {"time": 1.0, "level": "warn", "namespace": "n", "system": "", "traceback": ""}
+        self.process(made, 2).say(LOG, {**values, "text": "hello", "values": {}})
+        self.patch(Spool, "lostEver", 0)
+        self.process(made, 1).say(LOST, 3)
+        told = [line for line in self.lines if "worker" in line]
+        self.assertEqual([line["worker"] for line in told], [2, 1])
+        self.assertEqual((told[0]["log_text"], Spool.lostEver), ("hello", 3))
+
+    def test_states(self) -> None:
+        """What each does, be it there or not."""
+        made = self.make(3)
+        self.mirrors[0].connections = 5
+        self.process(made, 2).end("it died")
+        self.process(made, 3).say(LEAVES)
+        states = [WorkerState(1, True, 5), WorkerState(2, False, 0), WorkerState(3, False, 0)]
+        self.assertEqual(made.states(), states)
+
+    def test_served(self) -> None:
+        """Whoever wants to know is told when one serves, and not while none does."""
+        made = self.make(2)
+        self.assertEqual(self.served, [True, True])
+        for index in (1, 2):
+            self.process(made, index).say(LEAVES)
+        self.assertEqual(self.served, [True, True, True])
+        self.process(made, 1).say(SERVES)
+        self.assertEqual(self.served, [True] * 4)
 
     def test_fault(self) -> None:
         """What cannot be heeded costs what it is about; the worker is heard further on."""
@@ -324,6 +362,34 @@ class LifeTests(GroupCase):
         self.assertEqual(self.gone, [MEMBERS[0]])
 
 
+class AcceptTests(GroupCase):
+    """Ports are accepted at while there is somebody who takes connections."""
+
+    def test_life(self) -> None:
+        made = self.make(1)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            port = SimpleNamespace(stopReading=lambda: None, fileno=listening.fileno)
+            made.accept([parseListener("tcp:1", webSocket=True)], [port])
+            (acceptor,) = made._acceptors
+            self.assertEqual(self.clock.readers, set())
+            process = self.process(made, 1)
+            process.say(SERVES)
+            self.assertEqual(self.clock.readers, {acceptor})
+            with socket.create_connection(listening.getsockname()):
+                acceptor.doRead()
+            self.assertEqual(self.mirrors[0].connections, 1)
+            process.handing.isFull = True
+            made._changed()
+            self.assertEqual(self.clock.readers, set())
+            process.handing.isFull = False
+            made._changed()
+            self.assertEqual(self.clock.readers, {acceptor})
+            made.stopAccepting()
+            made._changed()
+            self.assertEqual(self.clock.readers, set())
+
+
 class LinkTests(GroupCase):
     """Links of other machines are for one worker."""
 
@@ -419,22 +485,3 @@ class LinkTests(GroupCase):
         self.door.pause()
         self.made.start()
         self.assertIn(self.door, self.clock.readers)
-
-
-class EndTests(SynchronousTestCase):
-    """In which way a process ended."""
-
-    def test_how(self) -> None:
-        """Also by a signal that has no name; a worker whose end cannot be told is not replaced."""
-        for end, how in (
-            (ProcessDone(0), "it ended by itself"),
-            (ProcessTerminated(1), "it ended with status 1"),
-            (ProcessTerminated(None, signal.SIGSEGV), "it was ended by SIGSEGV"),
-            (ProcessTerminated(None, signal.SIGRTMIN + 1), "it was ended by signal 35"),
-        ):
-            gone: Deferred[None] = Deferred()
-            process = WorkerProcess(None, 1, "", list, list, partial(gone.callback, None))
-            process._open = 1
-            process.processEnded(Failure(end))
-            self.assertEqual(process.how, how)
-            self.successResultOf(gone)

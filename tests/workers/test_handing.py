@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from nymearemoteproxy.workers.adopting import adopt
@@ -123,6 +125,32 @@ class SocketTests(SocketCase):
         began = reactor.seconds()
         yield self.roomAgain
         self.assertGreater(reactor.seconds() - began, RETRY * 0.9)
+
+    def test_closedMeanwhile(self) -> None:
+        """Then nothing is tried again."""
+        self.taking.close()
+        self.assertFalse(self.handing.hand(ONE, 0))
+        self.handing.close()
+        self.assertEqual(reactor.getDelayedCalls(), [])
+
+    @inlineCallbacks
+    def test_reset(self) -> Any:
+        """A parent that closes with something unread has handed over all that it will."""
+        self.taking._socket.send(b"nobody reads this")
+        self.handing.close()
+        self.taking.start()
+        yield self.ended
+        self.assertEqual(self.taken, [])
+
+    def test_reactorStops(self) -> None:
+        """Both ends are closed."""
+        for end in (self.handing, self.taking):
+            end.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(end.fileno(), -1)
+        self.assertTrue(self.handing.isFull)
+        self.assertEqual(
+            (self.handing.logPrefix(), self.taking.logPrefix()), ("handing over", "taking over")
+        )
 
 
 class Remembering(Protocol):

@@ -256,9 +256,29 @@ class FactTests(MirrorCase):
         record = self.first.admit(ADDRESS, TCP)
         assert record is not None
         self.first.registry.expect(record.number, record.ticket.source)
-        self.first.registry.giveUp(record.number)
+        self.first.registry.giveUp(record.number, Outcome.CONNECTION_LOST)
         self.assertEqual(len(self.parent.records), 0)
         self.assertEqual(self.parent.counters.outcomes[Outcome.CONNECTION_LOST], 1)
+
+    def test_halfTakenOver(self) -> None:
+        """One that fails when it is among the worker's already is cut off, and ends like others."""
+        visitor = Visitor(self.first)
+        self.first.registry.giveUp(visitor.record.number, Outcome.INTERNAL_ERROR)
+        self.assertEqual(visitor.asked, ["abort"])
+        visitor.leave()
+        self.assertEqual(self.parent.counters.outcomes, {Outcome.INTERNAL_ERROR: 1})
+
+    def test_halfTakenOverByNobody(self) -> None:
+        """There may be nobody yet who could cut it off: then it has ended."""
+        visitor = Visitor(self.first)
+        visitor.abort = lambda: 1 / 0  # type: ignore[assignment, method-assign, return-value]
+        other = self.first.accept(ADDRESS, TCP)
+        assert other is not None and other.client is None
+        for record in (visitor.record, other):
+            self.first.registry.giveUp(record.number, Outcome.INTERNAL_ERROR)
+        self.assertEqual(self.parent.counters.outcomes, {Outcome.INTERNAL_ERROR: 2})
+        for registry in (self.parent, self.first.registry):
+            self.assertEqual(len(registry.records), 0)
 
 
 class LimitTests(MirrorCase):

@@ -1,11 +1,7 @@
-"""A directory in the memory of one process.
-
-Owns the table of places and members. Knows nothing of how other processes get at it.
-"""
+"""A directory in the memory of one process, with leases as that of several machines has."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -13,74 +9,33 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
-from nymearemoteproxy.cluster.directory import SECRET_SIZE, Holder, IDirectory, Member
+from nymearemoteproxy.cluster.directory import Holder, IDirectory, Member
 from nymearemoteproxy.cluster.lease import LEASE, Lease, boottime
+from nymearemoteproxy.workers.placetable import PlaceTable
 
 Result = TypeVar("Result")
 
 
-class PlaceTable:
-    """Places and members. A place lasts until it is released, or its member is forgotten.
+class LeasedTable(PlaceTable):
+    """A table whose members are there as long as they are renewed.
 
     :param now: returns seconds; the leases are measured by them.
-    :ivar secret: made anew for each table.
     """
 
     def __init__(self, now: Callable[[], float] = boottime) -> None:
-        self.secret = secrets.token_bytes(SECRET_SIZE)
+        super().__init__()
         self._now = now
-        self._holders: dict[str, Holder] = {}
-        self._places: dict[bytes, set[str]] = {}
-        self._members: dict[bytes, tuple[Member, float]] = {}
+        self._until: dict[bytes, float] = {}
 
     def renew(self, member: Member) -> bool:
         """Begin or renew a lease; return whether there was one that is not over."""
         isThere = self.member(member.id) is not None
-        self._members[member.id] = member, self._now() + LEASE
+        self.enter(member)
+        self._until[member.id] = self._now() + LEASE
         return isThere
 
     def member(self, id: bytes) -> Member | None:
-        """Return a member whose lease is not over."""
-        member, until = self._members.get(id, (None, 0.0))
-        return member if self._now() < until else None
-
-    def forget(self, id: bytes) -> None:
-        """Drop a member that is no more, and all its places."""
-        self._members.pop(id, None)
-        for place in self._places.pop(id, ()):
-            del self._holders[place]
-
-    def find(self, place: str) -> Holder | None:
-        """Return who holds a place."""
-        return self._holders.get(place)
-
-    def claim(self, place: str, holder: Holder) -> Holder:
-        """Take a place that is free; return who holds it now."""
-        if place not in self._holders:
-            self._put(place, holder)
-        return self._holders[place]
-
-    def claimAll(self, claims: Sequence[tuple[str, Holder]]) -> list[Holder]:
-        """The same for several."""
-        return [self.claim(place, holder) for place, holder in claims]
-
-    def replace(self, place: str, old: Holder, new: Holder) -> Holder:
-        """Take a place from one that holds it, or held it last; return who holds it now."""
-        self.release(place, old)
-        return self.claim(place, new)
-
-    def release(self, place: str, holder: Holder) -> None:
-        """Free a place, if it is this one who holds it."""
-        if self._holders.get(place) == holder:
-            del self._holders[place]
-            places = self._places[holder.member]
-            places.discard(place)
-            if not places:
-                del self._places[holder.member]
-
-    def _put(self, place: str, holder: Holder) -> None:
-        self._holders[place] = holder
-        self._places.setdefault(holder.member, set()).add(place)
+        return super().member(id) if self._now() < self._until.get(id, 0.0) else None
 
 
 @implementer(IDirectory)
@@ -98,7 +53,7 @@ class MemoryDirectory:
 
     def __init__(
         self,
-        table: PlaceTable,
+        table: LeasedTable,
         me: Member,
         clock: IReactorTime,
         now: Callable[[], float] = boottime,
@@ -136,7 +91,7 @@ class MemoryDirectory:
         return self._ask(lambda: self._table.claim(place, holder))
 
     def claimAll(self, claims: Sequence[tuple[str, Holder]]) -> Deferred[list[Holder]]:
-        return self._ask(lambda: self._table.claimAll(claims))
+        return self._ask(lambda: [self._table.claim(*each) for each in claims])
 
     def replace(self, place: str, old: Holder, new: Holder) -> Deferred[Holder]:
         return self._ask(lambda: self._table.replace(place, old, new))
