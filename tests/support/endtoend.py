@@ -58,7 +58,7 @@ STREAM = "tcp:0:interface=127.0.0.1"
 """Where a test's server listens: on a port that the kernel chooses."""
 TLS_STREAM = f"tls:{STREAM}"
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds to wait for something that happens at once unless there is a bug."""
 
 STARTING = 30.0
