@@ -114,7 +114,7 @@ class WorkerProcess(ProcessProtocol):
                 raise
             self.pid = process.pid
             self.handing = Handing(self._reactor, hand, self._changed)
-            self.channel = MessageChannel(self._heard, self._channelLost)
+            self.channel = MessageChannel(self._reactor, self._heard, self._channelLost)
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)
