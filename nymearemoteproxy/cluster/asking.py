@@ -135,7 +135,9 @@ class Asker(Protocol):
         self.transport.write(self._line)
 
     def _restartDeadline(self) -> None:
-        self._clearDeadline()
+        if self._deadline is not None:
+            self._deadline.reset(self._timeout)
+            return
         self._deadline = self._clock.callLater(self._timeout, self._fail, LinkFailed("no answer"))
 
     def _clearDeadline(self) -> None:
