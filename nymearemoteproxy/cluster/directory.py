@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
+
+T = TypeVar("T")
 
 MEMBER_SIZE = 16
 """Bytes of a member's id, made at random at each start: none is ever met twice."""
@@ -106,3 +109,8 @@ class IDirectory(Interface):
 
     def member(id: bytes) -> Deferred[Member | None]:
         """Fire with a member; None = its lease is over."""
+
+
+def unheeded(asked: Deferred[T]) -> Deferred[T | None]:
+    """Go on whether the directory answers or not; fires with None if it does not."""
+    return asked.addErrback(lambda failure: failure.trap(DirectoryError) and None)

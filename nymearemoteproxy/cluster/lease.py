@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from nymearemoteproxy.cluster.directory import DirectoryError
+from nymearemoteproxy.cluster.directory import unheeded
 from nymearemoteproxy.common.periodic import Periodic
 
 LEASE = 15.0
@@ -68,6 +68,4 @@ class Lease:
         return self._sent is None or self._now() - self._sent > LEASE
 
     def _again(self) -> Deferred[None]:
-        renewed = self._renew()
-        renewed.addErrback(lambda failure: failure.trap(DirectoryError) and None)
-        return renewed
+        return unheeded(self._renew())

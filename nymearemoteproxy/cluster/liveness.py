@@ -19,9 +19,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, MemberSilent, MemberUnknown
+from nymearemoteproxy.cluster.asking import MemberGone, MemberSilent, MemberUnknown
 from nymearemoteproxy.cluster.linking import LinkFailed
 from nymearemoteproxy.cluster.links import CONTROL, Links
+from nymearemoteproxy.cluster.members import Members
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Here, LineReader
@@ -158,7 +159,7 @@ class _Peer:
         self._tried = self._liveness.clock.seconds()
         liveness = self._liveness
         heart = Heart(liveness.clock, liveness.links, liveness.me, self._lost)
-        connecting = self._connecting = liveness.asking.connect(self._id, heart)
+        connecting = self._connecting = liveness.members.connect(self._id, heart)
         connecting.addCallbacks(self._connected, self._notConnected, callbackArgs=(heart,))
 
     def _connected(self, _none: None, heart: Heart) -> None:
@@ -197,9 +198,9 @@ class Liveness:
     :ivar deaths: how many members were found to be gone while there were links to them.
     """
 
-    def __init__(self, proxy: Proxy, links: Links, asking: LinkAsking, me: bytes) -> None:
+    def __init__(self, proxy: Proxy, links: Links, members: Members, me: bytes) -> None:
         self.clock = proxy.clock
-        self.asking = asking
+        self.members = members
         self.me = me
         self.deaths = 0
         self._turns = proxy.turns
@@ -236,7 +237,7 @@ class Liveness:
             else:
                 failure.trap(MemberGone, MemberSilent, LinkFailed)
 
-        self.asking.connect(id, heart).addCallbacks(connected, notConnected)
+        self.members.connect(id, heart).addCallbacks(connected, notConnected)
 
     def _heard(self, id: bytes) -> None:
         peer = self._peers.get(id)
@@ -268,7 +269,7 @@ class Liveness:
         log.error(
             "{member} is gone, and with it {count} of the tunnels here: {reason}",
             event="member-gone",
-            member=self.asking.describe(id),
+            member=self.members.describe(id),
             count=len(self.links.of(id)) + broken,
             reason=reason,
         )

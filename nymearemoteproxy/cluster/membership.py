@@ -14,14 +14,18 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.answering import Answerer, IHome
-from nymearemoteproxy.cluster.asking import LinkAsking, MemberGone, NobodyThere
+from nymearemoteproxy.cluster.asking import MemberGone, NobodyThere
 from nymearemoteproxy.cluster.contests import Contests
 from nymearemoteproxy.cluster.directory import Holder, IDirectory
 from nymearemoteproxy.cluster.far import foreignRecord
+from nymearemoteproxy.cluster.leftovers import Leftovers
+from nymearemoteproxy.cluster.linkasking import LinkAsking
 from nymearemoteproxy.cluster.linking import LINK_TIMEOUT, ILinker
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import Liveness
+from nymearemoteproxy.cluster.members import Members
 from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
+from nymearemoteproxy.cluster.reclaiming import Reclaiming
 from nymearemoteproxy.cluster.rendezvous import ClusterRendezvous
 from nymearemoteproxy.cluster.switchboard import ClusterSwitchboard, FarOrigin
 from nymearemoteproxy.common.tally import Tally
@@ -68,27 +72,34 @@ class Membership:
             "{count} more links of members were closed in {interval:.0f} s",
         )
         self.links = Links()
-        self.asking = LinkAsking(proxy, directory, linker, self.links, member, timeout)
-        self.places = Places(proxy.clock, directory, member, self._lost)
+        members = Members(directory, linker)
+        self.asking = LinkAsking(proxy, members, self.links, member, timeout)
+        leftovers = Leftovers(directory)
+        self.places = Places(proxy.clock, directory, member, leftovers, self._lost)
+        self.reclaiming = Reclaiming(proxy.clock, directory, self.places, leftovers)
         self.contests = Contests(self.places, self.asking, self._contested)
-        self.liveness = Liveness(proxy, self.links, self.asking, member)
+        self.liveness = Liveness(proxy, self.links, members, member)
         local, switchboard = proxy.rendezvous, proxy.switchboard
         assert isinstance(local, Rendezvous)
-        self.rendezvous = ClusterRendezvous(proxy.clock, local, self.places, self.asking)
+        self.rendezvous = ClusterRendezvous(
+            proxy.clock, local, self.places, self.asking, self.reclaiming.awake
+        )
         proxy.rendezvous = self.rendezvous
         self.switchboard: ClusterSwitchboard | None = None
         if switchboard is not None:
             assert isinstance(switchboard, Switchboard)
-            self.switchboard = ClusterSwitchboard(switchboard, directory, self.places, self.asking)
+            self.switchboard = ClusterSwitchboard(
+                switchboard, directory, self.places, self.asking, self.reclaiming.awake
+            )
             proxy.switchboard = self.switchboard
 
     def start(self) -> None:
         """Claim what is to be claimed, from time to time."""
-        self.places.start()
+        self.reclaiming.start()
 
     def stop(self) -> None:
         """Claim nothing more."""
-        self.places.stop()
+        self.reclaiming.stop()
 
     def answerer(self, peer: bytes | None) -> Answerer:
         """Return what answers on a link that another member has opened.

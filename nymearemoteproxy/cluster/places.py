@@ -1,7 +1,8 @@
 """The places that this member holds, or wants to: what the directory was told of each, and when.
 
 Owns one small state machine for each place, so that no command overtakes another one about the same
-place, and the names under which the directory knows them. Knows nothing of who is at a place.
+place, and the names under which the directory knows them. Knows nothing of who is at a place, nor
+of when all of them are claimed anew.
 
 Theory of operation
 -------------------
@@ -16,7 +17,7 @@ The directory failing is not the relay failing. A claim that is not answered in 
 known not to answer nothing is even asked. When it answers again, all places are claimed anew. Then
 it may be found that another member has one of them: two were at one place and did not know. That
 member keeps it, as it is in the directory. Whoever is here is told by `lost`, and the place stays
-unlisted; from time to time it is looked whether it is free by then.
+unlisted; from time to time it is looked whether it is free by then (`reclaiming`).
 
 Names of places are made with the cluster's secret, so that who reads the directory learns no uuid
 and no key. When the secret changes, all names do.
@@ -24,16 +25,15 @@ and no key. When the secret changes, all names do.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -42,25 +42,10 @@ from nymearemoteproxy.cluster.directory import (
     DirectoryError,
     Holder,
     IDirectory,
+    unheeded,
 )
 from nymearemoteproxy.cluster.latencies import Latencies
-from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.common.periodic import Periodic
-
-log = ProxyLogger()
-
-AGAIN = 5.0
-"""Seconds after which a place is claimed again that another member holds, too, or that the
-directory did not take."""
-
-REFRESH = 8 * 3600.0
-"""Seconds after which all places are claimed anew, although they are held: the directory forgets
-after a day those of members that are gone without a word."""
-
-MOST_LEFTOVERS = 10_000
-"""Places that are freed when the directory answers again: about two megabytes here, and some
-hundred milliseconds of a Redis. Others that were left meanwhile are found to be free by whoever
-comes there next."""
+from nymearemoteproxy.cluster.leftovers import Leftovers
 
 NAME_SIZE = 16
 """Bytes of a name's digest, as many as of the digest that is hidden by it."""
@@ -119,6 +104,7 @@ class Places:
     """What this member holds.
 
     :param member: its id.
+    :param leftovers: get what may stand in the directory although nobody is there any more.
     :param lost: is told of a place that another member holds, although somebody is at it here;
         again and again, as long as that is so.
     :ivar held: how many places are this member's.
@@ -132,6 +118,7 @@ class Places:
         clock: IReactorTime,
         directory: IDirectory,
         member: bytes,
+        leftovers: Leftovers,
         lost: Callable[[PlaceSeat, Holder], object],
     ) -> None:
         self._clock = clock
@@ -142,18 +129,11 @@ class Places:
         self._spots: dict[PlaceSeat, _Spot] = {}
         self._seats: dict[str, PlaceSeat] = {}
         self._secret: bytes | None = None
-        self._looking = Periodic(clock, AGAIN, self._look, "places cannot be claimed anew")
-        self._nextRefresh = clock.seconds() + REFRESH
-        self._awaking: list[Deferred[None]] = []
-        self._looks = 0  # of those that claim everything, how many are under way
         # To be claimed again, those first that were not for the longest time.
         self._unlisted: dict[PlaceSeat, _Spot] = {}
-        # Those that may stand in the directory, although nobody is there any more.
-        # Of one place there may be several: each claim that was not answered may be done yet.
-        self._leftovers: dict[tuple[str, Holder], None] = {}
+        self._leftovers = leftovers
         self.held = self.contested = self.losses = 0
         self.latencies = Latencies()
-        directory.follow(self._claimAnew)
 
     @property
     def unlisted(self) -> int:
@@ -235,22 +215,13 @@ class Places:
         if spot.state is _State.UNLISTED:
             isAnothers = spot.isContested and self._directory.isAnswering
             if spot.name is not None and not isAnothers:
-                self._leaveBehind(spot.name, spot.holder)
+                self._leftovers.add(spot.name, spot.holder)
             self._drop(spot)
             return
         self._setState(spot, _State.RELEASING)
         name = spot.name
         assert name is not None
-        released = self._directory.release(name, spot.holder)
-        released.addErrback(self._notReleased, name, spot.holder).addCallback(self._released, spot)
-
-    def _leaveBehind(self, name: str, holder: Holder) -> None:
-        if len(self._leftovers) < MOST_LEFTOVERS:
-            self._leftovers[name, holder] = None
-
-    def _notReleased(self, failure: Failure, name: str, holder: Holder) -> None:
-        failure.trap(DirectoryError)
-        self._leaveBehind(name, holder)
+        self._leftovers.free(name, spot.holder).addCallback(self._released, spot)
 
     def _released(self, _none: None, spot: _Spot) -> None:
         self._drop(spot)
@@ -341,62 +312,27 @@ class Places:
 
     # Claiming anew
 
-    def awake(self) -> Deferred[None]:
-        """Fire when this member knows what it still holds, should it have slept too long."""
-        isLooking = self._looks > 0
-        if not self._directory.isAnswering or not (isLooking or self._directory.isLeaseOver()):
-            return succeed(None)
-        awake: Deferred[None] = Deferred()
-        self._awaking.append(awake)
-        if not isLooking:
-            self._claimAgain(renew=True)
-        return awake
+    def rename(self) -> None:
+        """Call all places by the names that they have with the secret of now."""
+        self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
+
+    def reclaim(self) -> Deferred[None]:
+        """Claim all places anew.
+
+        :returns: a Deferred that fails with `DirectoryError` when there is no answer.
+        """
+        return self._reclaim(list(self._spots.values()))
+
+    def reclaimUnlisted(self, most: int | None = None) -> Deferred[None]:
+        """Claim anew those that the directory does not know, or that another has.
+
+        :param most: how many, if not all; each time others.
+        :returns: as with `reclaim`.
+        """
+        return self._reclaim(list(islice(self._unlisted.values(), most)))
 
     @inlineCallbacks
-    def _claimAgain(self, renew: bool = False) -> Any:
-        """Claim all places; until it is known who has them, nobody new meets anybody there."""
-        self._looks += 1
-        try:
-            if renew:
-                yield self._directory.renew()
-            yield self._reclaim(list(self._spots.values()))
-        except DirectoryError:
-            pass  # it will answer again, and say so
-        except Exception:  # whoever waits for this goes on all the same
-            log.failure("places could not be claimed anew")
-        self._looks -= 1
-        if not self._looks:
-            awaking, self._awaking = self._awaking, []
-            for awake in awaking:
-                awake.callback(None)
-
-    @inlineCallbacks
-    def _claimAnew(self) -> Any:
-        """Claim anew what the directory may not know, perhaps under other names."""
-        if self._directory.isLasting:
-            yield _unheeded(self._reclaim(list(self._unlisted.values())))
-        else:
-            self._seats = {self.name(spot.seat): spot.seat for spot in self._spots.values()}
-            yield self._claimAgain()
-        if self._directory.isAnswering:
-            with contextlib.suppress(DirectoryError):
-                yield self._clearUp()
-
-    @inlineCallbacks
-    def _clearUp(self) -> Any:
-        """Free what was left while the directory did not answer."""
-        while self._leftovers:
-            some = list(islice(self._leftovers, CLAIMS_AT_ONCE))
-            yield gatherResults(
-                [_unheeded(self._directory.release(name, holder)) for name, holder in some]
-            )
-            if not self._directory.isAnswering:
-                return
-            for each in some:
-                self._leftovers.pop(each, None)
-
-    @inlineCallbacks
-    def _reclaim(self, spots: Sequence[_Spot]) -> Any:
+    def _reclaim(self, spots: Sequence[_Spot]) -> Generator[Deferred[Any], Any, None]:
         for start in range(0, len(spots), CLAIMS_AT_ONCE):
             some = [
                 spot
@@ -421,14 +357,14 @@ class Places:
         failure.trap(DirectoryError)
         for spot in spots:
             if self._spots.get(spot.seat) is not spot:
-                self._leaveBehind(str(spot.name), spot.holder)
+                self._leftovers.add(str(spot.name), spot.holder)
 
     def _reclaimed(self, spot: _Spot, holder: Holder) -> None:
         name = self.name(spot.seat)
         if self._spots.get(spot.seat) is not spot or spot.state is _State.RELEASING:
             # It was left meanwhile; a later claim of ours, though, is somebody's.
             if holder.member == self._member and holder.claim <= spot.holder.claim:
-                self._directory.release(name, holder).addErrback(self._notReleased, name, holder)
+                self._leftovers.free(name, holder)
         elif holder == spot.holder:
             self._setState(spot, _State.HELD)
             self._setContested(spot, False)
@@ -436,7 +372,7 @@ class Places:
         elif holder.member == self._member:
             # Of a claim that was given up, and was done all the same.
             replaced = self._directory.replace(name, holder, spot.holder)
-            _unheeded(replaced.addCallback(partial(self._reclaimed, spot)))
+            unheeded(replaced.addCallback(partial(self._reclaimed, spot)))
         else:
             self._setState(spot, _State.UNLISTED)
             self._unlisted.pop(spot.seat, None)
@@ -445,27 +381,3 @@ class Places:
                 self._setContested(spot, True)
                 self.losses += 1
             self._lost(spot.seat, holder)
-
-    # The course of time
-
-    def start(self) -> None:
-        """Look from time to time whether something is to be claimed anew."""
-        self._looking.start()
-
-    def stop(self) -> None:
-        """Claim nothing anew any more."""
-        self._looking.stop()
-
-    def _look(self) -> Any:
-        if not self._directory.isAnswering:
-            return None
-        now = self._clock.seconds()
-        if now >= self._nextRefresh:
-            self._nextRefresh = now + REFRESH
-            return self._claimAnew()
-        return _unheeded(self._reclaim(list(islice(self._unlisted.values(), CLAIMS_AT_ONCE))))
-
-
-def _unheeded(asked: Deferred[Any]) -> Deferred[Any]:
-    """Go on whether it is done or not: whoever finds the place asks us, and takes it."""
-    return asked.addErrback(lambda failure: failure.trap(DirectoryError))

@@ -6,7 +6,6 @@ reached, nor how what is there is spelled.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
@@ -25,6 +24,7 @@ from nymearemoteproxy.cluster.directory import (
     Holder,
     IDirectory,
     Member,
+    unheeded,
 )
 from nymearemoteproxy.cluster.lease import LEASE, RENEWAL, Lease, boottime
 from nymearemoteproxy.cluster.redisclient import Ask, RedisClient
@@ -127,8 +127,8 @@ class RedisDirectory:
         """Take this member's entry away, if that can be, and disconnect."""
         self._lease.stop()
         self._probeNot()
-        with contextlib.suppress(DirectoryError):  # its lease ends by itself, too
-            yield self.client.ask(b"DEL", scripts.memberKey(self._me().id))
+        # Its lease ends by itself, too.
+        yield unheeded(self.client.ask(b"DEL", scripts.memberKey(self._me().id)))
         yield self.client.stop()
 
     def follow(self, returned: Callable[[], object]) -> None:
@@ -309,7 +309,7 @@ class RedisDirectory:
 
     def _probe(self) -> None:
         self._probing = None
-        self.renew().addErrback(lambda failure: failure.trap(DirectoryError) and None)
+        unheeded(self.renew())
 
     def _connected(self) -> None:
         if self._refusal is None:

@@ -71,15 +71,22 @@ class ClusterRendezvous:
 
     :param local: where those meet whose key is at home here.
     :param asking: asks other members.
+    :param awake: see `Reclaiming.awake`.
     """
 
     def __init__(
-        self, clock: IReactorTime, local: Rendezvous, places: Places, asking: IAsking
+        self,
+        clock: IReactorTime,
+        local: Rendezvous,
+        places: Places,
+        asking: IAsking,
+        awake: Callable[[], Deferred[None]],
     ) -> None:
         self._clock = clock
         self._local = local
         self._places = places
         self._asking = asking
+        self._awake = awake
         self._guests: dict[bytes, dict[_Guest, None]] = {}  # that wait at home, by key
         local.freed = self._freed
 
@@ -103,7 +110,7 @@ class ClusterRendezvous:
     def _seek(self, guest: _Guest) -> None:
         """Find out where the key is at home."""
         guest.under = None
-        self._await(self._places.awake(), guest, lambda _awake: self._take(guest))
+        self._await(self._awake(), guest, lambda _awake: self._take(guest))
 
     def _take(self, guest: _Guest) -> None:
         self._await(self._places.take(guest.seat), guest, lambda holder: self._go(guest, holder))
@@ -201,7 +208,7 @@ class ClusterRendezvous:
 
         :returns: as with `Rendezvous.visit`.
         """
-        ready = self._places.awake()
+        ready = self._awake()
         ready.addCallback(lambda _awake: self._places.settled(seat))
         return ready.addCallback(lambda _settled: self._visit(seat, identity, confirm, look))
 

@@ -8,7 +8,7 @@ client goes to the member where its server is. Knows nothing of links, nor of th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,15 +54,22 @@ class ClusterSwitchboard:
 
     :param local: the tunnel proxy of this member.
     :param asking: asks other members.
+    :param awake: see `Reclaiming.awake`.
     """
 
     def __init__(
-        self, local: Switchboard, directory: IDirectory, places: Places, asking: IAsking
+        self,
+        local: Switchboard,
+        directory: IDirectory,
+        places: Places,
+        asking: IAsking,
+        awake: Callable[[], Deferred[None]],
     ) -> None:
         self.local = local
         self._directory = directory
         self._places = places
         self._asking = asking
+        self._awake = awake
         # Clients of ours whose servers are elsewhere, and how many registrations are under way.
         self._away: dict[UUID, Origin] = {}
         self._coming: Counter[UUID] = Counter()
@@ -78,7 +85,7 @@ class ClusterSwitchboard:
         uuid = registration.uuid
         self._coming[uuid] += 1
         try:
-            yield self._places.awake()
+            yield self._awake()
             yield self._take(uuid)
             yield self._checkUnused(uuid)
             if isinstance(registration, ServerRegistration):
@@ -177,7 +184,7 @@ class ClusterSwitchboard:
 
         :returns: as with `register`; also fails with `NobodyWaits`.
         """
-        ready = self._places.awake()
+        ready = self._awake()
         return ready.addCallback(lambda _awake: self._visit(registration, origin))
 
     def _visit(self, registration: ClientRegistration, origin: Origin) -> Deferred[Place]:

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import inlineCallbacks
 
 from nymearemoteproxy.cluster.accepting import LinkFactory, listenLocally
-from nymearemoteproxy.cluster.directory import MEMBER_SIZE, DirectoryError, Member
+from nymearemoteproxy.cluster.directory import MEMBER_SIZE, Member, unheeded
 from nymearemoteproxy.cluster.figures import Figures, figuresOf
 from nymearemoteproxy.cluster.linking import Linker, unixAddress
 from nymearemoteproxy.cluster.membership import Membership
@@ -57,7 +57,7 @@ class Neighbourhood:
 
     def start(self) -> None:
         """Join the others; a parent that is slow to answer hears of it all the same."""
-        self.directory.start().addErrback(lambda failure: failure.trap(DirectoryError) and None)
+        unheeded(self.directory.start())
         self.membership.start()
 
     @inlineCallbacks

@@ -54,7 +54,7 @@ class FakeLink:
         self.checks += 1
 
 
-class FakeAsking:
+class FakeMembers:
     """Connects, unless the test says otherwise."""
 
     def __init__(self) -> None:
@@ -88,8 +88,8 @@ class LivenessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.links, self.asking = Links(), FakeAsking()
-        self.liveness = Liveness(makeProxy(self.clock), self.links, self.asking, ME)  # type: ignore[arg-type]
+        self.links, self.members = Links(), FakeMembers()
+        self.liveness = Liveness(makeProxy(self.clock), self.links, self.members, ME)  # type: ignore[arg-type]
 
     def link(self) -> FakeLink:
         """Open one."""
@@ -100,7 +100,7 @@ class LivenessTests(SynchronousTestCase):
     @property
     def pipe(self) -> Pipe:
         """The control link."""
-        return self.asking.pipes[-1]
+        return self.members.pipes[-1]
 
     def answer(self) -> None:
         """The other member answers."""
@@ -117,7 +117,7 @@ class LivenessTests(SynchronousTestCase):
         """Then nobody is asked, and nothing is left when the last one is closed."""
         link = self.link()
         self.link()
-        self.assertEqual(self.asking.tries, 1)
+        self.assertEqual(self.members.tries, 1)
         self.assertEqual(self.pipe.value(), ControlLink(ME).encode() + Here().encode())
         self.links.remove(link)  # type: ignore[arg-type]
         self.assertFalse(self.pipe.lost)
@@ -132,7 +132,7 @@ class LivenessTests(SynchronousTestCase):
         self.advance(60, answers=True)
         self.assertEqual(link.checks, 13)
         self.assertFalse(link.isCut)
-        self.assertEqual(self.asking.tries, 1)
+        self.assertEqual(self.members.tries, 1)
 
     def test_silent(self) -> None:
         """Its links are cut, and counted."""
@@ -165,7 +165,7 @@ class LivenessTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """Nobody listens there: at once, be it with the first link."""
-        self.asking.error = MemberGone()
+        self.members.error = MemberGone()
         self.assertTrue(self.link().isCut)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -174,10 +174,10 @@ class LivenessTests(SynchronousTestCase):
         link = self.link()
         self.advance(3, answers=True)
         self.pipe.lose(ConnectionDone())
-        self.assertEqual(self.asking.tries, 2)
+        self.assertEqual(self.members.tries, 2)
         self.advance(3, answers=True)
         self.assertFalse(link.isCut)
-        self.asking.error = MemberGone()
+        self.members.error = MemberGone()
         self.pipe.lose(ConnectionDone())
         self.assertTrue(link.isCut)
 
@@ -185,14 +185,14 @@ class LivenessTests(SynchronousTestCase):
         """Whoever closes it each time is not asked each time."""
         self.link()
         self.pipe.lose(ConnectionDone())
-        self.assertEqual(self.asking.tries, 1)
+        self.assertEqual(self.members.tries, 1)
         self.clock.advance(HEARTBEAT)
-        self.assertEqual(self.asking.tries, 2)
+        self.assertEqual(self.members.tries, 2)
 
     def test_killed(self) -> None:
         """All of its links have ended before anybody asks; it is told and counted all the same."""
         links = [self.link() for _ in range(3)]
-        self.asking.error = MemberGone()
+        self.members.error = MemberGone()
         for link in links:
             link.breakOff()
         self.assertEqual((self.liveness.deaths, self.links.cuts), (1, 3))
@@ -202,7 +202,7 @@ class LivenessTests(SynchronousTestCase):
         """Those that ended by themselves are counted with those that are cut."""
         one, two = self.link(), self.link()
         self.advance(RECONNECT)
-        self.asking.error = MemberGone()
+        self.members.error = MemberGone()
         one.breakOff()
         self.pipe.lose(ConnectionDone())
         self.assertTrue(two.isCut)
@@ -213,7 +213,7 @@ class LivenessTests(SynchronousTestCase):
         for error in (None, MemberUnknown(), MemberSilent(), LinkFailed("no")):
             self.setUp()
             link = self.link()
-            self.asking.error = error
+            self.members.error = error
             link.breakOff()
             self.assertEqual((self.liveness.deaths, self.links.cuts), (0, 0))
             self.assertTrue(self.pipe.lost)
@@ -223,17 +223,17 @@ class LivenessTests(SynchronousTestCase):
         """It is tried again, until it was silent for too long."""
         for error in (MemberSilent(), LinkFailed("no"), MemberUnknown()):
             self.setUp()
-            self.asking.error = error
+            self.members.error = error
             link = self.link()
             self.advance(CONTROL_TIMEOUT - 0.125)
-            self.assertEqual(self.asking.tries, 3)
+            self.assertEqual(self.members.tries, 3)
             self.assertFalse(link.isCut)
             self.advance(1)
             self.assertTrue(link.isCut)
 
     def test_heardElsewhere(self) -> None:
         """It is not known where it is, but it says itself that it is there, until it does not."""
-        self.asking.error = MemberUnknown()
+        self.members.error = MemberUnknown()
         link = self.link()
         for _ in range(4):
             self.advance(CONTROL_TIMEOUT - 1)
@@ -247,10 +247,10 @@ class LivenessTests(SynchronousTestCase):
 
     def test_endsWhileConnecting(self) -> None:
         """Nothing is left."""
-        self.asking.hangs = True
+        self.members.hangs = True
         link = self.link()
         self.clock.advance(HEARTBEAT)
-        self.assertEqual(self.asking.tries, 1)
+        self.assertEqual(self.members.tries, 1)
         self.links.remove(link)  # type: ignore[arg-type]
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -268,7 +268,7 @@ class LivenessTests(SynchronousTestCase):
         for _ in range(CUTS_A_TURN + 1):
             self.link()
         self.clock.advance(1)
-        self.asking.error = MemberGone()
+        self.members.error = MemberGone()
         self.pipe.lose(ConnectionDone())
         new = self.link()
         self.clock.advance(0)

@@ -10,9 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from nymearemoteproxy.cluster import places as module
+from nymearemoteproxy.cluster import leftovers, places, reclaiming
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, IDirectory
-from nymearemoteproxy.cluster.places import AGAIN, REFRESH, Kind, Places, PlaceSeat
+from nymearemoteproxy.cluster.leftovers import Leftovers
+from nymearemoteproxy.cluster.places import Kind, Places, PlaceSeat
+from nymearemoteproxy.cluster.reclaiming import AGAIN, REFRESH, Reclaiming
 
 ME, OTHER = b"m" * 16, b"o" * 16
 SEAT, UUID = PlaceSeat(Kind.KEY, b"key"), PlaceSeat(Kind.UUID, b"key")
@@ -83,7 +85,10 @@ class PlacesCase(SynchronousTestCase):
         self.clock = Clock()
         self.directory = Dictated()
         self.told: list[tuple[PlaceSeat, Holder]] = []
-        self.places = Places(self.clock, self.directory, ME, self.lost)  # type: ignore[arg-type]
+        directory: Any = self.directory
+        self.leftovers = Leftovers(directory)
+        self.places = Places(self.clock, directory, ME, self.leftovers, self.lost)
+        self.reclaiming = Reclaiming(self.clock, directory, self.places, self.leftovers)
         self.name = self.places.name(SEAT)
 
     def lost(self, seat: PlaceSeat, holder: Holder) -> None:
@@ -211,7 +216,7 @@ class TakingTests(PlacesCase):
         self.assertEqual(self.places.seat(self.name), SEAT)
         self.places.leave(SEAT)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_withoutSecret(self) -> None:
         """As long as none is known there are no names."""
@@ -265,7 +270,7 @@ class TakingTests(PlacesCase):
             self.directory.isAnswering = True
             self.directory.returned()
         self.expect("release", self.name, self.mine()).callback(None)
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_leftAgainMeanwhile(self) -> None:
         """A place that is left once more while it is freed is freed for that, too."""
@@ -274,7 +279,7 @@ class TakingTests(PlacesCase):
         self.directory.isAnswering = True
         self.directory.returned()
         first = self.expect("release", self.name, self.mine())
-        self.places._leaveBehind(self.name, self.mine(2))
+        self.leftovers.add(self.name, self.mine(2))
         first.callback(None)
         self.expect("release", self.name, self.mine(2)).callback(None)
         self.assertNothingLeft()
@@ -293,14 +298,14 @@ class TakingTests(PlacesCase):
         for _command, answer in asked:
             answer.callback(None)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_leftoversHaveABound(self) -> None:
         """The rest is found by whoever comes."""
-        self.patch(module, "MOST_LEFTOVERS", 2)
+        self.patch(leftovers, "MOST_LEFTOVERS", 2)
         for number in range(3):
-            self.places._leaveBehind(str(number), self.mine(number))
-        self.assertEqual(len(self.places._leftovers), 2)
+            self.leftovers.add(str(number), self.mine(number))
+        self.assertEqual(len(self.leftovers), 2)
 
     def test_lateClaimIsFreed(self) -> None:
         """One that was given up, and whose client has left, may be done all the same."""
@@ -371,7 +376,7 @@ class ClaimingAnewTests(PlacesCase):
         self.assertIsNone(self.successResultOf(self.places.take(PlaceSeat(Kind.UUID, b"other"))))
         self.directory.isAnswering = True
         self.directory.returned()
-        self.assertIsNone(self.successResultOf(self.places.awake()))  # nobody waits for that
+        self.assertIsNone(self.successResultOf(self.reclaiming.awake()))  # nobody waits for that
         other = self.places.name(PlaceSeat(Kind.UUID, b"other"))
         self.expect("claimAll", (other, self.mine(2))).callback([self.mine(2)])
         self.assertCounts(2, 0)
@@ -387,7 +392,7 @@ class ClaimingAnewTests(PlacesCase):
         """Whoever is here is told, again and again; it is counted once, and ours once free."""
         self.contested()
         self.assertCounts(0, 1)
-        self.places.start()
+        self.reclaiming.start()
         for _ in range(3):
             self.clock.advance(AGAIN)
             self.expect("claimAll", (self.name, self.mine())).callback([HIS])
@@ -398,7 +403,7 @@ class ClaimingAnewTests(PlacesCase):
         self.assertCounts(1, 0)
         self.clock.advance(AGAIN)
         self.assertEqual(self.directory.asked, [])
-        self.places.stop()
+        self.reclaiming.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lostAgain(self) -> None:
@@ -452,7 +457,7 @@ class ClaimingAnewTests(PlacesCase):
         self.contested()
         self.places.leave(SEAT)
         self.assertNothingLeft()
-        self.assertEqual(self.places._leftovers, {})
+        self.assertEqual(len(self.leftovers), 0)
 
     def test_ownOlderClaim(self) -> None:
         """It is replaced by the one that counts; whoever was faster has the place."""
@@ -526,7 +531,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_releaseOfWhatWasLeftFails(self) -> None:
         """It is done when the directory answers again."""
         self.contested()
-        self.places.start()
+        self.reclaiming.start()
         self.clock.advance(AGAIN)
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
@@ -542,7 +547,7 @@ class ClaimingAnewTests(PlacesCase):
         for isLeftFirst in (True, False):
             self.setUp()
             self.contested()
-            self.places.start()
+            self.reclaiming.start()
             self.clock.advance(AGAIN)
             self.assertEqual(len(self.directory.asked), 1)
             if isLeftFirst:
@@ -557,7 +562,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_leftWhenItBecameFree(self) -> None:
         """One that was another's until now."""
         self.contested()
-        self.places.start()
+        self.reclaiming.start()
         self.clock.advance(AGAIN)
         claimed = self.expect("claimAll", (self.name, self.mine()))
         self.places.leave(SEAT)
@@ -588,7 +593,7 @@ class ClaimingAnewTests(PlacesCase):
 
     def test_inChunks(self) -> None:
         """No command is too long."""
-        self.patch(module, "CLAIMS_AT_ONCE", 2)
+        self.patch(places, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
             self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
@@ -604,12 +609,12 @@ class ClaimingAnewTests(PlacesCase):
 
     def test_eachHasItsTurn(self) -> None:
         """However many another member has."""
-        self.patch(module, "CLAIMS_AT_ONCE", 2)
+        self.patch(reclaiming, "CLAIMS_AT_ONCE", 2)
         self.directory.isAnswering = False
         for number in range(5):
             self.places.take(PlaceSeat(Kind.KEY, bytes([number])))
         self.directory.isAnswering = True
-        self.places.start()
+        self.reclaiming.start()
         names: list[str] = []
         for _ in range(3):
             self.clock.advance(AGAIN)
@@ -632,7 +637,7 @@ class ClaimingAnewTests(PlacesCase):
     def test_refresh(self) -> None:
         """Three times a day everything is claimed anew, unless the directory fails."""
         self.held()
-        self.places.start()
+        self.reclaiming.start()
         self.directory.isAnswering = False
         self.clock.advance(AGAIN)
         self.directory.isAnswering = True
@@ -647,15 +652,15 @@ class AwakeTests(PlacesCase):
 
     def test_notNeeded(self) -> None:
         """The lease is not over, or nobody could tell."""
-        self.successResultOf(self.places.awake())
+        self.successResultOf(self.reclaiming.awake())
         self.directory.isOver, self.directory.isAnswering = True, False
-        self.successResultOf(self.places.awake())
+        self.successResultOf(self.reclaiming.awake())
 
     def test_looksBeforeItActs(self) -> None:
         """First the lease, then the places, then whatever waits; all wait for one look."""
         self.held()
         self.directory.isOver = True
-        awake = [self.places.awake(), self.places.awake()]
+        awake = [self.reclaiming.awake(), self.reclaiming.awake()]
         self.expect("renew").callback(None)
         for each in awake:
             self.assertNoResult(each)
@@ -669,7 +674,7 @@ class AwakeTests(PlacesCase):
         self.held()
         self.directory.isOver = True
         self.patch(self.places, "_lost", lambda *_what: 1 / 0)
-        awake = self.places.awake()
+        awake = self.reclaiming.awake()
         self.expect("renew").callback(None)
         self.expect("claimAll", (self.name, self.mine())).callback([HIS])
         self.successResultOf(awake)
@@ -678,6 +683,6 @@ class AwakeTests(PlacesCase):
     def test_fails(self) -> None:
         """Everything goes on without it."""
         self.directory.isOver = True
-        awake = self.places.awake()
+        awake = self.reclaiming.awake()
         self.directory.fail()
         self.successResultOf(awake)

@@ -58,7 +58,13 @@ class RendezvousTests(PlacesCase):
     def setUp(self) -> None:
         super().setUp()
         self.local, self.asking = Rendezvous(), FakeAsking()
-        self.rendezvous = ClusterRendezvous(self.clock, self.local, self.places, self.asking)  # type: ignore[arg-type]
+        self.rendezvous = ClusterRendezvous(
+            self.clock,
+            self.local,
+            self.places,
+            self.asking,  # type: ignore[arg-type]
+            self.reclaiming.awake,
+        )
 
     def join(self) -> Deferred[Place]:
         """Come."""
@@ -127,6 +133,7 @@ class SwitchboardTests(PlacesCase):
             self.directory,  # type: ignore[arg-type]
             self.places,
             FakeAsking(),  # type: ignore[arg-type]
+            self.reclaiming.awake,
         )
 
     def assertRefused(self, outcome: Outcome) -> None:

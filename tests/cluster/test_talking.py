@@ -16,20 +16,15 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.answering import Answerer, IHome
-from nymearemoteproxy.cluster.asking import (
-    MOST_KNOWN,
-    Asker,
-    IAsking,
-    LinkAsking,
-    MemberGone,
-    MemberSilent,
-    NobodyThere,
-)
+from nymearemoteproxy.cluster.asker import Asker
+from nymearemoteproxy.cluster.asking import IAsking, MemberGone, MemberSilent, NobodyThere
 from nymearemoteproxy.cluster.directory import DirectoryError, Holder, Member
 from nymearemoteproxy.cluster.far import MOST_TOLD, NOBODY_KNOWN, describe, foreignRecord
+from nymearemoteproxy.cluster.linkasking import LinkAsking
 from nymearemoteproxy.cluster.linking import LinkFailed, LinkRefused
 from nymearemoteproxy.cluster.links import Links
 from nymearemoteproxy.cluster.liveness import CONTROL_TIMEOUT
+from nymearemoteproxy.cluster.members import MOST_KNOWN, Members
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.rendezvous import Confirm, NobodyWaits, WaiterLeft
 from nymearemoteproxy.meeting.tunnel import Tunnel
@@ -230,14 +225,8 @@ class AskingTests(SynchronousTestCase):
         self.clock = Clock()
         self.proxy = makeProxy(self.clock)
         self.directory, self.linker, self.links = FakeDirectory(), FakeLinker(), Links()
-        self.asking = LinkAsking(
-            self.proxy,
-            self.directory,  # type: ignore[arg-type]
-            self.linker,  # type: ignore[arg-type]
-            self.links,
-            ME,
-            TIMEOUT,
-        )
+        self.members = Members(self.directory, self.linker)  # type: ignore[arg-type]
+        self.asking = LinkAsking(self.proxy, self.members, self.links, ME, TIMEOUT)
         self.released = 0
 
     def release(self) -> None:
@@ -396,9 +385,9 @@ class AskingTests(SynchronousTestCase):
         for number in range(MOST_KNOWN):
             id = number.to_bytes(16, "big")
             self.directory.found = Member(id, "unix:/x", 1)
-            self.asking.connect(id, Asker(self.clock, TIMEOUT, LOOK))
-        self.assertEqual(len(self.asking._known), MOST_KNOWN)
-        self.assertNotIn(OTHER, self.asking._known)
+            self.members.connect(id, Asker(self.clock, TIMEOUT, LOOK))
+        self.assertEqual(len(self.members._known), MOST_KNOWN)
+        self.assertNotIn(OTHER, self.members._known)
 
 
 @implementer(IHome)

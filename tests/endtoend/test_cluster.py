@@ -113,8 +113,12 @@ class LinkTests(ClusterCase):
         """In the middle of data, one sees 1013 or a reset, and not an orderly end."""
         self.startRedis()
         (home, gateway), other = self.nodeBehind(), self.node()
-        pairs = [self.pair(home.ws, other.ws), self.pair(home.tcp, other.tcp)]
-        idle = self.pair(home.ws, other.tcp)
+        pairs = []
+        for one, two in ((home.ws, other.ws), (home.tcp, other.tcp), (home.ws, other.tcp)):
+            nonce = secret("nonce")
+            pairs.append((self.first(home, nonce, one), self.waiter(two, nonce)))
+            self.established(*pairs[-1])
+        idle = pairs.pop()
         data = os.urandom(4 << 20)
         for one, _two in pairs:
             threading.Thread(target=one.sendMessage, args=(data,), daemon=True).start()

@@ -173,10 +173,10 @@ class ClusterCase(TunnelProxyCase):
         assert isinstance(client, WebSocket)
         return client
 
-    def first(self, node: Node, nonce: str) -> Stream:
+    def first(self, node: Node, nonce: str, url: str = "") -> Stream:
         """Return a client that waits and whose key is known to be at home with its member."""
         before = self.places(node)
-        client = self.waiter(node.tcp, nonce)
+        client = self.waiter(url or node.tcp, nonce)
         until(lambda: bool(self.places(node) - before), "its place is not claimed")
         return client
 
@@ -194,7 +194,7 @@ class ClusterCase(TunnelProxyCase):
             self.assertEqual(client.message(), ESTABLISHED_FIRST)
 
     def pair(self, one: str, other: str, nonce: str | None = None) -> tuple[Stream, Stream]:
-        """Return two clients with a tunnel; the first one came first."""
+        """Return two clients with a tunnel; either one's member may be their home."""
         nonce = nonce or secret("nonce")
         clients = self.waiter(one, nonce), self.waiter(other, nonce)
         self.established(*clients)
