@@ -36,7 +36,13 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IConnector, IHandshakeListener, IProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IConnector,
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocol,
+)
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
@@ -171,7 +177,6 @@ class Linker:
         opening = _Opening(protocol)
         opened = opening.opened
         if kind == "unix":
-            opening.limit(self._reactor, self._timeout)
             self._connectUnix(rest, opening)
         elif (place := _hostAndPort(rest)) is None or kind != "tcp":
             return fail(LinkFailed(_UNREADABLE))
@@ -223,6 +228,7 @@ class Linker:
                 factory = _Adopting(opening)
                 self._reactor.adoptStreamConnection(handle.fileno(), socket.AF_UNIX, factory)
         except BlockingIOError:
+            opening.limit(self._reactor, self._timeout)
             retry = self._reactor.callLater(RETRY_INTERVAL, self._connectUnix, path, opening)
             opening.close = retry.cancel
         except OSError as error:
@@ -272,13 +278,15 @@ class _Opening(Protocol):
 
     def __init__(self, protocol: IProtocol) -> None:
         self._protocol = protocol
+        self._timer: IDelayedCall | None = None
         self._isOver = False
         self.opened: Deferred[None] = Deferred(lambda _opened: self._end())
         self.close: Callable[[], object] = _nothing
 
     def limit(self, clock: Any, seconds: float) -> None:
-        """Let the time begin."""
-        self._timer = clock.callLater(seconds, self.fail, LinkFailed("it took too long"))
+        """Let the time begin, unless it has."""
+        if self._timer is None:
+            self._timer = clock.callLater(seconds, self.fail, LinkFailed("it took too long"))
 
     def connectionMade(self) -> None:
         self.close = self.transport.abortConnection
@@ -304,7 +312,7 @@ class _Opening(Protocol):
 
     def _end(self) -> None:
         self._isOver = True
-        if self._timer.active():
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
         close, self.close = self.close, _nothing
         close()

@@ -29,7 +29,7 @@ import hmac
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -50,6 +50,9 @@ from nymearemoteproxy.cluster.leftovers import Leftovers
 NAME_SIZE = 16
 """Bytes of a name's digest, as many as of the digest that is hidden by it."""
 
+MOST_NAMED = 1000
+"""Names that are not made anew: each is needed ten times, most of them while a place is taken."""
+
 
 class Kind(Enum):
     """What a place is for; a client and a server with one uuid want the same place."""
@@ -67,6 +70,13 @@ class PlaceSeat:
 
     kind: Kind
     digest: bytes = field(repr=False)
+
+
+@lru_cache(MOST_NAMED)
+def _nameOf(secret: bytes, seat: PlaceSeat) -> str:
+    kind = seat.kind.value
+    digest = hmac.digest(secret, kind.encode() + b":" + seat.digest, "sha256")[:NAME_SIZE]
+    return f"{kind}:{digest.hex()}"
 
 
 class _State(Enum):
@@ -136,9 +146,7 @@ class Places:
         """Return what the directory and other members call a place."""
         secret = self._directory.secret
         assert secret is not None
-        text = seat.kind.value.encode() + b":" + seat.digest
-        digest = hmac.digest(secret, text, "sha256")[:NAME_SIZE]
-        return f"{seat.kind.value}:{digest.hex()}"
+        return _nameOf(secret, seat)
 
     def seat(self, name: str) -> PlaceSeat | None:
         """Return the place of this name, if this member has to do with it."""

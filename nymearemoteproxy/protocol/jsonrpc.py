@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ UNKNOWN_ID = -1
 CALLS_A_TURN = 4
 """Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
 one read may hold a hundred, and one packet of a registered server a hundred thousand."""
+
+_ALWAYS_FINITE = (
+    sys.float_info.max_10_exp
+)  # digits of an integer, of which the largest has one more
 
 _METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
 
@@ -75,7 +80,8 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    _finite(text)  # the range of JSON numbers is that of IEEE 754 doubles (RFC 8259 section 6)
+    if len(text) > _ALWAYS_FINITE:
+        _finite(text)  # the range of numbers is that of IEEE 754 doubles (RFC 8259 section 6)
     return int(text)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache
+from dataclasses import fields
+from functools import cache, partial
 from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
 
@@ -26,18 +26,19 @@ _MEMBER = re.compile("[0-9a-f]{32}")
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON has for a dataclass, or for the value of a field."""
-    if is_dataclass(value):
-        return {name: plain(each) for name, each in vars(value).items()}
+    """Return what JSON has for a value of a field that is none of JSON's own.
+
+    :raises TypeError: it is of none of the types that a field may have.
+    """
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Outcome):
         return value.label
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, UUID) else vars(value)
 
 
 def make(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make a dataclass of what `plain` returned for one; further keys are ignored.
+    """Make a dataclass of what was written for one; further keys are ignored.
 
     :raises LinkFault: something is missing, or not what it should be.
     """
@@ -60,7 +61,9 @@ def text(key: str, value: Any) -> str:
 
     :raises LinkFault: it is none.
     """
-    return _check(key, value, str)
+    if type(value) is not str:
+        raise _wrongType(key)
+    return value
 
 
 def number(key: str, value: Any) -> int:
@@ -68,13 +71,18 @@ def number(key: str, value: Any) -> int:
 
     :raises LinkFault: it is none.
     """
-    if not 0 <= _check(key, value, int) < _END_OF_NUMBERS:
+    if type(value) is not int:  # True is an int, too
+        raise _wrongType(key)
+    if not 0 <= value < _END_OF_NUMBERS:
         raise LinkFault(f"{key} is out of range")
-    return int(value)
+    return value
 
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:
-    return kind(**{key: get(values, key, read) for key, read in _readersOf(kind)})
+    try:
+        return kind(*[read(key, values[key]) for key, read in _readersOf(kind)])
+    except KeyError as error:
+        raise LinkFault(f"{error.args[0]} is missing") from None
 
 
 @cache
@@ -84,13 +92,17 @@ def _readersOf(kind: Any) -> list[tuple[str, Reader[Any]]]:
 
 
 def _readerOf(hint: Any) -> Reader[Any]:
-    return _READERS.get(hint) or (lambda key, value: _make(hint, _check(key, value, dict)))
+    return _READERS.get(hint) or partial(_nested, hint)
 
 
-def _check(key: str, value: Any, kind: type[T]) -> T:
-    if type(value) is not kind:  # True is an int, too
-        raise LinkFault(f"{key} is of the wrong type")
-    return value
+def _nested(kind: Any, key: str, value: Any) -> Any:
+    if type(value) is not dict:
+        raise _wrongType(key)
+    return _make(kind, value)
+
+
+def _wrongType(key: str) -> LinkFault:
+    return LinkFault(f"{key} is of the wrong type")
 
 
 def _textOrNone(key: str, value: Any) -> str | None:
@@ -98,7 +110,9 @@ def _textOrNone(key: str, value: Any) -> str | None:
 
 
 def _flag(key: str, value: Any) -> bool:
-    return _check(key, value, bool)
+    if type(value) is not bool:
+        raise _wrongType(key)
+    return value
 
 
 def _member(key: str, value: Any) -> bytes:

@@ -50,6 +50,9 @@ _ALL_ELSE = 8 << 10
 
 _LINE_END = b"\n"
 
+# Not as ASCII: a name must not grow to six bytes for each two.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=plain)
+
 
 @dataclass(frozen=True)
 class Far:
@@ -84,9 +87,8 @@ class _Line:
 
         :raises LinkFault: it would be too long.
         """
-        values = {"version": VERSION, "compatible": COMPATIBLE, self.WHAT: self.KIND, **plain(self)}
-        # Not as ASCII: a name must not grow to six bytes for each two.
-        line = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+        values = {"version": VERSION, "compatible": COMPATIBLE, self.WHAT: self.KIND, **vars(self)}
+        line = _ENCODER.encode(values).encode("utf-8")
         if len(line) > LINE_SIZE:
             raise LinkFault("line too long")
         return line + _LINE_END

@@ -44,7 +44,7 @@ from nymearemoteproxy.workers.linkdoor import LINKS
 from nymearemoteproxy.workers.logpassing import LogSender
 from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
 from nymearemoteproxy.workers.questions import Questions
-from nymearemoteproxy.workers.reporting import ReportingRegistry
+from nymearemoteproxy.workers.reporting import JudgementReporter, ReportingRegistry
 
 if TYPE_CHECKING:
     from nymearemoteproxy.running.clustering import Clustering
@@ -76,7 +76,7 @@ class Worker:
         self._isOrphan = False
         self._closed: Deferred[None] = Deferred()
         self._noMoreToTake: Deferred[None] = Deferred()
-        self.channel = MessageChannel(self._received, self._lost)
+        self.channel = MessageChannel(reactor, self._received, self._lost)
         take = socket.socket(fileno=HANDING)
         self._taking = Taking(reactor, take, self._take, lambda: _fire(self._noMoreToTake))
         self._alive = Periodic(
@@ -196,6 +196,7 @@ class Crew:
         configuration = options.configuration
         setVerbose(configuration.verbosity > 0)
         self._reactor = reactor
+        self._send = channel.send
         self._authenticators = Authenticators(reactor)
         turns = Turns(reactor)
         questions = Questions(reactor, channel.send, ANSWER_TIMEOUT)
@@ -264,6 +265,7 @@ class Crew:
         self._registry.start()
         if self._options.configuration.admin is not None:
             self._delaySampler.start()
+            self._registry.observers.append(JudgementReporter(self._send))
         self._figures.start()
         self._garbage.makeRare()
 

@@ -28,6 +28,10 @@ from nymearemoteproxy.wires.transports import Linger, askTcp, isGivenUp
 
 log = ProxyLogger()
 
+_TUNNELED = (
+    State.TUNNELED.value
+)  # looking it up takes two calls, and all legs are asked each second
+
 
 def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
     """Have the client's system show that it is there; see `IPresent.ask`."""
@@ -108,7 +112,7 @@ class Leg:
     @property
     def stage(self) -> str:
         """Whether the tunnel is up or is being closed."""
-        return CLOSING if self.finished else State.TUNNELED.value
+        return CLOSING if self.finished else _TUNNELED
 
     # What a subclass provides
 

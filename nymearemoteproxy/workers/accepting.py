@@ -61,7 +61,7 @@ class Acceptor(PortReader):
             self._dropPending(Outcome.SHUTDOWN)
 
     def accepted(self, accepted: socket.socket, name: Any) -> bool:
-        address = addressOf(accepted.family, name)
+        address = addressOf(self.family, name)
         transport = self._transport
         if transport == TCP and isinstance(address, UNIXAddress):
             transport = UNIX
@@ -69,7 +69,7 @@ class Acceptor(PortReader):
         if record is None:
             accepted.close()
             return True
-        handed = Handed(record.number, self._index, accepted.family, address, record.ticket.source)
+        handed = Handed(record.number, self._index, self.family, address, record.ticket.source)
         self._pending = record, handed, accepted
         return self._tryPending()
 

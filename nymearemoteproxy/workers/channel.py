@@ -3,7 +3,9 @@
 Owns how a message is written, and how much may wait for the other side. Knows nothing of what the
 messages mean.
 
-A message is a JSON array in one line; its first item says what it is.
+A message is a JSON array in one line; its first item says what it is. Those of one turn of the
+reactor are written together, and those that came with one read are decoded together, for what a
+call of each costs is more than what a message does.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,13 +39,19 @@ LONGEST = MOST_WAITING
 READ_SIZE = 8 << 10
 """Bytes that are read at a time: some forty messages, of which each may have its line of log."""
 
+AT_ONCE = 64 << 10
+"""Bytes, or some more, that the transport is given at a time."""
+
 NEWLINE = b"\n"
+
+_encode = json.JSONEncoder(check_circular=False).encode
 
 
 @implementer(IPushProducer)
 class MessageChannel(Protocol):
     """One end.
 
+    :param clock: has what was said in one turn of the reactor written in the next one.
     :param received: is given each message.
     :param lost: is called when the other end is gone, or was given up.
     :ivar waiting: bytes that the other side has not taken.
@@ -51,12 +59,19 @@ class MessageChannel(Protocol):
 
     transport: Any
 
-    def __init__(self, received: Callable[[Message], object], lost: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        received: Callable[[Message], object],
+        lost: Callable[[], object],
+    ) -> None:
+        self._clock = clock
         self._received = received
         self._lost = lost
         self._parts: list[bytes] = []
         self._size = 0
         self._queue: deque[bytes] = deque()
+        self._writing: IDelayedCall | None = None
         self._paused = False
         self._finishing = False
         self._isOpen = False
@@ -76,19 +91,35 @@ class MessageChannel(Protocol):
         """Have a message sent, after all that was before."""
         if not self._isOpen or self._finishing:
             return
-        line = json.dumps(message).encode() + NEWLINE
-        if not self._paused:
-            self.transport.write(line)
-            return
+        line = _encode(message).encode() + NEWLINE
         self._queue.append(line)
         self.waiting += len(line)
         if self.waiting > MOST_WAITING:
             log.error("a process of this server does not read what it is told: it is given up")
             self.transport.abortConnection()
+        elif self._writing is None and not self._paused:
+            self._writing = self._clock.callLater(0, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        while self._queue and not self._paused:
+            lines, size = [], 0
+            while self._queue and size < AT_ONCE:
+                line = self._queue.popleft()
+                lines.append(line)
+                size += len(line)
+            self.waiting -= size
+            self.transport.write(b"".join(lines))
+
+    def _writeNow(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+        self._write()
 
     def finish(self) -> None:
         """Close this end when all is sent."""
         self._finishing = True
+        self._writeNow()
         if not self._paused:
             self._close()
 
@@ -101,10 +132,7 @@ class MessageChannel(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        while self._queue and not self._paused:
-            line = self._queue.popleft()
-            self.waiting -= len(line)
-            self.transport.write(line)
+        self._writeNow()
         if self._finishing and not self._paused:
             self._close()
 
@@ -113,18 +141,22 @@ class MessageChannel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         *lines, rest = data.split(NEWLINE)
+        whole = b""
         if lines:
-            lines[0] = b"".join([*self._parts, lines[0]])
+            whole = b",".join([b"".join([*self._parts, lines[0]]), *lines[1:]])
             self._parts, self._size = [], 0
         self._parts.append(rest)
         self._size += len(rest)
         if self._size > LONGEST:
             self.transport.abortConnection()
-        for line in lines:
-            self._received(json.loads(line))
+        for message in json.loads(f"[{whole.decode()}]"):
+            self._received(message)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isOpen = False
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
         self._queue.clear()
         self.waiting = 0
         self._lost()

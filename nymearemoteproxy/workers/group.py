@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -259,7 +260,7 @@ class WorkerGroup:
             self._reactor,
             seat.index,
             self._plan.module,
-            lambda message: self._heard(seat, message),
+            partial(self._heard, seat),
             self._changed,
             lambda: self._gone(seat),
         )

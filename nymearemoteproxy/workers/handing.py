@@ -36,7 +36,10 @@ RETRY = 0.1
 """Seconds until it is tried again where the kernel does not say when: too many descriptors are on
 their way, of all processes of this user together (unix(7), ETOOMANYREFS)."""
 
-_ADDRESSES = {socket.AF_INET: IPv4Address, socket.AF_INET6: IPv6Address}
+_ADDRESSES: dict[int, type[IPv4Address] | type[IPv6Address]] = {
+    socket.AF_INET: IPv4Address,
+    socket.AF_INET6: IPv6Address,
+}
 
 
 def addressOf(family: int, name: Any) -> IAddress:
@@ -51,7 +54,7 @@ def addressOf(family: int, name: Any) -> IAddress:
     if family == socket.AF_INET6 and name[3]:
         host = socket.getnameinfo(name, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
         name = (host, *name[1:])  # with its scope
-    address: IAddress = _ADDRESSES[socket.AddressFamily(family)]("TCP", *name)
+    address: IAddress = _ADDRESSES[family]("TCP", *name)
     return address
 
 
@@ -82,9 +85,7 @@ class Handed:
         else:
             assert isinstance(self.address, IPv4Address)
             name = (self.address.host, self.address.port)
-        return json.dumps(
-            [self.number, self.listener, int(self.family), name, self.source]
-        ).encode()
+        return json.dumps([self.number, self.listener, self.family, name, self.source]).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Handed:
@@ -93,7 +94,7 @@ class Handed:
         if family == socket.AF_UNIX:
             address: IAddress = UNIXAddress("")
         else:
-            address = _ADDRESSES[socket.AddressFamily(family)]("TCP", *name)
+            address = _ADDRESSES[family]("TCP", *name)
         return cls(number, listener, family, address, source)
 
 

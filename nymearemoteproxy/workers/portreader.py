@@ -37,12 +37,14 @@ class PortReader:
 
     :param port: a Twisted port that listens; its accepting ends, its closing stays its own.
     :param place: where that is, for people.
+    :ivar family: of its connections: AF_INET, AF_INET6 or AF_UNIX.
     """
 
     def __init__(self, reactor: Any, port: Any, place: str) -> None:
         port.stopReading()
         # A copy: the reactor knows one reader for each number.
         self._socket = socket.socket(fileno=os.dup(port.fileno()))
+        self.family = int(self._socket.family)
         self._reactor = reactor
         self._timer: Any = None
         self._troubles = Tally(

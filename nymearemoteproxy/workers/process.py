@@ -107,7 +107,7 @@ class WorkerProcess(ProcessProtocol):
         """Make the process, and the channel before it: nobody runs whom we cannot hear."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs, open(os.devnull, "rb") as nothing:
-            self.channel = MessageChannel(self._heard, self._channelLost)
+            self.channel = MessageChannel(self._reactor, self._heard, self._channelLost)
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), socket.AF_UNIX, Factory.forProtocol(lambda: self.channel)

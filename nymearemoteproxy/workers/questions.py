@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.workers.reporting import Handlers, Send
@@ -44,7 +44,9 @@ class Questions:
         self._send = send
         self._timeout = timeout
         self._count = 0
-        self._waiting: dict[int, tuple[Deferred[Any], IDelayedCall]] = {}
+        # Those that were asked first, first, and when each has to be answered.
+        self._waiting: dict[int, tuple[Deferred[Any], float]] = {}
+        self._isTimed = False
         self._followers: list[Callable[[], object]] = []
 
     def follow(self, returned: Callable[[], object]) -> None:
@@ -57,17 +59,30 @@ class Questions:
             return fail(NoAnswer("the parent process does not answer"))
         self._count += 1
         answer: Deferred[Any] = Deferred()
-        timer = self._clock.callLater(self._timeout, self._late, self._count)
-        self._waiting[self._count] = answer, timer
+        self._waiting[self._count] = answer, self._clock.seconds() + self._timeout
+        if not self._isTimed:
+            self._isTimed = True
+            self._clock.callLater(self._timeout, self._look)
         self._send((kind, self._count, *arguments))
         return answer
+
+    def _look(self) -> None:
+        """Find out whether an answer is late; there is one timer for all of them."""
+        self._isTimed = False
+        now = self._clock.seconds()
+        for number, (_answer, due) in list(self._waiting.items()):
+            if due > now:
+                self._isTimed = True
+                self._clock.callLater(due - now, self._look)
+                return
+            self._late(number)
 
     def _late(self, number: int) -> None:
         if self.isAnswering:
             self.isAnswering = False
             self.outages += 1
             log.warn("the parent process does not answer within {timeout} s", timeout=self._timeout)
-        answer, _timer = self._waiting.pop(number)
+        answer, _due = self._waiting.pop(number)
         answer.errback(NoAnswer("the parent process does not answer"))
 
     def _answered(self, number: int, value: Any) -> None:
@@ -82,9 +97,7 @@ class Questions:
 
     def _take(self, number: int) -> Deferred[Any] | None:
         """Return who waits for an answer; None when it is late."""
-        answer, timer = self._waiting.pop(number, (None, None))
-        if timer is not None:
-            timer.cancel()
+        answer, _due = self._waiting.pop(number, (None, 0.0))
         if not self.isAnswering:
             self.isAnswering = True
             log.info("the parent process answers again")

@@ -120,7 +120,6 @@ class ReportingRegistry(Registry):
     def __init__(self, clock: IReactorTime, turns: Turns, worker: int, send: Send) -> None:
         super().__init__(clock, turns, Gate(clock, Bounds()))
         self.dismissal = ReportingDismissal(clock, turns, self.records, send)
-        self.observers.append(JudgementReporter(send))
         self.handlers: Handlers = {
             "shutDown": self._shutDown,
             "abort": self._abort,

@@ -75,6 +75,7 @@ class NeighbourhoodTests(SynchronousTestCase):
         made._port.stopListening = lambda: closed.append("port")  # type: ignore[method-assign]
         self.successResultOf(made.stop())
         self.assertEqual(closed, ["port"])
+        self.reactor.advance(TIMEOUT)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_noPlace(self) -> None:

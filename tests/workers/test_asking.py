@@ -78,11 +78,30 @@ class QuestionTests(SynchronousTestCase):
         self.returned += 1
 
     def test_answered(self) -> None:
-        """Each question with its own answer; no timer is left."""
+        """Each question with its own answer; no timer is left when their time is over."""
         self.asker.down.hold()
         asked = [self.questions.ask("double", number) for number in range(3)]
         self.asker.down.release()
         self.assertEqual([self.successResultOf(each) for each in asked], [0, 2, 4])
+        self.clock.advance(TIMEOUT)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_eachInTime(self) -> None:
+        """Each has its own time, also those that were asked after one which was answered."""
+        self.questions.ask("double", 1)
+        self.clock.advance(TIMEOUT / 2)
+        self.asker.up.hold()
+        later = [self.questions.ask("double", 2)]
+        self.clock.advance(TIMEOUT / 4)
+        later.append(self.questions.ask("double", 3))
+        self.clock.advance(TIMEOUT / 2)
+        self.assertTrue(self.questions.isAnswering)
+        self.clock.advance(TIMEOUT / 4)
+        self.failureResultOf(later[0], NoAnswer)
+        self.assertFalse(self.questions.isAnswering)
+        self.assertNoResult(later[1])
+        self.clock.advance(TIMEOUT / 4)
+        self.failureResultOf(later[1], NoAnswer)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_late(self) -> None:
@@ -108,6 +127,7 @@ class QuestionTests(SynchronousTestCase):
         self.failureResultOf(self.questions.ask("double", None), NoAnswer)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertTrue(self.questions.isAnswering)
+        self.clock.advance(TIMEOUT)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_lateFault(self) -> None:

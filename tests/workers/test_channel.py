@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -29,7 +30,8 @@ class ChannelCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.received: list[Any] = []
         self.lost = 0
-        self.channel = MessageChannel(self.received.append, self.hearLoss)
+        self.clock = Clock()
+        self.channel = MessageChannel(self.clock, self.received.append, self.hearLoss)
         self.transport: Any = StringTransport()
         self.channel.makeConnection(self.transport)
 
@@ -38,7 +40,8 @@ class ChannelCase(SynchronousTestCase):
         self.lost += 1
 
     def sent(self) -> list[Any]:
-        """Return the messages that the transport was given."""
+        """Return the messages that the transport has been given by the next turn."""
+        self.clock.advance(0)
         return [json.loads(line) for line in self.transport.value().splitlines()]
 
 
@@ -51,6 +54,7 @@ class ChannelTests(ChannelCase):
         self.setUp()
         for message in messages:
             self.channel.send(message)
+        self.clock.advance(0)
         content = self.transport.value()
         self.transport.clear()
         cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=6).map(sorted))
@@ -61,6 +65,7 @@ class ChannelTests(ChannelCase):
     def test_waiting(self) -> None:
         """What the transport does not take waits, and goes out in its order."""
         self.channel.send([1])
+        self.clock.advance(0)
         self.channel.pauseProducing()
         self.assertFalse(self.channel.isBusy)
         self.channel.send([2, "x" * channel.LITTLE])
@@ -73,6 +78,7 @@ class ChannelTests(ChannelCase):
 
     def test_pausedWhileItResumes(self) -> None:
         """The transport may have enough after one of them."""
+        self.patch(channel, "AT_ONCE", 1)
         self.channel.pauseProducing()
         self.channel.send([1])
         self.channel.send([2])
@@ -87,6 +93,20 @@ class ChannelTests(ChannelCase):
         self.assertEqual(self.sent(), [[1]])
         self.channel.resumeProducing()
         self.assertEqual(self.sent(), [[1], [2]])
+
+    def test_together(self) -> None:
+        """What is said in one turn of the reactor is written at once, in the next one."""
+        written: list[bytes] = []
+        self.transport.write = written.append
+        for number in range(3):
+            self.channel.send([number])
+        self.assertEqual((written, self.channel.waiting), ([], 12))
+        self.clock.advance(0)
+        self.assertEqual((written, self.channel.waiting), ([b"[0]\n[1]\n[2]\n"], 0))
+        self.channel.send([3])
+        self.channel.finish()
+        self.assertEqual(written[1:], [b"[3]\n"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_tooMuch(self) -> None:
         """Whoever takes nothing is given up."""
@@ -122,4 +142,11 @@ class ChannelTests(ChannelCase):
         self.channel.send([1])
         self.channel.connectionLost(Failure(ConnectionDone()))
         self.channel.send([2])
+        self.assertEqual((self.lost, self.sent(), self.channel.waiting), (1, [], 0))
+
+    def test_lostWithinATurn(self) -> None:
+        """Then what was to be written is not, and no timer is left."""
+        self.channel.send([1])
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual((self.lost, self.sent(), self.channel.waiting), (1, [], 0))

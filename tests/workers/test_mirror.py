@@ -24,7 +24,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.workers import mirror, reporting
 from nymearemoteproxy.workers.facts import MOST_TOLD
-from nymearemoteproxy.workers.reporting import REPORT_INTERVAL
+from nymearemoteproxy.workers.reporting import REPORT_INTERVAL, JudgementReporter
 from tests.support.memory import oneTurn
 from tests.support.mirrored import Member, Together
 from tests.support.observed import Observer
@@ -239,7 +239,8 @@ class FactTests(MirrorCase):
         self.assertIsNotNone(self.seen(visitor))
 
     def test_judgement(self) -> None:
-        """How long the authentication backend took is the parent's to know."""
+        """How long the authentication backend took is the parent's to know, if anybody asks it."""
+        self.first.registry.observers.append(JudgementReporter(self.first.up.send))
         self.first.registry.observers.tell(lambda observer: observer.authenticated(0.25))
         self.assertEqual(self.observer.seconds, [0.25])
 
