@@ -28,9 +28,9 @@ from nymearemoteproxy.wires.transports import Linger, askTcp, isGivenUp
 
 log = ProxyLogger()
 
-_TUNNELED = (
-    State.TUNNELED.value
-)  # looking it up takes two calls, and all legs are asked each second
+_TUNNELED = State.TUNNELED.value
+"""Kept, since looking it up takes two calls and each leg is asked once a second."""
+# looking it up takes two calls, and all legs are asked each second
 
 
 def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
