@@ -30,7 +30,6 @@ log = ProxyLogger()
 
 _TUNNELED = State.TUNNELED.value
 """Kept, since looking it up takes two calls and each leg is asked once a second."""
-# looking it up takes two calls, and all legs are asked each second
 
 
 def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
