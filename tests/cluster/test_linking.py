@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python import sendmsg
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster import accepting, linking
@@ -108,6 +110,36 @@ class LocalTests(LinkCase):
             self.assertEqual(end.connections, 1)
         near.leave()
         yield far.gone()
+
+    @inlineCallbacks
+    def test_room(self) -> Inline:
+        """The kernel has room for more at both ends than it gives a Unix socket unasked."""
+        near = self.end()
+        yield self.linker.connect(self.member, near)
+        _member, far = yield self.accepted.get()
+
+        def roomOf(handle: socket.socket) -> int:
+            return handle.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+        with socket.socket(socket.AF_UNIX) as plain:
+            for end in (near, far):
+                self.assertGreater(roomOf(end.transport.getHandle()), roomOf(plain))
+
+    @inlineCallbacks
+    def test_passedDescriptors(self) -> Inline:
+        """Nobody looks for any: the kernel closes them. What they came with is read."""
+        self.patch(sendmsg, "recvmsg", None)
+        near = self.end()
+        yield self.linker.connect(self.member, near)
+        _member, far = yield self.accepted.get()
+        for one, other in ((near, far), (far, near)):
+            reading, writing = os.pipe2(os.O_NONBLOCK)
+            self.addCleanup(os.close, reading)
+            with contextlib.closing(one.transport.getHandle().dup()) as handle:
+                socket.send_fds(handle, [b"with"], [writing])
+            os.close(writing)
+            self.assertEqual((yield other.take(4)), b"with")
+            self.assertEqual(os.read(reading, 1), b"")
 
     @inlineCallbacks
     def test_notThere(self) -> Inline:
