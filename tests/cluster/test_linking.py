@@ -35,6 +35,7 @@ from nymearemoteproxy.cluster.linking import (
     tcpAddress,
     unixAddress,
 )
+from nymearemoteproxy.cluster.localsockets import LocalPort
 from nymearemoteproxy.wires.direct import DirectTransport
 from tests.support.links import (
     ELSEWHERE,
@@ -275,12 +276,12 @@ class PlaceTests(SynchronousTestCase):
     def test_cannotListen(self) -> None:
         """The system does not let us; it is said where, and why."""
 
-        class Reactor:
-            def listenUNIX(self, path: str, *_how: Any, **_more: Any) -> Any:
-                raise CannotListenError(None, path, OSError(28, "No space left on device"))
+        def refuse(port: LocalPort) -> None:
+            raise CannotListenError(None, port.port, OSError(28, "No space left on device"))
 
+        self.patch(LocalPort, "startListening", refuse)
         directory, nothing = shortDirectory(self), None
-        error = self.assertRaises(LinkError, listenLocally, Reactor(), directory, HERE, nothing)
+        error = self.assertRaises(LinkError, listenLocally, reactor, directory, HERE, nothing)
         self.assertIn(f"cannot listen on {directory}", str(error))
         self.assertIn("No space left", str(error))
 
