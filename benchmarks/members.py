@@ -6,12 +6,19 @@ Owns how they are started, and which partner connects to which process. Knows no
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 from benchmarks.directory import STARTING, Directory, program
-from benchmarks.lab import Lab, now
-from benchmarks.meetings import TokenMeeting
+from benchmarks.lab import Child, Lab, now
+from benchmarks.meetings import Address, TokenMeeting
 from benchmarks.names import MACHINES, WORKERS
 from benchmarks.peers import TOKEN, Own, PeerError, Server
+
+SERVING = 30.0
+"""Seconds until all workers must serve: each imports everything, and they share a core."""
+
+_SERVES = re.compile(r"worker \d+ serves")
 
 
 class Workers(Own):
@@ -29,6 +36,15 @@ class Workers(Own):
 
     async def start(self, lab: Lab, *more: str) -> Server:
         return await super().start(lab, "--workers", str(self._count), *more)
+
+    async def begun(self, child: Child, log: Path) -> dict[str, Address]:
+        addresses = await super().begun(child, log)
+        deadline = now() + SERVING
+        while len(_SERVES.findall(log.read_text())) < self._count:
+            if now() > deadline:
+                raise PeerError("its workers do not all serve")
+            await asyncio.sleep(0.02)
+        return addresses
 
 
 class Machines(Own):

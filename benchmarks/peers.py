@@ -163,8 +163,16 @@ class Own(Peer):
             core=lab.serverCore,
             directory=self._path,
         )
-        addresses = await _listening(child, log, self.transports)
+        addresses = await self.begun(child, log)
         return Server(self.name, child.pid, addresses, TokenMeeting(TOKEN), child)
+
+    async def begun(self, child: Child, log: Path) -> dict[str, Address]:
+        """Wait until it serves; return its addresses.
+
+        :param log: what it writes.
+        :raises PeerError: it does not.
+        """
+        return await _listening(child, log, self.transports)
 
 
 class Stock(Peer):

@@ -33,6 +33,7 @@ from nymearemoteproxy.cluster.linking import (
     isOurs,
     tuneLink,
 )
+from nymearemoteproxy.cluster.localsockets import LocalPort
 from nymearemoteproxy.cluster.preface import Preface
 from nymearemoteproxy.common.addresses import describeAddress
 from nymearemoteproxy.common.tally import Tally
@@ -245,6 +246,8 @@ def listenLocally(
     if not isPrivate or status.st_uid != os.geteuid():
         raise LinkError(f"{directory} must be a directory of our own, with mode 700")
     try:
-        return path, reactor.listenUNIX(path, factory, backlog=LINK_BACKLOG, mode=0o600)
+        port = LocalPort(os.fsencode(path), factory, LINK_BACKLOG, 0o600, reactor)
+        port.startListening()
     except CannotListenError as error:
         raise LinkError(f"cannot listen on {path}: {error.socketError}") from None
+    return path, port

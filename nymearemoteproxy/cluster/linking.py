@@ -43,12 +43,13 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IProtocol,
 )
-from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
+from nymearemoteproxy.cluster.localsockets import connected
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
@@ -225,8 +226,7 @@ class Linker:
                 if not isOurs(handle):
                     opening.fail(LinkFailed("its socket is another user's"))
                     return
-                factory = _Adopting(opening)
-                self._reactor.adoptStreamConnection(handle.fileno(), socket.AF_UNIX, factory)
+                connected(self._reactor, handle, DirectTransport(opening))
         except BlockingIOError:
             opening.limit(self._reactor, self._timeout)
             retry = self._reactor.callLater(RETRY_INTERVAL, self._connectUnix, path, opening)
@@ -317,18 +317,6 @@ class _Opening(Protocol):
         close, self.close = self.close, _nothing
         close()
         del self._timer, self._protocol, self.opened
-
-
-class _Adopting(Factory):
-    """The Unix socket of one link."""
-
-    noisy = False
-
-    def __init__(self, opening: _Opening) -> None:
-        self._opening = opening
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        return DirectTransport(self._opening)
 
 
 class _Connecting(ClientFactory):

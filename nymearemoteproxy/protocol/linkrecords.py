@@ -133,8 +133,8 @@ class RecordReader:
         """Read what arrived; return it in order.
 
         It reads so much at a time that others need not wait, and keeps the rest. Frames that follow
-        each other are one item, and so are bytes of small records. What came before a breach of the
-        rules, which is put into `error`, is returned all the same.
+        each other are one item, and so are bytes. What came before a breach of the rules, which is
+        put into `error`, is returned all the same.
         """
         items: list[Item] = []
         if self.error is not None:
@@ -182,7 +182,7 @@ class RecordReader:
         size = len(payload)
         self._remaining -= size
         if self._opcode == BYTES:
-            items.append(payload)
+            _addBytes(items, payload)
         else:
             head = header(self._opcode, self._fin and not self._remaining, size)
             _addFrames(items, [head, payload])
@@ -281,6 +281,14 @@ def _addFrames(items: list[Item], frames: Frames) -> None:
         items.append(frames)
 
 
+def _addBytes(items: list[Item], data: bytes) -> None:
+    last = items[-1] if items else None
+    if isinstance(last, bytes):
+        items[-1] = last + data  # a copy of 64 KiB takes a tenth of the time of another send
+    else:
+        items.append(data)
+
+
 def _readWhole(data: bytes, position: int, items: list[Item]) -> tuple[int, int]:
     """Read messages of one frame, or bytes, that have arrived whole, as nearly all small ones have.
 
@@ -316,7 +324,7 @@ def _readWhole(data: bytes, position: int, items: list[Item]) -> tuple[int, int]
             add(data[payload:behind])
             position = behind
         if found:
-            items.append(b"".join(found))  # which of a single one is that one
+            _addBytes(items, b"".join(found))  # which of a single one is that one
         return position, len(found)
     for _ in _FRAMES:
         if position > last:

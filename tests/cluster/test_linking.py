@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python import sendmsg
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.cluster import accepting, linking
@@ -33,6 +35,7 @@ from nymearemoteproxy.cluster.linking import (
     tcpAddress,
     unixAddress,
 )
+from nymearemoteproxy.cluster.localsockets import LocalPort
 from nymearemoteproxy.wires.direct import DirectTransport
 from tests.support.links import (
     ELSEWHERE,
@@ -108,6 +111,36 @@ class LocalTests(LinkCase):
             self.assertEqual(end.connections, 1)
         near.leave()
         yield far.gone()
+
+    @inlineCallbacks
+    def test_room(self) -> Inline:
+        """The kernel has room for more at both ends than it gives a Unix socket unasked."""
+        near = self.end()
+        yield self.linker.connect(self.member, near)
+        _member, far = yield self.accepted.get()
+
+        def roomOf(handle: socket.socket) -> int:
+            return handle.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+
+        with socket.socket(socket.AF_UNIX) as plain:
+            for end in (near, far):
+                self.assertGreater(roomOf(end.transport.getHandle()), roomOf(plain))
+
+    @inlineCallbacks
+    def test_passedDescriptors(self) -> Inline:
+        """Nobody looks for any: the kernel closes them. What they came with is read."""
+        self.patch(sendmsg, "recvmsg", None)
+        near = self.end()
+        yield self.linker.connect(self.member, near)
+        _member, far = yield self.accepted.get()
+        for one, other in ((near, far), (far, near)):
+            reading, writing = os.pipe2(os.O_NONBLOCK)
+            self.addCleanup(os.close, reading)
+            with contextlib.closing(one.transport.getHandle().dup()) as handle:
+                socket.send_fds(handle, [b"with"], [writing])
+            os.close(writing)
+            self.assertEqual((yield other.take(4)), b"with")
+            self.assertEqual(os.read(reading, 1), b"")
 
     @inlineCallbacks
     def test_notThere(self) -> Inline:
@@ -243,12 +276,12 @@ class PlaceTests(SynchronousTestCase):
     def test_cannotListen(self) -> None:
         """The system does not let us; it is said where, and why."""
 
-        class Reactor:
-            def listenUNIX(self, path: str, *_how: Any, **_more: Any) -> Any:
-                raise CannotListenError(None, path, OSError(28, "No space left on device"))
+        def refuse(port: LocalPort) -> None:
+            raise CannotListenError(None, port.port, OSError(28, "No space left on device"))
 
+        self.patch(LocalPort, "startListening", refuse)
         directory, nothing = shortDirectory(self), None
-        error = self.assertRaises(LinkError, listenLocally, Reactor(), directory, HERE, nothing)
+        error = self.assertRaises(LinkError, listenLocally, reactor, directory, HERE, nothing)
         self.assertIn(f"cannot listen on {directory}", str(error))
         self.assertIn("No space left", str(error))
 

@@ -28,7 +28,9 @@ INTENDED: dict[str, set[str]] = {
     "Service": {"privilegedStartService", "startService", "stopService"},
     "Logger": {"emit"},
     "Collector": {"collect"},
-    "Port": {"createInternetSocket"},
+    "Port": {"createInternetSocket", "transport"},
+    # A link is read as TCP is, whether it was accepted or made.
+    "Server": {"doRead", "repstr"},
     # Or an IPv6 address would be taken for an international name.
     "URL": {"to_uri"},
     # The descriptor is systemd's, and not to be shut down.

@@ -338,6 +338,17 @@ class RecordReaderTests(SynchronousTestCase):
         data = b"".join(encodeBytes(part) for part in (b"ab", b"cd", b"e" * 200))
         self.assertEqual(RecordReader().receive(data), [b"abcd" + b"e" * 200])
 
+    def test_piecesOfOneReadAreJoined(self) -> None:
+        """What is left of a record, whole ones and the beginning of another are one item."""
+        reader = RecordReader()
+        parts = [bytes([65 + at]) * 70_000 for at in range(4)]
+        data = b"".join(map(encodeBytes, parts))
+        before = reader.receive(data[:50_000])
+        behind = reader.receive(data[50_000:-50_000])
+        self.assertEqual([len(before), len(behind)], [1, 1])
+        rest = reader.receive(data[-50_000:])
+        self.assertEqual(b"".join([*before, *behind, *rest]), b"".join(parts))
+
     def test_payloadIsNotCopied(self) -> None:
         """A read that is nothing but payload is passed on as it is."""
         for opcode in (BYTES, BINARY):
