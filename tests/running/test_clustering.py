@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
@@ -309,25 +309,30 @@ class NeighbourTests(ClusteringCase):
         self.place = tempfile.mkdtemp()  # trial's own are too deep for a Unix socket
         self.addCleanup(shutil.rmtree, self.place, True)
 
+    def makeNeighbour(self) -> tuple[Any, Any]:
+        """Return one, and the port for its neighbours, which is a real one."""
+        made = self.make((HOST, PORT), self.place)
+        port: Any = made._ports[0]
+        self.addCleanup(port.socket.close)
+        return made, port
+
     def test_door(self) -> None:
         """Its neighbours come by a socket that is named after it."""
-        made = self.make((HOST, PORT), self.place)
-        (server,) = self.reactor.unixServers
-        self.assertEqual(server[0], str(Path(self.place, made.id.hex())))
-        self.assertIsNone(server[1].identity)
-        server[1].refused["other-user"] = 1
+        made, port = self.makeNeighbour()
+        self.assertEqual(port.getHost(), UNIXAddress(str(Path(self.place, made.id.hex()))))
+        self.assertIsNone(port.factory.identity)
+        port.factory.refused["other-user"] = 1
         made.links.refused["not-proven"] = 2
         self.assertEqual(made.figures().strangers, {"other-user": 1, "not-proven": 2})
         closed: list[Any] = []
-        made._ports[0].stopListening = lambda: closed.append(self.place)  # type: ignore[method-assign]
+        port.stopListening = lambda: closed.append(self.place)
         self.successResultOf(made.stop())
         self.assertEqual(closed, [self.place])
 
     def test_answers(self) -> None:
         """Whoever comes there is answered as by the member, without a proof."""
-        made = self.make((HOST, PORT), self.place)
-        (server,) = self.reactor.unixServers
-        answerer = server[1].build(None)
+        made, port = self.makeNeighbour()
+        answerer = port.factory.build(None)
         self.assertIs(type(answerer), type(made.membership.answerer(None)))
 
     def test_notPrivate(self) -> None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -35,13 +36,15 @@ class NeighbourhoodTests(SynchronousTestCase):
     def make(self) -> Neighbourhood:
         """Return the membership of a worker."""
         proxy = makeProxy(self.reactor)
-        return Neighbourhood(self.reactor, proxy, self.questions, SECRET, self.place, "worker 1")
+        made = Neighbourhood(self.reactor, proxy, self.questions, SECRET, self.place, "worker 1")
+        self.addCleanup(made._port.socket.close)
+        return made
 
     def test_enters(self) -> None:
         """The others find it by a socket that is named after it."""
         made = self.make()
-        ((path, *_rest),) = self.reactor.unixServers
-        self.assertEqual(path, os.path.join(self.place, made.id.hex()))
+        path = os.path.join(self.place, made.id.hex())
+        self.assertEqual(made._port.getHost(), UNIXAddress(path))
         made.start()
         (kind, _number, (id, address, *_more)) = self.asked[0]
         self.assertEqual((kind, id, address), ("renew", made.id.hex(), f"unix:{path}"))
@@ -60,7 +63,7 @@ class NeighbourhoodTests(SynchronousTestCase):
     def test_links(self) -> None:
         """Whoever comes there is answered, and those who may not are counted."""
         made = self.make()
-        ((_path, factory, *_rest),) = self.reactor.unixServers
+        factory = made._port.factory
         self.assertIsNone(factory.identity)
         self.assertIs(type(factory.build(None)), type(made.membership.answerer(None)))
         factory.refused["other-user"] = 2

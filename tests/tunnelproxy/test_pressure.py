@@ -139,20 +139,20 @@ class DeafClientMixin(PressureMixin):
 class SlowClientMixin(PressureMixin):
     """A client that is behind for a while, and has all the time it wants."""
 
-    terms = Terms(clientBacklog=1 << 20, clientPatience=60)
+    terms = Terms(clientBacklog=4 << 20, clientPatience=60)
 
     @inlineCallbacks
     def test_littleBehind(self) -> Inline:
         """Its server and the other client do not notice."""
         server, deaf, first, other, second = yield self.three(OTHER[self.transport], self.transport)
-        for _ in range(20):
+        for _ in range(60):
             server.send(first, self.flood)
         yield self.works(server, other, second)
         self.assertFalse(self.record(1).client.unread)
         self.assertGreater(self.backlog.total, 0)
         deaf.transport.resumeProducing()
-        received = yield deaf.take(20 * len(self.flood))
-        self.assertEqual(digests(received), digests(self.flood * 20))
+        received = yield deaf.take(60 * len(self.flood))
+        self.assertEqual(digests(received), digests(self.flood * 60))
         yield self.works(server, deaf, first)
 
     @inlineCallbacks
