@@ -15,6 +15,7 @@ from tests.support.endtoend import (
     MONITOR,
     PATIENCE,
     STREAM,
+    UNMEASURED,
     EndToEnd,
     Server,
     inThread,
@@ -37,7 +38,7 @@ class CompanyCase(EndToEnd):
             *("--stream", STREAM, "--websocket", STREAM, "--token", self.token, "--admin", STREAM),
             *("--set", f"ProxyServer.monitorSocket={self.path}", *arguments),
             listeners=2,
-            environment=environment or None,
+            environment={**environment, **UNMEASURED},
         )
         self.url = self.server.waitFor(r"admin endpoint on (\S+)/")[1]
         return self.server

@@ -27,6 +27,7 @@ from tests.support.endtoend import (
     STREAM,
     TLS_STREAM,
     TWISTD,
+    UNMEASURED,
     Program,
     Server,
     Stream,
@@ -128,7 +129,7 @@ class WorkersClusterCase(TunnelProxyCase):
             *itertools.chain(*(("--set", setting) for setting in settings)),
             *arguments,
             listeners=4,
-            environment={"TMPDIR": str(directory)},
+            environment={"TMPDIR": str(directory), **UNMEASURED},
         )
         self.serving(server)
         return Node(server, directory)

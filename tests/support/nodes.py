@@ -21,6 +21,7 @@ from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     SIGTERM,
     STREAM,
+    UNMEASURED,
     Server,
     Stream,
     WebSocket,
@@ -152,6 +153,7 @@ class ClusterCase(TunnelProxyCase):
             *("--set", "Limits.exemptNetworks=127.0.0.0/8"),
             *arguments,
             listeners=listeners,
+            environment=UNMEASURED,
             through=through,
         )
         node = Node(server)
