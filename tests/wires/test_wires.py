@@ -363,7 +363,7 @@ class PairMixin:
         two.leave()
         yield two.gone()
         yield self.ended(Outcome.PARTNER_LEFT)
-        self.assertEqual(self.rendezvous.tunnels, 0)
+        yield self.eventually(lambda: self.rendezvous.tunnels == 0)
 
 
 class HalfCloseMixin:
@@ -631,7 +631,7 @@ class StalledMixin:
         one, two = yield self.unread()
         one.transport.abortConnection()
         yield self.ended(Outcome.CONNECTION_LOST)
-        self.assertEqual(self.rendezvous.tunnels, 0)
+        yield self.eventually(lambda: self.rendezvous.tunnels == 0)
         two.transport.resumeProducing()
         yield two.end()
 
@@ -667,7 +667,7 @@ class StalledLeaverMixin:
     def check(self, two: Any, outcome: Outcome) -> Inline:
         """The partner hears of it at once; the connection is not kept for ever."""
         yield two.end()
-        self.assertEqual(self.rendezvous.tunnels, 0)
+        yield self.eventually(lambda: self.rendezvous.tunnels == 0)
         two.leave()
         yield self.ended(outcome)
 
