@@ -15,6 +15,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import unix
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
@@ -279,7 +280,8 @@ class PlaceTests(SynchronousTestCase):
         def refuse(port: LocalPort) -> None:
             raise CannotListenError(None, port.port, OSError(28, "No space left on device"))
 
-        self.patch(LocalPort, "startListening", refuse)
+        # Not of our own class, to which it would stick.
+        self.patch(unix.Port, "startListening", refuse)
         directory, nothing = shortDirectory(self), None
         error = self.assertRaises(LinkError, listenLocally, reactor, directory, HERE, nothing)
         self.assertIn(f"cannot listen on {directory}", str(error))
