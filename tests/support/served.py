@@ -67,7 +67,7 @@ class Served(TestCase):
     :ivar terms: of the tunnel proxy; None while it is switched off.
     """
 
-    timeout = 30
+    timeout = 120
     timing = Timing(close=1.0)
     messageLimit = 10240
     terms: Terms | None = None
