@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IDelayedCall
@@ -34,8 +34,6 @@ from nymearemoteproxy.cluster.rediswire import RedisRefusal, Reply
 from nymearemoteproxy.common.logs import ProxyLogger
 
 log = ProxyLogger()
-
-Found = TypeVar("Found")
 
 TIMEOUT = 1.0
 """Seconds for each command."""
@@ -182,11 +180,8 @@ class RedisDirectory:
         asked = self._look(scripts.placeKey(place), scripts.LONGEST_VALUE)
         return asked.addCallback(scripts.readIfThere, scripts.readHolder).addCallback(self._found)
 
-    @inlineCallbacks
-    def _found(self, found: Found | None) -> Generator[Deferred[Any], Any, Found | None]:
-        if found is None:
-            yield self._checkEmptied()
-        return found
+    def _found(self, found: Holder | Member | None) -> Any:
+        return self._checkEmptied() if found is None else found
 
     @inlineCallbacks
     def _checkEmptied(self) -> Generator[Deferred[Any], Any, None]:
