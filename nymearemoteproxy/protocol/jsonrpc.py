@@ -28,9 +28,8 @@ CALLS_A_TURN = 4
 """Calls that are answered before others get their turn, as many as a client needs to have a tunnel:
 one read may hold a hundred, and one packet of a registered server a hundred thousand."""
 
-_ALWAYS_FINITE = (
-    sys.float_info.max_10_exp
-)  # digits of an integer, of which the largest has one more
+_ALWAYS_FINITE = sys.float_info.max_10_exp
+"""Digits of an integer that is in the range for certain; the largest one has one more."""
 
 _METHOD = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+")
 
