@@ -30,6 +30,7 @@ from tests.support.endtoend import (
     accepted,
     authenticate,
     connect,
+    environmentOfPrograms,
     inThread,
     join,
     refused,
@@ -210,7 +211,7 @@ class FirstRunTests(EndToEnd):
         self.assertEqual(os.path.basename(program), "nymea-remoteproxy-client")
         process = subprocess.Popen(
             [*CLIENT, *arguments],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+            env=environmentOfPrograms(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from nymearemoteproxy.listening.dualstack import DualStack
 from nymearemoteproxy.listening.listeners import parseListener
-from tests.support.endtoend import ROOT
+from tests.support.endtoend import environmentOfPrograms
 
 ALONE = ("unshare", "--net")
 """In a network of its own, whose settings are nobody else's."""
@@ -112,7 +112,7 @@ class KernelSettingTests(SynchronousTestCase):
         shell = 'ip link set lo up && exec "$@"'
         done = subprocess.run(
             [*ALONE, "sh", "-c", shell, "sh", *program],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environmentOfPrograms(),
             capture_output=True,
             text=True,
             check=False,

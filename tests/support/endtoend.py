@@ -111,7 +111,8 @@ UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 more than that to start: too much for those of which a test has many, or that have to be quick."""
 
 
-def _environment() -> dict[str, str]:
+def environmentOfPrograms() -> dict[str, str]:
+    """Return that of a program of ours which runs in another directory, or with another Python."""
     removed = ("STATE_DIRECTORY", "NYMEA_REMOTEPROXY_TOKEN", "NOTIFY_SOCKET", "WATCHDOG_USEC")
     inherited = {name: value for name, value in os.environ.items() if name not in removed}
     paths = (str(ROOT), inherited.get("PYTHONPATH"))  # txredisapi may be in the second one
@@ -159,7 +160,7 @@ class Program:
             command,
             cwd=ROOT,
             env={
-                **_environment(),
+                **environmentOfPrograms(),
                 "XDG_STATE_HOME": stateHome,
                 **(environment or {}),
             },
@@ -279,7 +280,7 @@ class Forker:
         self._process = subprocess.Popen(
             [sys.executable, "-c", _FORKER, command[-1]],
             cwd=ROOT,
-            env=_environment(),
+            env=environmentOfPrograms(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

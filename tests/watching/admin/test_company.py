@@ -30,7 +30,7 @@ from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
 from nymearemoteproxy.watching.company import Company, Usage, WorkerState
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, add, addTunnel
-from tests.support.endtoend import ROOT
+from tests.support.endtoend import environmentOfPrograms
 
 WORKERS = (WorkerState(1, True, 3, os.getpid()), WorkerState(2, False, 0))
 
@@ -281,13 +281,12 @@ class AloneTests(SynchronousTestCase):
 
     def test_nothingIsImported(self) -> None:
         """Neither how it works nor what would be shown of it."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             [sys.executable, "-c", STARTED],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-            env=environment,
+            env=environmentOfPrograms(),
         )
         modules = done.stdout.split()
         self.assertIn("nymearemoteproxy.watching.admin.metrics", modules)
