@@ -42,6 +42,8 @@ class MistakeTests(EndToEnd):
     2 is for what is wrong on the command line or in the INI file, 1 for everything else.
     """
 
+    measured = True
+
     def assertMistakes(
         self, *rows: Row, statuses: Sequence[int] = (1, 2), **environment: str
     ) -> None:
@@ -293,6 +295,8 @@ class MistakeTests(EndToEnd):
 
 class ProperUseTests(EndToEnd):
     """What the command line does when it is right."""
+
+    measured = True
 
     @inThread
     def testHelpAndVersion(self) -> None:

@@ -15,7 +15,6 @@ from tests.support.endtoend import (
     MONITOR,
     PATIENCE,
     STREAM,
-    UNMEASURED,
     EndToEnd,
     Server,
     inThread,
@@ -38,7 +37,7 @@ class CompanyCase(EndToEnd):
             *("--stream", STREAM, "--websocket", STREAM, "--token", self.token, "--admin", STREAM),
             *("--set", f"ProxyServer.monitorSocket={self.path}", *arguments),
             listeners=2,
-            environment={**environment, **UNMEASURED},
+            environment=environment,
         )
         self.url = self.server.waitFor(r"admin endpoint on (\S+)/")[1]
         return self.server

@@ -42,6 +42,7 @@ from tests.support.endtoend import (
 class ConsoleLifeTests(EndToEnd):
     """Start, signals, stop of the console script."""
 
+    measured = True
     twistd = False
 
     def launch(self, *arguments: str, running: bool = True) -> Server:

@@ -300,6 +300,8 @@ class ChangedSettingsTests(LifeCase):
 class LogFileTests(EndToEnd):
     """The log file and SIGHUP."""
 
+    measured = True
+
     @inThread
     def testRotation(self) -> None:
         """Renamed, it is begun anew; when it cannot be, the old one goes on; no line is lost."""

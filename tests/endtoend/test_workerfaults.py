@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from tests.support.endtoend import STREAM, UNMEASURED, Server, inThread, secret
+from tests.support.endtoend import STREAM, Server, inThread, secret
 from tests.support.nodes import ClusterCase, Node
 
 SILENT = 10
@@ -24,7 +24,6 @@ class WorkerFaultTests(ClusterCase):
             *("--set", "ProxyServer.aloneTimeout=60000"),
             *arguments,
             listeners=2,
-            environment=UNMEASURED,
         )
         server.waitFor(r"worker \d serves", count=2)
         return Node(server)

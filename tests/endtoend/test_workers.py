@@ -75,6 +75,7 @@ def isClosed(client: Stream) -> bool:
 class WorkersCase(EndToEnd):
     """A server with two workers."""
 
+    measured = True
     twistd = False
 
     def launch(self, *arguments: str, workers: int = 2) -> Server:

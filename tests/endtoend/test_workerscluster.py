@@ -27,7 +27,6 @@ from tests.support.endtoend import (
     STREAM,
     TLS_STREAM,
     TWISTD,
-    UNMEASURED,
     Program,
     Server,
     Stream,
@@ -129,7 +128,7 @@ class WorkersClusterCase(TunnelProxyCase):
             *itertools.chain(*(("--set", setting) for setting in settings)),
             *arguments,
             listeners=4,
-            environment={"TMPDIR": str(directory), **UNMEASURED},
+            environment={"TMPDIR": str(directory)},
         )
         self.serving(server)
         return Node(server, directory)

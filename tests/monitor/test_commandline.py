@@ -49,6 +49,8 @@ PROGRAM = "nymea-remoteproxy-monitor"
 class Monitored(EndToEnd):
     """A test with a fake server's socket."""
 
+    measured = True
+
     def makePath(self) -> str:
         return str(self.temporary() / "m.sock")
 

@@ -107,8 +107,7 @@ def until(condition: Callable[[], bool], problem: str) -> None:
 
 
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
-"""The environment of a server whose lines are not counted. That makes it half as fast, and takes
-more than that to start: too much for those of which a test has many, or that have to be quick."""
+"""The environment of a program whose lines are not counted."""
 
 
 def environmentOfPrograms() -> dict[str, str]:
@@ -703,15 +702,24 @@ def tunnel(url: str, token: str, other: str | None = None) -> tuple[Stream, Stre
 
 
 class EndToEnd(TestCase):
-    """A test that starts processes; all of them end with it, and none of them told a secret."""
+    """A test that starts processes; all of them end with it, and none of them told a secret.
+
+    :cvar measured: whether the lines they reach are counted: where no test reaches them in its own
+        process, as it makes a program half as fast.
+    """
 
     timeout = 60
+    measured = False
 
     def temporary(self) -> Path:
         """Return a new directory with a short name, as Unix sockets need it."""
         path = tempfile.mkdtemp(prefix="e2e-")
         self.addCleanup(shutil.rmtree, path, True)
         return Path(path)
+
+    def environmentWith(self, more: dict[str, str] | None) -> dict[str, str]:
+        """Return that of a program of this test."""
+        return {**({} if self.measured else UNMEASURED), **(more or {})}
 
     def file(self, content: str | bytes, name: str = "file") -> str:
         """Return the path of a new file."""
@@ -731,7 +739,8 @@ class EndToEnd(TestCase):
     ) -> Server:
         """Start a server that ends with this test."""
         state = str(self.temporary())
-        server = Server(arguments, twistd, listeners, environment, state, running, sockets, through)
+        given = self.environmentWith(environment)
+        server = Server(arguments, twistd, listeners, given, state, running, sockets, through)
         self.addCleanup(self.assertDiscreet, server)
         self.addCleanup(server.stop)
         return server
@@ -740,14 +749,14 @@ class EndToEnd(TestCase):
         self, command: Sequence[str | bytes], environment: dict[str, str] | None = None
     ) -> Program:
         """Start a program that ends with this test, and need not say that it listens."""
-        program = Program(command, environment, str(self.temporary()))
+        program = Program(command, self.environmentWith(environment), str(self.temporary()))
         self.addCleanup(self.assertDiscreet, program)
         self.addCleanup(program.stop)
         return program
 
     def run_(self, command: Sequence[str | bytes], **environment: str) -> Program:
         """Run a program that ends by itself; return it when it has."""
-        program = Program(command, environment, str(self.temporary()))
+        program = Program(command, self.environmentWith(environment), str(self.temporary()))
         self.addCleanup(program.stop)
         return program
 
@@ -800,7 +809,11 @@ class SharedServer(EndToEnd):
             state = tempfile.mkdtemp(prefix="e2e-")
             atexit.register(shutil.rmtree, state, True)
             running = Server(
-                self.arguments(), self.twistd, self.listeners, self.environment(), state
+                self.arguments(),
+                self.twistd,
+                self.listeners,
+                self.environmentWith(self.environment()),
+                state,
             )
             _shared[type(self)] = running
         self.server = running

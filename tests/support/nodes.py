@@ -21,7 +21,6 @@ from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     SIGTERM,
     STREAM,
-    UNMEASURED,
     Server,
     Stream,
     WebSocket,
@@ -153,7 +152,6 @@ class ClusterCase(TunnelProxyCase):
             *("--set", "Limits.exemptNetworks=127.0.0.0/8"),
             *arguments,
             listeners=listeners,
-            environment=UNMEASURED,
             through=through,
         )
         node = Node(server)
