@@ -387,6 +387,8 @@ class TotalsTests(AccountingCase):
 class TroubleTests(AccountingCase):
     """Files that cannot be written."""
 
+    measured = True
+
     @inThread
     def testNamedFile(self) -> None:
         """A mistake: one line, status 1, and nothing listens."""

@@ -64,6 +64,8 @@ def shown(url: str) -> bytes:
 class DeployHookTests(EndToEnd):
     """docs/examples/certbot-deploy-hook.sh."""
 
+    measured = True
+
     @inThread
     def setUp(self) -> None:
         directory = self.temporary()

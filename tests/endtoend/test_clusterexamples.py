@@ -37,6 +37,8 @@ def _hasTls() -> bool:
 class ClusterExampleTests(TunnelProxyCase):
     """docs/examples/redis-cluster.conf and .acl, and cluster.conf."""
 
+    measured = True
+
     skip = reasonToSkip() or (None if _hasTls() else "redis-server has no TLS")
     timeout = 120
 

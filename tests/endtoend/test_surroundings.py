@@ -179,6 +179,8 @@ class DateTests(EndToEnd):
 class SignalTests(EndToEnd):
     """Signals at moments at which nobody expects them."""
 
+    measured = True
+
     def ended(self, program: Program) -> int:
         """Return the status of a program that says nothing at its end."""
         status = program.wait()

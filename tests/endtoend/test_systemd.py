@@ -368,6 +368,8 @@ class Systemd:
 class NotifyTests(EndToEnd):
     """What the service tells systemd."""
 
+    measured = True
+
     def listen(self, address: str = "") -> Systemd:
         """Return a systemd that listens at a path, or at this address."""
         systemd = Systemd(address or str(self.temporary() / "notify"))
