@@ -21,13 +21,12 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.client import cli
 from nymearemoteproxy.client.local import copying
 from nymearemoteproxy.client.local.farend import SILENCE
-from tests.support.endtoend import CLIENT, forker
+from tests.support.endtoend import CLIENT, environmentOfPrograms, forker
 from tests.support.proxies import (
     ACCEPTED,
     PARTNER,
     REFUSAL,
     REFUSED,
-    ROOT,
     TOKEN,
     Certificate,
     Fake,
@@ -74,7 +73,7 @@ class CommandTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        self.environment = dict(os.environ, PYTHONPATH=str(ROOT), NYMEA_REMOTEPROXY_TOKEN=TOKEN)
+        self.environment = {**environmentOfPrograms(), "NYMEA_REMOTEPROXY_TOKEN": TOKEN}
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
 

@@ -20,8 +20,8 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.support.endtoend import CLIENT, forker
-from tests.support.proxies import ROOT, Recorder, awaited, line, recording
+from tests.support.endtoend import CLIENT, environmentOfPrograms, forker
+from tests.support.proxies import Recorder, awaited, line, recording
 from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, answer
 
 reactor: Any = globalReactor
@@ -43,9 +43,7 @@ class Process(ProcessProtocol):
         self._rest = b""
         self._wanted: list[tuple[str, int, Deferred[str]]] = []
         command = [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments]
-        environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        environment.pop("NYMEA_REMOTEPROXY_TOKEN", None)
-        reactor.spawnProcess(self, command[0], command, environment)
+        reactor.spawnProcess(self, command[0], command, environmentOfPrograms())
         test.addCleanup(self.end)
 
     def line(self, words: str, start: int = 0) -> Deferred[str]:
@@ -103,7 +101,7 @@ class StuckTests(ProxyMixin, TestCase):
         arguments = ["--url", self.url, "--serve", SERVER, "--forward", f"127.0.0.1:{port}", "-v"]
         server = subprocess.Popen(
             [sys.executable, "-m", "nymearemoteproxy.client.cli", *arguments],
-            env=dict(os.environ, PYTHONPATH=str(ROOT)),
+            env=environmentOfPrograms(),
             stderr=self.writer,
         )
         self.addCleanup(server.wait)

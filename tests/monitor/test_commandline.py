@@ -38,7 +38,15 @@ from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.terminal import Terminal
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import View
-from tests.support.endtoend import PATIENCE, ROOT, EndToEnd, Program, inThread, until
+from tests.support.endtoend import (
+    PATIENCE,
+    ROOT,
+    EndToEnd,
+    Program,
+    environmentOfPrograms,
+    inThread,
+    until,
+)
 from tests.support.monitored import FakeServer, client, crowd, encoded, message, served, server
 
 MONITOR = (sys.executable, "-m", "nymearemoteproxy.monitor.cli")
@@ -300,10 +308,8 @@ class Screen:
             [*MONITOR, *arguments],
             cwd=ROOT,
             env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
+                **environmentOfPrograms(),
                 "TERM": "xterm",
-                "LC_ALL": "C.UTF-8",
                 **environment,
             },
             stdin=other,

@@ -8,7 +8,6 @@ import ipaddress
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import txaio
@@ -33,7 +32,6 @@ txaio.use_twisted()
 
 reactor: Any = globalReactor
 
-ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-nobody-may-see"
 NONCE = "a-nonce-nobody-may-see"
 PARTNER = Partner("the\x1b[2J partner\n", "{00000000-0000-0000-0000-000000000001}")

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import ProcessProtocol
 from twisted.trial.unittest import TestCase
 
+from tests.support.endtoend import environmentOfPrograms
 from tests.support.wires import Connector, Inline, Wire, maskedFrame, reactor
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 LIMIT = 1 << 20
 """Bytes the server may grow by, however much waits at the partner."""
 
@@ -79,7 +79,7 @@ class MemoryTests(TestCase):
         tcp = "tcp:0:interface=127.0.0.1"
         arguments = ["--accept-any-token", "--websocket", tcp, "--websocket", "tls:" + tcp]
         arguments += ["--stream", tcp, "--stream", "tls:" + tcp, "--stream", f"unix:{self.socket}"]
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "XDG_STATE_HOME": state}
+        environment = {**environmentOfPrograms(), "XDG_STATE_HOME": state}
         process = reactor.spawnProcess(
             self.server,
             sys.executable,
