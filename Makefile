@@ -17,11 +17,10 @@ JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 .PHONY: run test check hooks docs man deb benchmark clean
 
 run: $(VENV)/installed
-	@# Five minutes to start the second client by hand, instead of eight seconds.
-	@$(BIN)/nymea-remoteproxy --set ProxyServer.aloneTimeout=300000
+	@$(BIN)/nymea-remoteproxy
 
 test: $(VENV)/installed
-	@echo "About nine minutes of processor time, shared by $(JOBS) processes."
+	@echo "About twenty minutes of processor time, shared by $(JOBS) processes."
 	$(TRIAL) -j $(JOBS) tests
 
 check: $(VENV)/installed-check

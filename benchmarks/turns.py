@@ -9,7 +9,9 @@ is due and measures it. To compare two versions, run it with each of them in `PY
 from __future__ import annotations
 
 import gc
+import os
 import socket
+import struct
 import sys
 import tempfile
 import time
@@ -37,6 +39,7 @@ from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.watchers import makeAdmin
+from nymearemoteproxy.watching.actions import Actions
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import MonitorFactory
 from nymearemoteproxy.watching.pulse import Pulse, Reading
@@ -109,6 +112,10 @@ class Watcher:
         """Return what tells of which family the socket is."""
         return self
 
+    def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
+        """Return that it is this process's."""
+        return struct.pack("iII", os.getpid(), os.geteuid(), os.getegid())[:size]
+
     def getPeer(self) -> Any:
         return UNIXAddress("watcher")
 
@@ -145,7 +152,15 @@ class Crowd:
         calendar = Calendar(self.clock, time.time)
         self.accounting = Bookkeeping(self.clock, configuration.books, self.proxy, calendar)
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
-        watched = Watched(self.proxy, self.pulse, calendar, lambda: Condition.READY, lambda: None)
+        actions = Actions(
+            self.clock,
+            self.proxy.registry,
+            lambda: Condition.READY,
+            lambda: None,
+            lambda: None,
+            lambda: None,
+        )
+        watched = Watched(self.proxy, self.pulse, calendar, lambda: Condition.READY, actions)
         admin = makeAdmin(self.clock, configuration, watched)
         assert admin is not None
         admin.start(SimpleNamespace(getHost=lambda: UNIXAddress("admin")))  # type: ignore[arg-type]
@@ -266,11 +281,14 @@ def main() -> None:
             "totals, every 5 s": lambda: crowd.tick(6.0),
             "statistics, every 60 s": lambda: crowd.tick(61.0),
             "/metrics": lambda: crowd.get("/metrics"),
+            "/api/v1/connections": lambda: crowd.get("/api/v1/connections?limit=200"),
+            "/api/v1/tunnels": lambda: crowd.get("/api/v1/tunnels?limit=200"),
             "/api/status": lambda: crowd.get("/api/status"),
             "/api/history": lambda: crowd.get("/api/history"),
             "/api/tunnels": lambda: crowd.get("/api/tunnels?rows=200"),
             "/api/tunnels, filtered": lambda: crowd.get("/api/tunnels?filter=phone&rows=200"),
             "/api/servers, filtered": lambda: crowd.get("/api/servers?filter=phone&rows=200"),
+            "/api/waiting, filtered": lambda: crowd.get("/api/waiting?filter=phone&rows=200"),
             "the monitor socket": crowd.refresh,
             f"{ENDING * 3 // 10:,} tunnels end": crowd.end,
         }

@@ -27,6 +27,7 @@ ARGUMENTS: Mapping[str, str | Sequence[str]] = {
     "--forward": ("127.0.0.1:", "unix:"),
     "--host": ("127.0.0.1", "::1", "0.0.0.0", "::"),
     "--logging": FILES,
+    "--proxy": ("http://",),
     "--server": ("http://", "https://"),
     "--set": tuple(f"{setting.name}=" for setting in SETTINGS),
     "--socket": FILES,

@@ -17,15 +17,19 @@ release = version = __version__
 
 extensions = ["sphinx.ext.graphviz"]
 graphviz_output_format = "svg"
+graphviz_dot_args = ["-Gbgcolor=transparent"]
 exclude_patterns = ["_build", "generated", "man"]
-highlight_language = "none"
+# A literal block is what is typed into a shell, unless it says what else it is.
+highlight_language = "sh"
 
-html_theme = "alabaster"
-html_theme_options = {
-    "description": "A rendezvous proxy that joins two clients behind NAT",
-    "fixed_sidebar": True,
-    "page_width": "1100px",
-}
+html_theme = "furo"
+html_title = f"nymea-remoteproxy {release}"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
+# The pages are made of more than their own source: of options, settings and outcomes.
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"top_of_page_buttons": []}
 html_show_copyright = False
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -49,6 +49,7 @@ from nymearemoteproxy.protocol.session import (  # noqa: E402
     Event,
     Identity,
     PairingKeys,
+    Role,
     Send,
     Session,
     State,
@@ -122,7 +123,12 @@ HINTS: dict[Outcome, str] = {
     Outcome.DATA_BEFORE_TUNNEL: (
         "A fault of the client: it has to wait for the notification that its tunnel is up."
     ),
-    Outcome.TOKEN_REFUSED: "See the token list and the log of the authentication server.",
+    Outcome.TOKEN_REFUSED: (
+        "See the token list and the log of the authentication server; for JSON Web Tokens, ``-v``. "
+        "In the tunnel proxy "
+        ":setting:`TunnelProxy.authentication` says who needs one; nymea:core and nymea:app have "
+        "none."
+    ),
     Outcome.CLIENT_TOO_SLOW: (
         "See :ref:`tunnel-proxy`. Phones that lose the network in the middle of a large download "
         "end like this; otherwise see :setting:`TunnelProxy.clientBacklog`."
@@ -159,12 +165,13 @@ HINTS: dict[Outcome, str] = {
     Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS: ":setting:`Limits.maxClientsPerAddress`.",
     Outcome.TOO_MANY_CLIENTS_OF_SERVER: ":setting:`Limits.maxClientsPerServer`.",
     Outcome.AUTHENTICATION_TIMEOUT: (
-        "The client may try again later. See how long the authentication server takes, then "
-        ":setting:`ProxyServer.authenticationTimeout` and :setting:`Authentication.connections`."
+        "The client may try again later. See how long the authentication server, or the issuer, "
+        "takes, then :setting:`ProxyServer.authenticationTimeout` and "
+        ":setting:`Authentication.connections`."
     ),
     Outcome.AUTHENTICATION_ERROR: (
         "The client may try again later. A line of level error before this one says what the "
-        "authentication server did."
+        "authentication server, or the issuer, did."
     ),
     Outcome.TUNNEL_EXISTS: (
         "A third client came with the same token and nonce. Clients that need several tunnels at "
@@ -188,11 +195,11 @@ HINTS: dict[Outcome, str] = {
         "nonces differ."
     ),
     Outcome.TOO_MANY_CONNECTIONS: (
-        "Raise the limit of open files, see :doc:`running`, then :setting:`Limits.maxConnections`."
+        "Raise the limit of open files, see :doc:`limits`, then :setting:`Limits.maxConnections`."
     ),
     Outcome.TOO_MANY_UNAUTHENTICATED: "A flood, or :setting:`Limits.maxUnauthenticated`.",
     Outcome.TOO_MANY_FROM_ADDRESS: (
-        "Behind a reverse proxy, tell it to send the PROXY header; see :doc:`running`. "
+        "Behind a reverse proxy, tell it to send the PROXY header; see :doc:`reverse-proxy`. "
         "Otherwise :setting:`Limits.maxConnectionsPerAddress`."
     ),
     Outcome.TOO_MANY_UNAUTHENTICATED_FROM_ADDRESS: (
@@ -209,7 +216,11 @@ HINTS: dict[Outcome, str] = {
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], widths: str) -> Iterator[str]:
-    """Yield the lines of a table."""
+    """Yield the lines of a table.
+
+    :param widths: of its columns, in percent.
+    """
+    assert len(widths.split()) == len(header), "Sphinx would leave the table out"
     yield ".. list-table::"
     yield "   :header-rows: 1"
     yield f"   :widths: {widths}"
@@ -359,7 +370,7 @@ def transitions() -> str:
         return step.action if step.state is state else f"{step.action} → *{step.state.value}*"
 
     rows = [(event.value, *(cell(state, event) for state in State)) for event in Event]
-    return page(table(("Event", *(state.value for state in State)), rows, "20 20 20 20 20 10 10"))
+    return page(table(("Event", *(state.value for state in State)), rows, "20 14 14 14 14 14 5 5"))
 
 
 # Exchanges: what really comes out of a session
@@ -374,10 +385,12 @@ UUIDS = (
 class Dialogue:
     """Plays clients against sessions and writes down what is said."""
 
-    def __init__(self) -> None:
+    def __init__(self, proven: Collection[Role] = ()) -> None:
         self.lines: list[str] = []
         hello = makeHello("nymea-remoteproxy", True)
-        self._new: Callable[[], Session] = lambda: Session(TUNNEL_PROXY_API, hello, PairingKeys())
+        self._new: Callable[[], Session] = lambda: Session(
+            TUNNEL_PROXY_API, hello, PairingKeys(), proven
+        )
         self._sessions: dict[str, Session] = {}
 
     def session(self, who: str) -> Session:
@@ -474,17 +487,32 @@ def tunnelProxy() -> str:
     return dialogue.text()
 
 
+WAYS_TO_FAIL: Sequence[Callable[[Session], Effects]] = (
+    Session.refused,
+    Session.deadlinePassed,
+    Session.backendFailed,
+)
+"""Of a token's verdict."""
+
+
 def refusals(identity: Identity | None) -> str:
     """Authenticate goes wrong in each of its ways."""
     dialogue = Dialogue()
-    ways: Sequence[Callable[[Session], Effects]] = (
-        Session.refused,
-        Session.deadlinePassed,
-        Session.backendFailed,
-    )
-    for who, fail in zip("ABC", ways, strict=True):
+    for who, fail in zip("ABC", WAYS_TO_FAIL, strict=True):
         dialogue.authenticate(who, identity)
         dialogue.got(who, fail(dialogue.session(who)))
+    return dialogue.text()
+
+
+def unproven() -> str:
+    """A registration's token is not accepted, in each of its ways; one has none."""
+    dialogue = Dialogue([Role.SERVER])
+    params = {"serverName": "home", "serverUuid": UUIDS[0]}
+    register = {"id": 1, "method": REGISTER_SERVER.name, "params": params}
+    for who, fail in zip("ABC", WAYS_TO_FAIL, strict=True):
+        dialogue.call(who, {**register, "params": {**params, "token": "T0ken"}})
+        dialogue.got(who, fail(dialogue.session(who)))
+    dialogue.call("D", register)
     return dialogue.text()
 
 
@@ -565,6 +593,7 @@ def fragments() -> dict[str, str]:
         "tunnel-first-api.txt": tunnel(None, None, "n0nce"),
         "tunnel-mixed.txt": tunnel(CORE, None),
         "tunnelproxy.txt": tunnelProxy(),
+        "registration-refused.txt": unproven(),
         "refused.txt": refusals(PHONE),
         "refused-first-api.txt": refusals(None),
         "errors.rst": errors(),

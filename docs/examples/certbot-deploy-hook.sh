@@ -5,7 +5,7 @@
 set -eu
 
 name=${NYMEA_NAME:-proxy.example.org}
-file=${NYMEA_FILE:-/etc/nymea-remoteproxy/tls/proxy.example.org.pem}
+file=${NYMEA_FILE:-/etc/nymea/tls/proxy.example.org.pem}
 group=${NYMEA_GROUP:-nymea-remoteproxy}
 reload=${NYMEA_RELOAD:-systemctl try-reload-or-restart nymea-remoteproxy 'nymea-remoteproxy@*'}
 # Without systemd: reload='kill -HUP $(cat /run/nymea-remoteproxy.pid)'

@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.words import counted
 
 log = ProxyLogger()
 
@@ -190,7 +191,10 @@ class LineFile:
         if self._isFailing or self.lost:
             self._isFailing = False
             log.warn(
-                "{path} is written again; {count} lines are lost", path=self.path, count=self.lost
+                "{path} is written again; {lines} lost",
+                path=self.path,
+                lines=counted(self.lost, "line"),
+                count=self.lost,
             )
             self.lost = 0
 
@@ -211,7 +215,12 @@ class LineFile:
         self.lost += b"".join(self._held).count(b"\n")
         if self._held:
             self._held, self._size = [], 0
-            log.error("{path}: {count} lines are lost", path=self.path, count=self.lost)
+            log.error(
+                "{path}: {lines} lost",
+                path=self.path,
+                lines=counted(self.lost, "line"),
+                count=self.lost,
+            )
         closed, self._closed = self._closed, None
         if closed is not None:
             closed.callback(None)

@@ -11,33 +11,29 @@ from typing import Any
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import platformTrust
-from twisted.python.failure import Failure
 from twisted.web.client import (  # type: ignore[attr-defined]  # RequestNotSent is not in __all__
     Agent,
     HTTPConnectionPool,
     RequestNotSent,
     RequestTransmissionFailed,
-    ResponseDone,
     ResponseNeverReceived,
 )
-from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from nymearemoteproxy.authentication.backend import BackendError, IAuthenticator, Verdict
+from nymearemoteproxy.authentication.answers import answered
+from nymearemoteproxy.authentication.backend import (
+    BackendError,
+    IAuthenticator,
+    Verdict,
+    isSubject,
+)
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.authentication.verification import VerifiedHttps
 from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
-
-MAX_ANSWER = 64 * 1024
-"""Bytes; an answer is a small JSON object, even with a verified token's claims in it."""
-
-MAX_SUBJECT = 1024
-"""Characters; longer than any account name or e-mail address."""
 
 
 def makeHttpClient(reactor: IReactorTime, connections: int) -> HTTPClient:
@@ -90,16 +86,7 @@ class HttpAuthenticator:
             options["data"] = {"token": token, "token_type_hint": "access_token"}
         else:
             options["json"] = {"token": token}
-        try:
-            response = await self._post(options)
-            body = await _collect(response)
-        except BackendError:
-            raise
-        except Exception as error:
-            # Whatever goes wrong in the network, in TLS or in HTTP is the backend's failure.
-            raise BackendError(_describe(error)) from None
-        if response.code != 200:
-            raise BackendError(f"it answered with HTTP status {response.code}")
+        response, body = await answered(self._post(options))
         _checkType(response)
         return judge(body)
 
@@ -150,58 +137,6 @@ def _subject(answer: Mapping[str, Any]) -> str | None:
     parsed = verified.get("verifiedParsedToken") if isinstance(verified, dict) else None
     username = parsed.get("cognito:username") if isinstance(parsed, dict) else None
     for subject in (answer.get("sub"), answer.get("username"), username):
-        if isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT:
+        if isSubject(subject):
             return subject
     return None
-
-
-def _describe(error: BaseException | None) -> str:
-    """Say what happened, without quoting anything that may hold the token."""
-    reasons = getattr(error, "reasons", None)
-    if reasons and isinstance(reasons[0], Failure):
-        return _describe(reasons[0].value)
-    if isinstance(error, ConnectError | DNSLookupError):
-        return f"it cannot be reached: {error}"
-    return f"the request failed: {type(error).__name__}"
-
-
-class _Collector(Protocol):
-    """Collects a response's body up to `MAX_ANSWER`."""
-
-    def __init__(self, done: Deferred[bytes]) -> None:
-        self._done: Deferred[bytes] | None = done
-        self._body = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self._body += data
-        if len(self._body) > MAX_ANSWER:
-            self._finish(BackendError(f"its answer is larger than {MAX_ANSWER} bytes"))
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # An answer without a length ends with its connection; JSON tells whether it is whole.
-        whole = reason.check(ResponseDone, PotentialDataLoss)
-        self._finish(None if whole else reason.value)
-
-    def _finish(self, error: BaseException | None) -> None:
-        if self._done is None:
-            return
-        done, self._done = self._done, None
-        if error is None:
-            done.callback(self._body)
-        else:
-            assert self.transport is not None
-            self.transport.loseConnection()
-            done.errback(error)
-
-    def cancelled(self, _done: Deferred[bytes]) -> None:
-        """The asker gave up: drop the connection, since the rest of the answer is of no use."""
-        self._done = None
-        assert self.transport is not None
-        self.transport.loseConnection()
-
-
-async def _collect(response: IResponse) -> bytes:
-    done: Deferred[bytes] = Deferred(lambda deferred: collector.cancelled(deferred))
-    collector = _Collector(done)
-    response.deliverBody(collector)
-    return await done

@@ -1,4 +1,4 @@
-"""Where an authentication server is.
+"""Where an authentication server is, or the keys of an issuer of tokens.
 
 Owns which URLs can be asked, and the form in which the HTTP client gets them. Knows nothing of
 requests and answers. A URL may hold secrets, so no text here repeats anything of one.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from hyperlink import EncodedURL
+
+from nymearemoteproxy.common.loopback import isLoopback
 
 _BROKEN = (
     "write the host and the port like http://HOST/ or http://HOST:PORT/; an IPv6 address stands in "
@@ -49,6 +51,12 @@ def readUrl(text: str) -> EncodedURL:
     if "#" in text:
         raise ValueError("leave out the fragment (#...), which no server gets to see")
     return _Uri.from_text(_inAscii(url, host).to_text())
+
+
+def isOnThisMachine(text: str) -> bool:
+    """Tell whether what is sent to a URL does not leave this machine; one that `readUrl` takes."""
+    host = urlsplit(text).hostname or ""
+    return isLoopback(host) or host == "localhost"
 
 
 def _inAscii(url: EncodedURL, host: str) -> EncodedURL:

@@ -6,6 +6,7 @@ nothing of how a tunnel is made.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ from twisted.logger import (
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from nymearemoteproxy.client.connecting.endtoend import EncryptedEndpoint
 from nymearemoteproxy.client.connecting.retrying import (
     MAX_DELAY_WAITED_FOR,
     Backoff,
@@ -41,8 +43,13 @@ from nymearemoteproxy.client.local.serving import LocalService
 from nymearemoteproxy.client.options import PROGRAM, ClientOptions
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 from nymearemoteproxy.client.rules.urls import Address
+from nymearemoteproxy.common.certificates import CertificateError
+from nymearemoteproxy.common.journal import isJournal, withPriority
 from nymearemoteproxy.common.logs import LogEvent, LogStream
 from nymearemoteproxy.common.openfiles import raiseFileLimit
+
+WRONG_CONFIGURATION = 2
+"""Exit status: what the configuration file says can never be right."""
 
 RESERVED_FILES = 64
 """Open files kept for all but clients: standard ones, the proxy, the reactor, names being looked
@@ -58,24 +65,26 @@ class StandardError:
     def __init__(self) -> None:
         # print() would take a missing stderr for stdout.
         self._stream = None if sys.stderr is None else LogStream(sys.stderr.fileno(), _asLine)
+        self._isJournal = self._stream is not None and isJournal(os.environ, sys.stderr.fileno())
 
     def start(self) -> None:
         """From now on nobody waits until it is written, but for a moment the end of the process."""
         if self._stream is not None:
             self._stream.start()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, level: Any = LogLevel.info) -> None:
         """Write one line."""
-        self._write(f"{PROGRAM}: {text}\n")
+        line = f"{PROGRAM}: {text}\n"
+        self._write(withPriority(line, level) if self._isJournal else line)
 
     def log(self, event: LogEvent) -> None:
         """Write an event as Twisted does."""
         self._write(formatEventAsClassicLogText(event) or "")
 
-    def refuse(self, reason: str) -> int:
+    def refuse(self, reason: str, status: int = 1) -> int:
         """Say why there is no run; return the exit status."""
-        self.say(reason)
-        return 1
+        self.say(reason, LogLevel.error)
+        return status
 
     def _write(self, text: str) -> None:
         if self._stream is not None:
@@ -99,6 +108,10 @@ class ClientRun:
         self._options = options
         self._write = write
         self._endpoint = options.endpoint(reactor, self.say)
+        self._side = options.side()
+        self._tunnels: IStreamClientEndpoint = self._endpoint
+        if self._side is not None:
+            self._tunnels = EncryptedEndpoint(self._endpoint, reactor, self._side)
 
     def say(self, text: str) -> None:
         """Write one line to standard error."""
@@ -107,10 +120,14 @@ class ClientRun:
 
     def start(self) -> None:
         """Begin what the options ask for; to be called once the reactor runs."""
+        for warning in self._options.warnings():
+            self.say(f"warning: {warning}")
         if self._options["insecure"]:
             self.say("warning: the server's certificate is not verified")
+        if self._options["end-to-end"]:
+            self.say(self._options.toBeGiven())
         if self._options["verbose"]:
-            self.say(f"connecting to {self._endpoint.route.url.where}")
+            self.say(f"connecting to {self._endpoint.route.where}")
         if self._options["forward"] is not None:
             self._publish(self._options["forward"])
         elif self._options["listen"] is not None:
@@ -118,7 +135,7 @@ class ClientRun:
         elif self._options["server-uuid"] is not None:
             self._join(self._retrying(Reports(self.say)))
         else:
-            self._join(self._endpoint)
+            self._join(self._tunnels)
 
     def stop(self, status: int | None = None, reason: str | None = None) -> None:
         """End the run, with another `status` and `reason` than so far if `status` is given.
@@ -143,7 +160,8 @@ class ClientRun:
 
     def _publish(self, address: Address) -> None:
         uuid = self._options["serve"]
-        service = LocalService(_connector(self.reactor, address), address.where, _filesLeft())
+        connector = _connector(self.reactor, address)
+        service = LocalService(connector, address.where, _filesLeft(), self._side)
         publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
 
@@ -173,7 +191,7 @@ class ClientRun:
 
     def _retrying(self, reports: Reports) -> RetryingEndpoint:
         return RetryingEndpoint(
-            self._endpoint, self.reactor, reports, lambda: Backoff(most=MAX_DELAY_WAITED_FOR)
+            self._tunnels, self.reactor, reports, lambda: Backoff(most=MAX_DELAY_WAITED_FOR)
         )
 
     def _failed(self, failure: Failure) -> None:
@@ -187,8 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A missing descriptor's number would be given to the reactor's own files.
     if sys.stdin is None or sys.stdout is None:
         return standardError.refuse("standard input or standard output is closed")
+    options = ClientOptions()
     try:
-        options = ClientOptions()
         options.parseOptions(list(sys.argv[1:] if argv is None else argv))
         from twisted.internet import reactor as globalReactor
 
@@ -196,8 +214,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Deadlines and pauses must not follow the date, which may be set.
         reactor.seconds = time.monotonic
         run = ClientRun(reactor, options, standardError.say)
-    except (usage.UsageError, ValueError) as problem:
-        return standardError.refuse(oneLine(problem))
+    except (usage.UsageError, CertificateError, ValueError) as problem:
+        # Of a service, systemd shows the number.
+        isOfFile = options["configuration"] is not None
+        return standardError.refuse(oneLine(problem), WRONG_CONFIGURATION if isOfFile else 1)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     _beginLogging(standardError.log if options["verbose"] else None)
@@ -217,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         files.restore()
     if run.reason is not None:
-        standardError.say(run.reason)
+        standardError.say(run.reason, LogLevel.error)
     return run.status
 
 

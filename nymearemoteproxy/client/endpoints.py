@@ -21,6 +21,7 @@ from nymearemoteproxy.client.connecting.proxywebsocket import webSocketFactory
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.rules.controlphase import ControlPhase
 from nymearemoteproxy.client.rules.errors import oneLine
+from nymearemoteproxy.client.rules.httpproxies import HttpProxy
 from nymearemoteproxy.client.rules.joining import Joining
 from nymearemoteproxy.client.rules.registering import Probe, RegisteringClient, RegisteringServer
 from nymearemoteproxy.client.rules.urls import ProxyUrl
@@ -36,11 +37,13 @@ class ProxyEndpoint:
     """A client endpoint whose connections go through a proxy; subclasses say to whom.
 
     :param reactor: the reactor to connect and wait with.
-    :param url: ``ws://HOST:PORT[/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
+    :param url: ``ws://HOST[:PORT][/path]``, ``wss://…``, ``tcp://HOST:PORT``, ``tls://…`` or
         ``unix:PATH``.
     :param tls: whom to trust; only for wss and tls.
     :param timeout: seconds for connecting, and for everything up to the server's answer.
     :param onWaiting: called when the server has let us in and the partner is waited for.
+    :param httpProxy: an HTTP proxy that makes the connections; None: they are made directly,
+        whatever the environment says.
     :ivar route: the way to the proxy.
     :raises ValueError: an argument is wrong; the text is one line.
     """
@@ -52,11 +55,14 @@ class ProxyEndpoint:
         tls: TlsOptions | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         onWaiting: Callable[[], None] = lambda: None,
+        httpProxy: HttpProxy | None = None,
     ) -> None:
         parsed = ProxyUrl.parse(url)
         if tls is not None and not parsed.isSecure:
             raise ValueError(f"there is no TLS to check in a {parsed.scheme} URL")
-        self.route = ProxyRoute(reactor, parsed, tls or TlsOptions(), timeout, onWaiting)
+        if httpProxy is not None and parsed.scheme == "unix":
+            raise ValueError("no HTTP proxy leads to a Unix socket")
+        self.route = ProxyRoute(reactor, parsed, tls or TlsOptions(), timeout, onWaiting, httpProxy)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Build a protocol once the tunnel is up.
@@ -101,8 +107,9 @@ class TunnelEndpoint(ProxyEndpoint):
         tls: TlsOptions | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         onWaiting: Callable[[], None] = lambda: None,
+        httpProxy: HttpProxy | None = None,
     ) -> None:
-        super().__init__(reactor, url, tls, timeout, onWaiting)
+        super().__init__(reactor, url, tls, timeout, onWaiting, httpProxy)
         self._token = token
         self._nonce = nonce
         self._name = name
@@ -122,6 +129,7 @@ class ClientEndpoint(ProxyEndpoint):
     :param name: what the server sees as our name.
     :param uuid: what the server sees as our uuid; without it every connection gets a new random
         one.
+    :param token: what the proxy lets us in for, if it wants one.
     :raises ValueError: an argument is wrong; the text is one line.
     """
 
@@ -134,15 +142,19 @@ class ClientEndpoint(ProxyEndpoint):
         uuid: str | None = None,
         tls: TlsOptions | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        token: str | None = None,
+        httpProxy: HttpProxy | None = None,
     ) -> None:
-        super().__init__(reactor, url, tls, timeout)
+        super().__init__(reactor, url, tls, timeout, httpProxy=httpProxy)
         self.serverUuid = _parseUuid(serverUuid)
         self._name = name
         self._uuid = None if uuid is None else _parseUuid(uuid)
+        self._token = token
 
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
-        return RegisteringClient(self._name, self._uuid or _randomUuid(), self.serverUuid)
+        uuid = self._uuid or _randomUuid()
+        return RegisteringClient(self._name, uuid, self.serverUuid, self._token)
 
     def probe(self) -> Deferred[Any]:
         """Find out whether the proxy leads to servers at all; none of them hears of it.
@@ -171,6 +183,7 @@ class ServerEndpoint(ProxyEndpoint):
 
     :param uuid: what clients find the server by.
     :param name: the server's name, for the proxy's statistics.
+    :param token: what the proxy lets us in for, if it wants one.
     :raises ValueError: an argument is wrong; the text is one line.
     """
 
@@ -182,21 +195,24 @@ class ServerEndpoint(ProxyEndpoint):
         name: str = DEFAULT_NAME,
         tls: TlsOptions | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        token: str | None = None,
+        httpProxy: HttpProxy | None = None,
     ) -> None:
-        super().__init__(reactor, url, tls, timeout)
+        super().__init__(reactor, url, tls, timeout, httpProxy=httpProxy)
         self.uuid = _parseUuid(uuid)
         self._name = name
+        self._token = token
 
     def control(self) -> ControlPhase:
         """Return the control phase of a new connection."""
-        return RegisteringServer(self._name, self.uuid)
+        return RegisteringServer(self._name, self.uuid, self._token)
 
 
 def _parseUuid(text: str) -> str:
     try:
         return f"{{{uuids.UUID(text)}}}"
     except ValueError:
-        raise ValueError(f"{oneLine(ascii(text))} is no uuid; uuidgen makes one") from None
+        raise ValueError(f"{oneLine(ascii(text))} is no uuid") from None
 
 
 def _randomUuid() -> str:

@@ -104,7 +104,8 @@ class LinkFactory(Factory):
         self._tally = Tally(
             clock,
             "a connection from {peer} is no link of this cluster's: {text}",
-            "{count} more connections in {interval:.0f} s were no links of this cluster's",
+            "connection",
+            "{more} refused in the last {interval:.0f} s: no link of this cluster's",
         )
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

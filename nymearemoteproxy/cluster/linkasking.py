@@ -87,7 +87,9 @@ class LinkAsking:
         release: Callable[[], object],
     ) -> Deferred[Place]:
         far = describe(origin.record)
-        ask = Visit(self._member, place, holder.claim, registration, origin.host, far)
+        ask = Visit(
+            self._member, place, holder.claim, registration, origin.host, far, origin.subject
+        )
         self._guests[far.number] = origin.look
 
         def leave() -> None:

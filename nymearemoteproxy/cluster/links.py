@@ -74,7 +74,8 @@ class Links:
         self._tally = Tally(
             clock,
             "a link of member {member} is closed: {reason}",
-            "{count} more links of members were closed in {interval:.0f} s",
+            "link",
+            "{more} of members closed in the last {interval:.0f} s",
         )
         self.incomingBy: Counter[str] = Counter()
         self.outgoingBy: Counter[str] = Counter()

@@ -118,7 +118,8 @@ class Membership:
             return fail(NobodyWaits())
         source = sourceOf(ask.host, self._proxy.registry.gate.bounds.exempt)
         look = partial(self._lookAtClient, ask)
-        origin = FarOrigin(ask.far.number, ask.host, source, look, ask=ask)
+        number, subject = ask.far.number, ask.subject
+        origin = FarOrigin(number, ask.host, source, look, subject=subject, ask=ask)
         return self.switchboard.visit(ask.registration, origin)
 
     def _lookElsewhere(self, ask: Meet | Visit) -> Deferred[bool]:

@@ -54,6 +54,17 @@ def parseList(content: bytes) -> list[str]:
     return [entry for _number, entry in parseEntries(content)]
 
 
+def firstToken(content: bytes) -> str:
+    """Return the first line that is neither empty nor a comment.
+
+    :raises ValueError: it is not UTF-8, or there is none.
+    """
+    entries = parseList(content)
+    if not entries:
+        raise ValueError("there is no token in it")
+    return entries[0]
+
+
 def parseSecret(content: bytes) -> str:
     """Return the first line that is not empty; it may begin with any character.
 

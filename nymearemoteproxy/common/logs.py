@@ -27,12 +27,17 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from nymearemoteproxy.common.journal import withPriority
 from nymearemoteproxy.common.spool import PAUSE, Spool
+from nymearemoteproxy.common.words import counted
 
 LogEvent = dict[str, Any]
 Format = Callable[[LogEvent], str | None]
 
 _NAMESPACE = "nymearemoteproxy"
+
+_ACCEPTING = "twisted.internet.tcp"
+"""What tells that a connection could not be accepted, be it one on a Unix socket."""
 
 
 class ProxyLogger(Logger):
@@ -62,6 +67,12 @@ def asText(event: dict[str, Any]) -> str | None:
     return f"{formatTime(event['log_time'])} {level:<8} {text}\n"
 
 
+def asPlainText(event: dict[str, Any]) -> str | None:
+    """Format an event without time and level, for who has both: systemd's journal."""
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    return f"{text}\n" if text else None
+
+
 def asJson(event: dict[str, Any]) -> str | None:
     """Format an event as one line of JSON: time, level, text, and the values in it."""
     text = formatEvent(event)
@@ -83,13 +94,43 @@ def asJson(event: dict[str, Any]) -> str | None:
 FORMATS: dict[str, Format] = {"text": asText, "json": asJson}
 
 
+def forJournal(name: str) -> Format:
+    """Return one of `FORMATS` as it is written to systemd's journal: with a priority.
+
+    The journal takes that away again. It has its own time stamps, so that text needs none; JSON is
+    for programs and stays as they know it.
+    """
+    format = asPlainText if name == "text" else FORMATS[name]
+
+    def write(event: dict[str, Any]) -> str | None:
+        text = format(event)
+        return text and withPriority(text, event.get("log_level", LogLevel.info))
+
+    return write
+
+
+def isNoise(event: LogEvent) -> bool:
+    """Tell whether an event is a detail of others' that nobody asked for.
+
+    Twisted tells of every port that it closes. But a connection that it could not accept it tells
+    at the same level, by a logger of its own.
+    """
+    namespace = str(event.get("log_namespace", ""))
+    return (
+        ProxyLogger.threshold > LogLevel.debug
+        and event.get("log_level", LogLevel.info) < LogLevel.warn
+        and not namespace.startswith((_NAMESPACE, _ACCEPTING))
+    )
+
+
 def lossOf(count: int, reason: str) -> LogEvent:
     """Return the event that stands for lines that are missing."""
     return {
         "log_time": time.time(),
         "log_level": LogLevel.warn,
         "log_namespace": __name__,
-        "log_format": "{count} lines of the log are lost here: {reason}",
+        "log_format": "{lines} of the log lost here: {reason}",
+        "lines": counted(count, "line"),
         "count": count,
         "reason": reason,
     }
@@ -162,7 +203,7 @@ class LogStream:
         self.finish = self._spool.finish
 
     def __call__(self, event: dict[str, Any]) -> None:
-        text = self._format(event)
+        text = None if isNoise(event) else self._format(event)
         if text:
             self.write(text)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.words import counted
 
 log = ProxyLogger()
 
@@ -19,13 +20,18 @@ class Tally:
     """Tells the log of the first time, and then how often it happened since.
 
     :param first: the format of a line about one time.
-    :param more: the format of a line about several times, with the fields count and interval.
+    :param thing: what is counted, one of them, such as ``connection``.
+    :param more: the format of a line about several times, with the fields interval, count and more;
+        the last one is the count with its noun, ``1 more connection``.
     :param values: of further fields in that line.
     """
 
-    def __init__(self, clock: IReactorTime, first: str, more: str, **values: object) -> None:
+    def __init__(
+        self, clock: IReactorTime, first: str, thing: str, more: str, **values: object
+    ) -> None:
         self._clock = clock
         self._first = first
+        self._thing = thing
         self._more = more
         self._values = values
         self._count = 0
@@ -43,4 +49,10 @@ class Tally:
     def _sumUp(self) -> None:
         more, self._count = self._count - 1, 0
         if more:
-            log.warn(self._more, count=more, interval=INTERVAL, **self._values)
+            log.warn(
+                self._more,
+                count=more,
+                more=counted(more, f"more {self._thing}"),
+                interval=INTERVAL,
+                **self._values,
+            )

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import Record
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 
 log = ProxyLogger()
@@ -130,6 +131,15 @@ def sayGoodbye(record: Record) -> None:
     """Have a client leave, whatever fails."""
     try:
         record.client.shutDown()
+    except Exception:
+        log.failure("connection {number} cannot be told goodbye", number=record.number)
+        cutOff(record)
+
+
+def dismiss(record: Record, outcome: Outcome) -> None:
+    """End a client's tunnel, or its connection, for this reason, whatever fails."""
+    try:
+        record.client.dismiss(outcome)
     except Exception:
         log.failure("connection {number} cannot be told goodbye", number=record.number)
         cutOff(record)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.protocol.outcomes import Outcome
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -120,11 +121,13 @@ class Gate:
 
     :param clock: tells the time for the attempts per second.
     :ivar bounds: for those who come from now on.
+    :ivar denied: addresses from which nobody is let in.
     """
 
     def __init__(self, clock: IReactorTime, bounds: Bounds) -> None:
         self._clock = clock
         self.bounds = bounds
+        self.denied = DenyList()
         self.connections = 0
         self.unauthenticated = 0
         self._connectionsFrom: Counter[str] = Counter()
@@ -135,6 +138,8 @@ class Gate:
     def enter(self, host: str | None) -> Ticket | Outcome:
         """A connection from `host` arrived: return its ticket, or the limit that refuses it."""
         bounds = self.bounds
+        if host in self.denied:
+            return Outcome.ADDRESS_DENIED
         if 0 < bounds.connections <= self.connections:
             return Outcome.TOO_MANY_CONNECTIONS
         if 0 < bounds.unauthenticated <= self.unauthenticated:
@@ -157,7 +162,7 @@ class Gate:
         source = sourceOf(host, self.bounds.exempt)
         self._count(ticket, -1)
         ticket.source = None
-        refusal = self._refusalFor(source)
+        refusal = Outcome.ADDRESS_DENIED if host in self.denied else self._refusalFor(source)
         if refusal is None:
             ticket.source = source
             self._count(ticket, 1)

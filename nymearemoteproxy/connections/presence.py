@@ -19,12 +19,13 @@ from nymearemoteproxy.connections.records import Record
 
 log = ProxyLogger()
 
-ANSWER_TIMEOUT = 3.0
-"""Seconds in which a client has to show that it is there: a phone whose radio sleeps takes two, and
-who waits for the answer is waited for by a partner of its own."""
-
-_INTERVAL = 0.05
+INTERVAL = 0.05
 """Seconds between two looks for the answer, which most clients give within a round trip."""
+
+LOOKS = 60
+"""Looks for it, which makes 3 seconds: a phone whose radio sleeps takes two, and who waits for the
+answer is waited for by a partner of its own. It is they that are counted, since time also passes
+while this process or the whole machine stands still, and an answer is not read then."""
 
 
 TOLD_A_TURN = 4
@@ -66,9 +67,8 @@ class Presence:
             self._asking[record].append(known)
         else:
             self._asking[record] = [known]
-            until = self._clock.seconds() + ANSWER_TIMEOUT
             try:
-                self._wait(record, record.client.ask(), until)
+                self._wait(record, record.client.ask(), LOOKS)
             except Exception:
                 self._failed(record)
         return known
@@ -78,10 +78,10 @@ class Presence:
         if self._asking:
             self._tell(record, False)
 
-    def _wait(self, record: Record, hasAnswered: Callable[[], bool], until: float) -> None:
-        self._clock.callLater(_INTERVAL, self._check, record, hasAnswered, until)
+    def _wait(self, record: Record, hasAnswered: Callable[[], bool], looks: int) -> None:
+        self._clock.callLater(INTERVAL, self._check, record, hasAnswered, looks - 1)
 
-    def _check(self, record: Record, hasAnswered: Callable[[], bool], until: float) -> None:
+    def _check(self, record: Record, hasAnswered: Callable[[], bool], looks: int) -> None:
         if record not in self._asking:
             return  # it is gone
         try:
@@ -91,8 +91,8 @@ class Presence:
             return
         if isThere:
             self._tell(record, True)
-        elif self._clock.seconds() < until:
-            self._wait(record, hasAnswered, until)
+        elif looks:
+            self._wait(record, hasAnswered, looks)
         else:
             record.client.pingTimedOut()  # `gone` follows
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.authentication.backend import IAuthenticator
+from nymearemoteproxy.common.rates import ByteBucket
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.keepalive import Keepalive
 from nymearemoteproxy.connections.policy import Policy
@@ -22,7 +23,9 @@ class Proxy:
 
     :param keys: says which clients belong together; the same as long as anybody waits.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
-    :ivar policy: what applies to whoever has no tunnel yet; may be replaced.
+    :ivar policy: what applies to whoever has no tunnel yet; see `setPolicy`.
+    :ivar totalRate: what all tunnels share that begin from now on; None = they may be as fast as
+        they can.
     :ivar authenticator: judges tokens; may be replaced.
     :ivar rendezvous: where clients with a token meet.
     :ivar switchboard: the tunnel proxy; None while it is switched off.
@@ -43,7 +46,8 @@ class Proxy:
     ) -> None:
         self.clock = clock
         self.turns = turns
-        self.policy = policy
+        self.totalRate: ByteBucket | None = None
+        self.setPolicy(policy)
         self._keys = keys
         self.authenticator = authenticator
         self.rendezvous = rendezvous
@@ -51,6 +55,16 @@ class Proxy:
         self.registry = registry
         self.keepalive = Keepalive(clock, policy.timing.ping, policy.timing.pingAnswer)
 
+    def setPolicy(self, policy: Policy) -> None:
+        """Go by this with whoever has no tunnel yet."""
+        self.policy = policy
+        rate = policy.tunnels.totalRate
+        if not rate:
+            self.totalRate = None
+        elif self.totalRate is None or self.totalRate.rate != rate:
+            self.totalRate = ByteBucket(self.clock, rate)
+
     def newSession(self) -> Session:
         """Return the session of a new connection."""
-        return Session(self.policy.api, self.policy.hello, self._keys)
+        policy = self.policy
+        return Session(policy.api, policy.hello, self._keys, policy.proven)

@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface
 
 from nymearemoteproxy.connections.limits import Ticket
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.protocol.session import Role, State
 
 T = TypeVar("T")
 
@@ -46,6 +46,9 @@ class IClient(Interface):
     def shutDown() -> None:
         """The server is being stopped: say so and close."""
 
+    def dismiss(outcome: Outcome) -> None:
+        """A limit is reached: say so and close, and the same to the partner, if there is one."""
+
     def abort() -> None:
         """Close at once."""
 
@@ -66,6 +69,8 @@ class Record:
     :ivar subject: the account that the authentication backend named.
     :ivar role: what it is in its tunnel; None before.
     :ivar serverUuid: of the server that a client of the tunnel proxy is connected to.
+    :ivar trusted: when its token was found valid, or the tunnel proxy took it, by the reactor's
+        clock; None before.
     :ivar joined: when its tunnel began, by the reactor's clock; None before.
     :ivar partner: the other end of its tunnel, until both are gone. That one's own is this record,
         unless it is in another process which counts the tunnel.
@@ -90,6 +95,7 @@ class Record:
         "subject",
         "role",
         "serverUuid",
+        "trusted",
         "joined",
         "partner",
         "outcome",
@@ -123,6 +129,7 @@ class Record:
         self.subject: str | None = None
         self.role: Role | None = None
         self.serverUuid = ""
+        self.trusted: float | None = None
         self.joined: float | None = None
         self.partner: Record | None = None
         self.outcome: Outcome | None = None
@@ -200,6 +207,8 @@ class Load:
     :ivar tunnels: how many pairs of clients are joined.
     :ivar servers: how many servers are registered with the tunnel proxy.
     :ivar clients: how many clients are connected to them.
+    :ivar registered: those of `connections` whose tunnel is the tunnel proxy's, by transport and
+        role.
     :ivar totals: until this moment.
     :ivar received: bytes that clients have sent in this process's life, by transport.
     :ivar sent: bytes that clients were sent in this process's life, by transport.
@@ -210,6 +219,7 @@ class Load:
     tunnels: int = 0
     servers: int = 0
     clients: int = 0
+    registered: Counter[tuple[str, Role]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
     # The other ends of tunnels that are counted already.
@@ -224,8 +234,11 @@ class Load:
             self.sent[transport] += record.sent
             if record.client is None:
                 continue
-            connections[transport, record.client.stage] += 1
+            stage = record.client.stage
+            connections[transport, stage] += 1
             role = record.role
+            if (role is Role.SERVER or role is Role.CLIENT) and stage == State.TUNNELED.value:
+                self.registered[transport, role] += 1
             if role is Role.SERVER:
                 self.servers += 1
             elif role is Role.CLIENT:

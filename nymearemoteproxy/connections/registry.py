@@ -9,8 +9,10 @@ itself. One that has to tell another process builds on it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+import time
+from collections.abc import Callable, Collection, Generator
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from zope.interface import Attribute, Interface, implementer
 
@@ -19,13 +21,16 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.accounts import AccountBounds, Accounts
 from nymearemoteproxy.connections.counters import Counters
-from nymearemoteproxy.connections.dismissal import Dismissal
-from nymearemoteproxy.connections.limits import Gate
+from nymearemoteproxy.connections.denylist import DenyList
+from nymearemoteproxy.connections.dismissal import GOODBYES_A_TURN, Dismissal, cutOff, dismiss
+from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.observers import IObserver, Observers
 from nymearemoteproxy.connections.presence import Presence
 from nymearemoteproxy.connections.records import Record, slices
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
 
 log = ProxyLogger()
 
@@ -43,6 +48,14 @@ class IRegistry(Interface):
         """A reverse proxy told the client's address; return the limit that refuses it.
 
         When that is asked elsewhere, None is returned, and a refused client is cut off later.
+        """
+
+    def named(record: Record, role: Role) -> Outcome | None:
+        """A client's token is valid, and whose it is is known; return the limit that refuses it.
+
+        :param role: what the client wants to be.
+
+        When that is asked elsewhere, None is returned, and a refused client is dismissed later.
         """
 
     def authenticated(record: Record) -> None:
@@ -66,14 +79,23 @@ class Registry:
     What is not told here is told of `IRegistry`.
 
     :param turns: where work on many connections is done, a piece in each turn of the reactor.
+    :param unixTime: tells the date.
     :ivar gate: decides who is let in.
     :ivar privacy: how clients' addresses are written to the log; see `setPrivacy`.
     :ivar counters: what is counted.
     :ivar dismissal: sends clients away.
+    :ivar accounts: what each account uses.
     """
 
-    def __init__(self, clock: IReactorTime, turns: Turns, gate: Gate) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        turns: Turns,
+        gate: Gate,
+        unixTime: Callable[[], float] = time.time,
+    ) -> None:
         self.gate = gate
+        self.accounts = Accounts(clock, unixTime)
         self.privacy = Privacy.FULL
         self.observers: Observers[IObserver] = Observers()
         self.presence = Presence(clock, turns)
@@ -103,6 +125,39 @@ class Registry:
         for records in slices(list(self.records)):
             for record in records:
                 record.peer = self.privacy.write(record.host, record.address)
+            yield
+
+    def limit(self, bounds: Bounds, accounts: AccountBounds, denied: DenyList) -> None:
+        """Go by these limits from now on; who is connected and denied by now is cut off."""
+        self.gate.bounds = bounds
+        self.accounts.limit(accounts)
+        if denied != self.gate.denied:
+            self.gate.denied = denied
+            self._turns.begin(self._cuttingOffDenied())
+
+    def _cuttingOffDenied(self) -> Generator[None, None, None]:
+        for number, record in enumerate(list(self.records), 1):
+            if record.client is not None and record.host in self.gate.denied:
+                record.endsWith(Outcome.ADDRESS_DENIED)
+                cutOff(record)
+            if not number % GOODBYES_A_TURN:
+                yield
+
+    def countAccounts(self) -> Deferred[None]:
+        """Count what accounts have sent; whose account has used up what it may is dismissed."""
+        return self._turns.begin(self._countingAccounts())
+
+    def _countingAccounts(self) -> Generator[None, None, None]:
+        accounts = self.accounts
+        if not accounts.bounds.bytesPerDay:
+            return
+        for records in slices(list(self.records)):
+            for record in records:
+                if record.client is None or record.subject is None:
+                    continue
+                accounts.count(record)
+                if record.joined is not None and accounts.isUsedUp(record):
+                    dismiss(record, Outcome.QUOTA_USED_UP)
             yield
 
     def admit(self, address: IAddress, transport: str, secure: bool) -> Record | None:
@@ -137,7 +192,8 @@ class Registry:
             self._refusals[outcome] = Tally(
                 self._clock,
                 "connection from {peer} refused: {outcome}",
-                "{count} more connections refused in the last {interval:.0f} s: {outcome}",
+                "connection",
+                "{more} refused in the last {interval:.0f} s: {outcome}",
                 event="connections-refused",
                 outcome=outcome.label,
             )
@@ -157,15 +213,49 @@ class Registry:
         record.peer = self.privacy.write(host, text)
         return True
 
+    def named(self, record: Record, role: Role) -> Outcome | None:
+        return self.accounts.refusal(record, role)
+
     def authenticated(self, record: Record) -> None:
+        record.trusted = self._clock.seconds()
         self.gate.authenticated(record.ticket)
 
     def joined(self, record: Record, partner: Record | None) -> None:
+        self.joins(record, partner)
+        if record.isRegistered:
+            what = "server" if record.role is Role.SERVER else "client"
+            log.debug(
+                "connection {number} is a {what} of the tunnel proxy",
+                number=record.number,
+                what=what,
+            )
+        elif partner is None or self.find(partner.number) is not partner:
+            log.debug("connection {number} is joined to one elsewhere", number=record.number)
+        elif partner.partner is record:  # the other one has told of itself before
+            log.debug(
+                "connection {number} is joined to connection {partner}",
+                number=record.number,
+                partner=partner.number,
+            )
+
+    def joins(self, record: Record, partner: Record | None) -> None:
+        """It has a tunnel from now on; see `joined`."""
         record.joined = self._clock.seconds()
         record.partner = partner
         self.dismissal.joined(record)
+        self.countTunnel(record)
         if partner is None or partner.partner is record:
             self.counters.totals.joined(record.role)
+
+    def countTunnel(self, record: Record) -> None:
+        """Count a tunnel that begins, if it is not counted yet and it is known whose it is."""
+        if self.accounts.joined(record):
+            # In another turn, for the tunnel is just about to begin.
+            self._clock.callLater(0, self._dismiss, record, Outcome.TOO_MANY_TUNNELS)
+
+    def _dismiss(self, record: Record, outcome: Outcome) -> None:
+        if record.client is not None:
+            dismiss(record, outcome)
 
     def ended(self, record: Record) -> None:
         self.gate.leave(record.ticket)
@@ -193,6 +283,7 @@ class Registry:
         self.counters.outcomes[record.outcome or Outcome.CONNECTION_LOST] += 1
         self.counters.carried(record)
         self._tellOfTunnel(record)
+        self.accounts.ended(record)
         self.dismissal.ended(record)
 
     def _tellOfTunnel(self, record: Record) -> None:

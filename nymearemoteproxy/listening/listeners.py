@@ -7,10 +7,10 @@ Twisted's `serverFromString`. Knows nothing of what is spoken on a connection.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
-from dataclasses import dataclass, replace
+import stat
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import inlineCallbacks
@@ -24,11 +24,13 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
+from nymearemoteproxy.common.certificates import CertificateFiles
 from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.loopback import isLoopback
 from nymearemoteproxy.listening.adoption import AdoptedEndpoint, takeSocket
 from nymearemoteproxy.listening.descriptions import whyNot
 from nymearemoteproxy.listening.dualstack import DualStack
-from nymearemoteproxy.listening.tls import CertificateFiles
+from nymearemoteproxy.listening.locks import disownOlder
 
 log = ProxyLogger()
 
@@ -38,6 +40,10 @@ _SSL_PREFIX = "ssl:"
 _SYSTEMD_PREFIX = "systemd:"
 BACKLOG = 1024
 """Connections the kernel holds until they are accepted; Twisted's 50 is too few for a burst."""
+
+SOCKET_MODE = 0o660
+"""Of a Unix socket, unless its description has another, and whatever the umask. By default Twisted
+lets every user of the machine in."""
 
 _COLON = re.compile(r"(?<!\\):")
 _EQUALS_SIGN = re.compile(r"(?<!\\)=")
@@ -86,21 +92,28 @@ class Listener:
             for argument in arguments
             if argument.startswith("interface=")
         ]
-        return bool(hosts) and all(_isLoopback(host.replace("\\", "")) for host in hosts)
+        return bool(hosts) and all(isLoopback(host.replace("\\", "")) for host in hosts)
+
+    @property
+    def socketPath(self) -> str | None:
+        """The path of a Unix socket that is to be made."""
+        kind, *arguments = _COLON.split(self.plain)
+        named = [each[8:] for each in arguments if each.startswith("address=")]
+        unnamed = [each for each in arguments if not _EQUALS_SIGN.search(each)]
+        paths = named + unnamed if kind == "unix" else []
+        return re.sub(r"\\(.)", r"\1", paths[0]) if paths else None
+
+    @property
+    def isPrivate(self) -> bool:
+        """True for a Unix socket whose file is not for every user of the machine."""
+        kind, *arguments = _COLON.split(self.plain)
+        isUnix = kind == "unix" and not self.behindProxy
+        return isUnix and not any(map(_isForOthers, _modes(arguments)))
 
     @property
     def isShared(self) -> bool:
         """True when the socket is systemd's, who may give it to another process as well."""
         return self.plain.startswith(_SYSTEMD_PREFIX)
-
-    def withMode(self, mode: int) -> Listener:
-        """Return it with a mode for its Unix socket, if it is one and has none of its own."""
-        kind, *arguments = _COLON.split(self.plain)
-        unnamed = [argument for argument in arguments if not _EQUALS_SIGN.search(argument)]
-        hasMode = len(unnamed) > 1 or any(each.startswith("mode=") for each in arguments)
-        if kind != "unix" or hasMode:
-            return self
-        return replace(self, plain=f"{self.plain}:mode={mode:o}")
 
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
@@ -110,7 +123,11 @@ class Listener:
         try:
             if self.isShared:
                 return _systemdEndpoint(reactor, self.plain)
-            endpoint: IStreamServerEndpoint = serverFromString(DualStack(reactor), self.plain)
+            if self.socketPath is not None:
+                disownOlder(self.socketPath)
+            endpoint: IStreamServerEndpoint = serverFromString(
+                DualStack(reactor), _withMode(self.plain)
+            )
             return endpoint
         except Exception as error:
             # Parsers raise whatever their conversions happen to raise.
@@ -120,11 +137,27 @@ class Listener:
             ) from None
 
 
-def _isLoopback(host: str) -> bool:
+def _withMode(plain: str) -> str:
+    """Return a description with a mode, if it is one of a Unix socket and has none of its own."""
+    kind, *arguments = _COLON.split(plain)
+    if kind != "unix" or _modes(arguments):
+        return plain
+    return f"{plain}:mode={SOCKET_MODE:o}"
+
+
+def _modes(arguments: list[str]) -> list[str]:
+    """Return the modes of a Unix socket, in octal digits, that its description has."""
+    # As Twisted reads them: the path, then perhaps the mode, or it has a name.
+    unnamed = [each for each in arguments if not _EQUALS_SIGN.search(each)][1:2]
+    return unnamed + [each.partition("=")[2] for each in arguments if each.startswith("mode=")]
+
+
+def _isForOthers(mode: str) -> bool:
+    """Tell whether a mode, in octal digits, is for others than user and group."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return bool(int(mode, 8) & stat.S_IRWXO)
     except ValueError:
-        return False
+        return True
 
 
 def _hasIPv6() -> bool:

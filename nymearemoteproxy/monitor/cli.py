@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from nymearemoteproxy.monitor import page
 from nymearemoteproxy.monitor.model import Model
 from nymearemoteproxy.monitor.options import DEFAULT_INTERVAL, PROGRAM, MonitorOptions
+from nymearemoteproxy.monitor.orders import Order, Reply
 from nymearemoteproxy.monitor.polling import ANSWER_PATIENCE, Poller, explain
 from nymearemoteproxy.monitor.sample import Sample
 from nymearemoteproxy.monitor.terminal import Terminal, TerminalError
@@ -54,7 +55,7 @@ class MonitorRun:
             options["interval"] or DEFAULT_INTERVAL,
             self._answered,
             self._troubled,
-            onConnected=self._model.restart,
+            onConnected=self._connected,
             isPrintingAll=bool(options["all"]),
             explain=lambda problem: explain(problem, path),
         )
@@ -63,7 +64,12 @@ class MonitorRun:
         if options.isView:
             Terminal.check()
             self._view = View(
-                self._model, time.time, isUnicode, bool(options["all"]), self._printAll
+                self._model,
+                time.time,
+                isUnicode,
+                bool(options["all"]),
+                self._printAll,
+                self._give,
             )
             hasColor = not (options["no-color"] or os.environ.get("NO_COLOR"))
             self._terminal = Terminal(reactor, self._view, self.stop, self._gone, hasColor)
@@ -108,7 +114,33 @@ class MonitorRun:
         # Whether the signal or this is noticed first is chance.
         self.stop(128 + signal.SIGHUP)
 
+    def _connected(self) -> None:
+        self._model.restart()
+        if self._options.order is not None:
+            self._poller.give(self._options.order, self._done)
+
+    def _give(self, order: Order) -> None:
+        """Somebody at the view wants it."""
+        self._poller.give(order, self._showReply)
+
+    def _showReply(self, reply: Reply) -> None:
+        assert self._view is not None and self._terminal is not None
+        self._view.notice = reply.words
+        if self._terminal.isOpen:
+            self._terminal.draw()
+
+    def _done(self, reply: Reply) -> None:
+        """What the command line asked for is over."""
+        words = safe(reply.words)
+        if reply.isDone:
+            self._write(words)
+            self.stop()
+        else:
+            self.stop(1, words)
+
     def _answered(self, message: Mapping[str, Any], sample: Sample) -> None:
+        if self._options.order is not None:
+            return
         self._model.update(sample, self._reactor.seconds())
         if self._view is not None and self._terminal is not None:
             self._view.trouble = ""
@@ -126,15 +158,17 @@ class MonitorRun:
             shown = page.line(message)
         else:
             shown = page.page(self._model, time.time(), self._isUnicode)
+        self._write(shown)
+        if self._options["interval"] is None:
+            self.stop()
+
+    def _write(self, shown: str) -> None:
         try:
             print(shown, flush=True)
         except OSError as problem:
             # Whoever read it had enough, as in a pipe to head; or there is no room on the disk.
             isEnough = isinstance(problem, BrokenPipeError)
             self.stop(0 if isEnough else 1, None if isEnough else f"cannot write: {problem}")
-            return
-        if self._options["interval"] is None:
-            self.stop()
 
     def _troubled(self, reason: str) -> None:
         if self._view is None or self._terminal is None or not self._terminal.isOpen:

@@ -11,6 +11,8 @@ import os
 from twisted.python import usage
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.common.onlyoptions import OnlyOptions
+from nymearemoteproxy.monitor.orders import DRAIN, RELOAD, Order, endConnection, endTunnel, isId
 
 PROGRAM = "nymea-remoteproxy-monitor"
 DEFAULT_SOCKET = "/run/nymea-remoteproxy/monitor.sock"
@@ -23,17 +25,28 @@ _LEAST_INTERVAL, _MOST_INTERVAL = 0.1, 86400.0
 # Bytes of a Unix socket's path: sun_path of Linux without the zero at its end.
 _LONGEST_PATH = 107
 
+# Options that have something done: to one connection, and to all of the server.
+_ABOUT_ONE = {"end": endConnection, "end-tunnel": endTunnel}
+_ABOUT_ALL = {"reload": RELOAD, "drain": DRAIN}
 
-class MonitorOptions(usage.Options):
-    """The command line."""
+
+class MonitorOptions(OnlyOptions):
+    """The command line.
+
+    :ivar order: what the server is to do; None = it is only looked at.
+    """
+
+    order: Order | None = None
 
     synopsis = f"Usage: {PROGRAM} [options]"
     longdesc = (
         "Shows what a nymea-remoteproxy on this machine is doing: its clients, tunnels and "
         "registered servers, and how much each of them moves. In a terminal it is a live view; "
         "the key ? tells what can be done there. With --once it is a page of text, with --json a "
-        "line for scripts. The server's monitor socket is for its user and group only. "
-        "Exit status 0: asked to quit, or all is printed. 1: the server could not be asked."
+        "line for scripts. The server's monitor socket is for its user and group only, and only "
+        "its user and root may have something done by it. "
+        "Exit status 0: asked to quit, or all is printed, or it is done. 1: the server could not "
+        "be asked, or it was not done."
     )
     optParameters = [
         ["socket", "s", DEFAULT_SOCKET, "the server's monitor socket"],
@@ -44,11 +57,15 @@ class MonitorOptions(usage.Options):
             "seconds between two looks at the server, 1 in the view; "
             "with --once or --json: print again and again, not only once",
         ],
+        ["end", None, None, "end the connection with this id, and with it the tunnel it has"],
+        ["end-tunnel", None, None, "the same, if it is in a tunnel of two clients"],
     ]
     optFlags = [
         ["once", None, "print a page of text, and exit"],
         ["json", None, "print what the server says as one line of JSON, and exit"],
         ["all", "a", "registered servers without clients, too"],
+        ["reload", None, "have the server read its configuration anew"],
+        ["drain", None, "have the server let nobody in any more, and end with its last tunnel"],
         ["no-color", None, "no colours; the variable NO_COLOR does the same"],
     ]
 
@@ -62,8 +79,13 @@ class MonitorOptions(usage.Options):
 
     def postOptions(self) -> None:
         """Check the options together."""
-        if self["once"] and self["json"]:
-            raise usage.UsageError("--once and --json exclude each other")
+        exclusive = ("once", "json", *_ABOUT_ONE, *_ABOUT_ALL)
+        given = [name for name in exclusive if self[name] not in (0, None)]
+        if len(given) > 1:
+            raise usage.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
+        self.order = self._readOrder()
+        if self.order is not None and (self["interval"] is not None or self["all"]):
+            raise usage.UsageError(f"--{given[0]} goes neither with --interval nor with --all")
         # Twisted does not get over what no socket's path can be.
         size = len(os.fsencode(self["socket"]))
         if not 0 < size <= _LONGEST_PATH or "\0" in self["socket"]:
@@ -74,7 +96,17 @@ class MonitorOptions(usage.Options):
     @property
     def isView(self) -> bool:
         """Whether a view is wanted, rather than something printed."""
-        return not (self["once"] or self["json"])
+        return not (self["once"] or self["json"] or self.order)
+
+    def _readOrder(self) -> Order | None:
+        for name, make in _ABOUT_ONE.items():
+            if self[name] is not None:
+                if not isId(self[name]):
+                    raise usage.UsageError(
+                        f"--{name}: not the id of a connection, which is a number"
+                    )
+                return make(self[name])
+        return next((order for name, order in _ABOUT_ALL.items() if self[name]), None)
 
 
 def _seconds(given: str) -> float:

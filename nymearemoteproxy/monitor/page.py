@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.monitor import text
 from nymearemoteproxy.monitor.columns import TABLES, Table
 from nymearemoteproxy.monitor.model import Model, arrange
@@ -42,18 +43,16 @@ def server(model: Model, isUnicode: bool) -> str:
     assert sample is not None
     parts = (sample.serverName, sample.serverVersion)
     shown = " ".join(text.safe(part, isUnicode) for part in parts if part)
-    return f"{shown} (API {text.safe(sample.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    shown = f"{shown} (API {text.safe(sample.apiVersion, isUnicode) or text.UNKNOWN})".lstrip()
+    condition = text.safe(sample.condition, isUnicode)
+    return shown if condition in ("", "ready") else f"{shown}, {condition}"
 
 
 def tokenTunnels(counts: Counts) -> str:
     """Return the counts of the tunnels by token."""
-    now = f"{_counted(counts.clients, 'client')}, {_counted(counts.tunnels, 'tunnel')}"
-    clients = _counted(counts.everClients, "client")
-    tunnels = _counted(counts.everTunnels, "tunnel")
+    now = f"{counted(counts.clients, 'client')}, {counted(counts.tunnels, 'tunnel')}"
+    clients = counted(counts.everClients, "client")
+    tunnels = counted(counts.everTunnels, "tunnel")
     return f"{now}; so far {clients}, {tunnels}, {text.amount(counts.everTraffic)}"
 
 
@@ -66,7 +65,7 @@ def tunnelProxy(counts: Counts, isUnicode: bool) -> str:
     ]
     over = f" ({', '.join(used)})" if used else ""
     servers, clients = counts.servers, counts.serverClients
-    return f"{_counted(servers, 'server')}, {_counted(clients, 'client')}{over}"
+    return f"{counted(servers, 'server')}, {counted(clients, 'client')}{over}"
 
 
 def _lines(model: Model, now: float, isUnicode: bool) -> Iterator[str]:

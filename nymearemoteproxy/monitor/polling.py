@@ -1,7 +1,7 @@
 """The way to the server.
 
-Owns connecting, asking in time, connecting again, and the words for what went wrong. Knows nothing
-of what is done with an answer, nor of what kind of endpoint it uses.
+Owns connecting, asking in time, connecting again, passing on orders, and the words for what went
+wrong. Knows nothing of what is done with an answer, nor of what kind of endpoint it uses.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from nymearemoteproxy.monitor import orders
+from nymearemoteproxy.monitor.orders import Order, Reply
 from nymearemoteproxy.monitor.sample import NonsenseError, Sample, decode, read
 from nymearemoteproxy.monitor.text import safe
 from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectError, ObjectSplitter
@@ -79,6 +81,8 @@ class Poller:
         self._connection: _MonitorConnection | None = None
         self._next: Any = None  # the delayed call of the next request or attempt
         self._deadline: Any = None  # the delayed call that gives up waiting for an answer
+        self._order: tuple[Order, Callable[[Reply], None]] | None = None
+        self._orderDeadline: Any = None  # the same of an order
 
     def start(self) -> None:
         """Connect, now and whenever the connection is lost."""
@@ -90,6 +94,7 @@ class Poller:
     def stop(self) -> None:
         """Be silent from now on."""
         self._isStopped = True
+        self._order = None
         self._cancelCalls()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -107,6 +112,20 @@ class Poller:
         request = {"method": "refresh", "params": {"printAll": self.isPrintingAll}}
         self._connection.send(json.dumps(request).encode("ascii") + b"\n")
 
+    def give(self, order: Order, onReply: Callable[[Reply], None]) -> None:
+        """Send an order.
+
+        :param onReply: is told what came of it, once, unless this is stopped before.
+        """
+        if self._connection is None:
+            onReply(Reply(False, "there is no connection to the server"))
+        elif self._order is not None:
+            onReply(Reply(False, "the server has not answered to the last one yet"))
+        else:
+            self._order = order, onReply
+            self._orderDeadline = self._clock.callLater(ANSWER_PATIENCE, self._orderTooLate)
+            self._connection.send(json.dumps(order.request).encode("ascii") + b"\n")
+
     def connected(self, connection: _MonitorConnection) -> None:
         """A connection is there."""
         self._connecting = None
@@ -120,6 +139,9 @@ class Poller:
         :raises NonsenseError: it is none.
         """
         message = decode(data)
+        if self._order is not None and orders.isReply(message):
+            self._concludeOrder(orders.read(self._order[0], message))
+            return
         sample = read(message)
         if self._deadline is not None:
             self._deadline.cancel()
@@ -133,9 +155,25 @@ class Poller:
         """The connection, or the attempt, is over."""
         self._connecting = self._connection = None
         self._cancelCalls()
+        if self._isStopped:
+            return
+        self._next = self._clock.callLater(RETRY_DELAY, self.start)
+        if self._order is not None:
+            self._concludeOrder(Reply(False, f"it is not known whether it was done: {reason}"))
         if not self._isStopped:
-            self._next = self._clock.callLater(RETRY_DELAY, self.start)
             self._onTrouble(reason)
+
+    def _concludeOrder(self, reply: Reply) -> None:
+        assert self._order is not None
+        (_order, onReply), self._order = self._order, None
+        if self._orderDeadline is not None:
+            self._orderDeadline.cancel()
+            self._orderDeadline = None
+        onReply(reply)
+
+    def _orderTooLate(self) -> None:
+        self._orderDeadline = None
+        self._giveUp()
 
     def _askAgain(self) -> None:
         self._next = None
@@ -143,7 +181,10 @@ class Poller:
 
     def _tooLate(self) -> None:
         self._deadline = None
-        assert self._connection is not None, "with it the delayed call ends"
+        self._giveUp()
+
+    def _giveUp(self) -> None:
+        assert self._connection is not None, "with it the delayed calls end"
         self._connection.abort(f"the server did not answer within {ANSWER_PATIENCE:.0f} s")
 
     def _notConnected(self, failure: Failure) -> None:
@@ -151,10 +192,10 @@ class Poller:
         self.lost(self._explain(failure.value))
 
     def _cancelCalls(self) -> None:
-        for call in (self._next, self._deadline):
+        for call in (self._next, self._deadline, self._orderDeadline):
             if call is not None:
                 call.cancel()
-        self._next = self._deadline = None
+        self._next = self._deadline = self._orderDeadline = None
 
 
 class _MonitorConnection(Protocol):

@@ -80,7 +80,10 @@ class Counts:
 
 @dataclass(slots=True)
 class Sample:
-    """One message: the state of a server at one time."""
+    """One message: the state of a server at one time.
+
+    :ivar condition: one word; empty when the server does not say.
+    """
 
     serverName: str
     serverVersion: str
@@ -89,6 +92,7 @@ class Sample:
     clients: list[Peer]
     tunnels: list[Pair]
     servers: list[Peer]
+    condition: str = ""
 
 
 def decode(data: bytes) -> dict[str, Any]:
@@ -133,6 +137,7 @@ def read(message: Mapping[str, Any]) -> Sample:
             for item in _objects(proxy, "tunnels")
         ],
         [_server(item) for item in _objects(tunnelProxy, "tunnelConnections")],
+        _text(message, "condition"),
     )
 
 

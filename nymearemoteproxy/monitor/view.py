@@ -12,7 +12,15 @@ from typing import Any
 
 from nymearemoteproxy.monitor import page, text
 from nymearemoteproxy.monitor.columns import GAP, TABLES, Column, Table
-from nymearemoteproxy.monitor.model import Model, Row, arrange
+from nymearemoteproxy.monitor.model import Model, PeerRow, Row, TunnelRow, arrange
+from nymearemoteproxy.monitor.orders import (
+    DRAIN,
+    ELSEWHERE,
+    RELOAD,
+    Order,
+    endConnection,
+    endTunnel,
+)
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
 """A smaller terminal only shows that it is too small."""
@@ -32,16 +40,22 @@ KEYS = (
     ("/", "filter: show only rows with the text that is typed"),
     ("Esc", "no filter, no selection"),
     ("a", "also servers without clients, and back"),
+    ("x", "end the selected connection or tunnel"),
+    ("R", "have the server read its configuration anew"),
+    ("D", "drain the server"),
     ("?, h", "this help, and back"),
     ("q, Ctrl-C", "quit"),
 )
 """What every key does."""
 
-_HINTS = "q quit  ? help  Tab table  ←→ sort  r reverse  / filter  ↑↓ select  Enter details"
+_HINTS = "q quit  ? help  Tab table  ←→ sort  r reverse  / filter  ↑↓ select  Enter details  x end"
 _ASCII_ARROWS = str.maketrans({"←": "<", "→": ">", "↑": "^", "↓": "v"})
 
 # Characters of a filter; a longer text than a uuid is not typed.
 _MAX_FILTER = 60
+
+# Characters of a name in a question, which is one line.
+_MAX_NAME = 30
 
 
 @dataclass
@@ -67,6 +81,8 @@ class View:
     :param time: returns the Unix time.
     :param isUnicode: the terminal shows more than ASCII.
     :param onPrintAll: is called with whether servers without clients are wanted.
+    :param onOrder: is given what the server is to do, after somebody has said yes to it.
+    :ivar notice: a line about what came of it, until the next key; may be a stranger's text.
     :ivar isOver: the view is to be closed.
     :ivar trouble: a line about what is wrong with the connection; empty for nothing.
     """
@@ -78,9 +94,12 @@ class View:
         isUnicode: bool = True,
         isPrintingAll: bool = False,
         onPrintAll: Callable[[bool], None] = lambda isPrintingAll: None,
+        onOrder: Callable[[Order], None] = lambda order: None,
     ) -> None:
         self.isOver = False
-        self.trouble = ""
+        self.trouble = self.notice = ""
+        self._onOrder = onOrder
+        self._asked: Order | None = None  # the order that waits for a yes
         self._model = model
         self._time = time
         self._isUnicode = isUnicode
@@ -100,6 +119,8 @@ class View:
 
     def update(self) -> None:
         """Look at the model anew: it has changed."""
+        if self.trouble:
+            self._asked = None  # ids mean others to the next server
         cursor, columns = self._cursor, self._columns
         cursor.sort = min(cursor.sort, len(columns) - 1)  # there may be less than before
         column = columns[cursor.sort]
@@ -120,7 +141,10 @@ class View:
 
     def key(self, name: str) -> None:
         """Do what a key is for; `name` is a character, or a word for one that has none."""
-        if self._isTyping:
+        self.notice = ""
+        if self._asked is not None:
+            self._decide(name)
+        elif self._isTyping:
             self._type(name)
         elif name in ("1", "2", "3"):
             self._show(TABLES[int(name) - 1])
@@ -190,6 +214,28 @@ class View:
         self._cursor.selected = None
         self._cursor.top = 0
 
+    def _decide(self, name: str) -> None:
+        """A key behind a question: everything but a y is no."""
+        order, self._asked = self._asked, None
+        assert order is not None
+        if name == "y":
+            self._onOrder(order)
+        else:
+            self.notice = "nothing was done"
+
+    def _ask(self, order: Order) -> None:
+        if self.trouble:
+            self.notice = "there is no connection to the server"
+        else:
+            self._asked = order
+
+    def _askToEnd(self) -> None:
+        cursor = self._cursor
+        if cursor.selected is None or not self._rows:
+            self.notice = "select a row first, with the arrow keys"
+            return
+        self._ask(_ending(self._rows[cursor.position][0]))
+
     def _quit(self) -> None:
         self.isOver = True
 
@@ -213,6 +259,9 @@ class View:
         "enter": _toggleDetails,
         "escape": _leave,
         "a": _togglePrintAll,
+        "x": _askToEnd,
+        "R": lambda self: self._ask(RELOAD),
+        "D": lambda self: self._ask(DRAIN),
         "?": _toggleHelp,
         "h": _toggleHelp,
         "q": _quit,
@@ -345,6 +394,14 @@ class View:
         return [[(HEAD, " Selected")], *([(PLAIN, line)] for line in lines)]
 
     def _foot(self, width: int) -> Line:
+        if self._asked is not None:
+            # The end of it must be seen, whatever a client calls itself.
+            answers = "?  y yes, any other key no "
+            question = text.safe(f" {self._asked.question}", self._isUnicode)
+            question = text.cut(question, width - len(answers), self._isUnicode)
+            return [(TROUBLE, question), (TROUBLE, answers)]
+        if self.notice:
+            return [(SORTED, f" {text.safe(self.notice, self._isUnicode)}")]
         if self._isTyping:
             wanted = text.safe(self._filter, self._isUnicode)
             return [(SORTED, f" filter: {wanted}_"), (DIM, "   Enter keep, Esc drop")]
@@ -353,3 +410,18 @@ class View:
         position = f" {first}-{last} of {len(self._rows)} "
         hints = text.fit(f" {self._arrows(_HINTS)}", width - len(position), False, self._isUnicode)
         return [(DIM, hints), (DIM, position)]
+
+
+def _ending(row: Row) -> Order:
+    """Return what ends what a row shows."""
+    if isinstance(row, TunnelRow):
+        id = row.pair.two if row.pair.one == ELSEWHERE else row.pair.one
+        peer = row.two if row.pair.one == ELSEWHERE else row.one
+        return endTunnel(id, _nameOf(peer))
+    return endConnection(row.peer.id, _nameOf(row))
+
+
+def _nameOf(row: PeerRow | None) -> str:
+    if row is None:
+        return "somebody unknown"
+    return row.peer.name[:_MAX_NAME] or row.peer.address

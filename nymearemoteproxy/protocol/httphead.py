@@ -9,6 +9,7 @@ time.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from http import HTTPStatus
 
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -30,6 +31,8 @@ _MISPLACED = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 section 5.6.2
 _NAME = re.compile(_TOKEN)
+TOKEN = re.compile(_TOKEN.decode("ascii"))
+"""What a subprotocol may be: RFC 6455 section 4.1, item 10."""
 
 # RFC 9112 section 3: single spaces, and a version whose name is in capitals. A target should be
 # ASCII, but Qt 5 writes QUrl::path(), decoded, in Latin-1; nothing is decided by it either.
@@ -54,7 +57,7 @@ _KEY = re.compile(rb"[0-9A-Za-z+/]{22}==")  # 16 bytes, RFC 6455 section 4.1
 
 _CANONICAL = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: %s\r\nSec-WebSocket-Key: %s" + _END
+    b"Sec-WebSocket-Version: %s\r\nSec-WebSocket-Key: %s%s" + _END
 )
 
 _UPGRADE = "Upgrade: websocket"  # RFC 9110 section 15.5.22
@@ -103,10 +106,14 @@ def _upgradeRequired(text: str) -> Refusal:
 
 
 class HeadReader:
-    """Collects a head; each byte is looked at once, in however many pieces they come."""
+    """Collects a head; each byte is looked at once, in however many pieces they come.
 
-    def __init__(self) -> None:
+    :param subprotocols: those that are accepted.
+    """
+
+    def __init__(self, subprotocols: Collection[bytes] = ()) -> None:
         self._data = bytearray()
+        self._subprotocols = subprotocols
 
     def receive(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Take in what arrived.
@@ -127,7 +134,7 @@ class HeadReader:
         if end < 0:
             return None
         head = bytes(self._data[:end])
-        return canonical(head), bytes(self._data[end + len(_END) :])
+        return canonical(head, self._subprotocols), bytes(self._data[end + len(_END) :])
 
     def _tooLarge(self) -> Refusal:
         """RFC 9112 section 3 wants a status of its own for a target that is too long."""
@@ -141,12 +148,13 @@ class HeadReader:
         )
 
 
-def canonical(head: bytes) -> bytes:
+def canonical(head: bytes, subprotocols: Collection[bytes]) -> bytes:
     """Check a request's head up to its empty line; write anew what counts of it.
 
+    Of the subprotocols it offers that is the first one that is accepted, if there is one.
+
     Not in it: the host and the target, for all are the same here; the origin, since tokens say who
-    may in and not the page a script came from; extensions and subprotocols, of which none is
-    accepted.
+    may in and not the page a script came from; extensions, of which none is accepted.
 
     :raises Refusal: it asks for no WebSocket, or not in the right way.
     """
@@ -157,7 +165,7 @@ def canonical(head: bytes) -> bytes:
     _checkHost(fields)
     _checkNoContent(fields)
     _checkUpgrade(fields)
-    return _CANONICAL % (_version(fields), _key(fields))
+    return _CANONICAL % (_version(fields), _key(fields), _subprotocol(fields, subprotocols))
 
 
 def _checkRequestLine(line: bytes) -> None:
@@ -205,12 +213,13 @@ def _only(fields: Fields, name: str) -> bytes | None:
 
 
 def _members(fields: Fields, name: bytes) -> list[bytes]:
-    """Return the members of a list (RFC 9110 section 5.6.1), in lower case."""
-    return [
-        member.strip(b" \t").lower()
-        for value in fields.get(name, ())
-        for member in value.split(b",")
-    ]
+    """Return the members of a list (RFC 9110 section 5.6.1)."""
+    return [member.strip(b" \t") for value in fields.get(name, ()) for member in value.split(b",")]
+
+
+def _words(fields: Fields, name: bytes) -> list[bytes]:
+    """Return the members of a list in lower case, for that of their letters does not matter."""
+    return [member.lower() for member in _members(fields, name)]
 
 
 def _checkHost(fields: Fields) -> None:
@@ -230,9 +239,9 @@ def _checkNoContent(fields: Fields) -> None:
 
 def _checkUpgrade(fields: Fields) -> None:
     """RFC 6455 section 4.2.1, items 3 and 4; without either it is an ordinary request."""
-    if b"websocket" not in _members(fields, b"upgrade"):
+    if b"websocket" not in _words(fields, b"upgrade"):
         raise _upgradeRequired(f"{_WHAT_THIS_IS}. There is no Upgrade: websocket header")
-    if b"upgrade" not in _members(fields, b"connection"):
+    if b"upgrade" not in _words(fields, b"connection"):
         raise _upgradeRequired(f"{_WHAT_THIS_IS}. There is no Connection: Upgrade header")
 
 
@@ -250,3 +259,11 @@ def _key(fields: Fields) -> bytes:
     if key is None or not _KEY.fullmatch(key):
         raise _bad("The Sec-WebSocket-Key is not 16 bytes in base64")
     return key
+
+
+def _subprotocol(fields: Fields, accepted: Collection[bytes]) -> bytes:
+    """Return a header line with the first offered one that is accepted, or nothing."""
+    for offered in _members(fields, b"sec-websocket-protocol"):
+        if offered in accepted:
+            return b"\r\nSec-WebSocket-Protocol: " + offered
+    return b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,11 +159,12 @@ def _isInteger(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_CHECKS = {
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "String": lambda value: isinstance(value, str),
     "Uuid": lambda value: isinstance(value, str),
     "UInt": lambda value: _isInteger(value) and value >= 0,
     "Int": _isInteger,
+    "Bool": lambda value: isinstance(value, bool),
 }
 
 

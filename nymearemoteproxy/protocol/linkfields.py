@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import field, fields
 from functools import cache, partial
 from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
@@ -23,6 +23,15 @@ Reader = Callable[[str, Any], T]
 
 _END_OF_NUMBERS = 1 << 63  # they count connections and claims
 _MEMBER = re.compile("[0-9a-f]{32}")
+
+
+_ADDED = "added"
+
+
+def added(default: T) -> T:
+    """Return a field that not all versions write; where it is missing, it is `default`."""
+    made: T = field(default=default, metadata={_ADDED: True})
+    return made
 
 
 def plain(value: Any) -> Any:
@@ -80,15 +89,23 @@ def number(key: str, value: Any) -> int:
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:
     try:
-        return kind(*[read(key, values[key]) for key, read in _readersOf(kind)])
+        return kind(
+            **{
+                key: read(key, values[key])
+                for key, read, isAdded in _readersOf(kind)
+                if not isAdded or key in values
+            }
+        )
     except KeyError as error:
         raise LinkFault(f"{error.args[0]} is missing") from None
 
 
 @cache
-def _readersOf(kind: Any) -> list[tuple[str, Reader[Any]]]:
+def _readersOf(kind: Any) -> list[tuple[str, Reader[Any], bool]]:
     hints = get_type_hints(kind)
-    return [(field.name, _readerOf(hints[field.name])) for field in fields(kind)]
+    return [
+        (each.name, _readerOf(hints[each.name]), _ADDED in each.metadata) for each in fields(kind)
+    ]
 
 
 def _readerOf(hint: Any) -> Reader[Any]:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from nymearemoteproxy.protocol.jsonrpc import MessageError, decodeObject
-from nymearemoteproxy.protocol.linkfields import get, make, number, plain, text
+from nymearemoteproxy.protocol.linkfields import added, get, make, number, plain, text
 from nymearemoteproxy.protocol.linkrecords import LinkFault
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import ClientRegistration
@@ -34,11 +34,14 @@ from nymearemoteproxy.protocol.session import Identity
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 """Of the lines and records that are spoken here."""
 
 COMPATIBLE = 1
-"""The oldest version that understands them, and the oldest that is understood."""
+"""The oldest version that understands most of them, and the oldest that is understood."""
+
+_SUBJECTS = 2
+"""The first version that heeds the subject of a `Visit`: an older one would let its client in."""
 
 LINE_SIZE = (1 << 20) + (16 << 10)
 """The most bytes of a line, without its end. A name and a uuid may be as long as the message of a
@@ -82,12 +85,18 @@ class _Line:
     WHAT: ClassVar[str]
     KIND: ClassVar[str]
 
+    @property
+    def compatible(self) -> int:
+        """The oldest version that understands this line."""
+        return COMPATIBLE
+
     def encode(self) -> bytes:
         """Return the line, with its end.
 
         :raises LinkFault: it would be too long.
         """
-        values = {"version": VERSION, "compatible": COMPATIBLE, self.WHAT: self.KIND, **vars(self)}
+        start = {"version": VERSION, "compatible": self.compatible, self.WHAT: self.KIND}
+        values = {**start, **vars(self)}
         line = _ENCODER.encode(values).encode("utf-8")
         if len(line) > LINE_SIZE:
             raise LinkFault("line too long")
@@ -130,6 +139,7 @@ class Visit(_Ask):
     :ivar registration: what the client called RegisterClient with.
     :ivar host: the client's IP address, empty if it has none.
     :ivar far: the client, for those who watch.
+    :ivar subject: the account whose servers it can reach; None = any.
     """
 
     KIND: ClassVar = "visit"
@@ -140,6 +150,11 @@ class Visit(_Ask):
     registration: ClientRegistration
     host: str
     far: Far
+    subject: str | None = added(None)
+
+    @property
+    def compatible(self) -> int:
+        return COMPATIBLE if self.subject is None else _SUBJECTS
 
 
 @dataclass(frozen=True)

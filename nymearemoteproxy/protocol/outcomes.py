@@ -85,6 +85,45 @@ class Outcome(Enum):
         "The client broke RFC 6455: unmasked or malformed frame, reserved bit, unknown opcode.",
     )
 
+    # Limits of a tunnel, and of an account
+    TUNNEL_IDLE = (
+        "tunnel-idle",
+        Group.LOST,
+        1008,
+        "nothing relayed for too long",
+        "Nothing was relayed in a tunnel for tunnelIdleTimeout, in either direction.",
+    )
+    TUNNEL_TOO_OLD = (
+        "tunnel-too-old",
+        Group.REFUSED,
+        1013,
+        "the time for a tunnel is over",
+        "A tunnel had been up for tunnelMaxAge.",
+    )
+    TOO_MANY_TUNNELS = (
+        "too-many-tunnels",
+        Group.REFUSED,
+        1013,
+        "too many tunnels",
+        "The client's account had tunnelsPerSubject tunnels already.",
+    )
+    QUOTA_USED_UP = (
+        "quota-used-up",
+        Group.REFUSED,
+        1013,
+        "quota used up",
+        "The clients of this account had sent bytesPerSubjectPerDay since midnight (UTC).",
+    )
+
+    # An operator
+    ENDED_BY_OPERATOR = (
+        "ended-by-operator",
+        Group.REFUSED,
+        1008,
+        "ended by the operator",
+        "An operator had the connection or its tunnel ended; the log says who asked for it.",
+    )
+
     # A registered server and its clients
     DISCONNECTED_BY_SERVER = (
         "disconnected-by-server",
@@ -98,8 +137,9 @@ class Outcome(Enum):
         Group.LOST,
         1008,
         "too slow",
-        "The client was behind by more than clientBacklog and did not catch up within "
-        "clientPatience; meanwhile its server had to wait, and with it the other clients.",
+        "The client was behind by more than clientBacklog, or its share of totalBacklog, and did "
+        "not catch up within clientPatience; meanwhile its server had to wait, and with it the "
+        "other clients. Or the most waited for it when totalBacklog was used up.",
     )
     SERVER_SILENT = (
         "server-silent",
@@ -166,21 +206,23 @@ class Outcome(Enum):
         Group.REFUSED,
         1008,
         "invalid token",
-        "The client's token is not valid.",
+        "The client's token is not valid, or a registration has none where one is needed.",
     )
     AUTHENTICATION_TIMEOUT = (
         "authentication-timeout",
         Group.FAILED,
         1013,
         "authentication timed out",
-        "The authentication server did not answer within authenticationTimeout.",
+        "The authentication server, or the issuer of tokens, did not answer within "
+        "authenticationTimeout.",
     )
     AUTHENTICATION_ERROR = (
         "authentication-error",
         Group.FAILED,
         1013,
         "authentication unavailable",
-        "The authentication server could not be reached or gave no usable answer.",
+        "The authentication server, or the issuer of tokens, could not be reached or gave no "
+        "usable answer.",
     )
     TUNNEL_EXISTS = (
         "tunnel-exists",
@@ -293,6 +335,13 @@ class Outcome(Enum):
     )
 
     # Limits
+    ADDRESS_DENIED = (
+        "address-denied",
+        Group.REFUSED,
+        0,
+        "",
+        "The client's address is in denyFile.",
+    )
     TOO_MANY_CONNECTIONS = (
         "too-many-connections",
         Group.REFUSED,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -20,16 +20,38 @@ REGISTER_SERVER = Method(
     "TunnelProxy.RegisterServer",
     "Be found by clients under this uuid. From the byte behind the answer on the connection is a "
     "SLIP stream: each packet begins with the address of a client, 2 bytes in network byte order, "
-    "and the address 0 is for calls and notifications. Send something at least once a minute.",
-    params={"serverName": "String", "serverUuid": "Uuid"},
-    returns={"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+    "and the address 0 is for calls and notifications. Send something at least once a minute. With "
+    "flowControl you are told which clients are slow; send them nothing until they have caught up, "
+    "and no other client has to wait for them. Where servers have to show a token, one that is not "
+    "accepted is told why by authenticationError, and disconnected.",
+    params={
+        "serverName": "String",
+        "serverUuid": "Uuid",
+        "o:flowControl": "Bool",
+        "o:token": "String",
+    },
+    returns={
+        "tunnelProxyError": "$ref:TunnelProxyError",
+        "slipEnabled": "Bool",
+        "o:flowControl": "Bool",
+        "o:authenticationError": "$ref:AuthenticationError",
+    },
 )
 REGISTER_CLIENT = Method(
     "TunnelProxy.RegisterClient",
     "Be connected to the server with this uuid. All that follows the answer comes from the server, "
-    "and all that is sent goes to it.",
-    params={"clientName": "String", "clientUuid": "Uuid", "serverUuid": "Uuid"},
-    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
+    "and all that is sent goes to it. Where clients have to show a token, one that is not accepted "
+    "is told why by authenticationError, and disconnected.",
+    params={
+        "clientName": "String",
+        "clientUuid": "Uuid",
+        "serverUuid": "Uuid",
+        "o:token": "String",
+    },
+    returns={
+        "tunnelProxyError": "$ref:TunnelProxyError",
+        "o:authenticationError": "$ref:AuthenticationError",
+    },
 )
 DISCONNECT_CLIENT = Method(
     "TunnelProxy.DisconnectClient",
@@ -56,6 +78,17 @@ CLIENT_CONNECTED = Notification(
 CLIENT_DISCONNECTED = Notification(
     "TunnelProxy.ClientDisconnected",
     "The client is gone; from now on another one may get its address.",
+    {"socketAddress": "UInt"},
+)
+CLIENT_PAUSED = Notification(
+    "TunnelProxy.ClientPaused",
+    "Much waits for this client, which is slow: send it nothing more for now. Only servers that "
+    "asked for flow control are told.",
+    {"socketAddress": "UInt"},
+)
+CLIENT_RESUMED = Notification(
+    "TunnelProxy.ClientResumed",
+    "The client that was paused has caught up.",
     {"socketAddress": "UInt"},
 )
 
@@ -88,10 +121,14 @@ def errorFor(outcome: Outcome) -> TunnelProxyError:
 
 @dataclass(frozen=True)
 class ServerRegistration:
-    """A server that wants to be found."""
+    """A server that wants to be found.
+
+    :ivar flowControl: it wants to be told which of its clients are slow.
+    """
 
     name: str
     uuid: UUID
+    flowControl: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,19 +175,46 @@ def readRegistration(request: Request) -> Registration | None:
     params = request.params
     serverUuid = parseUuid(params["serverUuid"])
     if request.method is REGISTER_SERVER:
-        return None if serverUuid is None else ServerRegistration(params["serverName"], serverUuid)
+        if serverUuid is None:
+            return None
+        name, flowControl = params["serverName"], params.get("flowControl", False)
+        return ServerRegistration(name, serverUuid, flowControl)
     clientUuid = parseUuid(params["clientUuid"])
     if serverUuid is None or clientUuid is None:
         return None
     return ClientRegistration(params["clientName"], clientUuid, serverUuid)
 
 
+def takeToken(request: Request) -> tuple[Request, str | None]:
+    """Return a registration without its token, and the token; None if it shows none."""
+    params = {**request.params}
+    token = params.pop("token", None)
+    return replace(request, params=params), token
+
+
 def answer(request: Request, error: TunnelProxyError) -> bytes:
     """Return the response to any call of the tunnel proxy but Ping."""
+    return encode(success(request.id, _answerParams(request, error)))
+
+
+def answerUnproven(request: Request, authenticationError: str, text: str) -> bytes:
+    """Return the response to a registration whose token was not accepted.
+
+    :param authenticationError: why, for programs.
+    :param text: why, for people.
+    """
+    params = _answerParams(request, TunnelProxyError.FORBIDDEN_CALL)
+    message = success(request.id, {**params, "authenticationError": authenticationError})
+    return encode({**message, "error": text})
+
+
+def _answerParams(request: Request, error: TunnelProxyError) -> dict[str, Any]:
     params: dict[str, Any] = {"tunnelProxyError": error.value}
     if request.method is REGISTER_SERVER:
-        params["slipEnabled"] = error is TunnelProxyError.NO_ERROR
-    return encode(success(request.id, params))
+        isRegistered = params["slipEnabled"] = error is TunnelProxyError.NO_ERROR
+        if isRegistered and request.params.get("flowControl"):
+            params["flowControl"] = True
+    return params
 
 
 def pong(request: Request) -> Mapping[str, Any]:
@@ -181,3 +245,13 @@ def clientConnected(
 def clientDisconnected(number: int, address: int) -> bytes:
     """Return the notification that a client is gone."""
     return notice(number, CLIENT_DISCONNECTED, {"socketAddress": address})
+
+
+def clientPaused(number: int, address: int) -> bytes:
+    """Return the notification that much waits for a client."""
+    return notice(number, CLIENT_PAUSED, {"socketAddress": address})
+
+
+def clientResumed(number: int, address: int) -> bytes:
+    """Return the notification that a client has caught up."""
+    return notice(number, CLIENT_RESUMED, {"socketAddress": address})

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
@@ -55,6 +55,8 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
     CLIENT_CONNECTED,
     CLIENT_DISCONNECTED,
+    CLIENT_PAUSED,
+    CLIENT_RESUMED,
     DISCONNECT_CLIENT,
     PING,
     REGISTER_CLIENT,
@@ -62,9 +64,11 @@ from nymearemoteproxy.protocol.registration import (
     Registration,
     TunnelProxyError,
     answer,
+    answerUnproven,
     errorFor,
     pong,
     readRegistration,
+    takeToken,
 )
 
 SERVER = "nymea-remoteproxy"
@@ -72,8 +76,10 @@ API_VERSION = "0.3"
 TUNNEL_PROXY_API_VERSION = "5"
 """What the field calls the API that has token tunnels and the tunnel proxy."""
 INVALID_TOKEN = "Invalid token. You are not allowed to use this server."
-BACKEND_TIMEOUT = "The authentication server did not answer in time. Please try again later."
-BACKEND_ERROR = "The authentication server is not available. Please try again later."
+MISSING_TOKEN = "A token is needed here."
+BACKEND_TIMEOUT = "Authentication took too long. Please try again later."
+OVER_LIMIT = "A limit of this account is reached. Please try again later."
+BACKEND_ERROR = "Authentication is not possible at the moment. Please try again later."
 
 HELLO = Method(
     "RemoteProxy.Hello",
@@ -123,7 +129,13 @@ _ENUMS = {"AuthenticationError": [error.value for error in AuthenticationError]}
 TOKEN_TUNNEL_API = Api(_METHODS, _NOTIFICATIONS, _ENUMS)
 TUNNEL_PROXY_API = Api(
     methods=(*_METHODS, REGISTER_SERVER, REGISTER_CLIENT, DISCONNECT_CLIENT, PING),
-    notifications=(*_NOTIFICATIONS, CLIENT_CONNECTED, CLIENT_DISCONNECTED),
+    notifications=(
+        *_NOTIFICATIONS,
+        CLIENT_CONNECTED,
+        CLIENT_DISCONNECTED,
+        CLIENT_PAUSED,
+        CLIENT_RESUMED,
+    ),
     enums={**_ENUMS, "TunnelProxyError": [error.value for error in TunnelProxyError]},
 )
 
@@ -134,6 +146,7 @@ class State(Enum):
     UNAUTHENTICATED = "unauthenticated"
     AUTHENTICATING = "authenticating"
     WAITING = "waiting"
+    VERIFYING = "verifying"
     REGISTERING = "registering"
     TUNNELED = "tunneled"
     CLOSED = "closed"
@@ -145,6 +158,8 @@ class Event(Enum):
     CALL = "Hello, Introspect or Ping"
     AUTHENTICATE = "Authenticate"
     REGISTER = "RegisterServer or RegisterClient"
+    REGISTER_WITH_TOKEN = "registration with a token that counts"
+    TOKEN_MISSING = "registration without the token it needs"
     INVALID_UUID = "registration with an invalid uuid"
     FORBIDDEN_CALL = "DisconnectClient"
     BAD_MESSAGE = "invalid message"
@@ -199,9 +214,13 @@ class Join:
 
 @dataclass(frozen=True)
 class Register:
-    """Effect: ask for a place in the tunnel proxy."""
+    """Effect: ask for a place in the tunnel proxy.
+
+    :ivar subject: the account its token named; None = no matter whose it is.
+    """
 
     registration: Registration
+    subject: str | None = None
 
 
 class Role(Enum):
@@ -231,15 +250,20 @@ class Close:
     outcome: Outcome
 
 
+def _roleOf(registration: Request) -> Role:
+    return Role.SERVER if registration.method is REGISTER_SERVER else Role.CLIENT
+
+
 Effect = Send | RestartDeadline | CheckToken | Join | Register | StartTunnel | Close
 Effects = Sequence[Effect]
 
 _NOTHING: Effects = ()
 
-_UNAUTHENTICATED, _AUTHENTICATING, _WAITING, _REGISTERING = (
+_UNAUTHENTICATED, _AUTHENTICATING, _WAITING, _VERIFYING, _REGISTERING = (
     State.UNAUTHENTICATED,
     State.AUTHENTICATING,
     State.WAITING,
+    State.VERIFYING,
     State.REGISTERING,
 )
 _TUNNELED, _CLOSED = State.TUNNELED, State.CLOSED
@@ -263,6 +287,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.CALL: Step(_UNAUTHENTICATED, "answer"),
         Event.AUTHENTICATE: Step(_AUTHENTICATING, "authenticate"),
         Event.REGISTER: Step(_REGISTERING, "register"),
+        Event.REGISTER_WITH_TOKEN: Step(_VERIFYING, "verify"),
+        Event.TOKEN_MISSING: Step(_CLOSED, "demandToken"),
         Event.INVALID_UUID: Step(_UNAUTHENTICATED, "blameUuid"),
         Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidCall"),
         Event.BAD_MESSAGE: Step(_CLOSED, "reject"),
@@ -280,6 +306,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.CALL: Step(_CLOSED, "forbidData"),
         Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
         Event.REGISTER: Step(_CLOSED, "forbidData"),
+        Event.REGISTER_WITH_TOKEN: Step(_CLOSED, "forbidData"),
+        Event.TOKEN_MISSING: Step(_CLOSED, "forbidData"),
         Event.INVALID_UUID: Step(_CLOSED, "forbidData"),
         Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidData"),
         Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
@@ -297,6 +325,8 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.CALL: Step(_CLOSED, "forbidData"),
         Event.AUTHENTICATE: Step(_CLOSED, "forbidData"),
         Event.REGISTER: Step(_CLOSED, "forbidData"),
+        Event.REGISTER_WITH_TOKEN: Step(_CLOSED, "forbidData"),
+        Event.TOKEN_MISSING: Step(_CLOSED, "forbidData"),
         Event.INVALID_UUID: Step(_CLOSED, "forbidData"),
         Event.FORBIDDEN_CALL: Step(_CLOSED, "forbidData"),
         Event.BAD_MESSAGE: Step(_CLOSED, "forbidData"),
@@ -310,7 +340,16 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
         Event.STOPPED: Step(_CLOSED, "closeStopped"),
         Event.GONE: Step(_CLOSED, "forget"),
     },
-    # What arrives meanwhile is kept for the far end, so nothing is read as a message.
+    # From here on what arrives is kept for the far end, so nothing is read as a message.
+    _VERIFYING: {
+        **{event: _late(_VERIFYING) for event in Event},
+        Event.ACCEPTED: Step(_REGISTERING, "registerProven"),
+        Event.REFUSED: Step(_CLOSED, "refuse"),
+        Event.BACKEND_FAILED: Step(_CLOSED, "blameBackend"),
+        Event.DEADLINE: Step(_CLOSED, "giveUpBackend"),
+        Event.STOPPED: Step(_CLOSED, "closeStopped"),
+        Event.GONE: Step(_CLOSED, "forget"),
+    },
     _REGISTERING: {
         **{event: _late(_REGISTERING) for event in Event},
         Event.PLACED: Step(_TUNNELED, "startRelaying"),
@@ -345,6 +384,20 @@ class _Authenticating:
         if text is not None:
             message["error"] = text
         return Send(encode(message))
+
+
+@dataclass(frozen=True)
+class _Verifying:
+    """What is known of a registration until there is a verdict on its token.
+
+    :ivar request: without the token.
+    """
+
+    request: Request
+    registration: Registration
+
+    def answer(self, error: AuthenticationError, text: str) -> Effect:
+        return Send(answerUnproven(self.request, error.value, text))
 
 
 def makeHello(name: str, hasTunnelProxy: bool) -> Mapping[str, str]:
@@ -408,14 +461,23 @@ class Session:
     Every method returns the effects to perform, in order.
 
     :param hello: the params of the answer to Hello.
+    :param proven: who has to show a token to be registered.
     """
 
-    def __init__(self, api: Api, hello: Mapping[str, str], keys: PairingKeys) -> None:
+    def __init__(
+        self,
+        api: Api,
+        hello: Mapping[str, str],
+        keys: PairingKeys,
+        proven: Collection[Role] = (),
+    ) -> None:
         self.state = State.UNAUTHENTICATED
         self._api = api
         self._hello = hello
         self._keys = keys
+        self._proven = proven
         self._authenticating: _Authenticating | None = None
+        self._verifying: _Verifying | None = None
         self._registering: Request | None = None
 
     @property
@@ -424,9 +486,24 @@ class Session:
         return self.state is State.UNAUTHENTICATED
 
     @property
+    def expectsVerdict(self) -> bool:
+        """True while it waits for what `CheckToken` asked for."""
+        return self.state in (State.AUTHENTICATING, State.VERIFYING)
+
+    @property
+    def leavesTheRest(self) -> bool:
+        """True when what the client sends from now on is for the other side, and not read here."""
+        return self.state in (State.VERIFYING, State.REGISTERING, State.TUNNELED)
+
+    @property
     def expectsPlace(self) -> bool:
         """True while it waits for what `Join` or `Register` asked for."""
         return self.state in (State.WAITING, State.REGISTERING)
+
+    @property
+    def role(self) -> Role:
+        """What a client whose token is being judged wants to be."""
+        return Role.PARTNER if self._verifying is None else _roleOf(self._verifying.request)
 
     @property
     def identity(self) -> Identity:
@@ -445,13 +522,23 @@ class Session:
         if method is AUTHENTICATE:
             return self._step(Event.AUTHENTICATE, request)
         if method is REGISTER_SERVER or method is REGISTER_CLIENT:
-            registration = readRegistration(request)
-            if registration is None:
-                return self._step(Event.INVALID_UUID, request)
-            return self._step(Event.REGISTER, request, registration)
+            return self._registrationReceived(request)
         if method is DISCONNECT_CLIENT:
             return self._step(Event.FORBIDDEN_CALL, request)
         return self._step(Event.CALL, request)
+
+    def _registrationReceived(self, request: Request) -> Effects:
+        registration = readRegistration(request)
+        if registration is None:
+            return self._step(Event.INVALID_UUID, request)
+        request, token = takeToken(request)
+        isNeeded = _roleOf(request) in self._proven
+        if token is None and isNeeded:
+            return self._step(Event.TOKEN_MISSING, request)
+        # Who need not show one is asked about it only where it decides who meets whom.
+        if token is not None and (isNeeded or self._keys.bySubject):
+            return self._step(Event.REGISTER_WITH_TOKEN, request, registration, token)
+        return self._step(Event.REGISTER, request, registration)
 
     def badMessage(self, error: MessageError) -> Effects:
         """Something arrived that is no message."""
@@ -475,7 +562,11 @@ class Session:
 
     def refused(self) -> Effects:
         """The backend says that the token is not valid."""
-        return self._step(Event.REFUSED)
+        return self._step(Event.REFUSED, Outcome.TOKEN_REFUSED)
+
+    def limited(self, outcome: Outcome) -> Effects:
+        """The token is valid, but a limit of its account is in the way."""
+        return self._step(Event.REFUSED, outcome)
 
     def backendFailed(self) -> Effects:
         """The backend could not say."""
@@ -538,12 +629,15 @@ class Session:
         )
 
     def _fail(self, error: AuthenticationError, text: str, outcome: Outcome) -> Effects:
-        assert self._authenticating is not None
-        return (self._authenticating.answer(error, text), Close(outcome))
+        asking = self._authenticating or self._verifying
+        assert asking is not None
+        return (asking.answer(error, text), Close(outcome))
 
-    def _refuse(self) -> Effects:
-        error = AuthenticationError.AUTHENTICATION_FAILED
-        return self._fail(error, INVALID_TOKEN, Outcome.TOKEN_REFUSED)
+    def _refuse(self, outcome: Outcome) -> Effects:
+        if outcome is Outcome.TOKEN_REFUSED:
+            return self._fail(AuthenticationError.AUTHENTICATION_FAILED, INVALID_TOKEN, outcome)
+        # Not that the token is wrong: later it may be let in.
+        return self._fail(AuthenticationError.PROXY_ERROR, OVER_LIMIT, outcome)
 
     def _blameBackend(self) -> Effects:
         error = AuthenticationError.PROXY_ERROR
@@ -566,6 +660,22 @@ class Session:
         self._registering = request
         return (Register(registration),)
 
+    def _verify(self, request: Request, registration: Registration, token: str) -> Effects:
+        self._verifying = _Verifying(request, registration)
+        return (CheckToken(token),)
+
+    def _registerProven(self, _token: str, subject: str | None) -> Effects:
+        verifying, self._verifying = self._verifying, None
+        assert verifying is not None
+        self._registering = verifying.request
+        known = subject if self._keys.bySubject else None
+        return (RestartDeadline(), Register(verifying.registration, known))
+
+    def _demandToken(self, request: Request) -> Effects:
+        error = AuthenticationError.AUTHENTICATION_FAILED
+        refusal = answerUnproven(request, error.value, MISSING_TOKEN)
+        return (Send(refusal), Close(Outcome.TOKEN_REFUSED))
+
     def _blameUuid(self, request: Request) -> Effects:
         return (Send(answer(request, TunnelProxyError.INVALID_UUID)), RestartDeadline())
 
@@ -575,10 +685,9 @@ class Session:
 
     def _startRelaying(self, _partner: Identity) -> Effects:
         assert self._registering is not None
-        isServer = self._registering.method is REGISTER_SERVER
         response = answer(self._registering, TunnelProxyError.NO_ERROR)
-        role = Role.SERVER if isServer else Role.CLIENT
-        return (Send(response), StartTunnel(needsGap=isServer, role=role))
+        role = _roleOf(self._registering)
+        return (Send(response), StartTunnel(needsGap=role is Role.SERVER, role=role))
 
     def _refuseRegistration(self, outcome: Outcome) -> Effects:
         assert self._registering is not None

@@ -6,7 +6,7 @@ Owns these texts. Knows nothing of how the server works.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,15 @@ from cryptography.hazmat.primitives import hashes
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
+from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.common.addresses import describePlace
+from nymearemoteproxy.common.certificates import firstName
+from nymearemoteproxy.common.paths import stateDirectory
+from nymearemoteproxy.common.words import counted, joined
 from nymearemoteproxy.listening.listeners import Listener
-from nymearemoteproxy.listening.tls import firstName
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.configuration.tunnelproxy import whoIsProven
 from nymearemoteproxy.watching.admin.expiry import servedCertificate
 
 CLIENT = "nymea-remoteproxy-client"
@@ -41,6 +46,72 @@ def _scheme(listener: Listener) -> str:
     return "tls" if listener.secure else "tcp"
 
 
+def essentials(configuration: Configuration) -> Iterator[str]:
+    """Yield what decides over who is served, a line each: what to look at first in a log."""
+    yield f"who may in: {_whoMayIn(configuration)}"
+    yield f"tunnel proxy: {_tunnelProxy(configuration)}"
+    yield f"limits: {_limits(configuration)}"
+    try:
+        yield f"state directory: {stateDirectory()}"
+    except RuntimeError:  # the user has no home, as in a container
+        yield "state directory: none"
+
+
+def _whoMayIn(configuration: Configuration) -> str:
+    if configuration.acceptAnyToken:
+        return "everybody, as with --accept-any-token"
+    ways = []
+    if configuration.acceptedTokens:
+        ways.append(f"who has {_oneOf(len(configuration.acceptedTokens), 'token')}")
+    if configuration.webTokens is not None:
+        issuer = configuration.webTokens.demands.issuer
+        ways.append(f"who has a JSON Web Token of {issuer or 'any issuer'}")
+    if server := configuration.settings.authentication.server:
+        # No more of it than where it is: a URL may hold secrets.
+        url = readUrl(server)
+        ways.append(f"whom {url.scheme}://{url.authority()} lets in")
+    return joined(ways) or "nobody with a token"
+
+
+def _oneOf(count: int, thing: str) -> str:
+    return f"the {thing}" if count == 1 else f"one of {counted(count, thing)}"
+
+
+def _tunnelProxy(configuration: Configuration) -> str:
+    if configuration.terms is None:
+        return "off"
+    allowed, proven = configuration.allowedServers, whoIsProven(configuration.settings)
+    servers = (
+        "any server may register" if allowed is None else f"for {counted(len(allowed), 'server')}"
+    )
+    tokens = ", ".join(f"{role.name.lower()}s show a token" for role in Role if role in proven)
+    return ", ".join(filter(None, ("on", servers, tokens)))
+
+
+def _limits(configuration: Configuration) -> str:
+    bounds, tunnels = configuration.bounds, configuration.tunnelLimits
+    accounts = configuration.accountBounds
+    limits = [
+        " ".join(filter(None, (counted(limit, thing) if thing else str(limit), more)))
+        for limit, thing, more in (
+            (bounds.connections, "connection", ""),
+            (bounds.unauthenticated, "", "not authenticated"),
+            (bounds.connectionsPerAddress, "", "from one address"),
+            (bounds.unauthenticatedPerAddress, "", "not authenticated from one address"),
+            (bounds.attemptsPerSecondPerAddress, "", "a second from one address"),
+            (tunnels.rate, "byte", "a second in a tunnel"),
+            (configuration.settings.limits.totalRate, "byte", "a second in all of them"),
+            (tunnels.idleTimeout, "second", "of silence in a tunnel"),
+            (tunnels.maxAge, "second", "of a tunnel"),
+            (accounts.tunnels, "tunnel", "of one account"),
+            (accounts.bytesPerDay, "byte", "a day of one account"),
+            (len(configuration.denied), "network", "denied"),
+        )
+        if limit  # 0 = there is none
+    ]
+    return ", ".join(limits) or "none"
+
+
 def showToken(configuration: Configuration, ports: Sequence[IListeningPort]) -> None:
     """Show the token that was made, if one was, on the terminal, and not through the log.
 
@@ -59,11 +130,16 @@ def showToken(configuration: Configuration, ports: Sequence[IListeningPort]) -> 
             command = f"{_clientCommand()} {where} --token {token}"
             terminal.write(
                 "Join two clients by giving this command in two other terminals within "
-                f"{configuration.timing.alone:.0f} seconds, then type in either:\n\n"
+                f"{_time(configuration.timing.alone)}, then type in either:\n\n"
                 f"    {command}\n    {command}\n\n"
             )
             break
     terminal.flush()
+
+
+def _time(seconds: float) -> str:
+    minutes = int(seconds / 60)
+    return counted(minutes, "minute") if minutes > 1 else f"{seconds:.0f} seconds"
 
 
 def whereToTry(listener: Listener, address: Any, certificate: x509.Certificate | None) -> str:

@@ -5,11 +5,16 @@ Owns which part gets which setting. Knows nothing of listening, signals or logs.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nymearemoteproxy.authentication.backend import FirstOf, IAuthenticator
 from nymearemoteproxy.authentication.http import HttpAuthenticator, makeHttpClient
+from nymearemoteproxy.authentication.jwtbackend import GivenKeys, JwtAuthenticator
+from nymearemoteproxy.authentication.keysets import IKeys
+from nymearemoteproxy.authentication.remotekeys import RemoteKeys
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import Bounds, Gate
@@ -18,7 +23,8 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.protocol.session import PairingKeys
-from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.configuration.result import Configuration, WebTokens
+from nymearemoteproxy.running.configuration.tunnelproxy import whoIsProven
 from nymearemoteproxy.running.settings.sections import Asking, Pairing
 from nymearemoteproxy.tunnelproxy.counts import ICounts
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
@@ -36,26 +42,47 @@ class Authenticators:
     """Makes the backend, and makes it anew when the configuration has changed.
 
     What asks the authentication server stays as long as nothing about it changes: its connections
-    are reused, and its bound counts the questions from before and after.
+    are reused, and its bound counts the questions from before and after. So do the keys that are
+    fetched.
+
+    :param unixTime: returns the Unix time.
     """
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, unixTime: Callable[[], float] = time.time) -> None:
         self._reactor = reactor
+        self._unixTime = unixTime
         self._how: tuple[Any, ...] = ()
         self._server: HttpAuthenticator | None = None
+        self._keysUrl = ""
+        self._remoteKeys: RemoteKeys | None = None
 
-    def make(self, configuration: Configuration) -> IAuthenticator:
-        """Return what judges tokens from now on."""
+    def make(self, configuration: Configuration, turns: Turns) -> IAuthenticator:
+        """Return what judges tokens from now on.
+
+        :param turns: in which signatures are checked.
+        """
         if configuration.acceptAnyToken:
             return AnyToken()
-        tokens = None
+        backends: list[IAuthenticator] = []
         if configuration.acceptedTokens is not None:
-            tokens = TokenList(configuration.acceptedTokens)
+            backends.append(TokenList(configuration.acceptedTokens))
+        webTokens = configuration.webTokens
+        if webTokens is not None:
+            keys = self._findKeys(webTokens, turns)
+            backends.append(JwtAuthenticator(webTokens.demands, keys, turns, self._unixTime))
         server = self._askServer(configuration)
-        if server is None:
-            assert tokens is not None
-            return tokens
-        return server if tokens is None else FirstOf(tokens, server)
+        if server is not None:
+            backends.append(server)
+        return backends[0] if len(backends) == 1 else FirstOf(*backends)
+
+    def _findKeys(self, webTokens: WebTokens, turns: Turns) -> IKeys:
+        if webTokens.keys is not None:
+            return GivenKeys(webTokens.keys)
+        if self._remoteKeys is None or webTokens.url != self._keysUrl:
+            self._keysUrl = webTokens.url
+            client = makeHttpClient(self._reactor, 0)
+            self._remoteKeys = RemoteKeys(self._reactor, client, webTokens.url, turns)
+        return self._remoteKeys
 
     def _askServer(self, configuration: Configuration) -> HttpAuthenticator | None:
         settings = configuration.settings.authentication
@@ -130,10 +157,10 @@ def apply(proxy: Proxy, configuration: Configuration, authenticators: Authentica
 
     Whoever is connected stays, with the limits and times that applied when they began to.
     """
-    proxy.policy = _policy(configuration, proxy.switchboard is not None)
-    proxy.registry.gate.bounds = configuration.bounds
+    proxy.setPolicy(_policy(configuration, proxy.switchboard is not None))
+    proxy.registry.limit(configuration.bounds, configuration.accountBounds, configuration.denied)
     proxy.registry.setPrivacy(configuration.settings.proxyServer.privacy)
-    proxy.authenticator = authenticators.make(configuration)
+    proxy.authenticator = authenticators.make(configuration, proxy.turns)
     if proxy.switchboard is not None and configuration.terms is not None:
         proxy.switchboard.change(
             proxy.policy.hello, configuration.terms, configuration.allowedServers
@@ -149,4 +176,7 @@ def _policy(configuration: Configuration, hasTunnelProxy: bool) -> Policy:
         messageLimit=settings.limits.maxControlMessageSize,
         traceTraffic=configuration.verbosity > 1,
         hasTunnelProxy=hasTunnelProxy,
+        subprotocols=[name.encode("ascii") for name in settings.webSocketServer.subprotocols],
+        proven=whoIsProven(settings),
+        tunnels=configuration.tunnelLimits,
     )

@@ -5,13 +5,15 @@ Owns the process: its reactor, and the log on standard error. Knows nothing of w
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from twisted.logger import globalLogBeginner
 
 from nymearemoteproxy.common.clocks import useMonotonicClock
-from nymearemoteproxy.common.logs import FORMATS, LogStream
+from nymearemoteproxy.common.journal import isJournal
+from nymearemoteproxy.common.logs import FORMATS, LogStream, forJournal
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.service import makeService
 
@@ -29,10 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configuration = options.configuration
     observers = []
     if configuration.logFile is None and sys.stderr is not None:
-        stream = LogStream(
-            sys.stderr.fileno(), FORMATS[configuration.settings.proxyServer.logFormat]
-        )
-        observers.append(stream)
+        name, descriptor = configuration.settings.proxyServer.logFormat, sys.stderr.fileno()
+        format = forJournal(name) if isJournal(os.environ, descriptor) else FORMATS[name]
+        observers.append(LogStream(descriptor, format))
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
     service = makeService(options, reactor)
     service.privilegedStartService()

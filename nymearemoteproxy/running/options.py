@@ -12,19 +12,23 @@ import getopt
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from twisted.logger import LogLevel
 from twisted.python import usage
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.common.certificates import CertificateError
 from nymearemoteproxy.common.files import Files, Outcomes, Read
-from nymearemoteproxy.listening.tls import CertificateError
+from nymearemoteproxy.common.journal import isJournal, withPriority
+from nymearemoteproxy.common.onlyoptions import OnlyOptions
 from nymearemoteproxy.running.configuration.commandline import CommandLine
-from nymearemoteproxy.running.configuration.configuring import configure
-from nymearemoteproxy.running.configuration.parts import MISTAKES, Inherited, Parts
+from nymearemoteproxy.running.configuration.configuring import configure, findFingerprints
+from nymearemoteproxy.running.configuration.mistakes import MISTAKES, eachOf
+from nymearemoteproxy.running.configuration.parts import Inherited, Parts
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.errors import FileError, SettingsError
 from nymearemoteproxy.running.settings.values import Settings
-from nymearemoteproxy.running.systemd import isJournal
 
 STDERR = 2
 
@@ -47,21 +51,39 @@ class Refused(SystemExit):
 
     (Python itself tells the text of a SystemExit, but with exit status 1 only.)
 
-    :param reason: one line.
+    :param reasons: one line each.
     """
 
-    def __init__(self, reason: str, status: int) -> None:
-        super().__init__(reason)
+    def __init__(self, reasons: Sequence[str], status: int) -> None:
+        super().__init__("\n".join(reasons))
         self.code = status
 
     def tell(self) -> None:
         """Say on standard error why."""
-        if sys.stderr is not None:
-            with contextlib.suppress(OSError):
-                print(self, file=sys.stderr)
+        _say(str(self), LogLevel.error)
 
 
-class ServerOptions(usage.Options):
+def refused(reason: str) -> Refused:
+    """Tell why the server does not start, although its options are right; return what to raise."""
+    problem = Refused([f"{ServerOptions.program}: {reason}"], FAILED)
+    problem.tell()
+    return problem
+
+
+def _say(text: str, level: Any) -> None:
+    """Write lines to standard error, before there is a log."""
+    if sys.stderr is not None:
+        shown = f"{text}\n"
+        with contextlib.suppress(OSError):
+            sys.stderr.write(withPriority(shown, level) if _toJournal() else shown)
+            sys.stderr.flush()
+
+
+def _toJournal() -> bool:
+    return isJournal(os.environ, STDERR)
+
+
+class ServerOptions(OnlyOptions):
     """The options of ``nymea-remoteproxy`` and ``twistd nymea-remoteproxy``.
 
     :param read: reads files, in a worker: from what its parent has read.
@@ -69,6 +91,7 @@ class ServerOptions(usage.Options):
     :ivar configuration: what they amount to.
     :ivar arguments: as they were given.
     :ivar isOfService: nobody is there to be shown a token.
+    :ivar startMistakes: that the last `reread` found, and with which there would be no start.
     """
 
     longdesc = (
@@ -83,6 +106,8 @@ class ServerOptions(usage.Options):
     optFlags = [
         ["accept-any-token", None, "for tests: let everybody in; only for local listeners"],
         ["tunnelproxy", None, "switch the tunnel proxy on, on every listener"],
+        ["fingerprint", None, "print the SHA-256 fingerprint of the certificate, and exit"],
+        ["check", None, "read everything as a start would, name every mistake, exit with 0 or 1"],
     ]
 
     def __init__(self, read: Read | None = None, inherited: Inherited | None = None) -> None:
@@ -91,10 +116,12 @@ class ServerOptions(usage.Options):
         self._inherited = inherited
         self._files: Files | None = None
         self.isOfService = False
+        self.startMistakes: list[str] = []
         self.arguments: list[str] = []
         self._assignments: list[tuple[str, str, str]] = []
         self._overrides: list[str] = []
         self._file: str | None = None
+        self._fingerprints: Sequence[tuple[str, str]] = ()
         self._clusters: list[str] = []
         self.webSockets: list[str] = []
         self.streams: list[str] = []
@@ -191,34 +218,69 @@ class ServerOptions(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line and all that it refers to.
 
-        :raises Refused: for a mistake of the operator's, which standard error tells.
+        :raises Refused: for mistakes of the operator's, which standard error tells.
+        :raises SystemExit: there are none, and no more than that was asked for.
             (twistd itself answers a UsageError with its whole help text and exit status 0.)
         """
         self.arguments = [*(sys.argv[1:] if options is None else options)]
         try:
             super().parseOptions(self.arguments)
         except (usage.UsageError, *MISTAKES) as error:
-            cause = error.__context__
-            text = self._explain(cause) if isinstance(cause, getopt.GetoptError) else str(error)
-            status = FAILED if isinstance(error, FileError | CertificateError) else WRONG_USAGE
-            refused = Refused(f"{self.program}: {' '.join(text.split())}", status)
+            problem = self._refusal(error)
             if self._inherited is None:
-                refused.tell()
-            raise refused from None
+                problem.tell()
+            raise problem from None
+        if self["fingerprint"]:
+            self._showFingerprints()
+        if self["check"]:
+            self._passed()
 
-    def parseArgs(self, *arguments: str) -> None:
-        """Refuse what is no option.
+    def _refusal(self, error: Exception) -> Refused:
+        """Return what ends the program for these mistakes."""
+        cause = error.__context__
+        if isinstance(cause, getopt.GetoptError):
+            texts = [self._explain(cause)]
+        else:
+            texts = [str(each) for each in eachOf(error)]
+        isUsage = not all(isinstance(each, FileError | CertificateError) for each in eachOf(error))
+        isCheck = "--check" in self.arguments  # the option itself is perhaps not reached
+        status = WRONG_USAGE if isUsage and not isCheck else FAILED
+        return Refused([f"{self.program}: {' '.join(text.split())}" for text in texts], status)
 
-        :raises UsageError: there is something.
-        """
-        if arguments:
-            raise usage.UsageError(
-                f"it takes no arguments, but options: {arguments[0]!r}; --help shows them"
+    def _passed(self) -> None:
+        """Nothing is wrong, so tell what is doubtful, and end the program."""
+        warnings = [*self.configuration.warnings]
+        if self.configuration.generatedToken is not None:
+            warnings.append(
+                "no authentication is given: at a terminal a token is made and shown, but as a "
+                "service it does not start"
             )
+        for warning in warnings:
+            _say(f"{self.program}: {warning}", LogLevel.warn)
+        _say(f"{self.program}: no mistakes", LogLevel.info)
+        raise SystemExit(0)
+
+    def _showFingerprints(self) -> None:
+        """Show what clients know the server by, and end the program.
+
+        Standard output has nothing else, so that a shell can give it to a client.
+        """
+        if not self._fingerprints:
+            raise refused("no listener has TLS, so that there is no certificate")
+        for fingerprint, path in self._fingerprints:
+            if len(self._fingerprints) > 1:
+                _say(f"{self.program}: the certificate {path}:", LogLevel.info)
+            print(fingerprint, flush=True)
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
-        parts = Parts(None, self._read or self._readFiles(mayWait=True), self._inherited)
-        self.configuration = self._configure(self._readSettings(parts), parts)
+        read = self._read or self._readFiles(mayWait=True)
+        parts = Parts(None, read, self._inherited, isCheck=bool(self["check"]))
+        settings = self._readSettings(parts)
+        if self["fingerprint"]:
+            self._fingerprints = findFingerprints(settings, self._given(), parts)
+        else:
+            self.configuration = self._configure(settings, parts)
 
     def _readFiles(self, mayWait: bool) -> Read:
         """Return what reads files from now on, each of them once."""
@@ -236,12 +298,15 @@ class ServerOptions(usage.Options):
 
         :param read: reads files, in a worker.
         :returns: what the server is to do from now on, and one line for each part that stays as it
-            was because its file is broken.
+            was because its file is broken; `startMistakes` has what else is wrong.
         """
         previous = self.configuration
         parts = Parts(previous, read or self._readFiles(mayWait=False), self._inherited)
+        later: list[str] = []
         try:
             settings = self._readSettings(parts)
+            if read is None:
+                later = self._mistakesOfStart(settings, parts.read)
             settings.warnings += [
                 f"{name} takes effect with the next start"
                 for name in settings.keepAtStart(previous.settings)
@@ -249,31 +314,55 @@ class ServerOptions(usage.Options):
             self.configuration = self._configure(settings, parts)
         except MISTAKES as error:
             parts = Parts(previous, parts.read, self._inherited)
-            parts.problems.append(f"the settings stay as they were: {error}")
+            parts.problems += [f"the settings stay as they were: {each}" for each in eachOf(error)]
             self.configuration = self._configure(previous.settings, parts)
+        told = "\n".join(parts.problems)
+        self.startMistakes = [each for each in later if each not in told]
         return self.configuration, parts.problems
 
+    def _mistakesOfStart(self, settings: Settings, read: Read) -> list[str]:
+        """Return what a start would tell, which has more rights if they were given up."""
+        hasRights = self.parent is None or self.parent.get("uid") is None
+        try:
+            self._configure(settings, Parts(None, read, self._inherited, isCheck=True))
+        except MISTAKES as error:
+            return [
+                str(each)
+                for each in eachOf(error)
+                if hasRights or not isinstance(each, FileError | CertificateError)
+            ]
+        return []
+
     def _readSettings(self, parts: Parts) -> Settings:
-        settings = Settings()
+        settings, mistakes = Settings(), parts.mistakes
         if self._file is not None:
-            settings.load(self._file, parts.read)
+            with mistakes.collecting():
+                settings.load(self._file, parts.read, mistakes.add)
         for assignment in self._overrides:
-            settings.override(assignment)
+            with mistakes.collecting():
+                settings.override(assignment)
         for option, name, value in self._assignments:
             try:
                 settings.set(name, value, option)
             except SettingsError as error:
-                raise SettingsError(f"{option}: {error}") from None
+                mistakes.add(SettingsError(f"{option}: {error}"))
         if self._clusters:
-            settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
+            with mistakes.collecting():
+                settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
         return settings
 
     def _configure(self, settings: Settings, parts: Parts) -> Configuration:
+        given = self._given()
+        self.isOfService = given.isOfService
+        return configure(settings, given, parts)
+
+    def _given(self) -> CommandLine:
+        """Return what the command line says besides settings."""
         inherited = self._inherited
         inBackground = self.parent is not None and not self.parent["nodaemon"]
-        given = CommandLine(
+        return CommandLine(
             webSockets=self.webSockets,
             streams=self.streams,
             tokens=self.tokens,
@@ -282,10 +371,8 @@ class ServerOptions(usage.Options):
             logFile=self.logFile,
             verbosity=self.verbosity,
             inBackground=inBackground if inherited is None else inherited.isOfService,
-            toJournal=isJournal(os.environ, STDERR),
+            toJournal=_toJournal(),
         )
-        self.isOfService = given.isOfService
-        return configure(settings, given, parts)
 
     def _assign(self, option: str, name: str, value: str) -> None:
         # An empty one, perhaps of a variable that is not set, would be the default, whatever that

@@ -10,7 +10,7 @@ import atexit
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
@@ -24,19 +24,23 @@ from nymearemoteproxy.accounting.bookkeeping import AccountingError, Bookkeeping
 from nymearemoteproxy.accounting.linefile import RunInThread
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbose
+from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen
-from nymearemoteproxy.running.announcing import showToken, url
+from nymearemoteproxy.running.announcing import essentials, showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
-from nymearemoteproxy.running.options import ServerOptions
+from nymearemoteproxy.running.options import ServerOptions, refused
 from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
+from nymearemoteproxy.watching.actions import Actions
 from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.lastreload import LastReload
 from nymearemoteproxy.watching.pulse import Pulse
-from nymearemoteproxy.watching.watched import Watched
+from nymearemoteproxy.watching.watched import Entrance, Watched
 
 if TYPE_CHECKING:
     from nymearemoteproxy.running.clustering import Clustering
@@ -46,6 +50,10 @@ log = ProxyLogger()
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 """Those that are handled."""
+
+
+ACCOUNTS_INTERVAL = 1.0
+"""Seconds between two looks at what accounts have sent."""
 
 
 class StartError(Exception):
@@ -87,16 +95,40 @@ class ProxyService(Service):
         self._staff = _makeStaff(reactor, options, self.proxy, self._served)
         others = self._staff or self._clustering
         self._company = None if others is None else others.company
+        self._calendar = calendar
+        self._lastReload: LastReload | None = None
+        actions = Actions(
+            reactor,
+            self.proxy.registry,
+            self._condition,
+            self.reload,
+            self.drain,
+            lambda: self._lastReload,
+        )
         watched = Watched(
-            self.proxy, self.pulse, calendar, self._condition, self.drain, self._company
+            self.proxy,
+            self.pulse,
+            calendar,
+            self._condition,
+            actions,
+            self._company,
+            lambda: self._lastReload,
+            lambda: self._places if self.ports else (),
         )
         self._watchers = Watchers(reactor, self._configuration, watched)
         self._makers = ListenerFactories(reactor, self.proxy, self._configuration.certificates)
+        self._accounts = Periodic(
+            reactor,
+            ACCOUNTS_INTERVAL,
+            self.proxy.registry.countAccounts,
+            "what accounts have sent is not counted",
+        )
         self._stopping = False
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
         self._garbage = GarbageCollection()
         self.ports: list[IListeningPort] = []
+        self._places: Sequence[Entrance] = ()
 
     # The beginning
 
@@ -129,7 +161,11 @@ class ProxyService(Service):
             self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
                 raise StartError(str(error)) from None
-            raise SystemExit(f"{ServerOptions.program}: {error}") from None
+            raise refused(str(error)) from None
+        self._places = [
+            Entrance(url(listener, port), listener.behindProxy)
+            for listener, port in zip(listeners, self.ports, strict=True)
+        ]
         if self._staff is not None:
             self._staff.accept(listeners, self.ports)
 
@@ -147,10 +183,13 @@ class ProxyService(Service):
             self._clustering.start()
         self._watchers.start()
         self.pulse.start()
+        self._accounts.start()
         log.info("nymea-remoteproxy {version} runs", version=__version__)
         self._warn()
-        for listener, port in zip(configuration.listeners, self.ports, strict=True):
-            log.info("listening on {url}", url=url(listener, port))
+        for place in self._places:
+            log.info("listening on {url}", url=place.url)
+        for line in essentials(configuration):
+            log.info("{line}", line=line)
         self._tellFingerprint()
         showToken(configuration, self.ports)
         if self._logFile is not None:
@@ -210,9 +249,13 @@ class ProxyService(Service):
 
     def _status(self) -> str:
         connections = len(self.proxy.registry.records)
-        text = f"{'draining, ' if self.isDraining else ''}{connections} connections"
-        summary = "" if self._company is None else self._company().summary
-        return f"{text}, {summary}" if summary else text
+        parts = ["draining"] if self.isDraining else []
+        parts.append(counted(connections, "connection"))
+        if self._company is not None:
+            parts.append(self._company().summary)
+        if self._lastReload is not None:
+            parts.append(self._lastReload.summary)
+        return ", ".join(filter(None, parts))
 
     # Reload
 
@@ -230,7 +273,7 @@ class ProxyService(Service):
             self.notifier.reloaded()
 
     def _reload(self) -> None:
-        madePrint = self._configuration.fingerprint
+        madePrint, known = self._configuration.fingerprint, {*essentials(self._configuration)}
         self._configuration, problems = self._options.reread()
         apply(self.proxy, self._configuration, self._authenticators)
         self._makers.change(self._configuration.certificates)
@@ -240,17 +283,23 @@ class ProxyService(Service):
         if self._logFile is not None:
             self._logFile.reopen(self._cannotReopenLog)
         self._accounting.reopen()
-        for problem in problems:
+        future = [f"the next start would fail: {each}" for each in self._options.startMistakes]
+        for problem in problems + future:
             log.error("{problem}", problem=problem)
         self._warn()
+        for line in essentials(self._configuration):
+            if line not in known:
+                log.info("{line}", line=line)
         if self._configuration.fingerprint != madePrint:
             self._tellFingerprint()
+        now, mistakes = self._reactor.seconds() + self._calendar.epoch, len(problems + future)
+        self._lastReload = LastReload(now, mistakes)
         log.info(
-            "reloaded{but}: {tokens} tokens, {servers} server uuids, {certificates} certificates",
+            "reloaded{but}: {tokens}, {servers}, {certificates}",
             but=", but not everything" if problems else "",
-            tokens=len(self._configuration.acceptedTokens or ()),
-            servers=len(self._configuration.allowedServers or ()),
-            certificates=len(self._configuration.certificates),
+            tokens=counted(len(self._configuration.acceptedTokens or ()), "token"),
+            servers=counted(len(self._configuration.allowedServers or ()), "server uuid"),
+            certificates=counted(len(self._configuration.certificates), "certificate"),
         )
 
     def _cannotReopenLog(self, error: OSError) -> None:
@@ -298,6 +347,7 @@ class ProxyService(Service):
         self.notifier.stopping()
         self._garbage.restore()
         self.pulse.stop()
+        self._accounts.stop()
         if self._drainTimer is not None and self._drainTimer.active():
             self._drainTimer.cancel()
         yield super().stopService()
@@ -370,9 +420,8 @@ def startLogging(configuration: Configuration) -> LogFile | None:
     try:
         file = LogFile(configuration.logFile, format)
     except OSError as error:
-        raise SystemExit(
-            f"{ServerOptions.program}: cannot write the log file {configuration.logFile}: "
-            f"{error.strerror}"
+        raise refused(
+            f"cannot write the log file {configuration.logFile}: {error.strerror}"
         ) from None
     globalLogPublisher.addObserver(file)
     return file
@@ -386,4 +435,4 @@ def makeService(options: ServerOptions, reactor: Any = None) -> IService:
     try:
         return ProxyService(reactor, options, logFile)
     except AccountingError as error:
-        raise SystemExit(f"{ServerOptions.program}: {error}") from None
+        raise refused(str(error)) from None

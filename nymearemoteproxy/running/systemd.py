@@ -27,18 +27,6 @@ STATUS_INTERVAL = 10.0
 MICROSECOND = 1e-6
 
 
-def isJournal(environment: Mapping[str, str], descriptor: int) -> bool:
-    """Tell whether what is written to a file descriptor goes to systemd's journal.
-
-    The variable alone does not tell: programs started from a desktop inherit it (systemd.exec(5)).
-    """
-    try:
-        status = os.fstat(descriptor)
-    except OSError:
-        return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
-
-
 class Notifier:
     """Tells systemd how the service is.
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import inlineCallbacks
-from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from nymearemoteproxy.connections.limits import MOST_MONITORS
+from nymearemoteproxy.listening.handedplace import HandedPlace
 from nymearemoteproxy.listening.listeners import Listener, close, listen
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.watching.monitorsocket import MonitorFactory
@@ -52,7 +52,7 @@ class Watchers:
     def __init__(self, reactor: Any, configuration: Configuration, watched: Watched) -> None:
         settings = configuration.settings.proxyServer
         self._reactor = reactor
-        self._monitorPort: IListeningPort | None = None
+        self._monitorPlace: HandedPlace | None = None
         self._adminPort: IListeningPort | None = None
         self._path = settings.monitorSocket
         self._mode = settings.monitorSocketMode
@@ -69,10 +69,9 @@ class Watchers:
         :raises ListenerError: a place cannot be listened on.
         """
         if self._monitors is not None:
-            endpoint = UNIXServerEndpoint(
-                self._reactor, self._path, MOST_MONITORS, self._mode, wantPID=True
-            )
-            self._monitorPort = listen(self._path, endpoint, self._monitors)
+            place = HandedPlace(self._reactor, self._path, MOST_MONITORS, self._mode)
+            listen(self._path, place, self._monitors)
+            self._monitorPlace = place
         if self._admin is not None:
             listener = self._admin.listener
             serve = DirectFactory(secured(listener, self._admin.factory))
@@ -90,21 +89,23 @@ class Watchers:
 
     @inlineCallbacks
     def giveWay(self, hasSuccessor: bool) -> Any:
-        """The server drains: leave the monitor socket's path; the monitors that are here stay.
+        """The server drains, and answers on: the monitor socket's path is for whoever wants it.
 
         :param hasSuccessor: another process takes over, so leave it the place of the admin
             endpoint, too. Otherwise that stays, to tell that the server is not ready any more.
         """
-        port, self._monitorPort = self._monitorPort, None
-        if port is not None:
-            yield close(port)
+        if self._monitorPlace is not None:
+            self._monitorPlace.giveWay()
         if hasSuccessor:
             yield self._stopAdmin()
 
     @inlineCallbacks
     def stop(self) -> Any:
         """Send them away."""
-        yield self.giveWay(hasSuccessor=True)
+        place, self._monitorPlace = self._monitorPlace, None
+        if place is not None:
+            yield place.stop()
+        yield self._stopAdmin()
         if self._monitors is not None:
             self._monitors.closeAll()
 

@@ -42,7 +42,16 @@ from nymearemoteproxy.workers.groupcounts import AskedCounts
 from nymearemoteproxy.workers.handing import Handed, Taking
 from nymearemoteproxy.workers.linkdoor import LINKS
 from nymearemoteproxy.workers.logpassing import LogSender
-from nymearemoteproxy.workers.process import ALIVE, CHANNEL, HANDING, LEAVES, SERVES, STOP
+from nymearemoteproxy.workers.process import (
+    ALIVE,
+    CHANNEL,
+    CONFIRM,
+    CONFIRMED,
+    HANDING,
+    LEAVES,
+    SERVES,
+    STOP,
+)
 from nymearemoteproxy.workers.questions import Questions
 from nymearemoteproxy.workers.reporting import JudgementReporter, ReportingRegistry
 
@@ -121,6 +130,8 @@ class Worker:
             self._crew = Crew(self._reactor, message[2], message[1], self.channel)
         elif kind == STOP:
             self._stop()
+        elif kind == CONFIRM:
+            self.channel.send([CONFIRMED])
         elif self._crew is not None:
             if kind == RELOAD:
                 self._crew.reload(message[1])
@@ -225,7 +236,8 @@ class Crew:
         self._untaken = Tally(
             reactor,
             "a connection cannot be served: {reason}",
-            "{count} more connections could not be served in the last {interval:.0f} s",
+            "connection",
+            "{more} could not be served in the last {interval:.0f} s",
         )
 
     def _join(

@@ -6,6 +6,7 @@ transports, framing or uuids.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,24 +24,31 @@ is counted, and not in its transport."""
 
 STALLED = 60.0
 """Seconds in which a client for which something waits has to take something, whether that holds up
-anybody or not: as long as a server may be silent."""
+anybody or not: as long as a server may be silent. A server with flow control sends it nothing more
+meanwhile, so there it has all the time it wants, as long as no more waits than is sent by then."""
 
 
 @implementer(ILeg, IClientEnd)
 class ClientEnd(End):
-    """The far end of a client's tunnel: what it sends goes to the server, and back."""
+    """The far end of a client's tunnel: what it sends goes to the server, and back.
+
+    :param sliceSize: bytes written to the client at a time, at most.
+    """
 
     __slots__ = (
         "address",
-        "progress",
+        "source",
+        "waiting",
         "_backlog",
         "_blocked",
         "_isAnnounced",
+        "_isPaused",
         "_outcome",
+        "_progress",
         "_queue",
-        "_queued",
         "_registration",
         "_server",
+        "_sliceSize",
     )
 
     def __init__(
@@ -50,16 +58,20 @@ class ClientEnd(End):
         registration: ClientRegistration,
         server: IServerEnd,
         backlog: Backlog,
+        sliceSize: int = SLICE_SIZE,
     ) -> None:
         super().__init__(clock, origin)
+        self._sliceSize = sliceSize
         self._registration = registration
         self._server = server
         self._backlog = backlog
-        self.progress = 0.0
+        self.source = server.source
+        self._progress = 0.0  # when it took something, or had nothing to take, by the clock
         self._isAnnounced = False
         self._blocked = False
+        self._isPaused = False  # and the server, which asked for it, knows
         self._queue: deque[bytearray] = deque()
-        self._queued = 0
+        self.waiting = 0
         self._outcome = Outcome.PARTNER_LEFT
         self.address: int = server.admit(self)
 
@@ -85,19 +97,25 @@ class ClientEnd(End):
     def deliver(self, data: bytes) -> None:
         if not data:
             return
-        if len(data) <= SLICE_SIZE and not self._blocked:
+        size = self._sliceSize
+        if len(data) <= size and not self._blocked:
             self._leg.sendBytes(data)
             return
-        for start in range(0, len(data), SLICE_SIZE):
-            self._keep(data[start : start + SLICE_SIZE])
-        self._catchUp()
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            if self._blocked:
+                self._keep(piece)
+            else:
+                self._leg.sendBytes(piece)
         if not self._queue:
             return
-        self._backlog.behind.add(self)
-        self._backlog.makeRoom(self._clock.seconds())
+        self._backlog.makeRoom()
         if self._isOver:
             return
-        if self not in self._backlog.late and self._backlog.isTooMuch(self._queued):
+        if self._server.flowControl and not self._isPaused and self._backlog.isMuch(self):
+            self._isPaused = True
+            self._server.tellPaused(self)
+        if self not in self._backlog.late and self._backlog.isTooMuch(self):
             self._backlog.late[self] = None
             self._server.holdUp(self)
             self._watch()
@@ -106,15 +124,15 @@ class ClientEnd(End):
 
     def _keep(self, data: bytes) -> None:
         # Small ones together: each object costs as much memory as some dozens of bytes.
-        if self._queue and len(self._queue[-1]) + len(data) <= SLICE_SIZE:
+        if self._queue and len(self._queue[-1]) + len(data) <= self._sliceSize:
             self._queue[-1] += data
         else:
             self._queue.append(bytearray(data))
         self._count(len(data))
 
     def _count(self, size: int) -> None:
-        self._queued += size
-        self._backlog.change(size)
+        self.waiting += size
+        self._backlog.change(self, size)
 
     def _catchUp(self) -> None:
         while self._queue and not self._blocked:
@@ -125,30 +143,38 @@ class ClientEnd(End):
     def pauseReading(self) -> None:
         if not self._blocked:
             self._blocked = True
-            self.progress = self._clock.seconds()
+            self._progress = self._clock.seconds()
 
     def resumeReading(self) -> None:
         self._blocked = False
         self._catchUp()
         if not self._queue:
-            self._backlog.behind.discard(self)
             self._stopTimer()
             if self._isOver:
                 self._conclude()
-        if self in self._backlog.late:
-            self.reconsider()
+        self.reconsider()
+        if self._isPaused and not self._isOver and self._backlog.isLittle(self):
+            self._isPaused = False
+            self._server.tellResumed(self)
 
     def reconsider(self) -> None:
-        if self._backlog.isEnoughLess(self._queued):
+        if self in self._backlog.late and self._backlog.isEnoughLess(self):
             del self._backlog.late[self]
             self._server.goOn(self)
 
     def _watch(self) -> None:
         """Something waits: give the client up when it has not taken anything for too long."""
+        self.reconsider()  # what the others have leaves more for it, maybe
         self._stopTimer()
-        holdsUpOthers = self in self._backlog.late and self._server.clients > 1
-        patience = self._backlog.patience if holdsUpOthers else STALLED
-        left = self.progress + patience - self._clock.seconds()
+        isLate = self in self._backlog.late
+        mayStay = self._server.flowControl and not (isLate or self._isOver)
+        if isLate and self._server.clients > 1:
+            patience = self._backlog.patience  # it holds up others
+        elif mayStay and self._backlog.mayStay(self):
+            patience = math.inf
+        else:
+            patience = STALLED
+        left = self._progress + patience - self._clock.seconds()
         if left <= 0:
             self.giveUp(Outcome.CLIENT_TOO_SLOW)
         else:
@@ -165,6 +191,8 @@ class ClientEnd(End):
             return
         self._isOver = True
         self._outcome = outcome
+        if self._server.flowControl:
+            self._progress = self._clock.seconds()  # until now it had all the time it wanted
         self._backlog.late.pop(self, None)
         self._server.dismiss(self, self._isAnnounced)
         if not self._queue:
@@ -187,9 +215,9 @@ class ClientEnd(End):
                 self._conclude()
 
     def _dropQueue(self) -> None:
-        self._queue.clear()
-        self._backlog.behind.discard(self)
-        self._count(-self._queued)
+        if self._queue:
+            self._queue.clear()
+            self._count(-self.waiting)
 
     def _conclude(self) -> None:
         self._stopTimer()

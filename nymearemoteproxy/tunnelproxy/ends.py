@@ -30,6 +30,7 @@ class Origin:
     :ivar source: what the limits per address count it as; None where they do not apply.
     :ivar look: finds out whether it is still there; see `Presence.look`.
     :ivar record: what is known of it, as with `ILeg.record`.
+    :ivar subject: the account whose servers it can reach, or whose server it is; None = any.
     """
 
     number: int
@@ -37,12 +38,15 @@ class Origin:
     source: str | None = None
     look: Callable[[], Deferred[bool]] = lambda: succeed(True)
     record: Any = None
+    subject: str | None = None
 
 
 class IServerEnd(Interface):
     """The end of a registered server, as its clients' ends see it."""
 
     clients = Attribute("How many clients are connected to the server.")
+    flowControl = Attribute("Whether the server wants to be told which of its clients are slow.")
+    source = Attribute("What shares are counted by: as `Origin.source`, or itself if that is None.")
     unfinished = Attribute(
         "Bytes of a packet that has no end yet, and of calls that were not taken."
     )
@@ -59,6 +63,12 @@ class IServerEnd(Interface):
     def relay(client: IClientEnd, data: bytes) -> None:
         """Send what a client sent."""
 
+    def tellPaused(client: IClientEnd) -> None:
+        """Much waits for a client: tell the server."""
+
+    def tellResumed(client: IClientEnd) -> None:
+        """The client has caught up: tell the server."""
+
     def holdUp(cause: object) -> None:
         """Read nothing more from the server for now."""
 
@@ -74,9 +84,8 @@ class IClientEnd(Interface):
 
     address = Attribute("Stands for the client in the server's packets.")
     origin = Attribute("Where the client comes from.")
-    progress = Attribute(
-        "When it took something for the last time, or had nothing to take, by the clock."
-    )
+    source = Attribute("As with `IServerEnd.source`.")
+    waiting = Attribute("Bytes that wait for the client.")
 
     def deliver(data: bytes) -> None:
         """Send what the server sent."""

@@ -7,6 +7,7 @@ clients. Knows nothing of transports, framing other than SLIP, or uuids.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -14,6 +15,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.meeting.tunnel import ILeg
 from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
 from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION
@@ -22,6 +24,8 @@ from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     clientConnected,
     clientDisconnected,
+    clientPaused,
+    clientResumed,
 )
 from nymearemoteproxy.protocol.session import Close, Send
 from nymearemoteproxy.protocol.slip import (
@@ -66,9 +70,11 @@ class ServerEnd(End):
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
     :param backlog: where it is counted what waits for the rest of a packet.
+    :ivar flowControl: the server is told which of its clients are slow.
     """
 
     __slots__ = (
+        "flowControl",
         "unfinished",
         "_backlog",
         "_blocked",
@@ -102,6 +108,7 @@ class ServerEnd(End):
         timeout: float,
         turns: Turns,
         backlog: Backlog,
+        flowControl: bool,
     ) -> None:
         super().__init__(clock, origin)
         self._dialogue = dialogue
@@ -109,6 +116,7 @@ class ServerEnd(End):
         self._timeout = timeout
         self._turns = turns
         self._backlog = backlog
+        self.flowControl = flowControl
         self.unfinished = 0
         self._clients: dict[int, IClientEnd] = {}  # in the order of their turns
         self._unused = PROXY + 1  # from here on no address was ever given
@@ -132,6 +140,10 @@ class ServerEnd(End):
     @property
     def clients(self) -> int:
         return len(self._clients)
+
+    @property
+    def source(self) -> Hashable:
+        return self if self.origin.source is None else self.origin.source
 
     @property
     def isStalled(self) -> bool:
@@ -179,6 +191,12 @@ class ServerEnd(End):
         if wasAnnounced:
             self._tell(clientDisconnected(self._numberNotice(), client.address))
         self._freed.append(client.address)
+
+    def tellPaused(self, client: IClientEnd) -> None:
+        self._tell(clientPaused(self._numberNotice(), client.address))
+
+    def tellResumed(self, client: IClientEnd) -> None:
+        self._tell(clientResumed(self._numberNotice(), client.address))
 
     def _numberNotice(self) -> int:
         """Return the id of the next notification."""
@@ -297,7 +315,7 @@ class ServerEnd(End):
             change, self.unfinished = unfinished - self.unfinished, unfinished
             self._backlog.changeUnfinished(self, change)
             if change > 0:
-                self._backlog.makeRoom(self._clock.seconds())
+                self._backlog.makeRoom()
 
     def giveUp(self) -> None:
         self._end(Outcome.TOO_MUCH_UNFINISHED)
@@ -405,9 +423,11 @@ class ServerEnd(End):
         self._holding.clear()
         if self._unknown or self._reader.dropped:
             log.info(
-                "registered server, connection {number}: {invalid} packets were invalid, {unknown} "
-                "were for clients that were not there",
+                "registered server, connection {number}: {broken} invalid, {lost} for clients that "
+                "were not there",
                 number=self.origin.number,
+                broken=counted(self._reader.dropped, "packet"),
+                lost=counted(self._unknown, "packet"),
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )

@@ -32,6 +32,7 @@ from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.counts import ICounts, Release, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
+from nymearemoteproxy.tunnelproxy.pacedend import PacedClientEnd
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
 
@@ -59,7 +60,8 @@ class Terms:
     """What the tunnel proxy demands and allows; sizes in bytes, times in seconds.
 
     The meaning of each is in the settings reference. 0 = none for `serverTimeout`, `packetSize`,
-    `messageSize` and the numbers of servers and clients.
+    `messageSize`, the numbers of servers and clients, and `clientRate`, the bytes a second that a
+    client is sent at most.
     """
 
     serverTimeout: float = 60.0
@@ -71,6 +73,7 @@ class Terms:
     serversPerAddress: int = 0
     clientsPerAddress: int = 0
     clientsPerServer: int = 0
+    clientRate: float = 0.0
 
 
 @implementer(ISwitchboard)
@@ -151,7 +154,7 @@ class Switchboard:
         return looked.addCallback(lambda _isThere: self._register(registration, origin))
 
     def _register(self, registration: Registration, origin: Origin) -> Deferred[Place]:
-        self._check(registration)
+        self._check(registration, origin)
         if isinstance(registration, ServerRegistration):
             counted = self._counts.take(Role.SERVER, origin.source, self.terms.serversPerAddress)
         else:
@@ -170,7 +173,7 @@ class Switchboard:
                 else Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS
             )
         try:
-            self._check(registration)  # again, for the answer may have taken its time
+            self._check(registration, origin)  # again, for the answer may have taken its time
             end = self._enlist(registration, origin)
         except PlaceRefused:
             release()
@@ -187,7 +190,7 @@ class Switchboard:
         tunnel.attach(end)
         return Place(tunnel)
 
-    def _check(self, registration: Registration) -> None:
+    def _check(self, registration: Registration, origin: Origin) -> None:
         """Refuse what may not be registered, wherever it comes from."""
         uuid = registration.uuid
         if uuid in self._servers or uuid in self._clients:
@@ -199,15 +202,20 @@ class Switchboard:
         elif isReserved:
             # Otherwise it could keep the server out that the uuid is for.
             raise PlaceRefused(Outcome.UUID_RESERVED)
-        elif registration.serverUuid not in self._servers:
+        elif not self._isFound(registration.serverUuid, origin.subject):
             raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
+
+    def _isFound(self, serverUuid: UUID, subject: str | None) -> bool:
+        """Tell whether there is a server, as far as this account can know."""
+        server = self._servers.get(serverUuid)
+        return server is not None and subject in (None, server.origin.subject)
 
     def _enlist(self, registration: Registration, origin: Origin) -> ServerEnd | ClientEnd:
         if isinstance(registration, ServerRegistration):
-            return self._makeServerEnd(origin)
+            return self._makeServerEnd(registration, origin)
         return self._makeClientEnd(registration, origin)
 
-    def _makeServerEnd(self, origin: Origin) -> ServerEnd:
+    def _makeServerEnd(self, registration: ServerRegistration, origin: Origin) -> ServerEnd:
         terms = self.terms
         return ServerEnd(
             self._clock,
@@ -217,6 +225,7 @@ class Switchboard:
             terms.serverTimeout,
             self._turns,
             self._backlog,
+            registration.flowControl,
         )
 
     def _makeClientEnd(self, registration: ClientRegistration, origin: Origin) -> ClientEnd:
@@ -226,6 +235,10 @@ class Switchboard:
             raise PlaceRefused(Outcome.TOO_MANY_CLIENTS_OF_SERVER)
         if server.isStalled:
             raise PlaceRefused(Outcome.SERVER_STALLED)
+        if self.terms.clientRate:
+            return PacedClientEnd(
+                self.terms.clientRate, self._clock, origin, registration, server, self._backlog
+            )
         return ClientEnd(self._clock, origin, registration, server, self._backlog)
 
 

@@ -1,18 +1,20 @@
 """The monitor socket: tells programs on this machine what goes on, once a second or when asked.
 
-Owns the content and the framing that the monitors of the C++ server expect. Knows nothing of how
-connections are served. A thousand connections make a line of 300 KB, so it is made and sent in
-pieces, and the reactor has its turn between them.
+Owns the content and the framing that the monitors of the C++ server expect, and who of those who
+may look may also have something done. Knows nothing of how connections are served. A thousand
+connections make a line of 300 KB, so it is made and sent in pieces, and the reactor has its turn
+between them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -26,28 +28,34 @@ from zope.interface import implementer
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.tally import Tally
+from nymearemoteproxy.common.unixpeers import UnixPeer, peerOf
 from nymearemoteproxy.connections.limits import MOST_MONITORS
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import MOST_TEXT, TRANSPORTS, Record, slices
-from nymearemoteproxy.protocol.jsonrpc import (
-    UNKNOWN_ID,
-    MessageError,
-    MessageSplitter,
-    decodeObject,
-)
-from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.jsonrpc import MessageError, MessageSplitter
 from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.watching.actions import Action, ActionError
+from nymearemoteproxy.watching.monitorrequests import (
+    ActionRequest,
+    Refresh,
+    readRequest,
+    writeError,
+    writeResult,
+)
 from nymearemoteproxy.watching.pulse import Reading
 from nymearemoteproxy.watching.watched import Watched
 
 log = ProxyLogger()
 
 REQUEST_LIMIT = 1024
-"""Bytes of a request; the only one there is has less than a hundred."""
+"""Bytes of a request; each has less than a hundred."""
 
 ANSWER_INTERVAL = 0.1
 """Seconds from one answer to the next, to the same monitor: one that asks without end gets ten a
 second."""
+
+ROOT = 0
+"""The uid of the user who may have everything done."""
 
 ITEMS_A_TURN = 100
 """Connections or tunnels that are described in one turn of the reactor: below a millisecond."""
@@ -64,10 +72,14 @@ class Snapshot:
     described.
 
     :param epoch: what to add to a moment for its Unix time.
+    :param condition: where the server stands, in a word.
     """
 
-    def __init__(self, proxy: Proxy, latest: Reading, epoch: float, printAll: bool) -> None:
+    def __init__(
+        self, proxy: Proxy, latest: Reading, epoch: float, condition: str, printAll: bool
+    ) -> None:
         self._proxy = proxy
+        self._condition = condition
         self._survey = proxy.registry.counters.survey()
         self._latest = latest
         self._epoch = epoch
@@ -134,6 +146,7 @@ class Snapshot:
             "serverName": hello["name"],
             "serverVersion": __version__,
             "apiVersion": hello["apiVersion"],
+            "condition": self._condition,
         }
         statistic = {
             "clientCount": len(self._clients),
@@ -273,15 +286,22 @@ class Monitor(Protocol):
                 else:
                     self.transport.resumeProducing()
                 return
-            printAll = _readRequest(message)
+            request = readRequest(message)
         except MessageError as error:
-            self.tell([_encode({"error": error.text}) + b"\n"])
+            self.tell([writeError(error.text)])
             self.transport.loseConnection()
             return
         self._isAnswering = True
         self.transport.pauseProducing()
-        self._asked = self._factory.describe(printAll)
+        self._asked = self._fulfil(request)
         self._asked.addCallbacks(self._answered, self._failed)
+
+    def _fulfil(self, request: Refresh | ActionRequest) -> Deferred[list[bytes]]:
+        """Do what is asked for; return the pieces of the answer."""
+        if isinstance(request, Refresh):
+            return self._factory.describe(request.printAll)
+        peer = peerOf(self.transport.getHandle())
+        return succeed([self._factory.obey(request, peer)])
 
     def _answered(self, line: list[bytes]) -> None:
         self._asked = None
@@ -344,20 +364,6 @@ class Monitor(Protocol):
         """The transport is gone; `connectionLost` deals with it."""
 
 
-def _readRequest(message: bytes) -> bool:
-    """Return whether a request for news asks for servers without clients, too.
-
-    :raises MessageError: it is no such request.
-    """
-    request = decodeObject(message)
-    params = request.get("params", {})
-    printAll = params.get("printAll", False) if isinstance(params, dict) else None
-    if request.get("method") != "refresh" or not isinstance(printAll, bool):
-        text = 'the only request is {"method":"refresh","params":{"printAll":bool}}'
-        raise MessageError(UNKNOWN_ID, text, Outcome.INVALID_REQUEST)
-    return printAll
-
-
 class MonitorFactory(Factory):
     """Serves the monitors, and tells those that only listen once a second.
 
@@ -372,11 +378,14 @@ class MonitorFactory(Factory):
         self._proxy = watched.proxy
         self._pulse = watched.pulse
         self._calendar = watched.calendar
+        self._condition = watched.condition
+        self._actions = watched.actions
         self._isTelling = False
         self._refusals = Tally(
             clock,
             "a monitor is refused, there are {most} already",
-            "{count} more monitors refused in the last {interval:.0f} s",
+            "monitor",
+            "{more} refused in the last {interval:.0f} s",
         )
         self._pulse.listeners.append(self._beat)
 
@@ -388,8 +397,43 @@ class MonitorFactory(Factory):
 
     def describe(self, printAll: bool) -> Deferred[list[bytes]]:
         """Make a line about this moment; return its pieces."""
-        snapshot = Snapshot(self._proxy, self._pulse.latest, self._calendar.epoch, printAll)
+        snapshot = Snapshot(
+            self._proxy,
+            self._pulse.latest,
+            self._calendar.epoch,
+            self._condition().value,
+            printAll,
+        )
         return self._proxy.turns.run(snapshot.work())
+
+    def obey(self, request: ActionRequest, peer: UnixPeer | None) -> bytes:
+        """Do it, if this one may have it done; return the line that tells what came of it.
+
+        Who may connect may look, which the mode of the socket says, and may be a whole group. To
+        have something done is for those who could send this process signals as well.
+
+        :param peer: who asks; None = that is not known.
+        """
+        who = "somebody unknown" if peer is None else str(peer)
+        if peer is None or peer.uid not in (ROOT, os.geteuid()):
+            self._actions.refused(request.action, who)
+            return writeError("only root and the server's own user may have something done")
+        try:
+            return writeResult(request, self._do(request, who))
+        except ActionError as error:
+            return writeError(str(error))
+
+    def _do(self, request: ActionRequest, who: str) -> dict[str, Any]:
+        """Do it; return what is to be told of it besides."""
+        if request.action is Action.END_CONNECTION:
+            self._actions.endConnection(request.number, who)
+        elif request.action is Action.END_TUNNEL:
+            self._actions.endTunnel(request.number, who)
+        elif request.action is Action.RELOAD:
+            return {"mistakes": self._actions.reload(who).mistakes}
+        else:
+            self._actions.drain(who)
+        return {}
 
     def _failed(self, failure: Failure) -> None:
         self._isTelling = False

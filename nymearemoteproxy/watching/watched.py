@@ -5,13 +5,15 @@ Owns what they are given of it. Knows nothing of who they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.watching.actions import Actions
 from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.lastreload import LastReload
 from nymearemoteproxy.watching.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -19,17 +21,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Entrance:
+    """Where clients come in.
+
+    :ivar url: with which they connect.
+    :ivar behindProxy: only a reverse proxy does, which tells their addresses by a PROXY header.
+    """
+
+    url: str
+    behindProxy: bool = False
+
+
+@dataclass(frozen=True)
 class Watched:
     """A server that runs.
 
     :ivar condition: tells where it stands.
-    :ivar drain: stops listening and ends the process when the last tunnel has ended.
+    :ivar actions: does what operators ask for.
     :ivar company: tells what goes on with those who serve together; None = this process is alone.
+    :ivar lastReload: tells what became of it; None = there was none.
+    :ivar places: tells where clients come in at the moment; none while nobody is let in.
     """
 
     proxy: Proxy
     pulse: Pulse
     calendar: Calendar
     condition: Callable[[], Condition]
-    drain: Callable[[], object]
+    actions: Actions
     company: Callable[[], Company] | None = None
+    lastReload: Callable[[], LastReload | None] = lambda: None
+    places: Callable[[], Sequence[Entrance]] = tuple

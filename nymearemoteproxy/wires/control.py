@@ -112,7 +112,7 @@ class Control(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
-        self.linger = Linger(self.proxy.clock, self.transport, timing.close)
+        self.linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
         tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
@@ -147,6 +147,10 @@ class Control(Phase, Protocol):
     def shutDown(self) -> None:
         self.perform(self.session.stopped())
 
+    def dismiss(self, outcome: Outcome) -> None:
+        if self.session.gone():
+            self._close(outcome)
+
     def pingTimedOut(self) -> None:
         self.end(Outcome.PING_TIMEOUT)
 
@@ -169,7 +173,7 @@ class Control(Phase, Protocol):
             self.proxy.turns.wait(self._goOn, self._internalError)
             return False
         # Behind a registration all is the far end's.
-        return not self._blocked and self.session.state not in (State.REGISTERING, State.TUNNELED)
+        return not self._blocked and not self.session.leavesTheRest
 
     def _goOn(self) -> None:
         """Look at what is left; read again when all of it is seen, and not before."""
@@ -195,9 +199,9 @@ class Control(Phase, Protocol):
             self.perform(session.messageReceived(message))
         if session.state in (State.AUTHENTICATING, State.WAITING) and self.holdsData():
             self.perform(session.dataReceived())
-        if session.state not in (State.TUNNELED, State.REGISTERING):
+        if not session.leavesTheRest:
             self.afterMessages()
-        if session.state in (State.TUNNELED, State.REGISTERING):
+        if session.leavesTheRest:
             return False  # what is left is for the leg
         return (session.expectsMessages and calls == CALLS_A_TURN) or self.holdsMore()
 
@@ -214,6 +218,8 @@ class Control(Phase, Protocol):
                 case RestartDeadline():
                     self.setDeadline(self.proxy.policy.timing.inactive)
                 case CheckToken(token):
+                    if self.session.leavesTheRest:
+                        self.transport.pauseProducing()  # what comes is kept, in the kernel
                     self.setDeadline(self.proxy.policy.timing.authentication)
                     self._errands.checkToken(token, self._hasMore)
                 case Join():
@@ -221,9 +227,9 @@ class Control(Phase, Protocol):
                     self.setDeadline(self.proxy.policy.timing.alone)
                     self.startWaiting()
                     self._errands.join(effect)
-                case Register(registration):
+                case Register():
                     self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
-                    self._errands.register(registration)
+                    self._errands.register(effect)
                 case StartTunnel():
                     self._startTunnel(effect)
                 case _:
@@ -264,7 +270,7 @@ class Control(Phase, Protocol):
         if not self._lost:
             self._readFreely()
             self.sayGoodbye(outcome)
-            self.linger.start()
+            self.linger.drop()
             self.drop(b"")  # what was kept for the leg there is none of: its farewell, maybe
 
     def _readFreely(self) -> None:

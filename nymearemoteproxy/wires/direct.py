@@ -7,11 +7,13 @@ to Twisted, and what that means for producers. Knows nothing of TLS, framing or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
 from twisted.protocols.policies import WrappingFactory
-from zope.interface import implementer
+from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
 
 READ_SIZE = 6 * (16384 + 22)
 """Bytes read at a time, at most: six full records of TLS 1.3, so that reads of a burst do not cut
@@ -38,6 +40,37 @@ class _Drain:
 
     def stopProducing(self) -> None:
         """The transport is gone; its protocol is told too."""
+
+
+class _Rest:
+    """Stands before the protocol of a connection, and hands on no more than so many bytes.
+
+    :ivar protocol: of the connection. What Twisted asks for it provides, this does as well.
+    """
+
+    __slots__ = ("protocol", "_left", "_exceeded", "__provides__")
+
+    def __init__(self, protocol: Any, size: int, exceeded: Callable[[], object]) -> None:
+        self.protocol = protocol
+        self._left = size
+        self._exceeded = exceeded
+        directlyProvides(self, providedBy(protocol))
+
+    def dataReceived(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._exceeded()
+        else:
+            self.protocol.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        self.protocol.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self.protocol.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.protocol.connectionLost(reason)
 
 
 class DirectTransport:
@@ -158,6 +191,17 @@ class DirectTransport:
     def readMuch(self) -> None:
         """Read as much at a time as is good for speed, from now on."""
         self._lowest.bufferSize = READ_SIZE
+
+    def readAtMost(self, size: int) -> None:
+        """Read no more bytes than this at a time, from now on."""
+        self._lowest.bufferSize = min(size, self._lowest.bufferSize)
+
+    def limitRest(self, size: int, exceeded: Callable[[], object]) -> None:
+        """Hand on no more than so many bytes, from now on; to be called once.
+
+        :param exceeded: is called instead, for each read that brings more.
+        """
+        self._lowest.protocol = _Rest(self._lowest.protocol, size, exceeded)
 
     def getPeer(self) -> IAddress:
         """The client's address, which may be the one a PROXY header told."""

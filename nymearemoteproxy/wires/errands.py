@@ -20,8 +20,8 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
-from nymearemoteproxy.protocol.registration import ClientRegistration, Registration
-from nymearemoteproxy.protocol.session import Effects, Join, Session, State
+from nymearemoteproxy.protocol.registration import ClientRegistration
+from nymearemoteproxy.protocol.session import Effects, Join, Register, Session
 from nymearemoteproxy.tunnelproxy.ends import Origin
 
 log = ProxyLogger()
@@ -112,22 +112,27 @@ class Errands:
         self._pending = None
         if verdict.accepted:
             self._record.subject = verdict.subject
-            self._perform(self._session.accepted(token, verdict.subject))
+            refusal = self._proxy.registry.named(self._record, self._session.role)
+            if refusal is None:
+                self._perform(self._session.accepted(token, verdict.subject))
+            else:
+                self._perform(self._session.limited(refusal))
         else:
             self._perform(self._session.refused())
 
     def _notJudged(self, failure: Failure) -> None:
-        if self._session.state is not State.AUTHENTICATING:
+        if not self._session.expectsVerdict:
             return  # cancelled
         self._pending = None
-        if failure.check(BackendError):
+        error = failure.value
+        if isinstance(error, BackendError):
             log.error(
-                "connection {number} from {peer} cannot be authenticated by the "
-                "authentication server: {reason}",
+                "connection {number} from {peer} cannot be authenticated by {by}: {reason}",
                 event="authentication-error",
                 number=self._record.number,
                 peer=self._record.peer,
-                reason=str(failure.value),
+                by=error.by,
+                reason=str(error),
             )
         else:
             log.failure("the authentication backend failed", failure)
@@ -140,17 +145,19 @@ class Errands:
         self._pending = self._proxy.rendezvous.join(join.key, identity, self._look(), record)
         self._await(self._pending, self._found, self._notFound)
 
-    def register(self, registration: Registration) -> None:
+    def register(self, register: Register) -> None:
         """Find a place in the tunnel proxy.
 
         It is never cancelled: one that is found too late is seen, and given up.
         """
         record, switchboard = self._record, self._proxy.switchboard
         assert switchboard is not None  # or there would be no such method to call
+        registration = register.registration
         record.name, record.uuid = registration.name, str(registration.uuid)
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
-        origin = Origin(record.number, record.host, record.ticket.source, self._look(), record)
+        source = record.ticket.source
+        origin = Origin(record.number, record.host, source, self._look(), record, register.subject)
         self._await(switchboard.register(registration, origin), self._found, self._notFound)
 
     def _look(self) -> Callable[[], Deferred[bool]]:

@@ -20,6 +20,7 @@ from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, IClient, Record
 from nymearemoteproxy.meeting.tunnel import NOBODY, ILeg, Tunnel
+from nymearemoteproxy.meeting.wrappers import WrappedLeg
 from nymearemoteproxy.protocol.frames import FIN, Frames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
@@ -37,32 +38,22 @@ def askTransport(proxy: Proxy, transport: Any) -> Callable[[], bool]:
     return askTcp(transport, proxy.clock, proxy.policy.timing.ping, proxy.policy.timing.pingAnswer)
 
 
-@implementer(ILeg)
-class TracedLeg:
+class TracedLeg(WrappedLeg):
     """Logs the shape of what passes to a leg: sizes and opcodes, never content."""
 
     def __init__(self, leg: ILeg, sender: Record) -> None:
-        self._leg = leg
+        super().__init__(leg)
         self._sender = sender
-        self.record = leg.record
-        self.enter = leg.enter
-        self.open = leg.open
-        self.begin = leg.begin
-        self.pauseReading = leg.pauseReading
-        self.resumeReading = leg.resumeReading
-        self.finish = leg.finish
-        self.partnerLost = leg.partnerLost
-        self.cutOff = leg.cutOff
 
     def sendBytes(self, data: bytes) -> None:
         self._trace(f"{len(data)} bytes")
-        self._leg.sendBytes(data)
+        super().sendBytes(data)
 
     def sendFrames(self, frames: Frames) -> None:
         for header, payload in zip(frames[::2], frames[1::2], strict=True):
             opcode, last = header[0] & ~FIN, header[0] & FIN
             self._trace(f"opcode {opcode:x}, {len(payload)} bytes{', last' if last else ''}")
-        self._leg.sendFrames(frames)
+        super().sendFrames(frames)
 
     def _trace(self, shape: str) -> None:
         log.debug("connection {number} → {shape}", number=self._sender.number, shape=shape)
@@ -129,6 +120,10 @@ class Leg:
         """Write what is held back, then the end."""
         raise NotImplementedError
 
+    def holdsMore(self) -> bool:
+        """True while something that was read waits for its turn to be relayed."""
+        return False
+
     departure: Outcome
     """What it is when a client ends its connection without another word."""
 
@@ -140,11 +135,13 @@ class Leg:
 
     def open(self, partner: ILeg) -> None:
         self.proxy.registry.joined(self.record, partner.record)
-        self.partner = (
-            TracedLeg(partner, self.record) if self.proxy.policy.traceTraffic else partner
-        )
+        self.partner = self.watching(partner)
         self.resumeReading()
         self.proxy.keepalive.add(self)
+
+    def watching(self, partner: ILeg) -> ILeg:
+        """Return what stands for the partner in this tunnel: who is to see what it is sent."""
+        return TracedLeg(partner, self.record) if self.proxy.policy.traceTraffic else partner
 
     def begin(self) -> None:
         self.transport.registerProducer(self, True)
@@ -156,6 +153,10 @@ class Leg:
     def resumeReading(self) -> None:
         self.unread = False
         self.resumptions += 1
+        self.readOn()
+
+    def readOn(self) -> None:
+        """The partner and the line of turns have nothing against reading from the client."""
         self.transport.resumeProducing()
 
     def finish(self, outcome: Outcome) -> None:
@@ -168,7 +169,7 @@ class Leg:
 
     def partnerLost(self) -> None:
         self.partner = NOBODY
-        self.linger.start()
+        self.linger.drop()
         self.resumeReading()
 
     def cutOff(self, outcome: Outcome) -> None:
@@ -190,7 +191,7 @@ class Leg:
 
     def clientLeft(self) -> None:
         self.left(self.departure)
-        self.linger.start()
+        self.linger.drop()
 
     # Events of the transport
 
@@ -203,12 +204,12 @@ class Leg:
     def connectionLost(self, reason: Failure) -> None:
         orderly = reason.check(ConnectionDone)
         self.finished = True
+        self.linger.stop()
         self.proxy.keepalive.remove(self)
         self.transport.unregisterProducer()
         try:
             self.left(self.departure if orderly else Outcome.CONNECTION_LOST)
         finally:
-            self.linger.stop()
             self.proxy.registry.ended(self.record)
 
     def pauseProducing(self) -> None:
@@ -253,6 +254,13 @@ class Leg:
         """A fault of ours: it costs this connection."""
         log.failure("connection {number}: internal error", failure, number=self.record.number)
         self._abortWith(Outcome.INTERNAL_ERROR)
+
+    def dismiss(self, outcome: Outcome) -> None:
+        partner = self.partner
+        self.finish(outcome)
+        partner.finish(outcome)
+        self.left(outcome)
+        self.partnerLost()
 
     def shutDown(self) -> None:
         partner = self.partner

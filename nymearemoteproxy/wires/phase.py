@@ -64,6 +64,9 @@ class Phase:
         self.clearDeadline()
         self.proxy.registry.ended(self.record)
 
+    def dismiss(self, outcome: Outcome) -> None:
+        self.end(outcome)
+
     def shutDown(self) -> None:
         self.end(Outcome.SHUTDOWN_WAITING)
 

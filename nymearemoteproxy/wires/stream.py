@@ -20,6 +20,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import StartTunnel
 from nymearemoteproxy.wires.control import Control
 from nymearemoteproxy.wires.leg import Leg, askTransport
+from nymearemoteproxy.wires.limited import Limited, hasLimits
 from nymearemoteproxy.wires.transports import Linger
 
 LINE_END_TIMEOUT = 1.0
@@ -60,7 +61,8 @@ class StreamControl(Control):
         gap = self.proxy.policy.timing.notificationGap if start.needsGap else 0.0
         self._rest = self._splitter.rest()
         lineEndDue = self._splitter.lineEndDue and not self._rest
-        return StreamLeg(self.proxy, self.record, self.linger, gap, lineEndDue)
+        legClass = LimitedStreamLeg if hasLimits(self.proxy, start.role) else StreamLeg
+        return legClass(self.proxy, self.record, self.linger, gap, lineEndDue)
 
     def handOver(self, leg: Leg) -> None:
         if self._rest:
@@ -179,3 +181,7 @@ class StreamLeg(Leg):
     def connectionLost(self, reason: Failure) -> None:
         self._stopGap()
         super().connectionLost(reason)
+
+
+class LimitedStreamLeg(Limited, StreamLeg):
+    """The same in a tunnel that has limits."""

@@ -14,7 +14,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.protocol.session import Role
+
+log = ProxyLogger()
 
 KEEPALIVE_PROBES = 3
 """Unanswered TCP keepalive probes after which a stream client counts as gone."""
@@ -34,6 +37,12 @@ MOST_RECEIVED = 512 << 10
 """Bytes that the kernel takes from a registered server ahead of us. What is for one client waits
 there behind what is for another, slow one. With a round trip of 50 ms it is enough for 80 Mbit/s.
 """
+
+MOST_DROPPED = 16 << 20
+"""Bytes that are read from a client and dropped when there is nobody to take them. What a client
+has sent before it can know is in the kernels' buffers: by Linux's defaults 6 MiB at this end and
+4 MiB at its own (tcp_rmem, tcp_wmem), and the rest is for a reverse proxy's. Who goes on beyond
+that is no longer listening."""
 
 
 def _isTcp(handle: Any) -> bool:
@@ -124,20 +133,33 @@ class Linger:
 
     Closing a socket while unread data lies in it resets the connection, which may destroy what
     is still on its way to the client. So reading goes on, into the void, until the client closes
-    too; a client that does not is given two periods of time: after the first the connection is
-    closed in the ordinary way, after the second it is aborted.
+    too. A client that does not is given two periods of time: after the first the connection is
+    closed in the ordinary way, after the second it is aborted. It is aborted as well when the
+    client has sent more into the void than can have been on its way.
 
     :param seconds: one such period.
+    :param number: of the connection, for the log.
     """
 
-    __slots__ = ("_clock", "_transport", "_seconds", "_timer", "_closed", "_over")
+    __slots__ = (
+        "_clock",
+        "_transport",
+        "_seconds",
+        "_number",
+        "_timer",
+        "_closed",
+        "_drops",
+        "_over",
+    )
 
-    def __init__(self, clock: IReactorTime, transport: Any, seconds: float) -> None:
+    def __init__(self, clock: IReactorTime, transport: Any, seconds: float, number: int) -> None:
         self._clock = clock
         self._transport = transport
         self._seconds = seconds
+        self._number = number
         self._timer: IDelayedCall | None = None
         self._closed = False
+        self._drops = False
         self._over = False
 
     def stopSending(self) -> None:
@@ -149,12 +171,19 @@ class Linger:
         """Send what is buffered and close."""
         if not self._over:
             self._transport.loseConnection()
-            self.start()
+            self.drop()
 
     def start(self) -> None:
         """Let the time begin in which the client has to close."""
         if self._timer is None and not self._over:
             self._timer = self._clock.callLater(self._seconds, self._expired)
+
+    def drop(self) -> None:
+        """Nobody takes what the client still sends: let the time begin, and bound how much."""
+        self.start()
+        if not self._drops and not self._over:
+            self._drops = True
+            self._transport.lowest.limitRest(MOST_DROPPED, self._exceeded)
 
     def stop(self) -> None:
         """The connection is closed; there is nothing more to do, whoever asks for it."""
@@ -170,3 +199,11 @@ class Linger:
         self._closed = True
         self._timer = self._clock.callLater(self._seconds, self._expired)
         self._transport.lowest.loseConnection()
+
+    def _exceeded(self) -> None:
+        log.info(
+            "connection {number} is cut off: it sent more than {size} bytes behind its end",
+            number=self._number,
+            size=MOST_DROPPED,
+        )
+        self._transport.abortConnection()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
@@ -51,13 +52,13 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         WebSocketServerProtocol.__init__(self)
         Phase.__init__(self, proxy, record)
         self.factory = factory
-        self._head = HeadReader()
+        self._head = HeadReader(proxy.policy.subprotocols)
         self._opened = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
         timing = self.proxy.policy.timing
-        self._linger = Linger(self.proxy.clock, self.transport, timing.close)
+        self._linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
         self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
@@ -78,6 +79,10 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
             self._takeOver(rest)
         else:
             self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        """Accept the subprotocol that the checked request has, if it has one."""
+        return request.protocols[0] if request.protocols else None
 
     def onOpen(self) -> None:
         self._opened = True
@@ -101,7 +106,7 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         self.record.endsWith(outcome)
         self._head = HeadReader()  # without what it held
         self._linger.stopSending()
-        self._linger.start()
+        self._linger.drop()
 
     def deadlinePassed(self) -> None:
         self.end(Outcome.WEBSOCKET_HANDSHAKE_TIMEOUT)

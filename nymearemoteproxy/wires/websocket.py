@@ -37,6 +37,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, StartTunnel
 from nymearemoteproxy.wires.control import Control
 from nymearemoteproxy.wires.leg import Leg, askTransport
+from nymearemoteproxy.wires.limited import Limited, hasLimits
 from nymearemoteproxy.wires.transports import Linger
 
 TEXT_TAIL_TIMEOUT = 1.0
@@ -120,7 +121,8 @@ class WebSocketControl(Control):
         self.proxy.keepalive.remove(self)
         # SLIP packets need not align with messages, which could then not be text.
         opcode = BINARY if start.role is Role.SERVER else self._lastOpcode
-        return WebSocketLeg(self.proxy, self.record, self.linger, self._reader, opcode)
+        legClass = LimitedWebSocketLeg if hasLimits(self.proxy, start.role) else WebSocketLeg
+        return legClass(self.proxy, self.record, self.linger, self._reader, opcode)
 
     def handOver(self, leg: Leg) -> None:
         if self._frames:
@@ -208,11 +210,14 @@ class WebSocketLeg(Leg):
         if self._farewell is None:
             if self.unread:
                 return  # `resumeReading` goes on
-            self.transport.resumeProducing()
+            self.readOn()
         self.dataReceived(b"")
         if self._farewell is not None and not self._reader.hasMore:
             farewell, self._farewell = self._farewell, None
             farewell()
+
+    def holdsMore(self) -> bool:
+        return self._reader.hasMore
 
     def resumeReading(self) -> None:
         super().resumeReading()
@@ -261,7 +266,7 @@ class WebSocketLeg(Leg):
         self.left(Outcome.WEBSOCKET_PROTOCOL_ERROR)
         self._writeLast(closeFrame(error.code, error.reason))
         self.linger.stopSending()
-        self.linger.start()
+        self.linger.drop()
 
     def _writeLast(self, close: bytes) -> None:
         """Write a close frame, unless the client was told goodbye already."""
@@ -346,3 +351,7 @@ class WebSocketLeg(Leg):
         self.proxy.keepalive.hurry(self)
         before, isThere = self.record.received, super().ask()
         return lambda: self.record.received > before or isThere()
+
+
+class LimitedWebSocketLeg(Limited, WebSocketLeg):
+    """The same in a tunnel that has limits."""

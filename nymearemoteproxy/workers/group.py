@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
+from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
@@ -170,10 +171,14 @@ class WorkerGroup:
         self._pulse.start()
 
     def tell(self, message: Message) -> None:
-        """Tell all workers something; those that come later are told by `Plan.messages`."""
+        """Tell all workers something; those that come later are told by `Plan.messages`.
+
+        Who comes from now on gets to one that has done it.
+        """
         for seat in self._seats:
             if seat.process is not None:
-                seat.process.channel.send(message)
+                seat.process.tell(message)
+        self._changed()
 
     def stopAccepting(self) -> None:
         """Let nobody in any more; to be called before the ports are closed."""
@@ -313,10 +318,10 @@ class WorkerGroup:
         delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** (seat.ended - 1))
         if seat.ended < LOOP:
             log.error(
-                "worker {number} is gone with {connections} connections: {how}; the next one "
-                "starts in {delay:g} s",
+                "worker {number} is gone with {lost}: {how}; the next one starts in {delay:g} s",
                 event="worker-ended",
                 number=seat.index,
+                lost=counted(connections, "connection"),
                 connections=connections,
                 how=process.how,
                 delay=delay,

@@ -47,7 +47,8 @@ class LinkDoor(PortReader):
         self._refusals = Tally(
             reactor,
             "a connection from {peer} is no link to this machine: {text}",
-            "{count} more connections in {interval:.0f} s were no links to this machine",
+            "connection",
+            "{more} refused in the last {interval:.0f} s: no link to this machine",
         )
 
     def accepted(self, accepted: socket.socket, name: Any) -> bool:

@@ -24,7 +24,7 @@ from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.workers.facts import Facts, learn, mirroredForeigner, mirroredGuest, roleOf
 from nymearemoteproxy.workers.reporting import Handlers, Send
 
@@ -54,6 +54,9 @@ class MirroredClient:
         record = self._record
         self.mirror.send(("shutDown", record.number, record.joined is not None))
 
+    def dismiss(self, outcome: Outcome) -> None:
+        self.mirror.send(("dismiss", self._record.number, outcome.label))
+
     def abort(self) -> None:
         self.mirror.send(("abort", self._record.number))
 
@@ -73,6 +76,7 @@ class Mirror:
         self.connections = 0
         self.handlers: Handlers = {
             "identified": self._identified,
+            "named": self._named,
             "authenticated": self._authenticated,
             "judged": self._judged,
             "joined": self._joined,
@@ -132,6 +136,18 @@ class Mirror:
         refusal = self._registry.identified(record, address)
         if refusal is not None:
             self.send(("refuse", number, refusal.label))
+
+    def _named(self, number: int, subject: str, role: str) -> None:
+        record = self._find(number)
+        if record is None:
+            return
+        record.subject = subject
+        if record.joined is not None:  # the partner, of another worker, told it before
+            self._registry.countTunnel(record)
+            return
+        refusal = self._registry.named(record, Role[role])
+        if refusal is not None:
+            record.client.dismiss(refusal)
 
     def _authenticated(self, number: int) -> None:
         record = self._find(number)

@@ -50,8 +50,8 @@ class PortReader:
         self._troubles = Tally(
             reactor,
             "no connection can be accepted on {place}: {reason}",
-            "{count} more times in the last {interval:.0f} s no connection could be accepted on "
-            "{place}",
+            "time",
+            "{more} in the last {interval:.0f} s no connection could be accepted on {place}",
             place=place,
         )
 

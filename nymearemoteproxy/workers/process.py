@@ -32,6 +32,10 @@ SERVES = "serves"
 """Message of a worker: it takes connections."""
 LEAVES = "leaves"
 """Message of a worker: it takes no more connections, and ends when it has those on their way."""
+CONFIRM = "confirm"
+"""Message to a worker: say so when what you were told before is done."""
+CONFIRMED = "confirmed"
+"""Message of a worker: it is."""
 STOP = "stop"
 """Message to a worker: say goodbye to everybody and end."""
 
@@ -82,6 +86,7 @@ class WorkerProcess(ProcessProtocol):
         self._gone = gone
         self._open = 2  # the channel and the process
         self._silence = 0
+        self._unconfirmed = 0
         self._patience = START_SILENCE
         self._reason = ""
         self.pid: int | None = None
@@ -134,7 +139,14 @@ class WorkerProcess(ProcessProtocol):
     @property
     def takes(self) -> bool:
         """True when it can be handed a connection now."""
-        return self.serves and not self.handing.isFull and self._silence <= SUSPECT
+        isReady = self.serves and not self._unconfirmed
+        return isReady and not self.handing.isFull and self._silence <= SUSPECT
+
+    def tell(self, message: Message) -> None:
+        """Tell it something that is to be done before it is handed the next connection."""
+        self.channel.send(message)
+        self.channel.send([CONFIRM])
+        self._unconfirmed += 1
 
     def stop(self) -> None:
         """Have it say goodbye to everybody and end."""
@@ -170,6 +182,9 @@ class WorkerProcess(ProcessProtocol):
         if kind == SERVES:
             self.serves = self.hasServed = True
             log.info("worker {number} serves, it is process {pid}", number=self.index, pid=self.pid)
+            self._changed()
+        elif kind == CONFIRMED:
+            self._unconfirmed -= 1
             self._changed()
         elif kind == LEAVES:
             self._handNoMore()

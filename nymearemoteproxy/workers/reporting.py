@@ -31,10 +31,13 @@ from zope.interface import implementer
 from nymearemoteproxy.common.addresses import describeAddress
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.accounts import AccountBounds
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.connections.dismissal import (
     GOODBYES_A_TURN,
     Dismissal,
     cutOff,
+    dismiss,
     sayGoodbye,
 )
 from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket, sourceOf
@@ -43,6 +46,7 @@ from nymearemoteproxy.connections.records import CONNECTING, Record, slices
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.workers.facts import Facts, factsOf, farFactsOf, nameOf
 
 REPORT_INTERVAL = 1.0
@@ -124,8 +128,10 @@ class ReportingRegistry(Registry):
             "shutDown": self._shutDown,
             "abort": self._abort,
             "refuse": self._refuse,
+            "dismiss": self._dismissFor,
             "next": self._goOn,
         }
+        self._countsAccounts = False
         self._worker = worker
         self._send = send
         self._expected: tuple[int, str | None] | None = None
@@ -197,11 +203,23 @@ class ReportingRegistry(Registry):
             record.ticket.source = sourceOf(record.host, self.gate.bounds.exempt)
             self._send(("identified", record.number, record.host, getattr(address, "port", 0)))
 
+    def limit(self, bounds: Bounds, accounts: AccountBounds, denied: DenyList) -> None:
+        """The parent keeps them; here it is only asked who is exempt, and whether accounts matter.
+
+        Accounts and denied addresses are the same to all workers.
+        """
+        self.gate.bounds = bounds
+        self._countsAccounts = accounts != AccountBounds()
+
+    def named(self, record: Record, role: Role) -> None:
+        if self._countsAccounts and record.subject is not None:
+            self._send(("named", record.number, record.subject, role.name))
+
     def authenticated(self, record: Record) -> None:
         self._send(("authenticated", record.number))
 
     def joined(self, record: Record, partner: Record | None) -> None:
-        super().joined(record, partner)
+        self.joins(record, partner)
         other: int | Facts | None = None
         if partner is not None:
             other = partner.number or farFactsOf(partner)
@@ -250,6 +268,11 @@ class ReportingRegistry(Registry):
         if record is not None:
             record.endsWith(outcomeOf(label))
             self._ask(number, cutOff)
+
+    def _dismissFor(self, number: int, label: str) -> None:
+        """A limit that only the parent knows ends a client's tunnel."""
+        outcome = outcomeOf(label)
+        self._ask(number, lambda record: dismiss(record, outcome))
 
     def _ask(self, number: int, action: Callable[[Record], None]) -> None:
         """Do what the parent asks for; thousands may be asked at once, so in turns."""

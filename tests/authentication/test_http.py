@@ -22,15 +22,10 @@ from twisted.web.client import RequestNotSent, RequestTransmissionFailed, Respon
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from nymearemoteproxy.authentication.backend import BackendError, Verdict
-from nymearemoteproxy.authentication.http import (
-    MAX_ANSWER,
-    MAX_SUBJECT,
-    HttpAuthenticator,
-    judge,
-    makeHttpClient,
-)
-from nymearemoteproxy.authentication.url import readUrl
+from nymearemoteproxy.authentication.answers import MAX_ANSWER
+from nymearemoteproxy.authentication.backend import MAX_SUBJECT, BackendError, Verdict
+from nymearemoteproxy.authentication.http import HttpAuthenticator, judge, makeHttpClient
+from nymearemoteproxy.authentication.url import isOnThisMachine, readUrl
 from nymearemoteproxy.protocol.session import PairingKeys
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
@@ -332,6 +327,13 @@ class UrlTests(SynchronousTestCase):
         }.items():
             self.assertEqual(readUrl(text).to_text(), uri)
 
+    def test_onThisMachine(self) -> None:
+        """Where nobody is on the way."""
+        for text in ("http://localhost/", "http://127.3.2.1:80/", "http://[::1]:80/a"):
+            self.assertTrue(isOnThisMachine(text), text)
+        for text in ("http://localhost.example/", "http://10.0.0.1/", "http://[::2]/", "http://a/"):
+            self.assertFalse(isOnThisMachine(text), text)
+
 
 class BoundTests(SynchronousTestCase):
     """How many questions are asked at once."""
@@ -598,7 +600,7 @@ def asynchronous(
 class NetworkTests(TestCase):
     """Faults below HTTP, over a real connection."""
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.server = ScriptedFactory()
@@ -750,7 +752,7 @@ class NetworkTests(TestCase):
 class AskedUrlTests(TestCase):
     """Every kind of URL that is taken at the start gets to the server, as it is meant."""
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.backend = Backend(replying())

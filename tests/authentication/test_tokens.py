@@ -99,7 +99,7 @@ class Backend:
 
 
 class FirstOfTests(SynchronousTestCase):
-    """Two backends, one after the other."""
+    """Several backends, one after the other."""
 
     def test_firstAccepts(self) -> None:
         """The second is not asked."""
@@ -117,14 +117,34 @@ class FirstOfTests(SynchronousTestCase):
             self.assertEqual(second.asked, ["t"])
 
     def test_failures(self) -> None:
-        """A failure of either lets nobody in, and the second is not asked after the first's."""
-        second = Backend(fail(BackendError("second")))
-        asked = FirstOf(Backend(succeed(Verdict(False))), second).authenticate("t")
-        self.assertEqual(str(self.failureResultOf(asked, BackendError).value), "second")
+        """One that cannot tell keeps nobody out whom another one accepts."""
+        asked = FirstOf(
+            Backend(fail(BackendError("first"))), Backend(succeed(Verdict(True, "anna")))
+        ).authenticate("t")
+        self.assertEqual(self.successResultOf(asked), Verdict(True, "anna"))
+
+    def test_failuresLetNobodyIn(self) -> None:
+        """The first failure is told when nobody accepts."""
+        for first, second, told in (
+            (fail(BackendError("first")), succeed(Verdict(False)), "first"),
+            (succeed(Verdict(False)), fail(BackendError("second")), "second"),
+            (fail(BackendError("first")), fail(BackendError("second")), "first"),
+        ):
+            asked = FirstOf(Backend(first), Backend(second)).authenticate("t")
+            self.assertEqual(str(self.failureResultOf(asked, BackendError).value), told)
+
+    def test_faults(self) -> None:
+        """A fault of ours is no failure of a backend: nobody else is asked."""
         second = Backend(succeed(Verdict(True)))
-        asked = FirstOf(Backend(fail(BackendError("first"))), second).authenticate("t")
-        self.assertEqual(str(self.failureResultOf(asked, BackendError).value), "first")
+        asked = FirstOf(Backend(fail(ZeroDivisionError())), second).authenticate("t")
+        self.failureResultOf(asked, ZeroDivisionError)
         self.assertEqual(second.asked, [])
+
+    def test_three(self) -> None:
+        """There may be more than two."""
+        refusing = [Backend(succeed(Verdict(False))) for _ in range(2)]
+        asked = FirstOf(*refusing, Backend(succeed(Verdict(True)))).authenticate("t")
+        self.assertEqual(self.successResultOf(asked), Verdict(True))
 
     def test_cancelled(self) -> None:
         """Whoever is being asked is told to give up."""

@@ -41,7 +41,7 @@ class Greeting(Protocol):
 class VerificationTests(TestCase):
     """A server has to prove the name or address it was called by."""
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.authority = issue("authority", None)

@@ -19,9 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client import cli
+from nymearemoteproxy.client import options as clientOptions
 from nymearemoteproxy.client.local import copying
 from nymearemoteproxy.client.local.farend import SILENCE
-from tests.support.endtoend import CLIENT, environmentOfPrograms, forker
+from nymearemoteproxy.common.certificates import CertificateError
+from tests.support.endtoend import CLIENT, environmentOfPrograms, runForked
 from tests.support.proxies import (
     ACCEPTED,
     PARTNER,
@@ -34,6 +36,8 @@ from tests.support.proxies import (
 )
 
 reactor: Any = globalReactor
+
+UUID = "6f4ff7c5-41b1-4a3c-9f3f-3f0f5b0f6b6a"
 
 MISTAKE = r"\Anymea-remoteproxy-client: [^\n]+\n\Z"
 
@@ -67,10 +71,26 @@ class FilesTests(SynchronousTestCase):
             self.assertEqual(copying._ownFile(fd, os.O_RDONLY), fd)
 
 
+class EncryptionTests(SynchronousTestCase):
+    def test_noStateDirectory(self) -> None:
+        """A user without a home, as in a container, has to say where the certificate is."""
+
+        def nowhere() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        self.patch(clientOptions, "stateDirectory", nowhere)
+        made = clientOptions.ClientOptions()
+        made.parseOptions(
+            ["--url", "ws://h", "--serve", UUID, "--forward", "h:1", "--end-to-end", "--token", "t"]
+        )
+        problem = self.assertRaises(CertificateError, made.side)
+        self.assertIn("give --end-certificate", str(problem))
+
+
 class CommandTests(TestCase):
     """The command as a process, since it lives by its descriptors and its exit status."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         self.environment = {**environmentOfPrograms(), "NYMEA_REMOTEPROXY_TOKEN": TOKEN}
@@ -223,12 +243,20 @@ class CommandTests(TestCase):
 
     @awaited
     async def test_tokenFile(self) -> None:
-        (self.directory / "token").write_text("# a comment\n\n  from-a-file  \nanother\n")
+        """Which others may read is told, once."""
+        token = self.directory / "token"
+        token.write_text("# a comment\n\n  from-a-file  \nanother\n")
+        token.chmod(0o604)
         fake = Fake(self, "tcp")
         fake.script = lambda peer: peer.send(REFUSED)
         out, told, status = await self.run_("--url", fake.url, "--token-file", "token")
+        warning = (
+            "warning: the token file token is open to every user of this machine; mend that with: "
+            "chmod o= token"
+        )
+        lines = [warning, f"refused by the server: {REFUSAL}"]
         self.assertEqual(
-            (status, told), (1, f"nymea-remoteproxy-client: refused by the server: {REFUSAL}\n")
+            (status, told), (1, "".join(f"nymea-remoteproxy-client: {line}\n" for line in lines))
         )
         self.assertEqual(fake.requests[0]["params"]["token"], "from-a-file")
 
@@ -237,6 +265,38 @@ class CommandTests(TestCase):
         out, told, status = await self.run_("--url", "http://h:1")
         self.assertEqual((status, out), (1, b""))
         self.assertRegex(told, MISTAKE)
+
+    def test_mistakesOfEncryption(self) -> None:
+        """Each end is one of two kinds, and of a server and its clients it is clear which."""
+        url = ["--url", "tcp://127.0.0.1:1"]
+        serve = [*url, "--serve", UUID, "--forward", "h:1"]
+        client = [*url, "--server-uuid", UUID]
+        ca = self.directory.resolve() / "ca"
+        ca.write_bytes(Certificate().pem)
+        for arguments, words in (
+            ([*client, "--end-to-end"], "--end-to-end and --server-uuid exclude each other"),
+            ([*url, "--end-to-end", "--end-fingerprint", "0"], "--end-fingerprint exclude each"),
+            ([*client, "--end-ca", "x", "--end-fingerprint", "0"], "exclude each other"),
+            ([*serve, "--end-fingerprint", "0"], "--end-fingerprint and --serve exclude each"),
+            ([*serve, "--end-ca", "x"], "--end-ca and --serve exclude each other"),
+            ([*serve, "--end-certificate", "x"], "--end-certificate needs --end-to-end"),
+            ([*serve, "--end-to-end", "--end-key", "x"], "--end-key needs --end-certificate"),
+            ([*client, "--end-name", "x"], "--end-name needs --end-ca"),
+            ([*client, "--end-fingerprint", "12"], "--end-fingerprint: a SHA-256 fingerprint has"),
+            ([*client, "--end-ca", "missing"], "--end-ca: missing: No such file"),
+            ([*url, "--end-ca", str(ca)], "--end-ca needs --end-name where"),
+            ([*serve, "--end-to-end", "--end-certificate", "missing"], "cannot read the certific"),
+            (
+                [*serve, "--end-to-end", "--end-certificate", str(ca)],
+                "comes without its private key",
+            ),
+            ([*serve, "--end-to-end"], "give one with --end-certificate"),
+        ):
+            environment = {"NYMEA_REMOTEPROXY_TOKEN": TOKEN, "XDG_STATE_HOME": "/dev/null"}
+            status, told = runForked(CLIENT, arguments, environment)
+            self.assertEqual(status, 1, arguments)
+            self.assertRegex(told, MISTAKE)
+            self.assertIn(words, told)
 
     def test_mistakes(self) -> None:
         url = ["--url", "tcp://127.0.0.1:1"]
@@ -253,12 +313,12 @@ class CommandTests(TestCase):
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12"],
             ["--url", "tls://127.0.0.1:1", "--fingerprint", "12", "--insecure"],
         ):
-            status, told = forker(CLIENT).run(arguments, {"NYMEA_REMOTEPROXY_TOKEN": TOKEN})
+            status, told = runForked(CLIENT, arguments, {"NYMEA_REMOTEPROXY_TOKEN": TOKEN})
             self.assertEqual(status, 1, arguments)
             self.assertRegex(told, MISTAKE)
             self.assertNotIn("Traceback", told)
             self.assertNotIn(TOKEN, told)
-        status, told = forker(CLIENT).run(url, {"NYMEA_REMOTEPROXY_TOKEN": ""})
+        status, told = runForked(CLIENT, url, {"NYMEA_REMOTEPROXY_TOKEN": ""})
         self.assertEqual(status, 1)
         self.assertIn("no token", told)
 

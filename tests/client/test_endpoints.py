@@ -539,7 +539,7 @@ class TlsMixin(EndpointMixin):
 
 class TlsTests(TlsMixin, TestCase):
     scheme = "tls"
-    timeout = 60
+    timeout = 300
 
     async def deaf(self) -> tuple[Any, Clock]:
         """Return a tunnel through a proxy that reads nothing more, and the clock of its end."""

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from tests.support.endtoend import CLIENT, environmentOfPrograms, forker
+from tests.support.endtoend import CLIENT, environmentOfPrograms, runForked
 from tests.support.proxies import Recorder, awaited, line, recording
 from tests.support.tunnelproxies import SERVER, Hasher, ProxyMixin, answer
 
@@ -84,7 +84,7 @@ class StuckTests(ProxyMixin, TestCase):
     """Nobody reads standard error, or the terminal is in Ctrl-S."""
 
     scheme = "ws"
-    timeout = 60
+    timeout = 300
 
     def setUp(self) -> None:
         super().setUp()
@@ -136,7 +136,7 @@ class CommandTests(ProxyMixin, TestCase):
     """The command as a process."""
 
     scheme = "ws"
-    timeout = 60
+    timeout = 300
 
     def server(self, service: Any, *arguments: str) -> Process:
         port = self.listen(Factory.forProtocol(service))
@@ -236,8 +236,10 @@ class CommandTests(ProxyMixin, TestCase):
     @awaited
     async def test_noTunnelProxy(self) -> None:
         """All find out at once, also who only listens so far."""
-        response = line({"id": 1, "status": "error", "error": "Unknown namespace."})
-        self.proxy.script = lambda peer: peer.send(response)
+        refusal = {"status": "error", "error": "Unknown namespace."}
+        self.proxy.script = lambda peer: peer.send(
+            line({"id": self.proxy.requests[-1]["id"], **refusal})
+        )
         for process in (self.server(Hasher), self.client(), self.client("--listen", "0")):
             self.assertEqual(await process.status, 1)
             self.assertIn("the tunnel proxy is not switched on there", process.told[-1])
@@ -327,19 +329,18 @@ class CommandTests(ProxyMixin, TestCase):
             ["--serve", "x", "--forward", "h:1"],
             ["--serve", SERVER, "--forward", "h"],
             ["--server-uuid", "x"],
-            [*serve, "--token", "t"],
-            [*serve, "--token-file", "t"],
+            [*serve, "--token", "t", "--token-file", "t"],
+            [*serve, "--token-file", "there is none"],
             [*serve, "--nonce", "n"],
             [*serve, "--uuid", SERVER],
             [*serve, "--listen", "0"],
             [*serve, *client],
-            [*client, "--token", "t"],
             [*client, "--nonce", "n"],
             [*client, "--uuid", "x"],
             [*client, "--listen", "x"],
             [*client, "--listen", "0", "--uuid", SERVER],
             [*client, "--insecure"],
         ):
-            status, told = forker(CLIENT).run(["--url", "ws://127.0.0.1:1", *arguments], {})
+            status, told = runForked(CLIENT, ["--url", "ws://127.0.0.1:1", *arguments], {})
             self.assertEqual((status, told.count("\n")), (1, 1), told)
             self.assertNotIn("no token", told)

@@ -73,7 +73,7 @@ class MeantSchemeTests(SynchronousTestCase):
 class WrongSchemeTests(TestCase):
     """Every kind of URL at every kind of port of the real server."""
 
-    timeout = 60
+    timeout = 300
 
     @awaited
     async def test_everyCombination(self) -> None:

@@ -8,7 +8,13 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
+from nymearemoteproxy.client.rules.calling import (
+    Calls,
+    ClientConnected,
+    ClientDisconnected,
+    ClientPaused,
+    ClientResumed,
+)
 from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.messages import MAX_CONTROL_SIZE
@@ -17,6 +23,7 @@ from nymearemoteproxy.client.rules.urls import Address, parseListen, parseServic
 
 CLIENT = "{00000000-0000-0000-0000-00000000000c}"
 SERVER = "{00000000-0000-0000-0000-00000000000d}"
+TOKEN = "a secret of ours"
 
 
 def line(message: dict[str, Any]) -> bytes:
@@ -28,6 +35,24 @@ def answer(error: object, **params: object) -> bytes:
 
 
 ACCEPTED = answer("TunnelProxyErrorNoError", slipEnabled=True)
+NOT_OFFERED = line({"id": 1, "status": "error", "error": "Unknown method."})
+
+
+def offering(params: object) -> bytes:
+    """Return the answer to Introspect of a proxy that takes these params for a server."""
+    return introspection({"TunnelProxy.RegisterServer": {"params": params}})
+
+
+def introspection(methods: object) -> bytes:
+    """Return the answer to Introspect of a proxy that has these methods."""
+    return line({"id": 1, "status": "success", "params": {"methods": methods}})
+
+
+def registering() -> RegisteringServer:
+    """Return one whose proxy offers nothing besides, and that has sent its registration."""
+    phase = RegisteringServer("me", SERVER)
+    phase.receive(NOT_OFFERED)
+    return phase
 
 
 class RegistrationTests(SynchronousTestCase):
@@ -35,16 +60,22 @@ class RegistrationTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.makers = (
-            lambda: RegisteringServer("me", SERVER),
+            registering,
             lambda: RegisteringClient("me", CLIENT, SERVER),
         )
 
     def test_requests(self) -> None:
-        requests = [json.loads(make().request) for make in self.makers]
+        server, client = (make() for make in self.makers)
+        self.assertEqual(client.further, b"")
+        messages = [server.request, server.further, client.request]
         self.assertEqual(
-            [(request["id"], request["method"], request["params"]) for request in requests],
             [
-                (1, "TunnelProxy.RegisterServer", {"serverName": "me", "serverUuid": SERVER}),
+                (request["id"], request["method"], request["params"])
+                for request in map(json.loads, messages)
+            ],
+            [
+                (1, "RemoteProxy.Introspect", {}),
+                (2, "TunnelProxy.RegisterServer", {"serverName": "me", "serverUuid": SERVER}),
                 (
                     1,
                     "TunnelProxy.RegisterClient",
@@ -52,8 +83,74 @@ class RegistrationTests(SynchronousTestCase):
                 ),
             ],
         )
-        for make in self.makers:
-            self.assertTrue(make().request.endswith(b"}\n"))
+        for message in messages:
+            self.assertTrue(message.endswith(b"}\n"))
+
+    def test_offered(self) -> None:
+        """A server asks for what the proxy offers, and for nothing else."""
+        base = {"serverName": "me", "serverUuid": SERVER}
+        kinds = {"serverName": "String", "serverUuid": "Uuid"}
+        flow = {"flowControl": True}
+        for told, more in (
+            (offering({**kinds, "o:flowControl": "Bool"}), flow),
+            (offering({**kinds, "o:other": "Bool"}), {}),
+            (offering(kinds), {}),
+            (offering(None), {}),
+            (introspection({"TunnelProxy.RegisterServer": []}), {}),
+            (introspection({"TunnelProxy.RegisterClient": {}}), {}),
+            (introspection([]), {}),
+            (line({"id": 1, "status": "success", "params": 5}), {}),
+            (NOT_OFFERED, {}),
+        ):
+            for cut in range(0, len(told), 7):
+                phase = RegisteringServer("me", SERVER)
+                self.assertEqual(phase.receive(told[:cut]) + phase.receive(told[cut:]), b"")
+                self.assertEqual(json.loads(phase.further)["params"], base | more, told)
+
+    def test_token(self) -> None:
+        """It is shown to a proxy that takes it, and to no other."""
+        for make, method, flow in (
+            (
+                lambda: RegisteringServer("me", SERVER, TOKEN),
+                "RegisterServer",
+                {"flowControl": True},
+            ),
+            (lambda: RegisteringClient("me", CLIENT, SERVER, TOKEN), "RegisterClient", {}),
+        ):
+            for offered, shown in (
+                ({"o:token": "String", "o:flowControl": "Bool"}, {"token": TOKEN, **flow}),
+                ({"o:other": "String"}, {}),
+            ):
+                phase = make()
+                self.assertEqual(json.loads(phase.request)["method"], "RemoteProxy.Introspect")
+                phase.receive(introspection({f"TunnelProxy.{method}": {"params": offered}}))
+                asked = json.loads(phase.further)
+                self.assertEqual((asked["id"], asked["method"]), (2, f"TunnelProxy.{method}"))
+                given = {key: asked["params"].get(key) for key in shown}
+                self.assertEqual(given, shown)
+                self.assertEqual("token" in asked["params"], "token" in shown)
+                told = line({"id": 2, "status": "error", "error": f"no {TOKEN} here"})
+                problem = self.assertRaises(TunnelError, phase.receive, told)
+                self.assertEqual(str(problem), "refused by the proxy: no … here")
+
+    def test_unproven(self) -> None:
+        """Why a token is not accepted, and whether another attempt may help."""
+        for token, why, words, isTransient in (
+            (TOKEN, "AuthenticationFailed", "the proxy does not accept the token", False),
+            (None, "AuthenticationFailed", "the proxy wants a token", False),
+            (TOKEN, "Timeout", "the proxy cannot have tokens checked now", True),
+            (TOKEN, "ProxyError", "the proxy cannot have tokens checked now", True),
+            (TOKEN, "Else", "AuthenticationErrorElse", False),
+        ):
+            phase = RegisteringClient("me", CLIENT, SERVER, token)
+            if token is not None:
+                phase.receive(introspection({}))
+            told = answer(
+                "TunnelProxyErrorForbiddenCall", authenticationError=f"AuthenticationError{why}"
+            )
+            problem = self.assertRaises(TunnelError, phase.receive, told)
+            self.assertEqual(str(problem), f"refused by the proxy: {words}")
+            self.assertEqual(problem.isTransient, isTransient)
 
     def test_everyCut(self) -> None:
         notification = line({"id": 0, "notification": "Some.Thing", "params": {"a": "}"}})
@@ -86,7 +183,9 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_notSwitchedOn(self) -> None:
         for words in ("Unknown namespace.", "No such namespace"):
-            for problem in self.failing(line({"id": 1, "status": "error", "error": words})):
+            for make, number in zip(self.makers, (2, 1), strict=True):
+                data = line({"id": number, "status": "error", "error": words})
+                problem = self.assertRaises(TunnelError, make().receive, data)
                 self.assertEqual(str(problem), "the tunnel proxy is not switched on there")
                 self.assertFalse(problem.isTransient)
 
@@ -108,11 +207,12 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_errors(self) -> None:
         """An error about our request is for good, one about the proxy's own state is not."""
-        for requestId, isTransient in ((1, False), (-1, True)):
-            for message in ({"error": "Some\nwords"}, {}):
-                data = line({"id": requestId, "status": "error", **message})
-                words = "Some words" if message else "no reason given"
-                for problem in self.failing(data):
+        for make, ours in zip(self.makers, (2, 1), strict=True):
+            for requestId, isTransient in ((ours, False), (-1, True)):
+                for message in ({"error": "Some\nwords"}, {}):
+                    data = line({"id": requestId, "status": "error", **message})
+                    words = "Some words" if message else "no reason given"
+                    problem = self.assertRaises(TunnelError, make().receive, data)
                     self.assertEqual(str(problem), f"refused by the proxy: {words}")
                     self.assertEqual(problem.isTransient, isTransient)
 
@@ -150,7 +250,7 @@ class RegistrationTests(SynchronousTestCase):
 
     def test_withoutSlip(self) -> None:
         for params in ({}, {"slipEnabled": False}, {"slipEnabled": 1}):
-            phase = RegisteringServer("me", SERVER)
+            phase = registering()
             data = answer("TunnelProxyErrorNoError", **params)
             problem = self.assertRaises(TunnelError, phase.receive, data)
             self.assertIn("without SLIP", str(problem))
@@ -193,8 +293,11 @@ class CallsTests(SynchronousTestCase):
         return line({"id": 0, "notification": "TunnelProxy.ClientConnected", "params": params})
 
     def disconnected(self, address: object) -> bytes:
+        return self.told("ClientDisconnected", address)
+
+    def told(self, name: str, address: object) -> bytes:
         params = {"socketAddress": address}
-        return line({"id": 0, "notification": "TunnelProxy.ClientDisconnected", "params": params})
+        return line({"id": 0, "notification": f"TunnelProxy.{name}", "params": params})
 
     def test_everyCut(self) -> None:
         stream = (
@@ -202,16 +305,24 @@ class CallsTests(SynchronousTestCase):
             + self.connected(1)
             + line({"id": 3, "status": "error", "error": "something}"})
             + line({"id": 0, "notification": "Some.Thing"})
+            + self.told("ClientPaused", 1)
+            + self.told("ClientResumed", 1)
             + self.disconnected(1)
         )
-        told = [ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1"), ClientDisconnected(1)]
+        told = [
+            ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1"),
+            ClientPaused(1),
+            ClientResumed(1),
+            ClientDisconnected(1),
+        ]
         for cut in range(len(stream) + 1):
             calls = Calls()
             self.assertEqual(calls.receive(stream[:cut]) + calls.receive(stream[cut:]), told)
 
     def test_impossibleAddresses(self) -> None:
         for address in (0, -1, 0xFFFF, 1.0, True, "1", None):
-            for data in (self.connected(address), self.disconnected(address)):
+            others = ("ClientDisconnected", "ClientPaused", "ClientResumed")
+            for data in (self.connected(address), *(self.told(name, address) for name in others)):
                 problem = self.assertRaises(TunnelError, Calls().receive, data)
                 self.assertIn("impossible address", str(problem))
         self.assertEqual(Calls().receive(self.disconnected(0xFFFE)), [ClientDisconnected(0xFFFE)])
@@ -245,7 +356,19 @@ class AddressTests(SynchronousTestCase):
 
     def test_bad(self) -> None:
         common = (
-            *("", ":1", "h:", "h:x", "h:65536", "h:-1", "h:²", "::1:1", "h :1", "hü:1", "a/b:1"),
+            *(
+                "",
+                ":1",
+                "h:",
+                "h:x",
+                "h:65536",
+                "h:-1",
+                "h:²",
+                "::1:1",
+                "h :1",
+                "h\u2028:1",
+                "a/b:1",
+            ),
             *("h_x:1", "u@h:1", "a..b:1", "[h]:1", "[::1]x:1", "[::1]", "[]:1", "h\n:1", "h%:1"),
             *("[fe80::1%\x1b]:1", "[fe80::1%ü]:1"),
         )

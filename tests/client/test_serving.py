@@ -26,6 +26,7 @@ from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotCo
 from nymearemoteproxy.client.connecting.retrying import Reports
 from nymearemoteproxy.client.local.delivering import LINGER, PIECE
 from nymearemoteproxy.client.local.publishing import LASTED, Publisher
+from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import (
     LONE_STALL,
     MAX_PACKET_SIZE,
@@ -57,6 +58,14 @@ def connected(address: object, name: str = "a client") -> bytes:
 
 def disconnected(address: int) -> bytes:
     return _notification("ClientDisconnected", {"socketAddress": address})
+
+
+def paused(address: int) -> bytes:
+    return _notification("ClientPaused", {"socketAddress": address})
+
+
+def resumed(address: int) -> bytes:
+    return _notification("ClientResumed", {"socketAddress": address})
 
 
 def _notification(name: str, params: dict[str, Any]) -> bytes:
@@ -104,6 +113,7 @@ class ServingMixin:
             LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
             reports,
             self.lost.append,
+            Refusals(self.clock, self.said.append),
         )
         self.proxy = Line(self.serving)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
@@ -472,6 +482,60 @@ class SharingTests(ServingMixin, SynchronousTestCase):
         self.assertFalse(downloads[2].isPaused)
         self.proxy.drain()
         self.assertFalse(any(line.isPaused for line in list(downloads.values())[1:]))
+
+
+class SlowClientTests(ServingMixin, SynchronousTestCase):
+    """A proxy that tells which client is slow."""
+
+    def setUp(self) -> None:
+        self.begin()
+        self.slow, self.fast = self.client(1), self.client(2)
+
+    def assertPaused(self, slow: bool, fast: bool = False) -> None:
+        """This is who is not read from."""
+        self.assertEqual((self.slow.isPaused, self.fast.isPaused), (slow, fast))
+
+    def test_paused(self) -> None:
+        """Nothing is read for that one until it has caught up."""
+        self.receive(paused(1))
+        self.assertPaused(True)
+        self.receive(resumed(1))
+        self.assertPaused(False)
+
+    def test_bothSlow(self) -> None:
+        """Who is slow stays so while the proxy takes nothing, and the other way round."""
+        self.proxy.full = True
+        self.slow.protocol.dataReceived(b"x")
+        self.fast.protocol.dataReceived(b"x")
+        self.receive(paused(1))
+        self.proxy.drain()
+        self.assertPaused(True)
+        self.proxy.full = True
+        self.fast.protocol.dataReceived(b"x")
+        for _ in range(MAX_UNTAKEN // PIECE + 1):
+            self.slow.protocol.dataReceived(bytes(PIECE))
+        self.receive(resumed(1))
+        self.assertPaused(True, True)
+        self.proxy.drain()
+        self.assertPaused(False)
+
+    def test_leaves(self) -> None:
+        """Who is gone is read from to the end; who gets its address is not slow."""
+        self.receive(paused(1), disconnected(1))
+        self.assertFalse(self.slow.isPaused)
+        self.assertFalse(self.client(1).isPaused)
+
+    def test_serviceLeaves(self) -> None:
+        """What the proxy told meanwhile is of nobody."""
+        self.receive(paused(1))
+        self.slow.lose()
+        self.receive(paused(1), resumed(1), resumed(7))
+        self.assertFalse(self.client(1).isPaused)
+
+    def test_beforeTheServiceIsThere(self) -> None:
+        """Then it is not read from the first moment on."""
+        self.receive(connected(3), paused(3))
+        self.assertTrue(self.services.succeed().isPaused)
 
 
 class SlowServiceTests(ServingMixin, SynchronousTestCase):

@@ -260,7 +260,7 @@ class EndsMixin(ProxyMixin):
 
 class TcpTests(EndsMixin, TestCase):
     scheme = "tcp"
-    timeout = 60
+    timeout = 300
 
     @awaited
     async def test_paused(self) -> None:
@@ -332,17 +332,17 @@ class SecureMixin(EndsMixin):
 
 class TlsTests(SecureMixin, TestCase):
     scheme = "tls"
-    timeout = 60
+    timeout = 300
 
 
 class SecureWebSocketTests(SecureMixin, TestCase):
     scheme = "wss"
-    timeout = 60
+    timeout = 300
 
 
 class WebSocketTests(EndsMixin, TestCase):
     scheme = "ws"
-    timeout = 60
+    timeout = 300
 
     @awaited
     async def test_closeCodes(self) -> None:
@@ -540,7 +540,7 @@ class Producer:
 
 
 class UnixTests(TestCase):
-    timeout = 60
+    timeout = 300
 
     @awaited
     async def test_unix(self) -> None:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions
 from nymearemoteproxy.client.endpoints import TunnelEndpoint
-from nymearemoteproxy.client.rules.urls import ProxyUrl
+from nymearemoteproxy.client.rules.urls import ProxyUrl, parseService
 from tests.support.proxies import TOKEN
 
 reactor: Any = globalReactor
@@ -25,6 +25,31 @@ class UrlTests(SynchronousTestCase):
         self.assertEqual(ProxyUrl.parse("ws://[::1]:1").where, "[::1]:1")
         self.assertEqual(ProxyUrl.parse("tcp://h:1/").resource, "/")
         self.assertEqual(ProxyUrl.parse("ws://h:1/%20[a]?b=c:d@e").resource, "/%20[a]?b=c:d@e")
+
+    def test_portOfTheScheme(self) -> None:
+        for url, where in {
+            "wss://h": "h:443",
+            "wss://h/path?q": "h:443",
+            "WSS://h?q": "h:443",
+            "ws://h.": "h.:80",
+            "ws://[::1]": "[::1]:80",
+        }.items():
+            self.assertEqual(ProxyUrl.parse(url).where, where)
+        self.assertEqual(ProxyUrl.parse("ws://h?q").resource, "/?q")
+
+    def test_internationalNames(self) -> None:
+        """As IDNA 2008 writes them, for the name server, TLS and HTTP alike."""
+        for name, written in {
+            "Bücher.example": "xn--bcher-kva.example",
+            "straße.example.": "xn--strae-oqa.example.",
+            "例え。テスト": "xn--r8jz45g.xn--zckzah",
+            "\N{FULLWIDTH LATIN SMALL LETTER A}.example": "a.example",
+            "xn--bcher-kva.example": "xn--bcher-kva.example",
+        }.items():
+            url = ProxyUrl.parse(f"wss://{name}:2212/x")
+            self.assertEqual((url.host, url.where), (written, f"{written}:2212"))
+            self.assertEqual(ProxyUrl.parse(f"wss://{name}").where, f"{written}:443")
+            self.assertEqual(parseService(f"{name}:22").host, written)
 
     def test_hosts(self) -> None:
         for host in (
@@ -44,10 +69,10 @@ class UrlTests(SynchronousTestCase):
             "host:2212": "start with",
             "http://h:1": "start with",
             "ws:h:1": "missing",
-            "ws://h": "missing",
+            "tcp://h": "missing",
+            "tls://[::1]": "missing",
             "ws://:1": "missing",
             "ws:///path": "missing",
-            "ws://[::1]": "missing",
             "ws://h:": "port",
             "ws://h:0": "port",
             "ws://h:x": "port",
@@ -77,13 +102,18 @@ class UrlTests(SynchronousTestCase):
             "ws://h%41:1": "name",
             f"ws://{'a' * 64}:1": "name",
             f"ws://{'a.' * 127}a:1": "name",
-            "ws://h :1": "characters",
-            "ws://h\n:1": "characters",
-            "ws://hü:1": "characters",
+            "ws://h :1": "name",
+            "ws://h\n:1": "name",
+            "ws://h\u2028:1": "name",
+            "ws://ü..a:1": "name",
+            "ws://ü_:1": "name",
+            "ws://\ud800:1": "name",
+            "ws://-ü:1": "name",
+            f"ws://{'ü' * 300}:1": "name",
             "ws://h:1/ü": "characters",
             'ws://h:1/"': "characters",
             "ws://h:1/a|b": "characters",
-            "ws://h\\x:1": "characters",
+            "ws://h\\x:1": "name",
             "tcp://h:1/path": "no path",
             "tls://h:1?q": "no path",
         }.items():

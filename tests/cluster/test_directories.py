@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.cluster.directory import CLAIMS_AT_ONCE, Holder, IDirectory, Member
+from tests.support.endtoend import PATIENCE
 from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.redis import RedisServer, reasonToSkip
 
@@ -161,8 +162,8 @@ class RedisSuite(DirectorySuite, TestCase):
         self.server = RedisServer()
         self.addCleanup(self.server.close)
         url = readRedisUrl(f"redis+unix:{self.server.path}")
-        self.anna = RedisDirectory(reactor, url, lambda _host: ANNA)
-        self.bert = RedisDirectory(reactor, url, lambda _host: BERT)
+        self.anna = RedisDirectory(reactor, url, lambda _host: ANNA, timeout=PATIENCE)
+        self.bert = RedisDirectory(reactor, url, lambda _host: BERT, timeout=PATIENCE)
         yield gatherResults([self.anna.start(), self.bert.start()])
 
     @inlineCallbacks

@@ -21,8 +21,8 @@ from nymearemoteproxy.cluster.identity import (
     PrefaceRefused,
     nameOf,
 )
+from nymearemoteproxy.common.certificates import validity
 from nymearemoteproxy.common.openssl import inMemory
-from nymearemoteproxy.listening.tls import validity
 from tests.support.identities import Identity
 from tests.support.links import ELSEWHERE, HERE, OTHER_SECRET, SECRET, THERE, shaken
 

@@ -19,6 +19,7 @@ from tests.wires import (
     test_faults,
     test_gaps,
     test_keepalive,
+    test_limited,
     test_logging,
     test_turns,
 )
@@ -107,3 +108,12 @@ for _tests in (
     test_presence,
 ):
     again(globals(), _tests, InMemory, InCluster, others=OTHERS)
+
+again(
+    globals(),
+    test_limited,
+    InMemory,
+    InCluster,
+    prefix="RemoteLimited",
+    only=("RateTests", "TimeTests", "TunnelProxyTests"),
+)

@@ -7,7 +7,13 @@ import os
 from tests.support.remote import again
 from tests.support.served import TRANSPORTS, Served
 from tests.support.servedclusters import LinkedByTls, LinkedByUnix, ServedInCluster
-from tests.tunnelproxy import test_lifetimes, test_pressure, test_registering, test_relaying
+from tests.tunnelproxy import (
+    test_access,
+    test_lifetimes,
+    test_pressure,
+    test_registering,
+    test_relaying,
+)
 
 
 class MoreOnTheWay:
@@ -30,12 +36,13 @@ OVER_TLS = (
     "UnixGarbageTests",
     "WsWithTlsTests",
     "UnixWithWssTests",
+    "WsAccountTests",
 )
 """What is done between machines as well; what is above the transport is the same."""
 
 # A build of the Debian package has them in memory only: debian/rules.
 if not os.environ.get("NYMEA_BRIEF"):
-    for _tests in (test_lifetimes, test_pressure, test_registering, test_relaying):
+    for _tests in (test_access, test_lifetimes, test_pressure, test_registering, test_relaying):
         again(globals(), _tests, Served, LinkedByUnix, ServedInCluster, others=OTHERS)
         again(
             globals(), _tests, Served, LinkedByTls, ServedInCluster, prefix="Distant", only=OVER_TLS

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -32,6 +33,8 @@ from nymearemoteproxy.common.logs import (
     ProxyLogger,
     asJson,
     asText,
+    forJournal,
+    isNoise,
     keepAside,
     setVerbose,
 )
@@ -155,6 +158,82 @@ class JsonTests(SynchronousTestCase):
         self.assertNotEqual(read["time"], "z")
 
 
+class JournalTests(SynchronousTestCase):
+    """Lines for systemd's journal."""
+
+    def test_text(self) -> None:
+        """The journal knows the time, and wants the level in its own way."""
+        write = forJournal("text")
+        self.assertEqual(write(event()), "<4>rain happened 3 times\n")
+        self.assertEqual(write(event(log_level=LogLevel.error)), "<3>rain happened 3 times\n")
+
+    def test_failure(self) -> None:
+        """Every line of a traceback has the level of the event."""
+        written = forJournal("text")(event(log_failure=failure(), log_level=LogLevel.critical))
+        assert written is not None
+        lines = written.splitlines()
+        self.assertIn("<2>builtins.RuntimeError: a fault", lines)
+        self.assertEqual({line[:3] for line in lines}, {"<2>"})
+
+    def test_json(self) -> None:
+        """It stays what programs expect, behind what the journal takes away."""
+        self.assertEqual(forJournal("json")(event()), f"<4>{asJson(event())}")
+
+    def test_empty(self) -> None:
+        """Events without text leave no line."""
+        for name in FORMATS:
+            self.assertIsNone(forJournal(name)(event(log_format="")))
+
+    def test_noLevel(self) -> None:
+        """Events of the old log system have none."""
+        old = event()
+        del old["log_level"]
+        self.assertEqual(forJournal("text")(old), "<6>rain happened 3 times\n")
+
+
+class NoiseTests(SynchronousTestCase):
+    """What others tell, and nobody asked for."""
+
+    def setUp(self) -> None:
+        self.addCleanup(setVerbose, False)
+        setVerbose(False)
+
+    def isNoise(self, namespace: str, level: Any = LogLevel.info) -> bool:
+        """Tell whether an event of this kind is left out."""
+        return isNoise(event(log_namespace=namespace, log_level=level))
+
+    def test_twisted(self) -> None:
+        """Its details are only for who wants details."""
+        for namespace in ("log_legacy", "twisted.internet.base", "twisted.internet.protocol", ""):
+            self.assertTrue(self.isNoise(namespace), namespace)
+            self.assertFalse(self.isNoise(namespace, LogLevel.warn))
+            self.assertFalse(self.isNoise(namespace, LogLevel.critical))
+        setVerbose(True)
+        self.assertFalse(self.isNoise("log_legacy"))
+
+    def test_ours(self) -> None:
+        """None of ours is noise."""
+        self.assertFalse(self.isNoise(NAMESPACE))
+
+    def test_accepting(self) -> None:
+        """A connection that could not be accepted is none either."""
+        seen: list[Any] = []
+        logger = tcp.Port._logger
+        self.patch(logger, "observer", seen.append)
+        logger.info("Could not accept new connection ({acceptError})", acceptError="EMFILE")
+        self.assertFalse(isNoise(seen[0]))
+
+    def test_stream(self) -> None:
+        """It is not written."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        with open(writer, "wb"):
+            stream = LogStream(writer, asText)
+            stream(event(log_namespace="log_legacy", log_level=LogLevel.info, what="noise"))
+            stream(event())
+        self.assertEqual(os.read(reader, 1 << 16).decode(), asText(event()))
+
+
 class StreamTests(SynchronousTestCase):
     """Where it goes."""
 
@@ -214,7 +293,7 @@ class StreamTests(SynchronousTestCase):
                 stream(event(what=what))
             os.read(self.reader, filled)
             stream._spool.errand(lambda: None)
-            self.assertIn("2 lines of the log are lost here: they were not taken", self.read())
+            self.assertIn("2 lines of the log lost here: they were not taken", self.read())
 
 
 class AsideTests(SynchronousTestCase):
@@ -271,7 +350,7 @@ class AsideTests(SynchronousTestCase):
             self.assertEqual(Spool.lostEver, 1)
             aside(event())
             self.assertEqual(
-                seen, ["1 lines of the log are lost here: no room", "rain happened 3 times"]
+                seen, ["1 line of the log lost here: no room", "rain happened 3 times"]
             )
 
 

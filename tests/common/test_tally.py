@@ -16,7 +16,7 @@ class TallyTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.tally = Tally(self.clock, "from {source}", "{count} more in {interval:.0f} s")
+        self.tally = Tally(self.clock, "from {source}", "cow", "{more} in {interval:.0f} s")
         self.events: list[Any] = []
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
@@ -38,4 +38,12 @@ class TallyTests(SynchronousTestCase):
             self.tally.add(source="a")
         self.clock.advance(INTERVAL)
         self.tally.add(source="b")
-        self.assertEqual(self.texts(), ["from a", "999 more in 10 s", "from b"])
+        self.assertEqual(self.texts(), ["from a", "999 more cows in 10 s", "from b"])
+
+    def test_twice(self) -> None:
+        """A single one more is no several."""
+        for _ in range(2):
+            self.tally.add(source="a")
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.texts(), ["from a", "1 more cow in 10 s"])
+        self.assertEqual(self.events[-1]["count"], 1)

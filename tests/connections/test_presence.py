@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.common import turns
-from nymearemoteproxy.connections.presence import ANSWER_TIMEOUT, TOLD_A_TURN
+from nymearemoteproxy.connections.presence import INTERVAL, LOOKS, TOLD_A_TURN
 from nymearemoteproxy.protocol.frames import PARTS_AT_ONCE
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
@@ -67,15 +67,26 @@ class PartnerTests(ClashCase):
         for kind in ("WebSocket", "TCP"):
             old, new = self.wait(kind), self.wait(kind)
             self.assertAsked(kind, old)
-            self.clock.advance(ANSWER_TIMEOUT - 0.1)
+            self.clock.pump([INTERVAL] * (LOOKS - 1))
             self.assertFalse(old.lost)
-            self.clock.pump([0.06] * 3)
+            self.clock.advance(INTERVAL)
             self.assertTrue(old.lost)
             self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.PING_TIMEOUT), 1)
             partner = self.open("TCP")
             self.authenticate(partner, uuid="2", name="two")
             self.assertIn(b"TunnelEstablished", new.take())
             new.lose(ConnectionError())
+
+    def test_standstill(self) -> None:
+        """Time that passed while nothing could be read is not the client's."""
+        for kind in ("WebSocket", "TCP"):
+            old, new = self.wait(kind), self.wait(kind)
+            self.clock.advance(4)  # their own time to be inactive is 8
+            self.assertFalse(old.lost)
+            self.answer(kind, old)
+            for pipe in (old, new):
+                pipe.lose(ConnectionError())
+            self.assertEqual(self.proxy.registry.counters.outcomes.pop(Outcome.DUPLICATE_UUID), 2)
 
     def test_alive(self) -> None:
         """Both are refused, as soon as it is known."""
@@ -153,7 +164,7 @@ class RegistrationTests(ClashCase):
             new = self.serve(kind)
             self.assertAsked(kind, old)
             self.assertEqual(new.take(), b"")
-            self.clock.pump([0.06] * 55)
+            self.clock.pump([INTERVAL] * LOOKS)
             self.assertTrue(old.lost)
             self.assertIn(b"TunnelProxyErrorNoError", new.take())
             self.assertTrue(client.halfClosed)

@@ -107,6 +107,7 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(load.sent, {TCP: 10, UNIX: 32})
         self.assertEqual(load.totals, Totals(traffic=100, tunnelProxyTraffic=16))
         self.assertEqual((load.tunnels, load.servers, load.clients), (0, 1, 0))
+        self.assertEqual(load.registered, {(UNIX, Role.SERVER): 1})
 
     @given(
         st.lists(st.booleans(), max_size=10),

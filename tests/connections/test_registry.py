@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.logger import formatEvent, globalLogPublisher
+
+from nymearemoteproxy.cluster.far import describe, foreignRecord
+from nymearemoteproxy.common.logs import setVerbose
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections import records
 from nymearemoteproxy.connections.records import TCP, Totals
@@ -24,6 +30,31 @@ class TunnelTests(ProxyCase):
         for guest, partner in (one, two), (two, one):
             self.assertEqual(guest.record.joined, 7)
             self.assertIs(guest.record.partner, partner.record)
+
+    def test_log(self) -> None:
+        """With -v the log tells of each pair once, and of each registration."""
+        self.addCleanup(setVerbose, False)
+        setVerbose(True)
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.join()
+        self.register(Role.SERVER, "s")
+        self.register(Role.CLIENT, "c", "s")
+        elsewhere = Guest(self.proxy, Role.PARTNER)
+        far = foreignRecord(describe(elsewhere.record), 0, isNeighbour=False)
+        self.proxy.registry.joined(elsewhere.record, far)
+        texts = [formatEvent(event) for event in events]
+        self.assertEqual(
+            [text for text in texts if " is " in text],
+            [
+                "connection 2 is joined to connection 1",
+                "connection 3 is a server of the tunnel proxy",
+                "connection 4 is a client of the tunnel proxy",
+                "connection 5 is joined to one elsewhere",
+            ],
+        )
+        self.assertFalse([text for text in texts if "None" in text])
 
     def test_told(self) -> None:
         """When both are gone, with the last one first; then they know nothing of each other."""

@@ -432,7 +432,7 @@ class TroubleTests(AccountingCase):
         self.tunnels.unlink()
         mark = server.mark()
         server.signal(SIGHUP)
-        server.waitFor(r"tunnels\.json is written again; 0 lines are lost", mark)
+        server.waitFor(r"tunnels\.json is written again; 0 lines lost", mark)
         self.assertEqual(len(self.entries(self.tunnels, 3)), 3)
         self.assertEqual(len(server.find("cannot write")), 1)
         self.stop(server)

@@ -8,7 +8,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from typing import cast
 
 from tests.support.endtoend import (
@@ -49,9 +48,9 @@ class BadInputTests(SharedServer):
         return [
             *("--websocket", STREAM, "--websocket", TLS_STREAM),
             *("--stream", STREAM, "--stream", TLS_STREAM, "--token", self.token),
-            *("--set", "ProxyServer.tlsHandshakeTimeout=1000"),
-            *("--set", "ProxyServer.webSocketHandshakeTimeout=1000"),
-            *("--set", "ProxyServer.inactiveTimeout=3000"),
+            *("--set", "ProxyServer.tlsHandshakeTimeout=3000"),
+            *("--set", "ProxyServer.webSocketHandshakeTimeout=3000"),
+            *("--set", "ProxyServer.inactiveTimeout=5000"),
         ]
 
     def open(self, scheme: str, tls: bool | None = None) -> Stream:
@@ -316,11 +315,10 @@ class BadInputTests(SharedServer):
     def testDripping(self) -> None:
         """Deadlines are absolute: who sends a byte now and then is closed all the same."""
         silent, dripping, calling = (self.open("tcp") for _ in range(3))
-        begun = time.monotonic()
         done = threading.Event()
 
         def drip() -> None:
-            for byte in b" " * 5 + b'{"id":1,"method"' + b" " * 100:
+            for byte in b" " * 5 + b'{"id":1,"method"' + b" " * 2000:
                 dripping.send(bytes((byte,)))
                 if done.wait(0.1):
                     return
@@ -330,7 +328,6 @@ class BadInputTests(SharedServer):
         self.assertEqual(dripping.rest(), b"")
         done.set()
         thread.join()
-        self.assertLess(time.monotonic() - begun, 8)
         self.assertEqual(silent.goodbye()[0], b"")
         calling.close()
         dripping.close()

@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives import hashes
 
 from tests.support.endtoend import (
     BINARY,
+    CONSOLE,
     ROOT,
+    TWISTD,
     Certificate,
     EndToEnd,
     Program,
@@ -175,3 +177,20 @@ class DeployHookTests(EndToEnd):
         server.waitFor(" error .*the certificate stays as it was: .* does not belong", since)
         self.assertEqual(shown(server.url("wss")), old.fingerprint)
         self.assertJoined(one, two)
+
+
+class FingerprintTests(EndToEnd):
+    """--fingerprint."""
+
+    @inThread
+    def test_fingerprint(self) -> None:
+        """What it prints is what clients see, of the server alone and under twistd."""
+        state = str(self.temporary())
+        arguments = ("--websocket", "tls:tcp:0:interface=127.0.0.1", "--token", secret())
+        before = self.run_([*CONSOLE, *arguments, "--fingerprint"], STATE_DIRECTORY=state)
+        self.assertEqual((before.wait(), before.text("out")), (1, ""))
+        server = self.start(*arguments, environment={"STATE_DIRECTORY": state})
+        seen = shown(server.url("wss")).hex(":").upper()
+        for command in CONSOLE, TWISTD:
+            asked = self.run_([*command, *arguments, "--fingerprint"], STATE_DIRECTORY=state)
+            self.assertEqual((asked.wait(), asked.text("out")), (0, seen), command)

@@ -40,7 +40,6 @@ class ClusterExampleTests(TunnelProxyCase):
     measured = True
 
     skip = reasonToSkip() or (None if _hasTls() else "redis-server has no TLS")
-    timeout = 120
 
     @inThread
     def setUp(self) -> None:

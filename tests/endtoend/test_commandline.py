@@ -21,9 +21,9 @@ from tests.support.endtoend import (
     Stream,
     call,
     connect,
-    forker,
     inThread,
     join,
+    runForked,
     secret,
     until,
 )
@@ -69,7 +69,7 @@ class MistakeTests(EndToEnd):
             check(name, rows[0], program.wait(), program.text())
         for row in rows[1:]:
             state = {"XDG_STATE_HOME": str(self.temporary())}
-            check("forked", row, *forker().run(row[0], {**state, **environment}))
+            check("forked", row, *runForked(CONSOLE, row[0], {**state, **environment}))
         if problems:
             self.fail("\n\n".join(problems))
 
@@ -98,6 +98,22 @@ class MistakeTests(EndToEnd):
             (["--host", ""], "--host needs a value"),
             statuses=[2],
         )
+
+    @inThread
+    def testCheck(self) -> None:
+        """Every mistake, or none, from both commands; nothing listens and nothing is made."""
+        state = self.temporary() / "state"
+        broken = self.temporary() / "broken"
+        broken.write_text("[ProxyServer]\nnam=x\n[Limit]\nmaxConnections=1\n")
+        for command in CONSOLE, TWISTD:
+            for more, status, lines in (("--token=t",), 0, 1), (("-C", str(broken)), 1, 2):
+                program = self.run_([*command, "--check", *more], STATE_DIRECTORY=str(state))
+                self.assertEqual(program.wait(), status, program.text())
+                said = program.text().splitlines()
+                self.assertEqual(len(said), lines, said)
+                for line in said:
+                    self.assertTrue(line.startswith("nymea-remoteproxy: "), line)
+        self.assertFalse(state.exists())
 
     @inThread
     def testSet(self) -> None:
@@ -316,8 +332,8 @@ class ProperUseTests(EndToEnd):
                 self.assertIn(name, program.text("out"))
             program = self.run_([*command, "--version"])
             self.assertEqual((program.wait(), program.text()), (0, version))
-        self.assertEqual(forker().run(["-V"], {}), (0, f"{version}\n"))
-        status, text = forker().run(["-h"], {})
+        self.assertEqual(runForked(CONSOLE, ["-V"], {}), (0, f"{version}\n"))
+        status, text = runForked(CONSOLE, ["-h"], {})
         self.assertEqual((status, [name for name in names if name not in text]), (0, []))
 
     def nameOf(self, url: str) -> str:

@@ -78,8 +78,6 @@ class CompanyCase(EndToEnd):
 class WorkersShownTests(CompanyCase):
     """Two workers."""
 
-    timeout = 120
-
     def serve(self, **environment: str) -> None:
         """Start them."""
         self.launch("--workers", "2", **environment)
@@ -164,7 +162,6 @@ class DegradedTests(CompanyCase):
     """A node of a cluster whose directory is gone, and is back."""
 
     skip = reasonToSkip()
-    timeout = 120
 
     def setUp(self) -> None:
         super().setUp()

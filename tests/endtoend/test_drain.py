@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support.cores import TunnelProxyCase, anyUuid, error, visit
 from tests.support.endtoend import (
@@ -97,7 +98,7 @@ class DrainTests(LifeCase):
             self.assertEqual(waiting.goodbye(), (b"", None))
             self.assertEqual(server.wait(), 0)
             self.assertEqual(server.ended(waiting), "shutdown-waiting")
-            self.assertEqual(len(server.find("a listener was not closed in order")), 2)
+            self.assertEqual(len(server.find("a listener was not closed in order")), 1)
             server.waitFor("stopped")
 
     @inThread
@@ -187,15 +188,20 @@ class DrainTests(LifeCase):
 
     @inThread
     def testMonitorSocket(self) -> None:
-        """Its path is free for the next process; whoever looks at it already sees the end."""
-        monitor = str(self.temporary() / "monitor")
-        server = self.launch("--set", f"ProxyServer.monitorSocket={monitor}")
+        """It answers until the process ends; its path is for the next process that wants it."""
+        path = str(self.temporary() / "monitor")
+        server = self.launch("--set", f"ProxyServer.monitorSocket={path}")
         one, two = tunnel(server.url("ws"), self.token)
-        watcher = Stream(f"unix:{monitor}")
+        watcher = Stream(f"unix:{path}")
         self.drain(server)
-        until(lambda: not Path(monitor).exists(), "the monitor socket is still there")
-        successor = self.launch("--set", f"ProxyServer.monitorSocket={monitor}")
-        Stream(f"unix:{monitor}").close()
+        until(Path(f"{path}.draining").exists, "it does not give way")
+        for place in path, f"{path}.draining":
+            told = watch(place)
+            self.assertEqual(told["condition"], "draining")
+            self.assertEqual(told["proxyStatistic"]["tunnelCount"], 1)
+        successor = self.launch("--set", f"ProxyServer.monitorSocket={path}")
+        self.assertEqual(watch(path)["condition"], "ready")
+        self.assertEqual(watch(f"{path}.draining")["condition"], "draining")
         watcher.send(b'{"method":"refresh"}')
         self.assertEqual(json.loads(watcher.line())["proxyStatistic"]["tunnelCount"], 1)
         one.close()
@@ -203,8 +209,38 @@ class DrainTests(LifeCase):
         self.assertEqual(server.wait(), 0)
         watcher.rest()  # it is closed, perhaps after more news
         watcher.close()
-        self.assertTrue(Path(monitor).exists())
-        self.assertIsNone(successor.process.poll())
+        self.assertFalse(Path(f"{path}.draining").exists())
+        self.assertEqual(watch(path)["condition"], "ready")
+        successor.signal(SIGTERM)
+        self.assertEqual(successor.wait(), 0)
+        self.assertEqual(os.listdir(Path(path).parent), [])
+
+    @inThread
+    def testMonitorSocketIsLeft(self) -> None:
+        """Nobody takes over: it is gone with the process, and what a killed one leaves, later."""
+        path = str(self.temporary() / "monitor")
+        setting = ("--set", f"ProxyServer.monitorSocket={path}")
+        server = self.launch(*setting)
+        one, two = tunnel(server.url("ws"), self.token)
+        self.drain(server)
+        until(Path(f"{path}.draining").exists, "it does not give way")
+        self.assertEqual(watch(path)["condition"], "draining")
+        server.process.kill()
+        server.process.wait()
+        server = self.launch(*setting)
+        self.keep(*tunnel(server.url("ws"), self.token))
+        before = Path(f"{path}.draining").stat().st_ino
+        self.drain(server)
+        until(
+            lambda: Path(f"{path}.draining").stat().st_ino != before,
+            "it does not give way",
+        )
+        self.assertEqual(watch(f"{path}.draining")["condition"], "draining")
+        server.signal(SIGTERM)
+        self.assertEqual(server.wait(), 0)
+        self.assertEqual(os.listdir(Path(path).parent), [])
+        for client in one, two:
+            client.close()
 
 
 class TwistdDrainTests(DrainTests):
@@ -220,6 +256,15 @@ def isRefused(host: str, port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
+
+
+def watch(path: str) -> Any:
+    """Return what a monitor socket tells who asks."""
+    asking = Stream(f"unix:{path}")
+    asking.send(b'{"method":"refresh"}')
+    told = json.loads(asking.line())
+    asking.close()
+    return told
 
 
 class TunnelProxyDrainTests(TunnelProxyCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -80,6 +81,7 @@ class WebsocketsTests(SharedServer):
             *("--websocket", STREAM, "--websocket", f"tls:{STREAM}", "--stream", STREAM, "-vv"),
             *("--token", self.token, "--set", "ProxyServer.aloneTimeout=2000"),
             *("--set", "ProxyServer.pingInterval=100"),
+            *("--set", "WebSocketServer.subprotocols=nymea, json"),
         ]
 
     def setUp(self) -> Any:
@@ -126,13 +128,14 @@ class WebsocketsTests(SharedServer):
 
     @inLoop
     async def testUpgrade(self) -> None:
-        """No extension and no subprotocol is negotiated, whatever is offered; any path will do."""
-        for scheme in ("ws", "wss"):
-            connection = await self.open(scheme, compression="deflate", subprotocols=["json"])
+        """No extension is negotiated, and of the subprotocols the first that is a setting."""
+        offers = {None: ["xml", "NYMEA"], "json": ["xml", "json", "nymea"]}
+        for scheme, (expected, offered) in itertools.product(("ws", "wss"), offers.items()):
+            connection = await self.open(scheme, compression="deflate", subprotocols=offered)
             response = getattr(connection, "response", None)
             headers = response.headers if response else connection.response_headers
             self.assertNotIn("Sec-WebSocket-Extensions", headers)
-            self.assertIsNone(connection.subprotocol)
+            self.assertEqual(connection.subprotocol, expected)
             await connection.close()
 
     @inLoop

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 
 from tests.support.endtoend import (
+    SIGHUP,
     STREAM,
+    TLS_STREAM,
     EndToEnd,
     Server,
     Stream,
+    WebSocket,
     call,
     connect,
     inThread,
     join,
     secret,
+    tunnel,
 )
 
 
@@ -174,3 +179,79 @@ class LimitTests(EndToEnd):
             self.assertEqual(client.rest(), b"")
             peer = re.escape(client.peer)
             self.server.waitFor(rf"from {peer} ended: too-many-from-address ")
+
+
+class TunnelLimitTests(EndToEnd):
+    """Limits of tunnels, and of those who are in them."""
+
+    token = secret("valid")
+
+    @inThread
+    def testTunnelRate(self) -> None:
+        """All arrives, and in no less time than the rate demands."""
+        rate, size = 200_000, 300_000
+        server = self.start(
+            *("--stream", STREAM, "--stream", TLS_STREAM, "--websocket", STREAM),
+            *("--token", self.token, "--set", f"Limits.tunnelRate={rate}"),
+            listeners=3,
+        )
+        for scheme in "tcp", "tls", "ws":
+            one, two = tunnel(server.url("tcp"), self.token, server.url(scheme))
+            for sender, receiver in (one, two), (two, one):
+                began = time.monotonic()
+                for _ in range(size // 10_000):
+                    sender.sendMessage(bytes(10_000))
+                self.assertEqual(len(take(receiver, size)), size)
+                self.assertGreater(time.monotonic() - began, size / rate - 0.2)
+            one.close()
+            two.close()
+            for client in one, two:
+                server.ended(client)
+
+    @inThread
+    def testIdle(self) -> None:
+        """Who relays nothing is told, and so is the partner."""
+        server = self.start(
+            *("--stream", STREAM, "--websocket", STREAM, "--token", self.token),
+            *("--set", "Limits.tunnelIdleTimeout=300"),
+            listeners=2,
+        )
+        one, two = tunnel(server.url("ws"), self.token, server.url("tcp"))
+        self.assertEqual(one.goodbye()[1], 1008)
+        self.assertEqual(two.rest(), b"")
+        one.close()
+        two.close()
+        for client in one, two:
+            self.assertIn("tunnel-idle", server.ended(client))
+
+    @inThread
+    def testDenied(self) -> None:
+        """Those whose address is denied by now are cut off, and no other is let in."""
+        path = self.temporary() / "denied"
+        path.write_text("# nobody yet\n192.0.2.0/24\n")
+        server = self.start(
+            *("--stream", STREAM, "--token", self.token),
+            *("--set", f"Limits.denyFile={path}"),
+            listeners=2,
+        )
+        client = join(server.url("tcp"), self.token)
+        path.write_text("127.0.0.0/8\n")
+        server.signal(SIGHUP)
+        self.assertEqual(client.rest(), b"")
+        client.close()
+        self.assertIn("address-denied", server.ended(client))
+        another = Stream(server.url("tcp"))
+        self.assertEqual(another.rest(), b"")
+        another.close()
+        server.waitFor(r"refused: address-denied$")
+        path.write_text("no address\n")
+        server.signal(SIGHUP)
+        server.waitFor("the denied addresses stay as they were: .* line 1 is no address or network")
+
+
+def take(client: Stream, size: int) -> bytes:
+    """Return so many bytes that were relayed, whatever messages they came in."""
+    data = b""
+    while len(data) < size:
+        data += client.message() if isinstance(client, WebSocket) else client.read(size - len(data))
+    return data

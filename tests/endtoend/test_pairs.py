@@ -24,7 +24,6 @@ class PairTests(ClusterCase):
 
     count = 300
     report = ""
-    timeout = 300
 
     def begin(self) -> Outing:
         """Start all."""

@@ -76,19 +76,19 @@ class ConsoleLifeTests(EndToEnd):
     @inThread
     def testStopTellsClients(self) -> None:
         """Who waits is told 1013, who has a tunnel 1001, and streams are closed; all at once."""
-        server = self.launch("--token", (token := secret()))
+        names = ("shutdownTimeout", "closeTimeout")
+        patient = [f"--set=ProxyServer.{name}=600000" for name in names]
+        server = self.launch("--token", (token := secret()), *patient)
         fresh = connect(server.url("wss"))
         one, two = tunnel(server.url("ws"), token, server.url("wss"))
         streams = [join(server.url("tcp"), token, nonce=secret("nonce")) for _ in range(2)]
         waiting = join(server.url("ws"), token, SECOND, nonce=secret("nonce"))
-        begun = time.monotonic()
         server.signal(SIGTERM)
         for client, code in ((fresh, 1013), (waiting, 1013), (one, 1001), (two, 1001)):
             self.assertEqual(client.goodbye(), (b"", code))
         for client in streams:
             self.assertEqual(client.goodbye(), (b"", None))
         self.assertEqual(server.wait(), 0)
-        self.assertLess(time.monotonic() - begun, 4)  # less than shutdownTimeout
         for client in (fresh, waiting, *streams):
             self.assertEqual(server.ended(client), "shutdown-waiting")
         for client in (one, two):

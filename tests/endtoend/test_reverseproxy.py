@@ -315,6 +315,7 @@ class HaproxyUnaddressedTests(EndToEnd):
         """A tunnel comes about, with data and last words; the log tells whose it is."""
         outer = f"{self.directory}/outer"
         self.launch(f"listen it\n    bind unix@{outer}\n    server it {upstream} {option}\n")
+        # It listens before it gives the socket this name.
         until(lambda: os.path.exists(outer), "haproxy does not listen")
         kind: type[Stream] = WebSocket if webSocket else Stream
         one, two = (kind(f"unix:{outer}") for _ in range(2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.support.endtoend import (
     secret,
     tunnel,
     until,
+    untilListening,
 )
 
 NO_MAIN = ("--websocket", "tcp:0:interface=127.0.0.1")
@@ -91,7 +91,7 @@ class StuckLogTests(EndToEnd):
         program = self.launchProgram(
             [sys.executable, "-c", _STUCK, str(descriptor), *command, *arguments]
         )
-        until(lambda: os.path.exists(path), "it does not listen")
+        untilListening(path)
         for _ in range(50):  # 5 KB of log
             connect(f"unix:{path}").close()
         one, two = tunnel(f"unix:{path}", token)
@@ -124,8 +124,9 @@ class FullDiskTests(EndToEnd):
         program = self.launchProgram(
             [*CONSOLE, *NO_MAIN, "--stream", f"unix:{path}", "--token", secret(), "-l", "/dev/full"]
         )
-        until(lambda: os.path.exists(path), "it does not listen")
+        untilListening(path)
         connect(f"unix:{path}").close()
+        until(program.handlesSignals, "it does not handle SIGHUP")
         program.signal(SIGTERM)
         self.assertEqual(program.wait(), 0)
         problem = "cannot write the log /dev/full: No space left on device; it is tried again"

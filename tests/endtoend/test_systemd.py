@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support.endtoend import (
+    CLIENT,
     CONSOLE,
     PATIENCE,
     SIGHUP,
@@ -39,11 +40,18 @@ from tests.support.endtoend import (
 from tests.support.lives import DRAINING, hello, reload
 from tests.support.moving import Traffic
 
+AT_JOURNAL = """
+import os, sys
+status = os.fstat(2)
+os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Becomes a program whose standard error is what systemd calls its journal."""
+
 
 class ActivationTests(EndToEnd):
     """Sockets that systemd made: a new process serves newcomers while the old one drains."""
 
-    timeout = 120
     twistd = False
     more: tuple[str, ...] = ()
 
@@ -135,7 +143,8 @@ class ActivationTests(EndToEnd):
             with socket.socket(socket.AF_UNIX) as asking:
                 asking.connect(path)
                 asking.sendall(request)
-                asking.shutdown(socket.SHUT_WR)
+                if path is monitor:
+                    asking.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: asking.recv(65536), b""))
 
         def assertWatched(name: str) -> None:
@@ -415,6 +424,59 @@ class NotifyTests(EndToEnd):
         program.waitFor(r"worker \d serves")
         program.signal(SIGTERM)
         systemd.waitFor("STOPPING")
+        self.assertEqual(program.wait(), 0)
+
+    @inThread
+    def testJournal(self) -> None:
+        """Lines for it have a priority and no date, and none is Twisted's."""
+        program = self.launchProgram(
+            [sys.executable, "-c", AT_JOURNAL, *CONSOLE, "--websocket", STREAM]
+            + ["--token", self.token, "--set", "AWS.region=x"],
+            {},
+        )
+        program.waitFor("<6>listening on ")
+        program.waitFor("<6>who may in: who has the token")
+        program.signal(SIGTERM)
+        self.assertEqual(program.wait(), 0)
+        lines = program.text().splitlines()
+        self.assertIn("<6>stopped", lines[-1])
+        self.assertTrue(any(line.startswith("<4>[AWS] is ignored") for line in lines), lines)
+        for line in lines:
+            self.assertRegex(line, r"^<[46]>(?!\d{4}-)")
+            self.assertNotRegex(line, "starting on|Closed|Main loop")
+
+    @inThread
+    def testJournalOfClient(self) -> None:
+        """Why it has ended is an error there."""
+        program = self.launchProgram(
+            [sys.executable, "-c", AT_JOURNAL, *CLIENT, "--url", "http://h", "--token", "t"], {}
+        )
+        self.assertEqual(program.wait(), 1)
+        self.assertRegex(program.text(), r"\A<3>nymea-remoteproxy-client: [^\n]+\Z")
+
+    @inThread
+    def testReloadFails(self) -> None:
+        """The status tells of it, until a reload finds nothing wrong."""
+        systemd = self.listen()
+        tokens = self.temporary() / "tokens"
+        tokens.write_text(self.token)
+        program = self.launchProgram(
+            [*CONSOLE, "--websocket", STREAM, "--token-file", str(tokens)],
+            {"NOTIFY_SOCKET": systemd.address},
+        )
+        systemd.waitFor("READY")
+        for content, said in (
+            ("", ", the last reload found 1 mistake, see the log"),
+            (
+                self.token,
+                "",
+            ),
+        ):
+            tokens.write_text(content)
+            program.signal(SIGHUP)
+            systemd.waitFor("RELOADING")
+            self.assertEqual(systemd.waitFor("READY")["STATUS"], f"0 connections{said}")
+        program.signal(SIGTERM)
         self.assertEqual(program.wait(), 0)
 
     @inThread

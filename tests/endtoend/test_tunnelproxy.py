@@ -6,11 +6,14 @@ import hashlib
 import json
 import os
 import re
+import socketserver
+import subprocess
 import threading
 from pathlib import Path
 
 from tests.support.cores import Core, TunnelProxyCase, anyUuid, error, visit
 from tests.support.endtoend import (
+    CLIENT,
     PATIENCE,
     SIGHUP,
     SIGTERM,
@@ -19,6 +22,7 @@ from tests.support.endtoend import (
     Server,
     call,
     connect,
+    environmentOfPrograms,
     inThread,
     secret,
     tunnel,
@@ -168,7 +172,7 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
         assertForbidden(new)
         first = self.register(url, old)
         file.write_text(f"{new.strip('{}').upper()}\n")
-        reload("reloaded: .* 1 server uuids")
+        reload("reloaded: .* 1 server uuid,")
         client, address = self.join(server.url("ws"), old, first)
         self.works(first, client, address)
         self.register(url, new)
@@ -190,6 +194,111 @@ class TwistdTunnelProxyTests(ConsoleTunnelProxyTests):
     """The same under twistd."""
 
     twistd = True
+
+
+LARGE = os.urandom(1 << 16) * 1024
+"""More than waits anywhere on the way: in kernels, in our client, and in the proxy."""
+
+
+class LargeOrEcho(socketserver.BaseRequestHandler):
+    """A service: says back what it is told, or very much when it is told so."""
+
+    def handle(self) -> None:
+        while data := self.request.recv(1 << 16):
+            self.request.sendall(LARGE if data == b"all" else data)
+
+
+class ServiceCase(TunnelProxyCase):
+    """A service that our own client makes reachable."""
+
+    def service(self) -> str:
+        """Start the service; return where it is."""
+        service = socketserver.ThreadingTCPServer(("127.0.0.1", 0), LargeOrEcho)
+        service.daemon_threads = True
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        self.addCleanup(service.server_close)
+        self.addCleanup(service.shutdown)
+        return f"127.0.0.1:{service.server_address[1]}"
+
+
+class AccessTests(ServiceCase):
+    """Whoever has no token is nobody; our own client has one, and its partner."""
+
+    def hello(self, url: str, uuid: str, *arguments: str) -> tuple[int, bytes, str]:
+        """Say hello to the service; return the exit status, and what is said there and here."""
+        command = [*CLIENT, "--url", url, "--server-uuid", uuid, *arguments]
+        done = subprocess.run(
+            command,
+            env=environmentOfPrograms(),
+            input=b"hello",
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stdout, done.stderr.decode()
+
+    @inThread
+    def testEverybody(self) -> None:
+        """Who has to show a token is read anew with SIGHUP."""
+        tokens, wrong = [secret(), secret()], secret()
+        good, bad = self.file("\n".join(tokens)), self.file(wrong)
+        ini = Path(self.file("[TunnelProxy]\nauthentication = everybody\n"))
+        server = self.start(
+            *("-C", str(ini), "--tunnelproxy", "--stream", STREAM, "--websocket", STREAM),
+            *("--token-file", good, "-vv"),
+            listeners=2,
+        )
+        uuid, url = anyUuid(), server.url("tcp")
+        serve = [*CLIENT, "--url", server.url("ws"), "--serve", uuid, "--forward", self.service()]
+        home = self.launchProgram([*serve, "--token-file", bad])
+        home.waitFor("refused by the proxy: the proxy does not accept the token")
+        self.assertEqual(home.wait(), 1)
+        home = self.launchProgram([*serve, "--token-file", good])
+        home.waitFor("registered as server")
+        status, out, told = self.hello(url, uuid, "--token", tokens[1])
+        self.assertEqual((status, out), (0, b"hello"), told)
+        for more, words in ((["--token", wrong], "accept the token"), ([], "wants a token")):
+            status, out, told = self.hello(url, uuid, *more)
+            self.assertEqual((status, out), (1, b""))
+            self.assertIn(words, told)
+            self.assertNotIn(wrong, told)
+        stranger, said = visit(url, uuid)
+        self.assertEqual(said, error("ForbiddenCall"))
+        self.assertEqual(server.ended(stranger), "token-refused")
+        home.stop()
+        ini.write_text("[TunnelProxy]\nauthentication = none\n")
+        mark = server.mark()
+        server.signal(SIGHUP)
+        server.waitFor("reloaded", mark)
+        core = self.register(server.url("tcp"), uuid)
+        client, address = self.join(server.url("ws"), uuid, core)
+        self.works(core, client, address)
+        for token in (*tokens, wrong):
+            self.assertNotIn(token, server.text())
+
+
+class FlowControlTests(ServiceCase):
+    """A home behind our own client, and visitors of whom one is slow."""
+
+    @inThread
+    def testSlowVisitor(self) -> None:
+        """One that reads nothing of a large download makes nobody wait, and gets it later."""
+        listening = ("--stream", STREAM, "--websocket", STREAM)
+        server = self.start("--tunnelproxy", *listening, listeners=2)
+        for url in (server.url("tcp"), server.url("ws")):
+            uuid = anyUuid()
+            home = self.launchProgram(
+                [*CLIENT, "--url", url, "--serve", uuid, "--forward", self.service()]
+            )
+            home.waitFor("registered as server")
+            (slow, _), (other, _) = (visit(server.url("tcp"), uuid) for _ in range(2))
+            self.keep(slow, other)
+            slow.send(b"all")
+            for _ in range(2000):
+                other.send(b"hello")
+                self.assertEqual(other.read(5), b"hello")
+            digest = hashlib.sha256(slow.read(len(LARGE))).digest()
+            self.assertEqual(digest, hashlib.sha256(LARGE).digest())
+            home.stop()
 
 
 class OriginalsFileTests(TunnelProxyCase):

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from typing import Any
 
+from twisted.internet import reactor as globalReactor
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from nymearemoteproxy.common.certificates import CertificateFiles
 from nymearemoteproxy.listening import listeners
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
     Listener,
     ListenerError,
+    close,
+    listen,
     parseListener,
     tcpDescription,
 )
-from nymearemoteproxy.listening.tls import (
-    CertificateFiles,
-)
+from tests.support.left import leaveSocket
 
 
 class TcpDescriptionTests(SynchronousTestCase):
@@ -168,19 +173,19 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(reactor.unixServers[0][0], "/run/x")
 
     def test_mode(self) -> None:
-        """A Unix socket gets one, unless it has one; people read what was given."""
-        for description, plain in (
-            ("unix:/run/x", "unix:/run/x:mode=660"),
-            ("haproxy:tls:unix:/run/x:lockfile=0", "unix:/run/x:lockfile=0:mode=660"),
-            ("unix:address=/run/x", "unix:address=/run/x:mode=660"),
-            ("unix:/run/x\\=y", "unix:/run/x\\=y:mode=660"),
-            ("unix:/run/x:mode=600", "unix:/run/x:mode=600"),
-            ("unix:/run/x:600", "unix:/run/x:600"),
-            ("tcp:1", "tcp:1"),
+        """A Unix socket is for its owner and group, unless its description says otherwise."""
+        for description, mode in (
+            ("unix:/run/x", 0o660),
+            ("haproxy:tls:unix:/run/x:lockfile=0", 0o660),
+            ("unix:address=/run/x", 0o660),
+            ("unix:/run/x\\:y", 0o660),
+            ("unix:/run/x\\=y", 0o660),
+            ("unix:/run/x:mode=600", 0o600),
+            ("unix:/run/x:666", 0o666),
         ):
-            listener = parseListener(description, False).withMode(0o660)
-            self.assertEqual((listener.description, listener.plain), (description, plain))
-            listener.endpoint(MemoryReactorClock())
+            reactor = MemoryReactorClock()
+            parseListener(description, False).endpoint(reactor).listen(Factory())
+            self.assertEqual(reactor.unixServers[0][3], mode, description)
 
     def test_noEndpoint(self) -> None:
         """What Twisted does not understand is told in one line, with the description."""
@@ -211,3 +216,33 @@ class ListenerTests(SynchronousTestCase):
                 str(error),
                 f'"{description}" is no endpoint description that can be listened on: {reason}',
             )
+
+
+class SocketTests(TestCase):
+    """A Unix socket in the file system."""
+
+    @inlineCallbacks
+    def test_leftByOneOfTheSameNumber(self) -> Any:
+        """As in a container, where each has it: what was there before us is not ours."""
+        for form in "unix:{}:mode=600", "unix:address={}", "unix:{}:lockfile=1":
+            path = os.path.relpath(self.mktemp())
+            leaveSocket(path)
+            endpoint = parseListener(form.format(path), False).endpoint(globalReactor)
+            port = listen(path, endpoint, Factory())
+            yield close(port)
+            self.assertFalse(os.path.lexists(path))
+
+    @inlineCallbacks
+    def test_umask(self) -> Any:
+        """What others may do with it is the same whatever the umask."""
+        for umask in (0, 0o022, 0o077):
+            path = self.mktemp()
+            before = os.umask(umask)
+            try:
+                endpoint = parseListener(f"unix:{path}", False).endpoint(globalReactor)
+                port = listen(path, endpoint, Factory())
+            finally:
+                os.umask(before)
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            yield close(port)
+            self.assertEqual(mode, 0o660)

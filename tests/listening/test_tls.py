@@ -18,16 +18,16 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import files as files_
-from nymearemoteproxy.common.files import Files
-from nymearemoteproxy.listening.tls import (
+from nymearemoteproxy.common.certificates import (
     CertificateError,
     CertificateFiles,
     fingerprint,
     firstName,
-    loadCertificate,
     selfSigned,
     validity,
 )
+from nymearemoteproxy.common.files import Files
+from nymearemoteproxy.listening.tls import loadCertificate
 from tests.support.certificates import withNames
 from tests.support.identities import DAY, NOW, Identity, clientContext
 

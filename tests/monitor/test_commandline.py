@@ -194,6 +194,65 @@ class PrintingTests(Monitored):
         )
 
 
+class OrderTests(Monitored):
+    """What the command has done, by a server that only says so."""
+
+    def serveOrders(self, said: dict[str, Any]) -> FakeServer:
+        """Start a server that answers this to whatever is no question."""
+
+        def answer(request: dict[str, Any]) -> bytes:
+            return encoded(message([client(1)]) if request["method"] == "refresh" else said)
+
+        return self.serve(self.makePath(), answer)
+
+    @inThread
+    def test_done(self) -> None:
+        fake = self.serveOrders({"result": {"mistakes": 0}})
+        for arguments, words, request in (
+            (
+                ["--end", "17"],
+                "connection 17 is being ended",
+                {"method": "endConnection", "params": {"id": "17"}},
+            ),
+            (
+                ["--end-tunnel", "17"],
+                "the tunnel of connection 17 is being ended",
+                {"method": "endTunnel", "params": {"id": "17"}},
+            ),
+            (["--reload"], "everything was read anew", {"method": "reload"}),
+            (["--drain"], "the server drains", {"method": "drain"}),
+        ):
+            fake.requests.clear()
+            self.assertEqual(self.ended("-s", fake.path, *arguments), (0, words, ""))
+            self.assertIn(request, fake.requests)
+
+    @inThread
+    def test_notDone(self) -> None:
+        """One line on standard error, safe for the terminal."""
+        fake = self.serveOrders({"error": f"only root {EVIL}"})
+        self.assertRefused(r"only root \\x1b\]0;owned.*", "-s", fake.path, "--drain")
+
+    @inThread
+    def test_noServer(self) -> None:
+        path = self.makePath()
+        self.assertRefused(f"there is no {path}; .*", "-s", path, "--reload")
+
+    @inThread
+    def test_view(self) -> None:
+        """In a terminal: a key, a question, what came of it."""
+        fake = self.serveOrders({"result": {"action": "end-connection", "id": "1"}})
+        screen = Screen(["-s", fake.path], {})
+        self.addCleanup(screen.stop)
+        screen.waitFor(b"client 1")
+        screen.type(b"jx")
+        screen.waitFor(b"End client 1, connection 1")
+        screen.type(b"y")
+        screen.waitFor(b"connection 1 is being ended")
+        self.assertIn({"method": "endConnection", "params": {"id": "1"}}, fake.requests)
+        screen.type(b"q")
+        self.assertEqual(screen.process.wait(PATIENCE), 0)
+
+
 class MistakeTests(Monitored):
     @inThread
     def test_noSocket(self) -> None:
@@ -252,8 +311,18 @@ class MistakeTests(Monitored):
             (["--interval", "often"], "--interval: not a number from 0.1 to 86400"),
             (["--socket", ""], "--socket: not a path of 1 to 107 bytes"),
             (["--socket", "/" + "x" * 107], "--socket: not a path of 1 to 107 bytes"),
+            (["--end", "1", "--reload"], "--end and --reload exclude each other"),
+            (["--drain", "--once"], "--once and --drain exclude each other"),
+            (["--drain", "--all"], "--drain goes neither with --interval nor with --all"),
+            (["--reload", "-i", "1"], "--reload goes neither with --interval nor with --all"),
+            (["--end", "x"], "--end: not the id of a connection, which is a number"),
+            (["--end-tunnel", ""], "--end-tunnel: not the id of a connection, .*"),
+            (["--end", "1" * 19], "--end: not the id of a connection, .*"),
             (["--nonsense"], "option --nonsense not recognized"),
-            (["nonsense\x1b"], "Wrong number of arguments."),
+            (
+                ["nonsense\x1b"],
+                r"it takes no arguments, but options: 'nonsense\\x1b'; --help shows them",
+            ),
         ):
             self.assertRefused(reason, *arguments, expected=2)
         for arguments, reason in (

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
+from nymearemoteproxy.monitor.orders import DRAIN, RELOAD, Reply, endConnection, endTunnel
 from nymearemoteproxy.monitor.polling import (
     ANSWER_PATIENCE,
     MAX_MESSAGE,
@@ -103,6 +104,92 @@ class PollerTests(SynchronousTestCase):
             self.assertEqual(self.requests(transport), [])
             self.clock.advance(0.1)
         self.assertEqual(self.happened, ["connected", "answer a", "answer b", "answer c"])
+        self.poller.stop()
+
+    def reply(self, transport: Any, content: Any) -> None:
+        transport.protocol.dataReceived(json.dumps(content).encode() + b"\n")
+
+    def heard(self, reply: Reply) -> None:
+        self.happened.append(f"{'done' if reply.isDone else 'not done'}: {reply.words}")
+
+    def test_order(self) -> None:
+        """It is sent at once, and may be answered behind what was asked for before."""
+        self.poller.start()
+        transport = self.endpoint.succeed()
+        self.requests(transport)
+        self.poller.give(endConnection("17"), self.heard)
+        sent = {"method": "endConnection", "params": {"id": "17"}}
+        self.assertEqual(self.requests(transport), [sent])
+        self.answer(transport)
+        self.reply(transport, {"result": {"action": "end-connection", "id": "17"}})
+        self.answer(transport, "b")
+        self.assertEqual(
+            self.happened,
+            ["connected", "answer a", "done: connection 17 is being ended", "answer b"],
+        )
+        self.clock.advance(ANSWER_PATIENCE - 1)
+        self.assertNotIn("trouble", self.happened[-1])
+        self.poller.stop()
+
+    def test_replies(self) -> None:
+        self.poller.start()
+        transport = self.endpoint.succeed()
+        self.answer(transport)
+        for order, content, words in (
+            (endTunnel("3"), {"result": {}}, "done: the tunnel of connection 3 is being ended"),
+            (RELOAD, {"result": {"mistakes": 0}}, "done: everything was read anew"),
+            (
+                RELOAD,
+                {"result": {"mistakes": 2}},
+                "not done: not everything was read anew; mistakes in the log: 2",
+            ),
+            (DRAIN, {"result": {"action": "drain"}}, "done: the server drains"),
+            (DRAIN, {"error": "only root may"}, "not done: only root may"),
+        ):
+            self.poller.give(order, self.heard)
+            self.reply(transport, content)
+            self.assertEqual(self.happened[-1], words)
+        self.poller.stop()
+
+    def test_orderWithoutAnswer(self) -> None:
+        """The server is silent, or says something else, or is gone: nobody knows what it did."""
+        for end in (
+            lambda transport: self.clock.advance(ANSWER_PATIENCE),
+            lambda transport: self.reply(transport, {"result": 1}),
+            lambda transport: transport.loseConnection(),
+        ):
+            self.poller = self.makePoller(interval=100)
+            self.poller.start()
+            transport = self.endpoint.succeed()
+            self.answer(transport)
+            self.happened.clear()
+            self.poller.give(DRAIN, self.heard)
+            end(transport)
+            unknown, trouble = self.happened
+            self.assertTrue(unknown.startswith("not done: it is not known whether it was done: "))
+            self.assertTrue(trouble.startswith("trouble: "))
+            self.poller.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_orderAtTheWrongTime(self) -> None:
+        """Without a connection, and before the last one is answered."""
+        self.poller.give(DRAIN, self.heard)
+        self.assertEqual(self.happened, ["not done: there is no connection to the server"])
+        self.poller.start()
+        transport = self.endpoint.succeed()
+        self.poller.give(DRAIN, self.heard)
+        self.poller.give(DRAIN, self.heard)
+        self.assertEqual(
+            self.happened[-1], "not done: the server has not answered to the last one yet"
+        )
+        self.assertEqual(len(self.requests(transport)), 2)
+        self.poller.stop()
+
+    def test_replyToNobody(self) -> None:
+        """Without an order there is none to answer to."""
+        self.poller.start()
+        self.reply(self.endpoint.succeed(), {"error": "x"})
+        self.assertIn("trouble: this is no monitor socket", self.happened[-1])
         self.poller.stop()
 
     def test_printAll(self) -> None:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.monitor import columns as columnsModule
 from nymearemoteproxy.monitor.columns import Column
 from nymearemoteproxy.monitor.model import Model
+from nymearemoteproxy.monitor.orders import Order
 from nymearemoteproxy.monitor.sample import read
 from nymearemoteproxy.monitor.text import width
 from nymearemoteproxy.monitor.view import KEYS, SELECTED, SORTED, TAB, TROUBLE, View
@@ -24,7 +25,7 @@ DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "monitor.rst"
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
 ALL_KEYS = [
-    *"123kj<>r/a?hq x",
+    *"123kj<>r/a?hq xyRD",
     *("tab", "backtab", "up", "down", "left", "right", "pageup", "pagedown", "home", "end"),
     *("enter", "escape", "backspace", "another"),
 ]
@@ -40,10 +41,17 @@ class ViewCase(SynchronousTestCase):
         self.model = Model()
         self.seconds = 0
         self.printsAll: list[bool] = []
+        self.orders: list[Order] = []
         self.view = self.makeView()
 
     def makeView(self, **more: Any) -> View:
-        return View(self.model, lambda: NOW, onPrintAll=self.printsAll.append, **more)
+        return View(
+            self.model,
+            lambda: NOW,
+            onPrintAll=self.printsAll.append,
+            onOrder=self.orders.append,
+            **more,
+        )
 
     def update(self, *parts: Any, **more: Any) -> None:
         """A sample, a second after the last."""
@@ -391,6 +399,104 @@ class KeyTests(ViewCase):
         self.view = self.makeView(isPrintingAll=True)
         self.keys("a")
         self.assertEqual(self.printsAll[2:], [False])
+
+    def asked(self) -> str:
+        """Return the question at the foot, without what can be answered."""
+        foot = self.screen()[-1]
+        self.assertTrue(foot.endswith("?  y yes, any other key no"), foot)
+        self.assertEqual(self.styled(TROUBLE), [foot.strip()])
+        return foot.removesuffix("?  y yes, any other key no").strip()
+
+    def test_end(self) -> None:
+        """The selected one, of each table, when somebody says yes."""
+        self.update(
+            [client(1, name="Anna"), client(2)],
+            [("1", "2"), ("0", "2")],
+            [server(1, served(1), id="11", name="house")],
+        )
+        for table, row, question, request in (
+            ("1", "home", "End Anna, connection 1", "endConnection 1"),
+            ("1", "end", "End client 2, connection 2", "endConnection 2"),
+            ("2", "home", "End the tunnel of Anna, connection 1", "endTunnel 1"),
+            ("2", "end", "End the tunnel of client 2, connection 2", "endTunnel 2"),
+            ("3", "home", "End house, connection 11", "endConnection 11"),
+            ("3", "end", "End phone 1, connection c1", "endConnection c1"),
+        ):
+            self.keys(table, row, "x")
+            self.assertEqual(self.asked(), question)
+            self.keys("y")
+            order = self.orders.pop()
+            self.assertEqual(f"{order.method} {order.id}", request)
+            self.assertEqual(order.request["params"], {"id": order.id})
+            self.assertIn("q quit", self.screen()[-1])
+
+    def test_endNothing(self) -> None:
+        """Nothing is selected, or there is nothing."""
+        self.keys("x")
+        self.assertIn("select a row first", self.screen()[-1])
+        self.update([client(1)])
+        self.keys("x", "y")
+        self.assertEqual(self.orders, [])
+
+    def test_noIsNo(self) -> None:
+        """Every key but a y, and that key does nothing else."""
+        self.update([client(1)])
+        for key in ("n", "Y", "enter", "q", "escape", "x", "2", "R", "D", "up"):
+            for question in (("home", "x"), ("R",), ("D",)):
+                self.keys(*question)
+                self.asked()
+                self.keys(key)
+                self.assertIn("nothing was done", self.screen()[-1])
+        self.keys("escape")
+        self.assertEqual((self.orders, self.view.isOver, self.names()), ([], False, ["client 1"]))
+
+    def test_reloadAndDrain(self) -> None:
+        for key, words, method in (
+            ("R", "read its configuration anew", "reload"),
+            ("D", "Drain the server", "drain"),
+        ):
+            self.keys(key)
+            self.assertIn(words, self.asked())
+            self.keys("y")
+            self.assertEqual(self.orders.pop().request, {"method": method})
+
+    def test_notice(self) -> None:
+        """What came of it, until the next key."""
+        self.view.notice = "only root \x1b]0;"
+        self.assertIn("only root \\x1b]0;", self.screen()[-1])
+        self.update()
+        self.assertIn("only root", self.screen()[-1])
+        self.keys("?")
+        self.assertNotIn("only root", self.screen()[-1])
+
+    def test_namesInQuestions(self) -> None:
+        """They are a stranger's: the question stays one, and is seen to its end."""
+        for name in ("\x1b]0;owned\x07", "客厅" * 300, "x" * 300, "", "?  y yes" + " " * 80):
+            self.update([client(1, name=name)])
+            self.keys("home", "x")
+            self.asked()
+            self.assertTrue(self.screen(40, 10)[-1].endswith("?  y yes, any other key no"))
+            self.keys("n")
+
+    def test_anotherServer(self) -> None:
+        """A question about a server that is gone is dropped: the next one's ids mean others."""
+        self.update([client(1)])
+        self.keys("home", "x")
+        self.view.trouble = "the server has closed the connection; trying again"
+        self.view.update()
+        self.keys("y")
+        self.assertEqual(self.orders, [])
+        self.keys("D")
+        self.assertIn("there is no connection", self.screen()[-1])
+        self.keys("y")
+        self.assertEqual(self.orders, [])
+
+    def test_condition(self) -> None:
+        """It is shown as long as it is no ordinary one."""
+        self.update([], condition="ready")
+        self.assertNotIn("ready", self.screen()[0])
+        self.update([], condition="draining")
+        self.assertIn("home proxy 1.2.3 (API 5), draining", self.screen()[0])
 
     def test_quit(self) -> None:
         self.keys("x", "another")

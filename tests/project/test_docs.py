@@ -16,11 +16,11 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.options import ClientOptions
-from nymearemoteproxy.listening.tls import CertificateError
 from nymearemoteproxy.monitor.options import MonitorOptions
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import TRANSITIONS, TUNNEL_PROXY_API, Event
 from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.configuration.mistakes import SeveralMistakes
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.settings.errors import SettingsError
 from nymearemoteproxy.running.settings.sections import RETIRED, SETTINGS, Pairing
@@ -152,7 +152,11 @@ class ExampleTests(SynchronousTestCase):
 
     def test_goesTogether(self) -> None:
         """Only the files it names are missing."""
-        self.assertRaises(CertificateError, configure, self.settings)
+        found = self.assertRaises(SeveralMistakes, configure, self.settings).mistakes
+        self.assertEqual(
+            [str(each).partition("/")[0] for each in found],
+            ["cannot read the certificate ", "cannot read the client secret "],
+        )
         for name in ("SSL.certificate", "SSL.certificateKey"):
             self.settings.set(name, "")
         self.settings.set("SSL.enabled", "false")
@@ -212,6 +216,59 @@ class TextTests(SynchronousTestCase):
         text = pages()["architecture.rst"].partition("The dependencies\n")[2]
         names = re.findall(r"^ +([a-z-]+) >=", required, re.M)
         self.assertEqual(re.findall(r"^([a-z-]+)\n    \S", text, re.M), names)
+
+
+class HeadingTests(SynchronousTestCase):
+    """They have one style: docs/development.rst."""
+
+    NAMES = frozenset(
+        (
+            "API",
+            "Assistant",
+            "Autobahn",
+            "Authenticate",
+            "C++",
+            "Cognito",
+            "Debian",
+            "Encrypt",
+            "HTTP",
+            "Home",
+            "INI",
+            "IPv4",
+            "IPv6",
+            "JSON",
+            "JavaScript",
+            "Let's",
+            "NAT",
+            "PROXY",
+            "Prometheus",
+            "SYN",
+            "TCP",
+            "TLS",
+            "Tokens",
+            "Unix",
+            "Web",
+            "WebSocket",
+        )
+    )
+
+    def headings(self) -> Iterator[tuple[str, str]]:
+        """Yield the page and the text of each."""
+        for page, text in pages().items():
+            for heading in re.findall(r"^(\S.*)\n(?:=+|-+|~+)$", text, re.M):
+                yield page, heading
+
+    def test_areInSentenceCase(self) -> None:
+        for page, heading in self.headings():
+            for word in heading.split()[1:]:
+                name = word.strip(",()").removesuffix("'s")
+                if name[0].isupper():
+                    self.assertIn(name, self.NAMES, f"{page}: {heading}")
+
+    def test_areNoQuestions(self) -> None:
+        """Nor do they end like a sentence."""
+        for page, heading in self.headings():
+            self.assertNotRegex(heading, r"[.?:]$|^(How|What|When|Where|Who|Why|Does)\b", page)
 
 
 class TaskTests(SynchronousTestCase):

@@ -20,7 +20,8 @@ OPTIONS = {"getSynopsis", "opt_version", "parseArgs", "parseOptions", "postOptio
 
 INTENDED: dict[str, set[str]] = {
     "Protocol": STREAM,
-    "Factory": {*FACTORY, "protocol"},
+    # What is wrapped starts and stops with what wraps it.
+    "Factory": {*FACTORY, "protocol", "startFactory", "stopFactory"},
     "Options": OPTIONS,
     "ClientFactory": {"clientConnectionFailed"},
     "ProcessProtocol": {"processEnded"},
@@ -45,6 +46,8 @@ INTENDED: dict[str, set[str]] = {
     },
     # A seat has a transport of ours and a time of its own; both do what the original does besides.
     "ProtocolWrapper": {"disconnecting", "loseConnection", "makeConnection", "writeSequence"},
+    # The end of a tunnel sends in one piece what was written in one.
+    "TLSMemoryBIOProtocol": {"write"},
     "WrappingFactory": {"unregisterProtocol"},
     # We do what the original does, and no more than that.
     "Request": {
@@ -60,7 +63,7 @@ INTENDED: dict[str, set[str]] = {
     # An answer that nobody waits for is noticed.
     "BaseRedisProtocol": {"replyReceived"},
     # What it logs holds secrets, what it copies into each connection is the factory's.
-    "WebSocketServerProtocol": {"CONFIG_ATTRS", "factory", "log", "onOpen"},
+    "WebSocketServerProtocol": {"CONFIG_ATTRS", "factory", "log", "onConnect", "onOpen"},
     "WebSocketClientProtocol": {
         "http_status_line",
         "onCloseFrame",

@@ -361,6 +361,25 @@ class AcceptedTests(HeadCase):
         read = HeadReader().receive(request(*origins, Version="Sec-WebSocket-Version: 8"))
         self.assertEqual(read, (CANONICAL.replace(b"Version: 13", b"Version: 8"), b""))
 
+    def test_subprotocols(self) -> None:
+        """The first offered one that is accepted is in what is read next."""
+        accepted = [b"chat", b"nymea"]
+        for offers, found in (
+            ([], b""),
+            (["other"], b""),
+            (["Chat"], b""),
+            ([""], b""),
+            (["chat"], b"chat"),
+            (["other, nymea,chat"], b"nymea"),
+            (["other", "chat ,nymea"], b"chat"),
+        ):
+            lines = [f"Sec-WebSocket-Protocol: {offer}" for offer in offers]
+            expected = CANONICAL
+            if found:
+                expected = CANONICAL[:-2] + b"Sec-WebSocket-Protocol: %s\r\n\r\n" % found
+            read = HeadReader(accepted).receive(request(*lines))
+            self.assertEqual(read, (expected, b""), offers)
+
     def test_whatIsNotLookedAt(self) -> None:
         """Neither twice nor senseless do these matter."""
         for line in (

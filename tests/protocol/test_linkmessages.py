@@ -47,7 +47,7 @@ MEMBER = bytes(range(16))
 FAR = Far(7, "WebSocket", True, "192.0.2.1:443", "192.0.2.0", "app", "{1}")
 NAMED = Identity("app", "{1}")
 CLIENT = ClientRegistration("app", UUID(int=1), UUID(int=2))
-START = '{"version":1,"compatible":1,'
+START = '{"version":2,"compatible":1,'
 FAR_TEXT = (
     '"far":{"number":7,"transport":"WebSocket","secure":true,"address":"192.0.2.1:443",'
     '"peer":"192.0.2.0","name":"app","uuid":"{1}"}'
@@ -60,7 +60,9 @@ ASKS: dict[Ask, str] = {
     Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR): f'"ask":"visit",{BY},'
     '"place":"server:cd","claim":4,"registration":{"name":"app",'
     '"uuid":"00000000-0000-0000-0000-000000000001",'
-    '"serverUuid":"00000000-0000-0000-0000-000000000002"},"host":"192.0.2.1",' + FAR_TEXT,
+    '"serverUuid":"00000000-0000-0000-0000-000000000002"},"host":"192.0.2.1",'
+    + FAR_TEXT
+    + ',"subject":null',
     Look(MEMBER, "key:ab", 0): f'"ask":"look",{BY},"place":"key:ab","claim":0',
     ControlLink(MEMBER): f'"ask":"control",{BY}',
 }
@@ -84,7 +86,7 @@ IDENTITIES = st.builds(Identity, TEXTS, st.none() | TEXTS)
 REGISTRATIONS = st.builds(ClientRegistration, TEXTS, UUIDS, UUIDS)
 ANY_ASK: st.SearchStrategy[Ask] = st.one_of(
     st.builds(Meet, MEMBERS, TEXTS, COUNTS, IDENTITIES, FARS),
-    st.builds(Visit, MEMBERS, TEXTS, COUNTS, REGISTRATIONS, TEXTS, FARS),
+    st.builds(Visit, MEMBERS, TEXTS, COUNTS, REGISTRATIONS, TEXTS, FARS, st.none() | TEXTS),
     st.builds(Look, MEMBERS, TEXTS, COUNTS),
     st.builds(ControlLink, MEMBERS),
 )
@@ -206,6 +208,20 @@ class VersionTests(SynchronousTestCase):
                 self.assertEqual(parseAsk(line), Look(MEMBER, "key:ab", 1))
                 self.assertEqual(parseAnswer(line), Here())
 
+    def test_firstVersion(self) -> None:
+        """It says nothing of the subject of a visit, and is told nothing but that there is none."""
+        visit = Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR)
+        values = json.loads(visit.encode())
+        self.assertEqual(values["compatible"], 1)
+        del values["subject"]
+        self.assertEqual(parseAsk(json.dumps({**values, "version": 1}).encode()), visit)
+
+    def test_subject(self) -> None:
+        """A version that would let the client in must not understand this."""
+        visit = Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR, "anna")
+        self.assertEqual(json.loads(visit.encode())["compatible"], 2)
+        self.assertEqual(parseAsk(visit.encode()), visit)
+
     def test_tooNew(self) -> None:
         """One that says that it cannot be understood."""
         self.assertTrue(isRefused(self.line(VERSION + 1, VERSION + 1)))
@@ -246,20 +262,22 @@ class StrictnessTests(SynchronousTestCase):
         return json.dumps(message).encode()
 
     def test_missing(self) -> None:
-        """Nothing may be left out."""
+        """Nothing may be left out, but for what the first version does not know."""
         for message in (*ASKS, *ANSWERS):
             line = message.encode()
-            for key in range(len(places(json.loads(line)))):
-                self.assertTrue(isRefused(self.variants(line, key, isLess=True)), (line, key))
+            for key, (_holder, name) in enumerate(places(json.loads(line))):
+                if name != "subject":
+                    self.assertTrue(isRefused(self.variants(line, key, isLess=True)), (line, key))
 
     def test_otherTypes(self) -> None:
-        """Each value has one type; the uuid of an identity may be missing, as null."""
+        """Each value has one type; an identity's uuid and a subject may be missing, as null."""
         for message in (*ASKS, *ANSWERS):
             line = message.encode()
             for key, (holder, name) in enumerate(places(json.loads(line))):
                 for wrong in (None, False, 1, 1.0, "x", [], {}, ["x"], {"name": "x"}):
                     value = holder[name]
-                    mayBeNone = name == "uuid" and "serverUuid" not in holder and len(holder) == 2
+                    isIdentity = "serverUuid" not in holder and len(holder) == 2
+                    mayBeNone = name == "subject" or (name == "uuid" and isIdentity)
                     if type(wrong) is type(value) or (wrong is None and mayBeNone):
                         continue
                     if isinstance(wrong, str) and mayBeNone:

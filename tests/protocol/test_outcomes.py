@@ -77,6 +77,7 @@ class OutcomeTests(SynchronousTestCase):
             Group.LOST: (
                 "CONNECTION_LOST",
                 "PING_TIMEOUT",
+                "TUNNEL_IDLE",
                 "SERVER_SILENT",
                 "CLIENT_TOO_SLOW",
                 "ALONE_TIMEOUT",

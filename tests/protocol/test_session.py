@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.protocol.jsonrpc import Api
+from nymearemoteproxy.protocol.registration import ServerRegistration
 from nymearemoteproxy.protocol.session import (
     TOKEN_TUNNEL_API,
     TRANSITIONS,
@@ -49,9 +51,10 @@ class TableTests(SynchronousTestCase):
     def test_statesFollowEachOther(self) -> None:
         """A state leads to itself, to the next one on its way, or to closed, which is the end."""
         following = {
-            State.UNAUTHENTICATED: {State.AUTHENTICATING, State.REGISTERING},
+            State.UNAUTHENTICATED: {State.AUTHENTICATING, State.VERIFYING, State.REGISTERING},
             State.AUTHENTICATING: {State.WAITING},
             State.WAITING: {State.TUNNELED},
+            State.VERIFYING: {State.REGISTERING},
             State.REGISTERING: {State.TUNNELED},
         }
         for state, steps in TRANSITIONS.items():
@@ -76,6 +79,8 @@ class TableTests(SynchronousTestCase):
                 (State.AUTHENTICATING, Event.ACCEPTED, State.WAITING),
                 (State.WAITING, Event.PLACED, State.TUNNELED),
                 (State.UNAUTHENTICATED, Event.REGISTER, State.REGISTERING),
+                (State.UNAUTHENTICATED, Event.REGISTER_WITH_TOKEN, State.VERIFYING),
+                (State.VERIFYING, Event.ACCEPTED, State.REGISTERING),
                 (State.REGISTERING, Event.PLACED, State.TUNNELED),
             },
         )
@@ -85,10 +90,14 @@ class SequenceTests(SynchronousTestCase):
     """No order of events a remote peer or a backend can produce leads astray."""
 
     def runInputs(
-        self, names: tuple[str, ...] | list[str], bySubject: bool, api: Api = TUNNEL_PROXY_API
+        self,
+        names: tuple[str, ...] | list[str],
+        bySubject: bool,
+        api: Api = TUNNEL_PROXY_API,
+        proven: Collection[Role] = (),
     ) -> None:
         """Feed the inputs; check what holds at every step."""
-        session = newSession(PairingKeys(bySubject), api)
+        session = newSession(PairingKeys(bySubject), api, proven)
         checked = joined = asked = started = False
         for name in names:
             before = session.state
@@ -110,7 +119,12 @@ class SequenceTests(SynchronousTestCase):
                     self.assertTrue(checked and not joined and name.startswith("accepted"))
                     joined = True
                 elif isinstance(effect, Register):
-                    self.assertFalse(checked or asked, message)
+                    self.assertFalse(joined or asked, message)
+                    self.assertIs(checked, name.startswith("accepted"), message)
+                    isServer = isinstance(effect.registration, ServerRegistration)
+                    role = Role.SERVER if isServer else Role.CLIENT
+                    self.assertTrue(checked or role not in proven, message)
+                    self.assertIs(effect.subject is not None, checked and bySubject, message)
                     self.assertIs(api, TUNNEL_PROXY_API)
                     asked = True
                 elif isinstance(effect, StartTunnel):
@@ -127,6 +141,8 @@ class SequenceTests(SynchronousTestCase):
             self.assertEqual(session.expectsMessages, session.state is State.UNAUTHENTICATED)
             waits = (joined or asked) and session.state is not State.CLOSED and not started
             self.assertEqual(session.expectsPlace, waits, message)
+            isJudged = checked and not (joined or asked) and session.state is not State.CLOSED
+            self.assertEqual(session.expectsVerdict, isJudged, message)
 
     def test_everySequence(self) -> None:
         """From every state, all sequences of two, in both ways of pairing and with both APIs."""
@@ -137,6 +153,8 @@ class SequenceTests(SynchronousTestCase):
             ("authenticate 0.3", "accepted", "placed"),
             ("register server",),
             ("register client", "placed"),
+            ("show token",),
+            ("show token", "accepted"),
         )
         for bySubject, api in itertools.product(
             (False, True), (TOKEN_TUNNEL_API, TUNNEL_PROXY_API)
@@ -144,15 +162,16 @@ class SequenceTests(SynchronousTestCase):
             for names in itertools.product(INPUTS, repeat=2):
                 for way in ways:
                     self.runInputs(way + names, bySubject, api)
+                    self.runInputs(way + names, bySubject, api, {Role.SERVER})
 
     def test_everySequenceOfThree(self) -> None:
         """From the beginning and from every state that waits for an answer."""
         for names in itertools.product(INPUTS, repeat=3):
             self.runInputs(names, False)
-        waits = ("authenticate first", "register server")
+        waits = ("authenticate first", "register server", "show token")
         for first, names in itertools.product(waits, itertools.product(INPUTS, repeat=2)):
             for last in ("accepted", "placed", "register client"):
-                self.runInputs((first, *names, last), False)
+                self.runInputs((first, *names, last), first == "show token")
 
     @PROPERTY
     @given(

@@ -263,7 +263,7 @@ class AuthenticateTests(SynchronousTestCase):
         )
         self.assertEqual(close, Close(outcome))
         if text is None:
-            self.assertIn("authentication server", told)
+            self.assertIn("Authentication", told)
             self.assertNotIn("token", told.lower(), "the backend's failure is not the token's")
         else:
             self.assertEqual(told, text)

@@ -19,6 +19,7 @@ from nymearemoteproxy.protocol.session import (
     CheckToken,
     Close,
     Identity,
+    PairingKeys,
     Register,
     RestartDeadline,
     Role,
@@ -104,12 +105,30 @@ class RegistrationTests(SynchronousTestCase):
             },
             {
                 "TunnelProxy.RegisterServer": (
-                    {"serverName": "String", "serverUuid": "Uuid"},
-                    {"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+                    {
+                        "serverName": "String",
+                        "serverUuid": "Uuid",
+                        "o:flowControl": "Bool",
+                        "o:token": "String",
+                    },
+                    {
+                        "tunnelProxyError": "$ref:TunnelProxyError",
+                        "slipEnabled": "Bool",
+                        "o:flowControl": "Bool",
+                        "o:authenticationError": "$ref:AuthenticationError",
+                    },
                 ),
                 "TunnelProxy.RegisterClient": (
-                    {"clientName": "String", "clientUuid": "Uuid", "serverUuid": "Uuid"},
-                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                    {
+                        "clientName": "String",
+                        "clientUuid": "Uuid",
+                        "serverUuid": "Uuid",
+                        "o:token": "String",
+                    },
+                    {
+                        "tunnelProxyError": "$ref:TunnelProxyError",
+                        "o:authenticationError": "$ref:AuthenticationError",
+                    },
                 ),
                 "TunnelProxy.DisconnectClient": (
                     {"socketAddress": "UInt"},
@@ -130,10 +149,10 @@ class RegistrationTests(SynchronousTestCase):
                 "socketAddress": "UInt",
             },
         )
-        self.assertEqual(
-            params["notifications"]["TunnelProxy.ClientDisconnected"]["params"],
-            {"socketAddress": "UInt"},
-        )
+        for name in ("ClientDisconnected", "ClientPaused", "ClientResumed"):
+            self.assertEqual(
+                params["notifications"][f"TunnelProxy.{name}"]["params"], {"socketAddress": "UInt"}
+            )
         self.assertEqual(
             params["types"]["TunnelProxyError"], [error.value for error in TunnelProxyError]
         )
@@ -157,6 +176,25 @@ class RegistrationTests(SynchronousTestCase):
         )
         self.assertEqual(start, StartTunnel(needsGap=True, role=Role.SERVER))
         self.assertIs(session.state, State.TUNNELED)
+
+    def test_flowControl(self) -> None:
+        """Who asks for it is told that there is; who does not, sees what it always saw."""
+        for asked in (True, False):
+            session = proxySession()
+            (register,) = session.messageReceived(registerServer(flowControl=asked))
+            expected = ServerRegistration("Home", Uuid(UUID), flowControl=asked)
+            self.assertEqual(register, Register(expected))
+            answered = self.answered(session.placed(Identity())[0])["params"]
+            self.assertEqual(answered.pop("flowControl", False), asked)
+            self.assertEqual(set(answered), {"tunnelProxyError", "slipEnabled"})
+        refused = proxySession()
+        refused.messageReceived(registerServer(flowControl=True))
+        send, _close = refused.placeRefused(Outcome.ALREADY_REGISTERED)
+        self.assertNotIn("flowControl", self.answered(send)["params"])
+        for wrong in (1, "true", None):
+            send, close = proxySession().messageReceived(registerServer(flowControl=wrong))
+            self.assertIn('"flowControl\\" is no Bool', send.data.decode())  # type: ignore[union-attr]
+            self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
 
     def test_client(self) -> None:
         """Its messages stay of the type it used."""
@@ -236,7 +274,7 @@ class RegistrationTests(SynchronousTestCase):
     def test_params(self) -> None:
         """All are required, and no other is allowed."""
         for method, params in (("RegisterServer", SERVER), ("RegisterClient", CLIENT)):
-            wrong = [{**params, "token": TOKEN}]
+            wrong = [{**params, "nonce": "n"}]
             wrong += [
                 {key: value for key, value in params.items() if key != name} for name in params
             ]
@@ -308,3 +346,131 @@ class RegistrationTests(SynchronousTestCase):
         )
         session = registering(REGISTER_CLIENT)
         self.assertEqual(list(session.accepted(TOKEN, None)), [])
+
+
+EVERYBODY = (Role.SERVER, Role.CLIENT)
+
+
+def verifying(raw: bytes, keys: PairingKeys | None = None) -> Session:
+    """Return a session whose registration waits for the verdict on its token."""
+    session = newSession(keys, TUNNEL_PROXY_API, EVERYBODY)
+    assert session.messageReceived(raw) == (CheckToken(TOKEN),)
+    assert session.state is State.VERIFYING
+    return session
+
+
+class TokenTests(SynchronousTestCase):
+    """The way into the tunnel proxy where it asks for a token."""
+
+    asked = (registerServer(token=TOKEN), registerClient(token=TOKEN))
+
+    def test_accepted(self) -> None:
+        """It is as without a token then, with the whole time anew."""
+        for raw, without in zip(self.asked, (REGISTER_SERVER, REGISTER_CLIENT), strict=True):
+            session = verifying(raw)
+            (expected,) = proxySession().messageReceived(without)
+            self.assertEqual(session.accepted(TOKEN, "anna"), (RestartDeadline(), expected))
+            self.assertIs(session.state, State.REGISTERING)
+            plain = registering(without)
+            self.assertEqual(session.placed(Identity()), plain.placed(Identity()))
+
+    def test_account(self) -> None:
+        """It matters where clients are paired by it, and only there; then it must be known."""
+        for raw in self.asked:
+            session = verifying(raw, PairingKeys(bySubject=True))
+            _restart, register = session.accepted(TOKEN, "anna")
+            assert isinstance(register, Register)
+            self.assertEqual(register.subject, "anna")
+            session = verifying(raw, PairingKeys(bySubject=True))
+            _send, close = session.accepted(TOKEN, None)
+            self.assertEqual(close, Close(Outcome.AUTHENTICATION_ERROR))
+
+    def test_tokenIsForgotten(self) -> None:
+        """No token outlives the verdict on it, nor is it shown."""
+        for raw in self.asked:
+            for keys in (PairingKeys(), PairingKeys(bySubject=True)):
+                session = verifying(raw, keys)
+                self.assertNotIn(TOKEN, str(vars(session)))
+                session.accepted(TOKEN, "anna")
+                assert session._registering is not None
+                self.assertNotIn(TOKEN, session._registering.params.values())
+        session = proxySession()
+        session.messageReceived(self.asked[0])
+        assert session._registering is not None
+        self.assertNotIn(TOKEN, session._registering.params.values())
+
+    def test_notAsked(self) -> None:
+        """One that nobody asks for is not looked at, unless accounts matter."""
+        for raw in self.asked:
+            for proven in ((), EVERYBODY):
+                for bySubject in (False, True):
+                    session = newSession(PairingKeys(bySubject), TUNNEL_PROXY_API, proven)
+                    (effect,) = session.messageReceived(raw)
+                    isJudged = bool(proven) or bySubject
+                    self.assertIsInstance(effect, CheckToken if isJudged else Register)
+
+    def test_onlyServers(self) -> None:
+        """Clients need none then."""
+        for raw, kind in ((REGISTER_SERVER, Send), (REGISTER_CLIENT, Register)):
+            session = newSession(None, TUNNEL_PROXY_API, (Role.SERVER,))
+            self.assertIsInstance(session.messageReceived(raw)[0], kind)
+
+    def test_failures(self) -> None:
+        """Each is told like that of an Authenticate, beside the error of the tunnel proxy."""
+        for name, error, outcome in (
+            ("refused", "AuthenticationFailed", Outcome.TOKEN_REFUSED),
+            ("backend failed", "ProxyError", Outcome.AUTHENTICATION_ERROR),
+            ("deadline", "Timeout", Outcome.AUTHENTICATION_TIMEOUT),
+        ):
+            other = newSession()
+            other.messageReceived(authenticate(API_0_3))
+            send, _close = INPUTS[name](other)
+            assert isinstance(send, Send)
+            as03 = json.loads(send.data)
+            for raw in self.asked:
+                session = verifying(raw)
+                send, close = INPUTS[name](session)
+                assert isinstance(send, Send)
+                told = json.loads(send.data)
+                params = told.pop("params")
+                self.assertEqual(params.pop("slipEnabled", False), False)
+                self.assertEqual(
+                    params,
+                    {
+                        "tunnelProxyError": "TunnelProxyErrorForbiddenCall",
+                        "authenticationError": f"AuthenticationError{error}",
+                    },
+                )
+                self.assertEqual(
+                    as03["params"]["authenticationError"], f"AuthenticationError{error}"
+                )
+                self.assertEqual(told, {"id": 3, "status": "success", "error": as03["error"]})
+                self.assertEqual(close, Close(outcome))
+
+    def test_missing(self) -> None:
+        """Nobody is asked about a token that is not there."""
+        for raw in (REGISTER_SERVER, REGISTER_CLIENT):
+            session = newSession(None, TUNNEL_PROXY_API, EVERYBODY)
+            send, close = session.messageReceived(raw)
+            assert isinstance(send, Send)
+            self.assertIn("TunnelProxyErrorForbiddenCall", send.data.decode())
+            self.assertEqual(close, Close(Outcome.TOKEN_REFUSED))
+
+    def test_meanwhile(self) -> None:
+        """What arrives is payload, and no fault."""
+        ends = {"accepted", "accepted without subject", "refused", "backend failed"}
+        for name in set(INPUTS) - ends - {"deadline", "stopped", "gone"}:
+            for raw in self.asked:
+                session = verifying(raw)
+                self.assertEqual(list(INPUTS[name](session)), [], name)
+                self.assertIs(session.state, State.VERIFYING)
+
+    def test_endings(self) -> None:
+        for name, outcome in (
+            ("stopped", Outcome.SHUTDOWN_WAITING),
+            ("gone", Outcome.LEFT_EARLY),
+        ):
+            for raw in self.asked:
+                session = verifying(raw)
+                self.assertEqual(INPUTS[name](session), (Close(outcome),))
+                self.assertEqual(list(session.accepted(TOKEN, "anna")), [], "too late")

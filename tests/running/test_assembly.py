@@ -10,8 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.authentication.backend import FirstOf
 from nymearemoteproxy.authentication.http import HttpAuthenticator
+from nymearemoteproxy.authentication.jwtbackend import JwtAuthenticator
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.privacy import Privacy
+from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.protocol.session import Join
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
@@ -20,6 +22,7 @@ from nymearemoteproxy.running.configuration.configuring import configure
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard
+from tests.support.issuers import IssuerKey, keySet
 
 LISTENER = "tcp:1:interface=127.0.0.1"
 
@@ -48,15 +51,29 @@ class AssemblyTests(SynchronousTestCase):
     def test_authenticationServerStays(self) -> None:
         """As long as nothing about it changes, whatever becomes of the tokens."""
         reactor: Any = MemoryReactorClock()
-        authenticators = Authenticators(reactor)
+        authenticators, turns = Authenticators(reactor), Turns(reactor)
         server = {"Authentication_server": "http://127.0.0.1/"}
-        first = authenticators.make(configured(**server))
-        self.assertIs(authenticators.make(configured(**server)), first)
-        both = authenticators.make(configured(token="t", **server))
+        first = authenticators.make(configured(**server), turns)
+        self.assertIs(authenticators.make(configured(**server), turns), first)
+        both = authenticators.make(configured(token="t", **server), turns)
         assert isinstance(both, FirstOf)
-        self.assertIs(both._second, first)
-        other = authenticators.make(configured(Authentication_server="http://127.0.0.1/other"))
-        self.assertIsNot(other, first)
+        self.assertIs(both._backends[1], first)
+        other = configured(Authentication_server="http://127.0.0.1/other")
+        self.assertIsNot(authenticators.make(other, turns), first)
+
+    def test_fetchedKeysStay(self) -> None:
+        """As long as they come from the same place, whatever else is demanded of a token."""
+        reactor: Any = MemoryReactorClock()
+        authenticators, turns = Authenticators(reactor), Turns(reactor)
+
+        def keys(url: str, **more: str) -> Any:
+            made = authenticators.make(configured(Authentication_jwks=url, **more), turns)
+            assert isinstance(made, JwtAuthenticator)
+            return made._keys
+
+        first = keys("https://one.example/")
+        self.assertIs(keys("https://one.example/", Authentication_issuer="x"), first)
+        self.assertIsNot(keys("https://other.example/"), first)
 
     def test_pairingAcrossAReload(self) -> None:
         """Who waits since before a reload is found by who comes after it."""
@@ -77,14 +94,25 @@ class AssemblyTests(SynchronousTestCase):
     def test_authenticators(self) -> None:
         """By whom tokens are judged."""
         server = {"Authentication_server": "http://127.0.0.1/"}
+        keys = {"Authentication_jwks": "https://127.0.0.1/keys"}
+        file = self.mktemp()
+        Path(file).write_bytes(keySet([IssuerKey("ES256")]))
         for configuration, kind in (
             (configured(acceptAnyToken=True), AnyToken),
             (configured(token="t"), TokenList),
             (configured(**server), HttpAuthenticator),
             (configured(token="t", **server), FirstOf),
+            (configured(**keys), JwtAuthenticator),
+            (configured(Authentication_jwks=file), JwtAuthenticator),
+            (configured(token="t", **keys, **server), FirstOf),
         ):
             for proxy in self.both(configuration):
                 self.assertIsInstance(proxy.authenticator, kind)
+        assert isinstance(proxy.authenticator, FirstOf)
+        self.assertEqual(
+            [type(each) for each in proxy.authenticator._backends],
+            [TokenList, JwtAuthenticator, HttpAuthenticator],
+        )
 
     def test_settings(self) -> None:
         """Each gets where it belongs."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import os
 import sys
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
@@ -15,8 +18,11 @@ from nymearemoteproxy import __version__
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
+from nymearemoteproxy.running import options
 from nymearemoteproxy.running.options import FAILED, WRONG_USAGE, ServerOptions
 from nymearemoteproxy.running.service import ProxyService
+from nymearemoteproxy.running.settings.inifile import MOST_DUPLICATES
+from tests.support.certificates import issue, pem
 from tests.support.configured import ConfigurationCase, RereadCase
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
@@ -116,6 +122,179 @@ class OptionTests(ConfigurationCase):
                 "--set=",
             ):
                 self.assertIn(name, shown)
+
+
+class FingerprintTests(ConfigurationCase):
+    """--fingerprint."""
+
+    def shown(self, *arguments: str, file: str | None = None) -> tuple[object, str, str]:
+        """Return the exit status, standard output and standard error."""
+        out, errors = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            ended = self.assertRaises(
+                SystemExit, self.configured, "--fingerprint", *arguments, file=file
+            )
+        return ended.code, out.getvalue(), errors.getvalue()
+
+    def issued(self) -> tuple[str, str, str]:
+        """Return the paths of a certificate and of its key, and the fingerprint."""
+        certificate, key = issue("test", None)
+        digits = hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest()
+        both = pem(certificate, key)
+        middle = both.index(b"-----BEGIN PRIVATE KEY")
+        return self.write(both[:middle]), self.write(both[middle:]), digits.hex(":").upper()
+
+    def test_given(self) -> None:
+        """That of the certificate that is given, by an option or in the file; nothing else."""
+        path, key, print_ = self.issued()
+        expected = (0, f"{print_}\n", "")
+        self.assertEqual(self.shown("--certificate", path, "--certificate-key", key), expected)
+        self.assertEqual(self.shown(file=f"[SSL]\ncertificate={path}\n"), expected)
+        self.assertEqual(self.shown("--stream", "tls:tcp:1", "--certificate", path), expected)
+
+    def test_keyOfRoot(self) -> None:
+        """Neither key nor tokens are read: who must not see them may well ask."""
+        path, _key, print_ = self.issued()
+        said = self.shown("-c", path, "--certificate-key=/no", "--token-file=/no")
+        self.assertEqual(said, (0, f"{print_}\n", ""))
+
+    def test_selfSigned(self) -> None:
+        """That of the one which the server made; before it has, one line says how to have it."""
+        status, out, errors = self.shown()
+        self.assertEqual((status, out), (FAILED, ""))
+        self.assertRegex(errors, f"^nymea-remoteproxy: there is no {self.state}/.* yet: .*\n$")
+        self.assertFalse(self.state.exists(), "nothing is made")
+        made = self.configured("--token=t").fingerprint
+        self.assertEqual(self.shown(), (0, f"{made}\n", ""))
+
+    def test_several(self) -> None:
+        """A line each on standard output; whose it is, standard error says."""
+        (one, key, first), (two, _key, second) = sorted((self.issued(), self.issued()))
+        status, out, errors = self.shown(
+            *("-c", two, "-k", key, "--stream", f"ssl:1:privateKey={key}:certKey={one}")
+        )
+        self.assertEqual((status, out), (0, f"{first}\n{second}\n"))
+        self.assertEqual(
+            errors,
+            f"nymea-remoteproxy: the certificate {one}:\n"
+            f"nymea-remoteproxy: the certificate {two}:\n",
+        )
+
+    def test_pages(self) -> None:
+        """The admin pages may have a certificate of their own."""
+        path, key, print_ = self.issued()
+        admin = f"ssl:1:privateKey={key}:certKey={path}"
+        said = self.shown("--websocket=tcp:1", "--admin", admin)
+        self.assertEqual(said, (0, f"{print_}\n", ""))
+
+    def test_mistakes(self) -> None:
+        """They are told, all of them; without TLS there is nothing to show."""
+        status, out, errors = self.shown("--certificate=/no", "--stream=tpc:1", "--set=x")
+        self.assertEqual((status, out, errors.count("\n")), (WRONG_USAGE, "", 3))
+        status, out, errors = self.shown("--certificate=/no")
+        self.assertEqual((status, out, errors.count("\n")), (FAILED, "", 1))
+        status, out, errors = self.shown("--websocket=tcp:1")
+        self.assertEqual((status, out), (FAILED, ""))
+        self.assertIn("no listener has TLS", errors)
+
+
+class CheckTests(ConfigurationCase):
+    """--check."""
+
+    def check(self, *arguments: str, file: str | None = None) -> tuple[object, list[str]]:
+        """Return the exit status, and what is said, without the name of the program."""
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            ended = self.assertRaises(SystemExit, self.configured, "--check", *arguments, file=file)
+        lines = shown.getvalue().splitlines()
+        for line in lines:
+            self.assertTrue(line.startswith("nymea-remoteproxy: "), line)
+        return ended.code, [line.removeprefix("nymea-remoteproxy: ") for line in lines]
+
+    def test_good(self) -> None:
+        """Nothing is made, and nothing else said."""
+        self.assertEqual(self.check("--token=t"), (0, ["no mistakes"]))
+        self.assertFalse(self.state.exists())
+
+    def test_warnings(self) -> None:
+        """They are told, and are no mistakes."""
+        status, lines = self.check("--set=AWS.region=x", "--set=ProxyServer.aloneTimeout=8")
+        self.assertEqual(status, 0)
+        for line, word in zip(
+            lines, ("[AWS] is ignored", "is 8000 meant", "as a service", "no mistakes"), strict=True
+        ):
+            self.assertIn(word, line)
+
+    def test_every(self) -> None:
+        """All is told that is wrong, in the order in which it is looked at."""
+        missing = os.path.abspath(self.mktemp())
+        ini = (
+            "[ProxyServer]\nnam=x\naloneTimeout=soon\n[Limit]\nmaxConnections=1\n"
+            f"[TunnelProxy]\nenabled=yes\nserverUuidFile={missing}\n"
+            f"[Authentication]\ntokenFile={missing}\nserver=x\n"
+            f"[SSL]\ncertificate={missing}\n"
+            "[Admin]\nendpoint=tcp:x\n"
+            "[Accounting]\ntunnelLog=/no/tunnels\n"
+        )
+        status, lines = self.check(
+            "--websocket=tcp", "--stream=tpc:1", "--set=x", "--port=x", file=ini
+        )
+        self.assertEqual(status, FAILED)
+        expected = (
+            *("setting [ProxyServer] nam;", "aloneTimeout cannot be 'soon'", "section [Limit]"),
+            *("server cannot be used", "--set x: write", "--port: ", '"tcp" cannot', '"tpc:1" is'),
+            *('"tcp:x" cannot', "certificate", "token file", "server uuids", "/no/tunnels"),
+        )
+        self.assertEqual(len(lines), len(expected), lines)
+        for line, word in zip(lines, expected, strict=True):
+            self.assertIn(word, line)
+
+    def test_duplicates(self) -> None:
+        """A setting that is there twice hides no other mistake; too many of them are told once."""
+        twice = "[ProxyServer]\nname=a\nname=b\nname=c\nnam=d\n"
+        status, lines = self.check("--token=t", file=twice)
+        self.assertEqual((status, len(lines)), (FAILED, 3))
+        for line, word in zip(lines, ("in line 3", "in line 4", "setting [Pr"), strict=True):
+            self.assertIn(word, line)
+        _status, lines = self.check("--token=t", file="[ProxyServer]\n" + "name=a\n" * 1000)
+        self.assertEqual(len(lines), MOST_DUPLICATES + 1)
+
+    def test_start(self) -> None:
+        """A start tells all of them, too, with its own exit statuses."""
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            refused = self.assertRaises(
+                SystemExit, self.configured, "--token-file=/no", "--certificate=/no"
+            )
+        self.assertEqual((refused.code, shown.getvalue().count("\n")), (FAILED, 2))
+        with contextlib.redirect_stderr(shown):
+            refused = self.assertRaises(SystemExit, self.configured, "--token-file=/no", "--port=x")
+        self.assertEqual((refused.code, shown.getvalue().count("\n")), (WRONG_USAGE, 4))
+
+    def test_consequences(self) -> None:
+        """What is missing only since its name was mistyped is no mistake of its own."""
+        tokens = self.write("t")
+        self.patch(options, "isJournal", lambda *_details: True)
+        text = self.assertMistake(file=f"[Authentication]\ntokenFil={tokens}\n")
+        self.assertIn("there is no setting [Authentication] tokenFil;", text)
+
+    def test_usage(self) -> None:
+        """There is no other exit status, be the option that is wrong before it or behind."""
+        for arguments in ("--check", "--nothing"), ("--nothing", "--check"):
+            self.assertMistake(*arguments, status=FAILED)
+
+    def test_selfSigned(self) -> None:
+        """One that is there has to be right."""
+        self.state.mkdir()
+        (self.state / "certificate.pem").write_text("damaged")
+        status, (line,) = self.check("--token=t")
+        self.assertEqual(status, FAILED)
+        self.assertIn("remove it, and a new one is made", line)
+
+    def test_notMade(self) -> None:
+        """A start that fails leaves no certificate behind either."""
+        self.assertMistake("--set=ProxyServer.nam=x", "--token=t")
+        self.assertFalse(self.state.exists())
 
 
 class PrecedenceTests(ConfigurationCase):
@@ -238,12 +417,12 @@ class MistakeTests(ConfigurationCase):
     def test_secretsAreNotTold(self) -> None:
         """No text quotes a token or a password."""
         path = self.write("sesame\n")
-        for arguments in (
-            ("--token", "sesame", "-p", "x"),
-            ("--token", "sesame", "--accept-any-token", "--host", "0.0.0.0"),
-            ("--set", f"Authentication.clientSecretFile={path}"),
+        for arguments, lines in (
+            (("--token", "sesame", "-p", "x"), 1),
+            (("--token", "sesame", "--accept-any-token", "--host", "0.0.0.0"), 2),
+            (("--set", f"Authentication.clientSecretFile={path}"), 1),
         ):
-            self.assertNotIn("sesame", self.assertMistake(*arguments))
+            self.assertNotIn("sesame", self.assertMistake(*arguments, lines=lines))
 
     def test_listening(self) -> None:
         """What only Twisted or the system can find wrong ends in one line, too."""
@@ -294,7 +473,10 @@ class MistakeTests(ConfigurationCase):
                 self.assertTrue(options.configuration.listeners)
             except SystemExit as ended:
                 self.assertIn(ended.code, (0, FAILED, WRONG_USAGE))
-                self.assertEqual(said.getvalue().count("\n"), 0 if ended.code == 0 else 1)
+                lines = said.getvalue().splitlines()
+                self.assertEqual(bool(lines), ended.code != 0)
+                for line in lines:
+                    self.assertTrue(line.startswith("nymea-remoteproxy: "), line)
 
 
 class RereadTests(RereadCase):
@@ -333,6 +515,47 @@ class RereadTests(RereadCase):
             after, problems = options.reread()
             self.assertEqual(len(problems), 1)
             self.assertEqual(after.warnings, warnings)
+
+    def test_noCertificateAnyMore(self) -> None:
+        """No client expects a self-signed one all of a sudden."""
+        certificate = self.write(pem(*issue("localhost", None)).decode())
+        self.file.write_text(f"[SSL]\ncertificate={certificate}\n")
+        options = self.options("--token", "t", "--host", "127.0.0.1")
+        before = options.configuration.certificates
+        self.file.write_text("")
+        for _ in range(2):
+            after, problems = options.reread()
+            self.assertEqual(problems, ["the certificate stays as it was: none is given any more"])
+            self.assertIs(after.certificates[None], before[None])
+            self.assertIsNone(after.fingerprint)
+
+    def test_mistakeOfTheNextStart(self) -> None:
+        """What does not go together only once a setting takes effect is found now."""
+        tokens = self.write("t")
+        head = f"[Authentication]\ntokenFile={tokens}\n"
+        self.file.write_text(head)
+        options = self.options()
+        jwks = "https://id.example.org/keys"
+        self.file.write_text(f"{head}jwks={jwks}\npairing=subject\n")
+        after, problems = options.reread()
+        self.assertEqual(problems, [])
+        self.assertEqual(after.acceptedTokens, ["t"])
+        (mistake,) = options.startMistakes
+        self.assertIn("[Authentication] pairing = subject needs either", mistake)
+        self.file.write_text(f"{head}pairing=none\n")
+        _after, problems = options.reread()
+        self.assertEqual((len(problems), options.startMistakes), (1, []), "it is told once")
+        missing = os.path.abspath(self.mktemp())
+        self.file.write_text(f"{head}[Accounting]\ntunnelLog={missing}/log\n")
+        options.reread()
+        (mistake,) = options.startMistakes
+        self.assertIn("cannot write the tunnel log", mistake)
+        options.parent = {"uid": 1000, "nodaemon": True}
+        options.reread()
+        self.assertEqual(options.startMistakes, [], "it has other rights then")
+        self.file.write_text(head)
+        options.reread()
+        self.assertEqual(options.startMistakes, [])
 
     def test_severalProblems(self) -> None:
         """Each has its line; the rest is new."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,17 +47,28 @@ def authenticationServer(client: Any, *how: Any, freshClient: Any, **more: Any) 
     return how, more
 
 
+def keysOf(clock: Any, client: Any, url: str, turns: Any) -> Any:
+    """Return what stands for keys that are fetched: from where."""
+    return url
+
+
+def webTokens(demands: Any, keys: Any, turns: Any, unixTime: Any) -> Any:
+    """Return what stands for the judge of JSON Web Tokens: what is demanded of them."""
+    return demands, keys
+
+
 class ReloadTests(ServiceCase):
     """One service is started with the new value, another one reads it with a reload."""
 
     def setUp(self) -> None:
         super().setUp()
         self.patch(service, "RunInThread", lambda reactor: runAtOnce)
-        self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": os.path.abspath(self.mktemp())})
         self.patch(GarbageCollection, "makeRare", lambda made: None)  # takes long
         # What stands for the parts can be compared.
         self.patch(routes, "AdminEndpoint", AdminEndpoint)
         self.patch(assembly, "HttpAuthenticator", authenticationServer)
+        self.patch(assembly, "RemoteKeys", keysOf)
+        self.patch(assembly, "JwtAuthenticator", webTokens)
         self.patch(assembly, "TokenList", tuple)
         self.patch(assembly, "FirstOf", lambda *parts: parts)
         self.patch(certificates, "loadCertificate", lambda files, read: files)
@@ -68,6 +78,7 @@ class ReloadTests(ServiceCase):
             "Authentication.server": "http://one.example/",
             "Authentication.clientId": "one",
             "Authentication.clientSecretFile": self.write("one"),
+            "Authentication.jwks": "https://one.example/keys",
             "Admin.endpoint": "tcp:3:interface=127.0.0.1",
             "Admin.passwordFile": self.write("one:secret"),
             "TunnelProxy.enabled": "true",
@@ -76,6 +87,7 @@ class ReloadTests(ServiceCase):
         self.others = {
             "ProxyServer.name": "other",
             "ProxyServer.privacy": "none",
+            "WebSocketServer.subprotocols": "other",
             "SSL.certificate": "/other",
             "SSL.certificateKey": "/other",
             "SSL.certificateChain": "/other",
@@ -84,9 +96,15 @@ class ReloadTests(ServiceCase):
             "Authentication.clientId": "other",
             "Authentication.clientSecretFile": self.write("other"),
             "Authentication.tokenFile": self.write("other"),
+            "Authentication.jwks": "https://other.example/keys",
+            "Authentication.issuer": "other",
+            "Authentication.audience": "other",
+            "Authentication.subjectClaim": "other",
             "Admin.passwordFile": self.write("other:secret"),
             "TunnelProxy.serverUuidFile": self.write("00000000-0000-4000-8000-000000000002"),
+            "TunnelProxy.authentication": "everybody",
             "Limits.exemptNetworks": "10.0.0.0/8",
+            "Limits.denyFile": self.write("192.0.2.0/24"),
         }
 
     def write(self, content: str) -> str:
@@ -147,9 +165,15 @@ class ReloadTests(ServiceCase):
         return {
             "timing": proxy.policy.timing,
             "bounds": proxy.registry.gate.bounds,
+            "denied": proxy.registry.gate.denied,
+            "accounts": proxy.registry.accounts.bounds,
+            "tunnels": proxy.policy.tunnels,
+            "totalRate": proxy.totalRate and proxy.totalRate.rate,
             "messageLimit": proxy.policy.messageLimit,
+            "subprotocols": proxy.policy.subprotocols,
             "privacy": proxy.registry.privacy,
             "hello": proxy.policy.hello,
+            "proven": proxy.policy.proven,
             "authenticator": proxy.authenticator,
             "helloOfServers": switchboard.hello,
             "terms": switchboard.terms,

@@ -58,6 +58,22 @@ class ServiceTests(ServiceCase):
         stop(signal.SIGTERM, None)
         self.assertEqual(len(stops), 1)
 
+    def test_lastReload(self) -> None:
+        """The status that systemd shows tells of mistakes until a reload finds none."""
+        tokens = Path(self.mktemp())
+        tokens.write_text("t")
+        made = self.make("--token-file", str(tokens), "-p0")
+        self.start(made)
+        self.assertEqual(made._status(), "0 connections")
+        tokens.write_text("")
+        made.reload()
+        self.assertEqual(
+            made._status(), "0 connections, the last reload found 1 mistake, see the log"
+        )
+        tokens.write_text("t")
+        made.reload()
+        self.assertEqual(made._status(), "0 connections")
+
     def test_listensTooLate(self) -> None:
         """An endpoint that does not listen at once is a mistake, not a silent gap."""
         self.patch(Listener, "endpoint", lambda *_details: self)
@@ -98,6 +114,7 @@ class ServiceTests(ServiceCase):
         made = self.make()
         self.start(made)
         self.assertIn(f"    {CLIENT} --url ws://", self.terminal.getvalue())
+        self.assertIn(" within 5 minutes, ", self.terminal.getvalue())
         (directory / CLIENT).touch()
         made = self.make()
         self.start(made)

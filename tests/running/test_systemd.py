@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import tempfile
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,7 +25,7 @@ from nymearemoteproxy.listening.adoption import (
     takeSocket,
 )
 from nymearemoteproxy.running import options
-from nymearemoteproxy.running.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier, isJournal
+from nymearemoteproxy.running.systemd import BEATS_PER_TIMEOUT, STATUS_INTERVAL, Notifier
 from nymearemoteproxy.running.systemd import log as notifierLog
 
 
@@ -390,16 +392,16 @@ class PassedSocketTests(SynchronousTestCase):
 class JournalTests(SynchronousTestCase):
     """Whether a token that is shown would be kept by systemd's journal."""
 
-    def test_isJournal(self) -> None:
-        """The variable names the very file."""
-        with open(self.mktemp(), "w") as file, open(self.mktemp(), "w") as other:
-            status = os.fstat(file.fileno())
-            environment = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
-            self.assertTrue(isJournal(environment, file.fileno()))
-            self.assertFalse(isJournal(environment, other.fileno()))
-            self.assertFalse(isJournal({}, file.fileno()))
-            descriptor = file.fileno()
-        self.assertFalse(isJournal(environment, descriptor))
+    def test_priority(self) -> None:
+        """Why there is no start is an error there, be it found early or late."""
+        self.patch(options, "isJournal", lambda *_details: True)
+        shown = StringIO()
+        with contextlib.redirect_stderr(shown):
+            self.assertRaises(SystemExit, options.ServerOptions().parseOptions, ["--nothing"])
+            self.assertEqual(options.refused("it is taken").code, options.FAILED)
+        early, late = shown.getvalue().splitlines()
+        self.assertTrue(early.startswith("<3>nymea-remoteproxy: there is no option"), early)
+        self.assertEqual(late, "<3>nymea-remoteproxy: it is taken")
 
     def test_noToken(self) -> None:
         """None is made then, and the server does not start; the tunnel proxy needs none."""

@@ -16,6 +16,7 @@ from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE
 from nymearemoteproxy.running.working import FAILED, Crew, Worker
 from nymearemoteproxy.workers.handing import Handed
 from nymearemoteproxy.workers.linkdoor import LINKS
+from nymearemoteproxy.workers.process import CONFIRM, CONFIRMED
 
 
 class FaultTests(SynchronousTestCase):
@@ -40,6 +41,15 @@ class FaultTests(SynchronousTestCase):
             self.worker._received(message)
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
             self.assertEqual((self.stops, self.worker.status), (0, 0))
+
+    def test_confirms(self) -> None:
+        """It says when a reload is done, also if that fails: it would be given nobody any more."""
+        said: list[Any] = []
+        self.worker.channel = SimpleNamespace(send=said.append)
+        for message in ([RELOAD, {}], [CONFIRM]):
+            self.worker._received(message)
+        self.assertEqual(said, [[CONFIRMED]])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_atTheStart(self) -> None:
         """A worker that cannot begin ends, and another one is tried."""

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.common.unixpeers import UnixPeer
 from nymearemoteproxy.connections.limits import Bounds, Ticket
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
@@ -19,9 +20,9 @@ from nymearemoteproxy.running.configuration.configuring import configure
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
-from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.pulse import Pulse
-from nymearemoteproxy.watching.watched import Watched
+from nymearemoteproxy.watching.watched import Entrance, Watched
+from tests.support.acting import ActedOn
 from tests.support.parts import makeProxy
 
 NOW = 1_700_000_000.0
@@ -88,9 +89,8 @@ class AdminInMemory:
     """An admin endpoint that is asked without HTTP.
 
     :param company: see `Watched`.
-    :ivar condition: may be set.
+    :ivar server: on which something is done, and which has a condition.
     :ivar epoch: Unix time at the clock's 0.
-    :ivar drains: how often it was asked to drain.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class AdminInMemory:
             self.clock.advance(NOW)
         self.proxy = proxy or makeProxy(self.clock, Bounds(100, 100))
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
-        self.condition = Condition.READY
+        self.server = ActedOn(self.clock, self.proxy.registry)
         self.epoch = 0.0
-        self.drains = 0
+        self.places: list[Entrance] = []
         given = Settings()
         given.set("Admin.endpoint", endpoint)
         for name, value in settings.items():
@@ -116,14 +116,18 @@ class AdminInMemory:
         self.configuration = configure(given, CommandLine(tokens=["t"]))
         calendar = Calendar(self.clock, lambda: self.clock.seconds() + self.epoch)
         watched = Watched(
-            self.proxy, self.pulse, calendar, lambda: self.condition, self.drain, company
+            self.proxy,
+            self.pulse,
+            calendar,
+            lambda: self.server.condition,
+            self.server.actions,
+            company,
+            lambda: self.server.lastReload,
+            lambda: self.places,
         )
         made = makeAdmin(self.clock, self.configuration, watched)
         assert made is not None
         self.admin = made
-
-    def drain(self) -> None:
-        self.drains += 1
 
     def ask(
         self,
@@ -131,12 +135,14 @@ class AdminInMemory:
         method: str = "GET",
         query: dict[str, str] | None = None,
         host: str = "192.0.2.9",
+        body: bytes = b"",
+        peer: UnixPeer | None = None,
         **headers: str,
     ) -> Answer:
         """Return an answer; in a header's name an underscore stands for a hyphen."""
         given = {"host": "localhost"}
         given.update({name.replace("_", "-"): value for name, value in headers.items()})
-        return self.answer(Question(method, path, query or {}, given, host))
+        return self.answer(Question(method, path, query or {}, given, host, body, peer))
 
     def answer(self, question: Question) -> Answer:
         """Return an answer, however many turns of the reactor it takes."""

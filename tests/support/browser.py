@@ -6,6 +6,7 @@ Plain urllib is enough for that, so the tests need no package for it. Debian has
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
@@ -30,8 +31,14 @@ elif CHROMIUM and CHROMEDRIVER:
 else:
     MISSING = "chromium or chromedriver is missing (Debian: apt install chromium chromium-driver)"
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds; a browser on a busy machine takes its time."""
+
+LOADED = 120.0
+"""Seconds until a page shows what it has to ask its server for, twice if need be."""
+
+BETWEEN = 0.1
+"""Seconds between two looks at it: each takes the page's own time."""
 
 ARGUMENTS = (
     "--headless=new",
@@ -40,6 +47,10 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",  # /dev/shm is small in containers
     "--disable-quic",
     "--no-first-run",
+    # Somebody looks at it, whatever it makes of having no screen.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -53,6 +64,9 @@ SCREENSHOTS = os.environ.get("NYMEA_SCREENSHOTS")
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The name of an element's reference in JSON (WebDriver section 12)."""
+
+DESKTOP, PHONE = (1280, 900, False), (390, 844, True)
+"""Screens, as `Browser.resize` takes them."""
 
 TAB, ENTER, ESCAPE, SPACE = "\ue004", "\ue007", "\ue00c", " "
 ARROW_LEFT, HOME = "\ue012", "\ue011"
@@ -192,14 +206,17 @@ class Browser:
 
     def until(self, script: str, *arguments: Any) -> Any:
         """Wait until a JavaScript expression is true; return its value."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LOADED
         while True:
             value = self.run(f"return ({script})", *arguments)
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise AssertionError(f"never true: {script}; console: {self.console()}")
-            time.sleep(0.05)
+                state = self.run(
+                    "return [document.visibilityState, document.body.innerText.slice(0, 500)]"
+                )
+                raise AssertionError(f"never true: {script}; {self.console()}; {state}")
+            time.sleep(BETWEEN)
 
     # What it is like
 
@@ -244,3 +261,19 @@ class Browser:
             Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
             (Path(SCREENSHOTS) / f"{name}.png").write_bytes(image)
         return image
+
+
+_browsers: list[Browser] = []
+
+
+def browser() -> Browser:
+    """Return the one of this run; it starts when it is needed."""
+    if not _browsers:
+        _browsers.append(Browser())
+    return _browsers[0]
+
+
+@atexit.register
+def _stop() -> None:
+    while _browsers:
+        _browsers.pop().stop()

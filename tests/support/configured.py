@@ -42,8 +42,9 @@ class ConfigurationCase(SynchronousTestCase):
         self.patch(importlib.util, "find_spec", findSpec)
 
     def write(self, content: str | bytes) -> str:
-        """Write a file, return its path."""
+        """Write a file that is for us only, return its path."""
         path = os.path.abspath(self.mktemp())
+        Path(path).touch(mode=0o600)
         Path(path).write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
@@ -58,16 +59,20 @@ class ConfigurationCase(SynchronousTestCase):
         return options.configuration
 
     def assertMistake(
-        self, *arguments: str, file: str | None = None, status: int = WRONG_USAGE
+        self, *arguments: str, file: str | None = None, status: int = WRONG_USAGE, lines: int = 1
     ) -> str:
-        """The operator is told in one line on standard error, with this exit status; return it."""
+        """The operator is told in one line on standard error, with this exit status; return it.
+
+        :param lines: more than one for several mistakes.
+        """
         shown = io.StringIO()
         with contextlib.redirect_stderr(shown):
             mistake = self.assertRaises(SystemExit, self.configured, *arguments, file=file)
         text = shown.getvalue()
         self.assertEqual(mistake.code, status, text)
-        self.assertTrue(text.startswith("nymea-remoteproxy: "), text)
-        self.assertEqual((text.count("\n"), text[-1]), (1, "\n"))
+        for line in text.splitlines():
+            self.assertRegex(line, r"^(<3>)?nymea-remoteproxy: ")
+        self.assertEqual((text.count("\n"), text[-1]), (lines, "\n"))
         return text.rstrip("\n")
 
     def descriptions(self, configured: Configuration) -> list[tuple[str, bool, bool]]:

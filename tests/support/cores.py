@@ -26,9 +26,9 @@ class Core:
     :ivar answer: the params of the answer to its registration.
     """
 
-    def __init__(self, url: str, uuid: str) -> None:
+    def __init__(self, url: str, uuid: str, **more: str) -> None:
         self.stream = connect(url)
-        request = call("TunnelProxy.RegisterServer", serverName="core", serverUuid=uuid)
+        request = call("TunnelProxy.RegisterServer", serverName="core", serverUuid=uuid, **more)
         self.stream.sendMessage(request)
         self.answer = json.loads(self.stream.message())["params"]
         self._packets: list[bytes] = []
@@ -71,11 +71,15 @@ class Core:
         return data
 
 
-def visit(url: str, uuid: str) -> tuple[Stream, str]:
+def visit(url: str, uuid: str, **more: str) -> tuple[Stream, str]:
     """Return a client that asked for a server, and what the proxy says to it."""
     client = connect(url)
     request = call(
-        "TunnelProxy.RegisterClient", clientName="app", clientUuid=anyUuid(), serverUuid=uuid
+        "TunnelProxy.RegisterClient",
+        clientName="app",
+        clientUuid=anyUuid(),
+        serverUuid=uuid,
+        **more,
     )
     client.sendMessage(request)
     said: str = json.loads(client.message())["params"]["tunnelProxyError"]

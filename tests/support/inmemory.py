@@ -65,7 +65,7 @@ class Backend:
 
 def isWebSocket(pipe: Pipe) -> bool:
     """Tell which kind of client this is."""
-    return "WebSocket" in type(pipe.protocol).__name__
+    return "WebSocket" in type(pipe.phase).__name__
 
 
 class InMemory(SynchronousTestCase):

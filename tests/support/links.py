@@ -115,7 +115,7 @@ class LinkCase(TestCase):
     :ivar accepted: the member's id and our end of each link that was taken, in turn.
     """
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self) -> None:
         self.accepted: DeferredQueue[tuple[bytes | None, LinkEnd]] = DeferredQueue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from typing import Any
@@ -49,6 +50,11 @@ class Pipe(StringTransport):
         self.lost = False
         self._unsent: list[bytes] = []
 
+    @property
+    def phase(self) -> Any:
+        """The phase of the connection, also when no more than a rest is read for it."""
+        return getattr(self.protocol, "protocol", self.protocol)
+
     def getHandle(self) -> Any:
         return self
 
@@ -83,8 +89,13 @@ class Pipe(StringTransport):
     def setsockopt(self, *option: int) -> None:
         """Nothing to set."""
 
-    def getsockopt(self, _level: int, _option: int, size: int) -> bytes:
-        """Return what TCP knows: some of struct tcp_info in linux/tcp.h, each at its place."""
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """Return what TCP knows: some of struct tcp_info in linux/tcp.h, each at its place.
+
+        Of a Unix socket, that the client is this process.
+        """
+        if (level, option) == (socket.SOL_SOCKET, socket.SO_PEERCRED):
+            return struct.pack("iII", os.getpid(), os.geteuid(), os.getegid())
         info = bytearray(size)
         info[3] = self.probes
         struct.pack_into("I", info, 24, self.unacked)
@@ -175,6 +186,10 @@ class Guest:
 
     def shutDown(self) -> None:
         self.asked.append("shutDown")
+
+    def dismiss(self, outcome: Outcome) -> None:
+        self.record.endsWith(outcome)
+        self.asked.append("dismiss")
 
     def abort(self) -> None:
         self.asked.append("abort")

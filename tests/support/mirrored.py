@@ -19,6 +19,7 @@ from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.workers.mirror import Mirror
 from nymearemoteproxy.workers.reporting import Handlers, ReportingRegistry
 
@@ -181,6 +182,15 @@ class Together:
 
     def identified(self, record: Record, address: IAddress) -> Outcome | None:
         return self._of(record).identified(record, address)
+
+    def limit(self, bounds: Bounds, *others: Any) -> None:
+        """See `Registry.limit`: as with a reload, of all."""
+        self.parent.limit(bounds, *others)
+        for worker in self.workers:
+            worker.registry.limit(bounds, *others)
+
+    def named(self, record: Record, role: Role) -> Outcome | None:
+        return self._of(record).named(record, role)
 
     def authenticated(self, record: Record) -> None:
         self._of(record).authenticated(record)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +20,7 @@ class Line(StringTransport):
     """A transport whose owner says when it is lost and when it is full.
 
     :ivar full: nothing more is taken: who writes is paused with every write, as Twisted does.
+    :ivar resets: closing it resets it.
     :ivar resumed: who was resumed earlier has a lower one.
     """
 
@@ -27,6 +30,7 @@ class Line(StringTransport):
         self.full = False
         self.isLost = False
         self.aborted = False
+        self.resets = False
         self.resumed = next(_times)
 
     def resumeProducing(self) -> None:
@@ -56,8 +60,10 @@ class Line(StringTransport):
         """Return what stands for the socket."""
         return self
 
-    def setsockopt(self, *option: int) -> None:
-        """Nothing to set."""
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        """Whether a close is to be a reset."""
+        lingers = struct.pack("ii", 1, 0)
+        self.resets = (level, option, value) == (socket.SOL_SOCKET, socket.SO_LINGER, lingers)
 
     def unregisterProducer(self) -> None:
         self.producer = None

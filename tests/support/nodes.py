@@ -20,6 +20,7 @@ from tests.support.cores import Core, TunnelProxyCase
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     SIGTERM,
+    SLACK,
     STREAM,
     Server,
     Stream,
@@ -32,9 +33,6 @@ from tests.support.gateways import Gateway
 from tests.support.redis import RedisServer, freePort, reasonToSkip
 
 log = Logger()
-
-SLACK = 2.0
-"""Seconds by which a machine with other things to do may miss a time that is promised."""
 
 LEASE = 15.0
 """Seconds after which a member that is silent counts as gone."""
@@ -99,7 +97,6 @@ class ClusterCase(TunnelProxyCase):
 
     redis: RedisServer
     skip = reasonToSkip()
-    timeout = 150
 
     def gateway(self, target: int) -> Gateway:
         """Return a proxy for a port, which ends with this test."""

@@ -23,6 +23,7 @@ def makeProxy(
     switchboard: Any = None,
     turns: Turns | None = None,
     registry: Any = None,
+    keys: PairingKeys | None = None,
     **policy: Any,
 ) -> Proxy:
     """Return a proxy without connections.
@@ -37,7 +38,7 @@ def makeProxy(
         turns=turns,
         registry=registry or Registry(clock, turns, Gate(clock, bounds or Bounds())),
         policy=Policy(**{**usual, **policy, "hasTunnelProxy": switchboard is not None}),
-        keys=PairingKeys(),
+        keys=keys or PairingKeys(),
         authenticator=authenticator or AnyToken(),
         rendezvous=rendezvous or Rendezvous(),
         switchboard=switchboard,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,16 @@ from twisted.internet.defer import Deferred, inlineCallbacks, succeed
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.authentication.backend import BackendError, Verdict
+from nymearemoteproxy.common.certificates import selfSigned
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.connections.timing import Timing
-from nymearemoteproxy.listening import tls
 from nymearemoteproxy.listening.listeners import BACKLOG
+from nymearemoteproxy.listening.tls import loadCertificate
 from nymearemoteproxy.meeting.rendezvous import Rendezvous
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import makeHello
+from nymearemoteproxy.protocol.session import PairingKeys, Role, makeHello
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import Arrival, ProxyFactory
 from nymearemoteproxy.wires.control import Control
@@ -29,6 +30,7 @@ from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlstransport import TlsFactory, TlsTransport
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from tests.support.endtoend import PATIENCE
 from tests.support.parts import makeProxy
 from tests.support.wires import Connector, Inline, reactor
 
@@ -39,7 +41,10 @@ OTHER = {"ws": "tcp", "wss": "ws", "tcp": "tls", "tls": "unix", "unix": "wss"}
 
 
 class Backend:
-    """Accepts what is good, refuses what is bad, breaks on the rest."""
+    """Accepts what is good, refuses what is bad, breaks on the rest.
+
+    What stands behind a dash in a token is the account it belongs to.
+    """
 
     def __init__(self) -> None:
         self.asked = 0
@@ -49,7 +54,8 @@ class Backend:
         self.asked += 1
         if token == "slow":
             return Deferred(self._cancel)
-        answer: Deferred[Verdict] = succeed(Verdict(not token.startswith("bad")))
+        subject = token.partition("-")[2] or None
+        answer: Deferred[Verdict] = succeed(Verdict(not token.startswith("bad"), subject))
         if token == "broken":
             return answer.addCallback(self._break)
         return answer
@@ -65,18 +71,28 @@ class Served(TestCase):
     """A proxy in this process that listens on every transport.
 
     :ivar terms: of the tunnel proxy; None while it is switched off.
+    :ivar proven: who has to show it a token.
+    :ivar bySubject: who belongs together is said by the accounts of tokens.
     """
 
-    timeout = 120
-    timing = Timing(close=1.0)
+    timeout = 300
+    timing = Timing(
+        tlsHandshake=PATIENCE,
+        webSocketHandshake=PATIENCE,
+        inactive=PATIENCE,
+        authentication=PATIENCE,
+        close=1.0,
+    )
     messageLimit = 10240
     terms: Terms | None = None
+    proven: Sequence[Role] = ()
+    bySubject = False
 
     def setUp(self) -> None:
         self.backend = Backend()
         self.ports: list[Any] = []
         self._upgrade = makeUpgradeFactory(reactor)
-        self._context = tls.loadCertificate(tls.selfSigned(Path(self.mktemp())))
+        self._context = loadCertificate(selfSigned(Path(self.mktemp())))
         self.start()
 
     def start(self) -> None:
@@ -101,6 +117,8 @@ class Served(TestCase):
             timing=self.timing,
             messageLimit=self.messageLimit,
             turns=turns,
+            keys=PairingKeys(self.bySubject),
+            proven=self.proven,
         )
 
     def listen(self, proxy: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from nymearemoteproxy.cluster.linking import Linker, tcpAddress, unixAddress
 from nymearemoteproxy.cluster.membership import Membership
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.protocol.session import PairingKeys
+from tests.support.endtoend import PATIENCE
 from tests.support.memorydirectory import LeasedTable, MemoryDirectory
 from tests.support.served import Served
 from tests.support.together import Together, numbered
@@ -41,12 +42,12 @@ class LinkedByUnix:
 
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
-        factory = LinkFactory(reactor, None)
+        factory = LinkFactory(reactor, None, timeout=PATIENCE)
         directory = tempfile.mkdtemp()  # trial's own are too deep for a Unix socket
         self.directories.append(directory)
         path, port = listenLocally(reactor, directory, id, factory)
         self.linkPorts.append(port)
-        return Linker(reactor, timeout=20.0), unixAddress(path), factory
+        return Linker(reactor, timeout=PATIENCE), unixAddress(path), factory
 
 
 class LinkedByTls:
@@ -57,11 +58,11 @@ class LinkedByTls:
     def link(self, id: bytes) -> tuple[Linker, str, Any]:
         """Return what makes a member's links, its address, and what takes them."""
         identity = MemberIdentity(self.secret, id)
-        factory = LinkFactory(reactor, None, identity)
+        factory = LinkFactory(reactor, None, identity, PATIENCE)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.linkPorts.append(port)
         address = tcpAddress("127.0.0.1", port.getHost().port)
-        return Linker(reactor, identity, timeout=20.0), address, factory
+        return Linker(reactor, identity, timeout=PATIENCE), address, factory
 
 
 class ServedInCluster(Served):
@@ -90,13 +91,13 @@ class ServedInCluster(Served):
         self.connector = NodeConnector([self.listen(proxy) for proxy in proxies])
 
     def _join(self, proxy: Any, table: LeasedTable, numbers: Iterator[int]) -> Membership:
-        proxy._keys = PairingKeys(secret=b"")
+        proxy._keys = PairingKeys(self.bySubject, secret=b"")
         proxy.registry.admit = numbered(proxy.registry, numbers)
         id = os.urandom(MEMBER_SIZE)
         linker, address, factory = self.link(id)
         directory = MemoryDirectory(table, Member(id, address, VERSION), reactor)
         # All of them, and all clients, are one process here, which may have much to do.
-        membership = Membership(proxy, directory, linker, id, timeout=20.0)
+        membership = Membership(proxy, directory, linker, id, timeout=PATIENCE)
         factory.build = membership.answerer
         directory.start()
         membership.start()

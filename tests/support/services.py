@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from io import StringIO
@@ -18,6 +19,9 @@ class ServiceCase(SynchronousTestCase):
     """A service on a reactor in memory."""
 
     def setUp(self) -> None:
+        # A file of totals that another test has at the moment would keep this one waiting.
+        state = os.path.abspath(self.mktemp())
+        self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": state})
         self.reactor: Any = MemoryReactorClock()
         self.installed: dict[int, Any] = {}
         self.patch(signal, "signal", self.installed.__setitem__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from hypothesis import settings
@@ -15,6 +15,7 @@ from nymearemoteproxy.protocol.session import (
     Effects,
     Identity,
     PairingKeys,
+    Role,
     Session,
     State,
 )
@@ -53,9 +54,11 @@ def authenticate(params: Mapping[str, Any], requestId: int = 3) -> bytes:
     return request("Authentication.Authenticate", params, requestId)
 
 
-def newSession(keys: PairingKeys | None = None, api: Api = TOKEN_TUNNEL_API) -> Session:
+def newSession(
+    keys: PairingKeys | None = None, api: Api = TOKEN_TUNNEL_API, proven: Collection[Role] = ()
+) -> Session:
     """Return a session at its beginning."""
-    return Session(api, HELLO, keys or PairingKeys())
+    return Session(api, HELLO, keys or PairingKeys(), proven)
 
 
 def authenticating(params: Mapping[str, Any], keys: PairingKeys | None = None) -> Session:
@@ -111,6 +114,7 @@ INPUTS: dict[str, Callable[[Session], Effects]] = {
     "ping": lambda session: session.messageReceived(PING),
     "register server": lambda session: session.messageReceived(REGISTER_SERVER),
     "register client": lambda session: session.messageReceived(REGISTER_CLIENT),
+    "show token": lambda session: session.messageReceived(registerServer(token=TOKEN)),
     "register nobody": lambda session: session.messageReceived(REGISTER_NOBODY),
     "disconnect": lambda session: session.messageReceived(DISCONNECT),
 }

@@ -84,6 +84,8 @@ class FakeLeg:
     :ivar resumed: who was read from again earlier has a lower one.
     """
 
+    record = None
+
     def __init__(self) -> None:
         self.resumed = next(_times)
         self.room: int | None = None
@@ -259,6 +261,22 @@ def disconnected(address: int) -> Heard:
     }
 
 
+def paused(client: ClientLeg) -> Heard:
+    """Return what a server is told of a client for which much waits."""
+    return {
+        "notification": "TunnelProxy.ClientPaused",
+        "params": {"socketAddress": client.address},
+    }
+
+
+def resumed(client: ClientLeg) -> Heard:
+    """Return what it is told when that client has caught up."""
+    return {
+        "notification": "TunnelProxy.ClientResumed",
+        "params": {"socketAddress": client.address},
+    }
+
+
 class World:
     """A tunnel proxy on a fake clock, its servers and clients."""
 
@@ -289,10 +307,13 @@ class World:
         self.legs.append(leg)
         place.tunnel.attach(leg)
 
-    def server(self, number: int = 1, origin: Origin | None = None) -> ServerLeg:
+    def server(
+        self, number: int = 1, origin: Origin | None = None, flowControl: bool = False
+    ) -> ServerLeg:
         """Let a server register."""
         leg = ServerLeg(number)
-        self.attach(self.register(ServerRegistration(f"server {number}", leg.uuid), origin), leg)
+        registration = ServerRegistration(f"server {number}", leg.uuid, flowControl)
+        self.attach(self.register(registration, origin), leg)
         return leg
 
     def client(

@@ -26,8 +26,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from nymearemoteproxy.common.certificates import CertificateFiles
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate
+from nymearemoteproxy.listening.tls import loadCertificate
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
 from tests.support.identities import Identity, clientContext

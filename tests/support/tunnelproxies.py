@@ -20,9 +20,9 @@ reactor: Any = globalReactor
 SERVER = "{00000000-0000-0000-0000-00000000000d}"
 
 
-def answer(name: str, **params: object) -> bytes:
+def answer(name: str, requestId: int = 1, **params: object) -> bytes:
     error = {"tunnelProxyError": f"TunnelProxyError{name}"}
-    return line({"id": 1, "status": "success", "params": error | params})
+    return line({"id": requestId, "status": "success", "params": error | params})
 
 
 class TunnelProxy(Fake):
@@ -55,7 +55,7 @@ class TunnelProxy(Fake):
             peer.reader = PacketReader(0)
             self._servers[uuid] = peer
             peer.uuid = uuid
-            peer.send(answer("NoError", slipEnabled=True))
+            peer.send(answer("NoError", self.requests[-1]["id"], slipEnabled=True))
             registering, self._registering = self._registering, []
             for deferred in registering:
                 deferred.callback(None)

@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import re
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -120,6 +121,12 @@ class Wire(Protocol):
         self.transport.loseConnection()
 
     # Receiving
+
+    def deafen(self) -> None:
+        """Read nothing more, nor have the kernel take what it has room for, which may be 32 MB."""
+        lowest = getattr(self.transport, "transport", self.transport)
+        lowest.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        self.transport.pauseProducing()
 
     def until(self, ready: Callable[[], Any]) -> Deferred[Any]:
         """Return a Deferred that fires with the first true result of `ready`."""

@@ -102,10 +102,23 @@ class RegistrationMixin:
         )
         self.assertIn("AuthenticationError", params["types"])
         method = params["methods"]["TunnelProxy.RegisterServer"]
-        self.assertEqual(method["params"], {"serverName": "String", "serverUuid": "Uuid"})
+        self.assertEqual(
+            method["params"],
+            {
+                "serverName": "String",
+                "serverUuid": "Uuid",
+                "o:flowControl": "Bool",
+                "o:token": "String",
+            },
+        )
         self.assertEqual(
             method["returns"],
-            {"tunnelProxyError": "$ref:TunnelProxyError", "slipEnabled": "Bool"},
+            {
+                "tunnelProxyError": "$ref:TunnelProxyError",
+                "slipEnabled": "Bool",
+                "o:flowControl": "Bool",
+                "o:authenticationError": "$ref:AuthenticationError",
+            },
         )
 
     @inlineCallbacks
@@ -233,7 +246,7 @@ class RegistrationMixin:
         wrong: list[tuple[str, dict[str, object], str]] = [
             ("RegisterServer", {"serverName": "core"}, "serverUuid"),
             ("RegisterServer", {"serverName": 1, "serverUuid": SERVER}, "serverName"),
-            ("RegisterServer", {"serverName": "", "serverUuid": SERVER, "token": ""}, "token"),
+            ("RegisterServer", {"serverName": "", "serverUuid": SERVER, "nonce": ""}, "nonce"),
             ("RegisterClient", {"clientName": "app", "serverUuid": SERVER}, "clientUuid"),
             (
                 "RegisterClient",

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.meeting.place import PlaceRefused
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
+from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.switchboards import (
     PING,
@@ -25,10 +26,18 @@ Step = tuple[int, int, int]
 
 
 class Story:
-    """Anything in any order, with two servers; knows what everybody must have received."""
+    """Anything in any order, with two servers; knows what everybody must have received.
 
-    def __init__(self, case: SynchronousTestCase, totalBacklog: int) -> None:
+    One of the servers has flow control.
+
+    :param source: where both come from; None = each has a share of its own.
+    """
+
+    def __init__(
+        self, case: SynchronousTestCase, totalBacklog: int, source: str | None = None
+    ) -> None:
         self.case = case
+        self._origin = Origin(1, source=source)
         self.world = World(
             Terms(
                 clientBacklog=100,
@@ -37,7 +46,8 @@ class Story:
                 clientsPerServer=6,
             )
         )
-        self.servers = [self.world.server(number) for number in range(2)]
+        self.servers = [self.register(number) for number in range(2)]
+        self.paused: set[ClientLeg] = set()
         self.clients: list[ClientLeg] = []
         self.homes: dict[ClientLeg, ServerLeg] = {}
         self.due: dict[FakeLeg, bytes] = {}  # what a client must get, or must have got
@@ -45,6 +55,10 @@ class Story:
         self.known: dict[ServerLeg, dict[int, ClientLeg]] = {server: {} for server in self.servers}
         self.received: dict[ClientLeg, bytes] = {}
         self._count = 0
+
+    def register(self, place: int) -> ServerLeg:
+        """Let a server register."""
+        return self.world.server(place, self._origin, flowControl=bool(place))
 
     def isKnown(self, client: ClientLeg) -> bool:
         """Whether a client's server knows it, so that they can talk to each other."""
@@ -125,6 +139,7 @@ class Story:
     def look(self) -> None:
         """Check what holds at any time."""
         case = self.case
+        case.assertLessEqual(self.world.backlog, self.world.switchboard.terms.totalBacklog)
         for place, server in enumerate(self.servers):
             self.hear(server)
             slow = [client for client in self.known[server].values() if client.blocked]
@@ -133,7 +148,7 @@ class Story:
             if not self.isThere(server):
                 self.known[server].clear()
                 server.leave()
-                self.servers[place] = self.world.server(place)
+                self.servers[place] = self.register(place)
                 self.known[self.servers[place]] = {}
         for client in list(self.clients):
             got, due = b"".join(client.sent), self.due[client]
@@ -171,8 +186,13 @@ class Story:
                         for client in self.homes
                         if f"{{{uuid(client.number)}}}" == params["clientUuid"]
                     )
+                elif each["notification"] == "TunnelProxy.ClientDisconnected":
+                    self.paused.discard(known.pop(address))
+                elif each["notification"] == "TunnelProxy.ClientPaused":
+                    self.case.assertNotIn(known[address], self.paused)
+                    self.paused.add(known[address])
                 else:
-                    del known[address]
+                    self.paused.remove(known[address])
 
     def end(self) -> None:
         """Everybody reads: all goes on, and all that was sent has arrived."""
@@ -184,6 +204,7 @@ class Story:
             self.case.assertTrue(leg.reading)
         for client in self.clients:
             self.case.assertTrue(self.isKnown(client), "it has all and should be gone")
+            self.case.assertNotIn(client, self.paused)
             self.case.assertEqual(self.received[client], self.given[client])
         self.world.check(self.case)
 
@@ -210,12 +231,13 @@ class AnythingTests(SynchronousTestCase):
             ),
             max_size=80,
         ),
-        st.sampled_from([150, 10_000]),
+        st.sampled_from([150, 400, 10_000]),
+        st.sampled_from([None, "192.0.2.1"]),
     )
-    @example([(0, 1, 1), (0, 1, 1), (5, 1, 1), (0, 1, 1), (12, 1, 1)], 150)
-    def test_anything(self, steps: list[Step], totalBacklog: int) -> None:
+    @example([(0, 1, 1), (0, 1, 1), (5, 1, 1), (0, 1, 1), (12, 1, 1)], 150, None)
+    def test_anything(self, steps: list[Step], totalBacklog: int, source: str | None) -> None:
         """Nothing is lost, mixed up or left behind, and nobody waits for nothing."""
-        story = Story(self, totalBacklog)
+        story = Story(self, totalBacklog, source)
         for step in steps:
             story.step(*step)
         story.end()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import struct
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +17,9 @@ from twisted.internet.defer import Deferred
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common import tally, turns
 from nymearemoteproxy.common.clocks import Calendar
+from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from nymearemoteproxy.watching.actions import Action, Result
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.monitorsocket import (
     ANSWER_INTERVAL,
@@ -26,6 +31,7 @@ from nymearemoteproxy.watching.monitorsocket import (
 )
 from nymearemoteproxy.watching.pulse import Pulse
 from nymearemoteproxy.watching.watched import Watched
+from tests.support.acting import ActedOn
 from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
 from tests.support.nearby import Line
@@ -50,7 +56,14 @@ class WatchedCase(InMemory):
         self.clock.advance(1000)  # its own beginning does not matter
         self.pulse = Pulse(self.clock, self.proxy.registry.counters)
         calendar = Calendar(self.clock, lambda: EPOCH + self.clock.seconds())
-        watched = Watched(self.proxy, self.pulse, calendar, lambda: Condition.READY, lambda: None)
+        self.server = ActedOn(self.clock, self.proxy.registry)
+        watched = Watched(
+            self.proxy,
+            self.pulse,
+            calendar,
+            lambda: self.server.condition,
+            self.server.actions,
+        )
         self.factory = MonitorFactory(self.clock, watched)
         self.pulse.start()
         self.addCleanup(self.pulse.stop)
@@ -108,6 +121,7 @@ class ContentTests(WatchedCase):
                 "serverName": "test",
                 "serverVersion": __version__,
                 "apiVersion": "0.3",
+                "condition": "ready",
                 "proxyStatistic": {
                     "clientCount": 0,
                     "tunnelCount": 0,
@@ -679,3 +693,99 @@ class BoundTests(WatchedCase):
         lines = [self.watch(), self.watch()]
         self.factory.closeAll()
         self.assertTrue(all(line.disconnecting for line in lines))
+
+
+class OrderTests(WatchedCase):
+    """What a monitor may have done."""
+
+    def order(self, request: bytes, uid: int | None = None) -> Any:
+        """Return the answer to a request of this user's, by default the server's own."""
+        line = self.watch()
+        peer = struct.pack("iII", 4711, os.geteuid() if uid is None else uid, 0)
+        line.family = socket.AF_UNIX  # type: ignore[attr-defined]
+        line.getsockopt = lambda *_option: peer  # type: ignore[attr-defined]
+        line.protocol.dataReceived(request)
+        (answer,) = self.take(line)
+        line.lose()
+        self.clock.advance(ANSWER_INTERVAL)
+        return answer
+
+    def test_end(self) -> None:
+        """A connection, and a tunnel by either end."""
+        for number, method, action in (
+            (1, "endConnection", "end-connection"),
+            (4, "endTunnel", "end-tunnel"),
+        ):
+            self.join("WebSocket", "TCP")
+            request = {"method": method, "params": {"id": str(number)}}
+            answer = self.order(json.dumps(request).encode())
+            self.assertEqual(answer, {"result": {"action": action, "id": str(number)}})
+        self.accept("TCP")
+        self.order(b'{"method":"endConnection","params":{"id":"5"}}')
+        outcomes = [each.outcome for each in self.proxy.registry.records]
+        self.assertEqual(outcomes, [Outcome.ENDED_BY_OPERATOR] * 5)
+
+    def test_server(self) -> None:
+        """Reload and drain."""
+        self.server.mistakes = 2
+        answer = self.order(b'{"method":"reload"}')
+        self.assertEqual(answer, {"result": {"action": "reload", "mistakes": 2}})
+        answer = self.order(b'{"method":"drain","params":{}}')
+        self.assertEqual(answer, {"result": {"action": "drain"}})
+        self.assertEqual((self.server.reloads, self.server.drains), (1, 1))
+        self.server.condition = Condition.DRAINING
+        self.assertEqual(self.order(b'{"method":"drain"}'), {"error": "the server drains already"})
+        self.assertEqual(self.ask()["condition"], "draining")
+
+    def test_nobodyThere(self) -> None:
+        for method in "endConnection", "endTunnel":
+            request = {"method": method, "params": {"id": "17"}}
+            answer = self.order(json.dumps(request).encode())
+            self.assertEqual(answer, {"error": "there is no connection 17"})
+
+    def test_who(self) -> None:
+        """Root and the server's own user; the group, which may look, may not."""
+        self.patch(os, "geteuid", lambda: 998)
+        for uid in 0, 998:
+            self.assertIn("result", self.order(b'{"method":"reload"}', uid))
+        for uid in 1000, 65534, 999:
+            answer = self.order(b'{"method":"reload"}', uid)
+            words = "only root and the server's own user may have something done"
+            self.assertEqual(answer, {"error": words})
+        self.assertEqual(self.server.reloads, 2)
+        self.assertEqual(self.server.actions.counts[Action.RELOAD, Result.REFUSED], 3)
+
+    def test_unknownUser(self) -> None:
+        """If the kernel does not say who it is, nothing is done."""
+        line = self.watch()
+        line.protocol.dataReceived(b'{"method":"drain"}')
+        self.assertIn("error", self.take(line)[0])
+        self.assertEqual(self.server.drains, 0)
+
+    def test_refusedMayStillLook(self) -> None:
+        """On the same connection, and not faster than others are answered."""
+        line = self.watch()
+        line.protocol.dataReceived(b'{"method":"drain"}\n' + REFRESH)
+        (answer,) = self.take(line)
+        self.assertIn("error", answer)
+        self.clock.advance(ANSWER_INTERVAL)
+        (answer,) = self.take(line)
+        self.assertIn("proxyStatistic", answer)
+
+    def test_nonsense(self) -> None:
+        """It is told what there is, and nothing is done."""
+        for request in (
+            b'{"method":"endConnection"}',
+            b'{"method":"endConnection","params":{"id":17}}',
+            b'{"method":"endConnection","params":{"id":""}}',
+            b'{"method":"endConnection","params":{"id":"-1"}}',
+            b'{"method":"endConnection","params":{"id":"1.5"}}',
+            b'{"method":"endConnection","params":{"id":"\xd9\xa1"}}',
+            b'{"method":"endTunnel","params":{"id":"' + b"1" * 19 + b'"}}',
+            b'{"method":"reload","params":[]}',
+            b'{"method":["reload"]}',
+            b'{"method":"Drain"}',
+        ):
+            self.assertTrue(self.order(request)["error"].startswith("the requests are "), request)
+        self.assertEqual((self.server.reloads, self.server.drains), (0, 0))
+        self.assertEqual(self.server.actions.counts, {})

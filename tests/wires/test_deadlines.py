@@ -68,7 +68,7 @@ class DeadlineTests(InMemory):
         self.clock.advance(4)
         response = json.loads(pipe.take())
         self.assertEqual(response["status"], "error")
-        self.assertIn("did not answer in time", response["error"])
+        self.assertIn("took too long", response["error"])
         pipe.lose(ConnectionDone())
         pipe = self.open("TCP")
         self.authenticate(pipe, uuid="1", name="n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import ssl
 import threading
@@ -29,6 +30,7 @@ from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.transports import MOST_DROPPED
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,
     FIRST,
@@ -45,6 +47,7 @@ from tests.support.endtoend import (
     join,
     refused,
     secret,
+    tunnel,
 )
 from tests.support.identities import clientContext
 from tests.support.inmemory import TIMING, UPGRADE, InMemory
@@ -58,6 +61,9 @@ CORE, APP = str(UUID(int=1)), str(UUID(int=2))
 
 SIZE = 8 << 20
 """Bytes: more than all the buffers on the way hold."""
+
+
+FLOOD = bytes(1 << 16)
 
 
 class Visitor:
@@ -424,6 +430,23 @@ class SocketFarewellTests(EndToEnd):
     def _sayAll(partner: Stream, words: bytes) -> None:
         partner.send(words)
         partner.socket.shutdown(socket.SHUT_WR)
+
+    @inThread
+    def testFlood(self) -> None:
+        """Who goes on sending when the partner has left is cut off, in a second and not an hour."""
+        server = self.launch()
+        for scheme in "tcp", "tls":
+            client, partner = tunnel(server.url(scheme), self.token)
+            partner.close()
+            with self.assertRaises(OSError):
+                for _ in range(4 * MOST_DROPPED // len(FLOOD)):
+                    client.socket.sendall(FLOOD)
+            self.assertEqual(server.ended(client), "partner-left")
+            ended = server.find(rf"from {re.escape(client.peer)} ended: .*")[-1][0]
+            taken = int(re.search(r"([0-9]+) bytes in", ended)[1])  # type: ignore[index]
+            self.assertLess(taken, MOST_DROPPED + SIZE)  # some goes on its way to the partner
+            server.waitFor(f"is cut off: it sent more than {MOST_DROPPED} bytes behind its end")
+            client.close()
 
     @inThread
     def testStopping(self) -> None:

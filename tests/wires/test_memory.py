@@ -69,7 +69,7 @@ class Offer:
 class MemoryTests(TestCase):
     """A reader that stalls while 1 GiB waits at its partner."""
 
-    timeout = 120
+    timeout = 300
 
     @inlineCallbacks
     def setUp(self) -> Inline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +10,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 
+from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import Registration
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.tunnelproxy.ends import End, Origin
+from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.inmemory import TIMING, InMemory
 from tests.support.memory import Pipe
 from tests.support.wires import maskedFrame
@@ -126,6 +130,63 @@ class RegistrationTests(InMemory):
         self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 0)
         pipe.lose(ConnectionDone())
         self.assertEqual(self.proxy.registry.counters.outcomes[Outcome.INACTIVE_TIMEOUT], 1)
+
+
+class VerdictTests(InMemory):
+    """The backend takes its time before anybody is registered."""
+
+    terms = Terms()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy.policy = replace(self.proxy.policy, proven=(Role.SERVER,))
+        self.backend.answers = False
+
+    def ask(self, kind: str) -> Pipe:
+        """Let a server ask to be registered, and the backend be asked."""
+        pipe = self.open(kind)
+        params = {"serverName": "", "serverUuid": str(UUID(int=1)), "token": "t"}
+        self.call(pipe, "TunnelProxy.RegisterServer", **params)
+        self.clock.advance(0)
+        return pipe
+
+    def test_notReadMeanwhile(self) -> None:
+        """What comes meanwhile is left in the kernel, also when the client reads its answers."""
+        for kind in ("TCP", "WebSocket"):
+            pipe = self.ask(kind)
+            self.assertEqual(pipe.producerState, "paused")
+            pipe.stall()
+            pipe.drain()
+            self.assertEqual(pipe.producerState, "paused")
+            self.backend.pending.pop().callback(Verdict(True))
+            self.assertEqual(pipe.producerState, "producing")
+            self.assertIn(b"TunnelProxyErrorNoError", pipe.take())
+            pipe.lose(ConnectionDone())
+
+    def test_refused(self) -> None:
+        """It is read again then, until it has left."""
+        for kind in ("TCP", "WebSocket"):
+            pipe = self.ask(kind)
+            self.backend.pending.pop().callback(Verdict(False))
+            self.assertIn(b"AuthenticationErrorAuthenticationFailed", pipe.take())
+            self.assertEqual(pipe.producerState, "producing")
+
+    def test_late(self) -> None:
+        """The time is that of Authenticate, not what is left of another."""
+        pipe = self.ask("TCP")
+        self.clock.advance(TIMING.authentication - 0.1)
+        self.assertEqual(pipe.take(), b"")
+        self.clock.advance(0.2)
+        self.assertIn(b"AuthenticationErrorTimeout", pipe.take())
+        self.assertTrue(self.backend.pending[0].called, "given up")
+
+    def test_leavesMeanwhile(self) -> None:
+        """The question is given up."""
+        for kind in ("TCP", "WebSocket"):
+            pipe = self.ask(kind)
+            pipe.lose(ConnectionDone())
+            self.assertTrue(self.backend.pending.pop().called, "given up")
+            self.assertEqual(self.proxy.switchboard.servers, 0)
 
 
 class Far(End):

@@ -198,7 +198,7 @@ class Echo(Recorder):
 class SocketTests(TestCase):
     """Over a real connection."""
 
-    timeout = 30
+    timeout = 300
 
     @inlineCallbacks
     def test_keyUpdate(self) -> Inline:

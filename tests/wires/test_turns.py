@@ -205,7 +205,7 @@ class BeforeTheTunnelTests(Turnwise):
                 pipe = self.open(kind)
                 pipe.receive(calls(kind, count) + data)
                 self.turn(10)
-                self.assertIs(pipe.protocol.record.outcome, Outcome.DATA_BEFORE_TUNNEL)
+                self.assertIs(pipe.phase.record.outcome, Outcome.DATA_BEFORE_TUNNEL)
                 self.assertEqual(self.rendezvous.waiting, waiting)
 
     def test_dataBehindManyPings(self) -> None:
@@ -216,7 +216,7 @@ class BeforeTheTunnelTests(Turnwise):
         pipe.receive(maskedFrame(1, AUTHENTICATE) + pings + maskedFrame(1, b"x"))
         self.assertIs(pipe.protocol.session.state, State.AUTHENTICATING)
         self.turn(10)
-        self.assertIs(pipe.protocol.record.outcome, Outcome.DATA_BEFORE_TUNNEL)
+        self.assertIs(pipe.phase.record.outcome, Outcome.DATA_BEFORE_TUNNEL)
         self.assertEqual(self.backend.pending, [])
         pipe = self.open("WebSocket")
         pipe.receive(maskedFrame(1, AUTHENTICATE) + pings)
@@ -276,7 +276,7 @@ class BeforeTheTunnelTests(Turnwise):
             self.assertFalse(self.isRead(pipe))
             self.turn(20)
             self.assertTrue(self.isRead(pipe))
-            self.assertFalse(pipe.protocol.holdsMore())
+            self.assertFalse(pipe.phase.holdsMore())
 
 
 class InTheTunnelTests(Turnwise):

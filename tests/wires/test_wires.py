@@ -620,7 +620,7 @@ class StalledMixin:
     def unread(self) -> Inline:
         """Fires with the wires of a tunnel; the first client is not read from any more."""
         one, two = yield self.tunnel(self.transport, OTHER[self.transport])
-        two.transport.pauseProducing()
+        two.deafen()
         one.send(bytes(self.size))
         record = next(iter(self.proxy.registry._records.values()))
         yield self.eventually(lambda: record.client.unread)
@@ -657,7 +657,7 @@ class StalledLeaverMixin:
     def stalled(self) -> Inline:
         """Fires with the wires of a tunnel; the first client has stopped reading."""
         one, two = yield self.tunnel(self.transport, "tcp")
-        one.transport.pauseProducing()
+        one.deafen()
         two.send(bytes(20_000_000))
         record = next(iter(self.proxy.registry._records.values()))
         yield self.eventually(lambda: record.client.blocked)

@@ -28,6 +28,8 @@ from nymearemoteproxy.workers.group import (
 )
 from nymearemoteproxy.workers.logpassing import LOG, LOST
 from nymearemoteproxy.workers.process import (
+    CONFIRM,
+    CONFIRMED,
     LEAVES,
     SERVES,
     SILENCE,
@@ -196,6 +198,47 @@ class ShareTests(GroupCase):
         self.hand(made)
         self.assertEqual([mirror.connections for mirror in self.mirrors], [1, 2])
 
+    def test_told(self) -> None:
+        """Nobody is handed to one that has not done what all are told, say after a reload."""
+        made = self.make(2)
+        made.tell(["all"])
+        made.tell(["more"])
+        self.process(made, 1).say(CONFIRMED)
+        self.assertFalse(self.hand(made))
+        self.process(made, 1).say(CONFIRMED)
+        self.hand(made)
+        self.hand(made)
+        self.assertEqual([mirror.connections for mirror in self.mirrors], [2, 0])
+        for _ in range(2):
+            self.process(made, 2).say(CONFIRMED)
+        self.hand(made)
+        self.assertEqual([mirror.connections for mirror in self.mirrors], [2, 1])
+
+    def test_toldWhileItStarts(self) -> None:
+        """The same of one that does not serve yet."""
+        made = self.make(1)
+        self.process(made, 1).end("it died")
+        self.clock.advance(FIRST_DELAY)
+        made.tell(["all"])
+        self.process(made, 1).say(SERVES)
+        self.assertFalse(self.hand(made))
+        self.process(made, 1).say(CONFIRMED)
+        self.assertTrue(self.hand(made))
+
+    def test_toldAtThePort(self) -> None:
+        """Nobody is taken from the queue of a port while no worker can be handed anybody."""
+        made = self.make(1)
+        calls: list[str] = []
+        made._acceptors.append(
+            SimpleNamespace(  # type: ignore[arg-type]
+                pause=lambda: calls.append("pause"), resume=lambda: calls.append("resume")
+            )
+        )
+        made.tell(["all"])
+        self.assertEqual(calls, ["pause"])
+        self.process(made, 1).say(CONFIRMED)
+        self.assertEqual(calls, ["pause", "resume"])
+
 
 class LifeTests(GroupCase):
     """When a worker is started anew."""
@@ -205,7 +248,7 @@ class LifeTests(GroupCase):
         made = self.make(2)
         self.assertEqual(self.process(made, 2).sent, [FIRST_MESSAGE, [2]])
         made.tell(["all"])
-        self.assertEqual(self.process(made, 1).sent[-1], ["all"])
+        self.assertEqual(self.process(made, 1).sent[-2:], [["all"], [CONFIRM]])
         self.process(made, 2).say("fact", 7)
         self.assertEqual(self.mirrors[1].said, [7])
 
@@ -214,7 +257,7 @@ class LifeTests(GroupCase):
         made = self.make(2)
         self.process(made, 1).end("it died")
         made.tell(["all"])
-        self.assertEqual(self.process(made, 2).sent[-1], ["all"])
+        self.assertEqual(self.process(made, 2).sent[-2:], [["all"], [CONFIRM]])
 
     def test_log(self) -> None:
         """It is written here, and whose it is; so is what was lost of it."""

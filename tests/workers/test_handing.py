@@ -62,7 +62,7 @@ class MessageTests(SynchronousTestCase):
 class SocketCase(TestCase):
     """The two ends."""
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.taken: list[tuple[Handed, bool]] = []
@@ -187,7 +187,7 @@ class AddressFactory(Factory):
 class AdoptionTests(TestCase):
     """A connection that another process has accepted is like one that Twisted has accepted."""
 
-    timeout = 20
+    timeout = 300
 
     @inlineCallbacks
     def compare(self, port: Any, family: int, name: Any) -> Any:

@@ -139,5 +139,5 @@ class LogPassingTests(SynchronousTestCase):
         self.log.info("four")
         self.assertEqual([message[0] for message in self.messages], [LOG, LOST, LOG])
         _one, loss, _four = self.arrive()
-        self.assertIn("2 lines of the log are lost here", asText(loss) or "")
+        self.assertIn("2 lines of the log lost here", asText(loss) or "")
         self.assertEqual((loss["worker"], Spool.lostEver - before), (3, 2))

@@ -17,6 +17,8 @@ from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections import records
+from nymearemoteproxy.connections.accounts import AccountBounds
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.connections.limits import Bounds, Ticket
 from nymearemoteproxy.connections.records import TCP, IClient, Record, Totals
 from nymearemoteproxy.connections.registry import IRegistry
@@ -48,6 +50,9 @@ class Visitor:
 
     def shutDown(self) -> None:
         self.asked.append("shutDown")
+
+    def dismiss(self, outcome: Outcome) -> None:
+        self.asked.append(f"dismiss: {outcome.label}")
 
     def abort(self) -> None:
         self.asked.append("abort")
@@ -94,6 +99,10 @@ class MirrorCase(SynchronousTestCase):
         """Let some turns of the reactor pass."""
         for _ in range(count):
             self.clock.advance(0)
+
+    def limitAccounts(self, bounds: AccountBounds) -> None:
+        """Have all of them go by these limits."""
+        self.group.limit(Bounds(), bounds, DenyList())
 
     def logged(self) -> list[dict[str, Any]]:
         """Return what is logged from now on."""
@@ -225,12 +234,42 @@ class FactTests(MirrorCase):
         self.startReports()
         visitor.record.received = 1
         self.clock.advance(REPORT_INTERVAL)
+        self.limitAccounts(AccountBounds(tunnels=1))
+        visitor.record.subject = "somebody"
+        self.first.registry.named(visitor.record, Role.PARTNER)
         self.first.registry.authenticated(visitor.record)
         visitor.isJoinedBy(Role.PARTNER)
         self.first.registry.identified(visitor.record, IPv4Address("TCP", "192.0.2.7", 1))
         visitor.leave()
         self.assertIsNone(self.parent.find(number))
         self.assertEqual((self.parent.gate.connections, self.parent.gate.unauthenticated), (0, 0))
+
+    def test_accounts(self) -> None:
+        """A tunnel is counted whichever is heard first, that it began or whose the partner is."""
+        self.limitAccounts(AccountBounds(tunnels=1))
+        self.second.up.hold()
+        one, two = Visitor(self.first), Visitor(self.second)
+        for visitor, partner in (one, two), (two, one):
+            visitor.record.subject = "somebody"
+            self.assertIsNone(visitor.member.registry.named(visitor.record, Role.PARTNER))
+            visitor.isJoinedBy(Role.PARTNER, partner)
+        three = Visitor(self.first)
+        three.record.subject = "somebody"
+        self.second.up.release()
+        self.first.registry.named(three.record, Role.PARTNER)
+        self.wait()
+        self.assertEqual((one.asked, two.asked), ([], []))
+        self.assertEqual(three.asked, ["dismiss: too-many-tunnels"])
+        for visitor in one, two:
+            visitor.leave()
+        self.assertIsNone(self.parent.named(self.seen(three), Role.PARTNER))
+
+    def test_withoutAccountLimits(self) -> None:
+        """Nobody asks the parent."""
+        visitor = Visitor(self.first)
+        visitor.record.subject = "somebody"
+        self.first.registry.named(visitor.record, Role.PARTNER)
+        self.assertNotIn("named", self.first.up.kinds)
 
     def test_notItsOwn(self) -> None:
         """A worker tells of its own connections only."""

@@ -35,7 +35,7 @@ def openFiles() -> set[str]:
 class StartTests(TestCase):
     """A start that the system does not allow leaves nothing open, and nobody running."""
 
-    timeout = 20
+    timeout = 300
 
     def setUp(self) -> None:
         self.spawned: list[Any] = []

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.connections import test_dismissal, test_presence
+from tests.support.memory import Pipe
 from tests.support.mirrored import Together
 from tests.wires import (
+    test_accounts,
     test_deadlines,
     test_errands,
     test_farewells,
@@ -75,3 +77,15 @@ class RefusalTests(TogetherMixin, test_logging.RefusalTests):
 
 class RegistrationTests(TogetherMixin, test_registration.RegistrationTests):
     """Registering with the tunnel proxy."""
+
+
+class AccountTests(TogetherMixin, test_accounts.AccountTests):
+    """Limits of accounts, which the parent keeps."""
+
+    def assertTold(self, kind: str, pipe: Pipe) -> None:
+        """It is sent away, when the parent has been asked."""
+        self.clock.advance(0)
+        if kind == "WebSocket":
+            self.assertIn((1013).to_bytes(2), pipe.take())
+        else:
+            self.assertTrue(pipe.halfClosed)

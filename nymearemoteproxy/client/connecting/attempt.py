@@ -19,10 +19,12 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from nymearemoteproxy.client.connecting.reasons import whyNotConnected
+from nymearemoteproxy.client.connecting.throughhttpproxy import ThroughHttpProxy
 from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions, isNoTls
 from nymearemoteproxy.client.connecting.tunneltransport import TunnelTransport
 from nymearemoteproxy.client.rules.controlphase import ControlPhase
 from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.client.rules.httpproxies import HttpProxy
 from nymearemoteproxy.client.rules.urls import ProxyUrl
 
 
@@ -50,6 +52,7 @@ class ProxyRoute:
     :ivar tls: whom to trust; of no use without TLS.
     :ivar timeout: seconds for connecting, and for everything up to the server's answer.
     :ivar onWaiting: called when the server has let us in and the partner is waited for.
+    :ivar httpProxy: the one that makes the connections; None: they are made directly.
     :ivar isRight: a proxy has been reached with the URL.
     """
 
@@ -58,7 +61,15 @@ class ProxyRoute:
     tls: TlsOptions
     timeout: float
     onWaiting: Callable[[], None]
+    httpProxy: HttpProxy | None = None
     isRight: bool = False
+
+    @property
+    def where(self) -> str:
+        """Where the proxy is, and by which way, for people."""
+        if self.httpProxy is None:
+            return self.url.where
+        return f"{self.url.where} through the HTTP proxy {self.httpProxy.where}"
 
 
 class Attempt:
@@ -146,16 +157,25 @@ class Attempt:
         reactor, url, timeout = self.route.reactor, self.route.url, self.route.timeout
         if url.scheme == "unix":
             return UNIXClientEndpoint(reactor, url.path, timeout=timeout)
-        wire = HostnameEndpoint(reactor, url.host, url.port, timeout=timeout)
+        wire: IStreamClientEndpoint
+        proxy = self.route.httpProxy
+        if proxy is None:
+            wire = HostnameEndpoint(reactor, url.host, url.port, timeout=timeout)
+        else:
+            wire = HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=timeout)
+            wire = ThroughHttpProxy(wire, proxy, url.where)
         return wire if self.check is None else wrapClientTLS(self.check, wire)
 
     def _timedOut(self) -> None:
-        words = f"no answer from {self.route.url.where} within {self.route.timeout:g} s"
+        words = f"no answer from {self.route.where} within {self.route.timeout:g} s"
         self.fail(TunnelError(words, isTransient=True))
 
     def _notConnected(self, failure: Failure) -> None:
-        words = f"cannot connect to {self.route.url.where}: {whyNotConnected(failure)}"
-        self.fail(TunnelError(words, isTransient=True))
+        problem = failure.value
+        # Only an HTTP proxy has anything to say about it.
+        isTransient = not isinstance(problem, TunnelError) or problem.isTransient
+        words = f"cannot connect to {self.route.where}: {whyNotConnected(failure)}"
+        self.fail(TunnelError(words, isTransient))
 
     def _give(self, failure: Failure) -> None:
         """End the attempt without a tunnel; the first reason counts."""

@@ -50,6 +50,10 @@ class ProxyConnection:
         """Nothing may be sent to the server before this."""
         raise NotImplementedError
 
+    def say(self, message: bytes) -> None:
+        """Send a message of the control phase."""
+        raise NotImplementedError
+
     def readConnectionLost(self) -> None:
         """The proxy closed its direction, on a plain stream."""
         if self.tunnel is None:
@@ -92,6 +96,9 @@ class ProxyConnection:
         except TunnelError as problem:
             self.failed(problem)
             return b""
+        if self.attempt.control.further:
+            self.say(self.attempt.control.further)
+            self.attempt.control.further = b""
         if self.attempt.control.waiting:
             self.attempt.accepted()
         return rest

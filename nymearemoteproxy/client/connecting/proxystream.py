@@ -30,7 +30,10 @@ class ProxyStream(ProxyConnection, Protocol):
     _seenPayload = False
 
     def begin(self) -> None:
-        self.transport.write(self.attempt.control.request)
+        self.say(self.attempt.control.request)
+
+    def say(self, message: bytes) -> None:
+        self.transport.write(message)
 
     def dataReceived(self, data: bytes) -> None:
         if self.tunnel is None:

@@ -20,7 +20,7 @@ from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.proxyconnection import ProxyConnection
 from nymearemoteproxy.client.connecting.reasons import SILENT
 from nymearemoteproxy.client.connecting.tunneltransport import WebSocketTransport
-from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.client.rules.errors import TunnelError, isTransientStatus
 
 txaio.use_twisted()
 
@@ -37,9 +37,6 @@ MAX_HTTP_HEADER_SIZE = 16 * 1024
 # Why a WebSocket server closed: the request was wrong, and would be again. Not 1008: who is refused
 # gets an answer first, and without one it means that our request was too long on its way.
 _PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1009, 1010)
-
-# What a reverse proxy answers while the proxy behind it is away or busy.
-_TRANSIENT_HTTP_STATUS = {str(status) for status in (408, 425, 429, *range(500, 600))}
 
 
 def webSocketFactory(attempt: Attempt) -> Any:
@@ -103,10 +100,13 @@ class ProxyWebSocket(ProxyConnection, WebSocketClientProtocol):  # type: ignore[
 
     def onOpen(self) -> None:
         self._isOpen = True
+        self.say(self.attempt.control.request)
+        self.heartbeat.start()
+
+    def say(self, message: bytes) -> None:
         # The server sends a stream's bytes in messages of the type that this one has, and bytes are
         # no text.
-        self.sendMessage(self.attempt.control.request, isBinary=True)
-        self.heartbeat.start()
+        self.sendMessage(message, isBinary=True)
 
     # The frame callbacks replace Autobahn's, which collect whole messages.
 
@@ -174,7 +174,7 @@ class ProxyWebSocket(ProxyConnection, WebSocketClientProtocol):  # type: ignore[
             problem.isTransient = self.remoteCloseCode not in _PERMANENT_CLOSE_CODES
         else:
             status = self.http_status_line.split()[1:2]
-            isTransient = bool(status) and status[0] in _TRANSIENT_HTTP_STATUS
+            isTransient = bool(status) and isTransientStatus(status[0])
             problem = self.attempt.control.stranger(words, isTransient)
         return problem
 

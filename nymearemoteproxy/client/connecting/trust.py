@@ -28,19 +28,20 @@ from nymearemoteproxy.common.servernames import ServerName
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
-_OWN = "; for a certificate of the proxy's own give its --fingerprint, or its authority as --ca"
-
 # X509_V_ERR_…: pyOpenSSL hands out the numbers only.
 _NOT_YET_VALID = 9
 _CHAIN_ERRORS = {
     _NOT_YET_VALID: "the certificate is not valid yet; is the clock right?",
     10: "the certificate has expired",
-    18: f"the certificate is self-signed and not trusted{_OWN}",
-    19: f"a self-signed certificate in the chain is not trusted{_OWN}",
-    20: f"the certificate's issuer is not known{_OWN}",
-    21: f"the certificate's issuer is not known{_OWN}",
+    18: "the certificate is self-signed and not trusted",
+    19: "a self-signed certificate in the chain is not trusted",
+    20: "the certificate's issuer is not known",
+    21: "the certificate's issuer is not known",
     23: "the certificate is revoked",
 }
+
+# Those of certificates that nobody vouches for.
+_OWN_ERRORS = (18, 19, 20, 21)
 
 # What OpenSSL says of a server's first bytes when they are no TLS.
 _NO_TLS = ("wrong version number", "packet length too long", "http request", "unknown protocol")
@@ -91,26 +92,50 @@ class ServerCheck:
 
     The host is checked here after the handshake, not by Twisted's `optionsForClientTLS`: see
     `servernames`.
+
+    :param host: what the certificate has to be for.
+    :cvar minimum: the oldest version that is spoken.
+    :cvar protocols: what is offered by ALPN, if anything.
     """
+
+    minimum = TLSVersion.TLSv1_2
+    protocols: list[bytes] | None = None
+
+    # In what is said of it.
+    _server = "the server"
+    _fingerprintOption = "--fingerprint"
+    _remedy = (
+        "for a certificate of the proxy's own give its --fingerprint, or its authority as --ca"
+    )
+    _failed = "TLS failed"
 
     def __init__(self, options: TlsOptions, host: str) -> None:
         self._options = options
         self._name = ServerName(host)
+        self._indication = self._name.indication
         self._chainError: int | None = None
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         """Implement `IOpenSSLClientConnectionCreator`."""
-        context: dict[str, Any] = {"raiseMinimumTo": TLSVersion.TLSv1_2}
+        context: dict[str, Any] = {"raiseMinimumTo": self.minimum}
         if self._options.ca is not None:
             context["trustRoot"] = trustRootFromCertificates(self._options.authorities())
         elif self._verifiesChain:
             context["trustRoot"] = platformTrust()
-        connection = SSL.Connection(CertificateOptions(**context).getContext(), None)
-        if self._name.indication is not None:
-            connection.set_tlsext_host_name(self._name.indication)
+        made: Any = CertificateOptions(**context).getContext()
+        self.tune(made)
+        connection = SSL.Connection(made, None)
+        if self._indication is not None:
+            connection.set_tlsext_host_name(self._indication)
+        if self.protocols is not None:
+            # Not by the options: Twisted's two worlds do it in two ways.
+            connection.set_alpn_protos(self.protocols)
         if self._verifiesChain:
             connection.set_verify(SSL.VERIFY_PEER, self._chainVerdict)
         return connection
+
+    def tune(self, context: SSL.Context) -> None:
+        """Change what there is no option for."""
 
     def checkServer(self, connection: SSL.Connection) -> None:
         """Look at a finished handshake, before anything is sent.
@@ -121,14 +146,14 @@ class ServerCheck:
             return
         certificate = connection.get_peer_certificate()
         if certificate is None:
-            raise TunnelError("TLS verification failed: the server has no certificate")
+            raise TunnelError(f"TLS verification failed: {self._server} has no certificate")
         if self._options.fingerprint is not None:
             # Not converted: nothing but its bytes is looked at, however strange it is.
             actual = certificate.digest("sha256").decode("ascii")
             if actual.replace(":", "").lower() != self._options.fingerprint:
                 raise TunnelError(
-                    f"TLS verification failed: the server's fingerprint is {actual}, not that of "
-                    "--fingerprint"
+                    f"TLS verification failed: {self._server}'s fingerprint is {actual}, not that "
+                    f"of {self._fingerprintOption}"
                 )
             return
         try:
@@ -140,13 +165,15 @@ class ServerCheck:
         """Return what an `error` of the handshake or of the connection after it means."""
         if self._chainError is not None:
             words = _CHAIN_ERRORS.get(self._chainError, f"OpenSSL's X509 error {self._chainError}")
+            if self._chainError in _OWN_ERRORS:
+                words += f"; {self._remedy}"
             return TunnelError(
                 f"TLS verification failed: {words}",
                 # A machine without a battery for its clock starts in the past.
                 isTransient=self._chainError == _NOT_YET_VALID,
             )
         # A server that is stopped in the middle of the handshake looks like this, too.
-        return TunnelError(f"TLS failed: {oneLine(_details(error))}", isTransient=True)
+        return TunnelError(f"{self._failed}: {oneLine(details(error))}", isTransient=True)
 
     @property
     def _verifiesChain(self) -> bool:
@@ -162,11 +189,12 @@ class ServerCheck:
 
 def isNoTls(error: Exception) -> bool:
     """Tell whether a handshake failed since the server speaks something else than TLS."""
-    return isinstance(error, SSL.Error) and _details(error) in _NO_TLS
+    return isinstance(error, SSL.Error) and details(error) in _NO_TLS
 
 
-def _details(error: SSL.Error) -> object:
-    details = error.args[0] if error.args else ""
-    if isinstance(details, list) and details:
-        details = details[-1][-1]
-    return details or "no details"
+def details(error: SSL.Error) -> object:
+    """Return OpenSSL's words for an error."""
+    words = error.args[0] if error.args else ""
+    if isinstance(words, list) and words:
+        words = words[-1][-1]
+    return words or "no details"

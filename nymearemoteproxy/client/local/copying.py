@@ -143,7 +143,7 @@ class CopyingEnd(FarEnd):
     def send(self, data: bytes) -> None:
         """Standard input brought this."""
         self._hasSent = True
-        self.transport.write(data)
+        super().send(data)
 
     def inputEnded(self) -> None:
         """Standard input is at its end."""
@@ -166,7 +166,9 @@ class CopyingEnd(FarEnd):
         assert self.stdio is not None
         if self.run.isOver:
             return
-        if not reason.check(error.ConnectionDone):
+        if self.unencrypted is not None:
+            self.run.status, self.run.reason = 1, self.unencrypted
+        elif not reason.check(error.ConnectionDone):
             lost: Any = reason.value
             words = oneLine(lost.args[0] if lost.args else "the connection broke off")
             self.run.status, self.run.reason = 1, f"the tunnel was lost: {words}"

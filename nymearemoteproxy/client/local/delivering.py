@@ -5,6 +5,8 @@ Owns what waits for that service. Knows nothing of SLIP, addresses or the proxy.
 
 from __future__ import annotations
 
+import socket
+import struct
 import typing
 from collections import deque
 from typing import Any
@@ -24,17 +26,20 @@ LINGER = 60.0
 """Seconds without any progress that a service has for what came before its client left. Nobody
 waits for it any more, but a disk may have to spin up."""
 
+_RESET = struct.pack("ii", 1, 0)
+"""For SO_LINGER: with this a close is a reset, once Twisted has written what waits (socket(7))."""
+
 
 class Owner(typing.Protocol):
     """What a local connection belongs to."""
 
-    def waits(self, local: LocalConnection, change: int) -> None:
+    def waits(self, local: Any, change: int) -> None:
         """`change` bytes more wait for the service."""
 
-    def sent(self, local: LocalConnection, data: bytes) -> None:
+    def sent(self, local: Any, data: bytes) -> None:
         """The service sent `data`."""
 
-    def gone(self, local: LocalConnection, failure: Failure | None) -> None:
+    def gone(self, local: Any, failure: Failure | None) -> None:
         """The connection is closed; with `failure` there never was one."""
 
 
@@ -58,6 +63,7 @@ class LocalConnection(Protocol):
         self._isUp = False
         self._isFull = False
         self._isFinishing = False
+        self._isWhole = True
         self._queue: deque[bytes] = deque()
         self._timer: Any = None
 
@@ -76,9 +82,14 @@ class LocalConnection(Protocol):
         self._waits(len(data))
         self._pump()
 
-    def finish(self) -> None:
-        """Nothing will follow: close when all has been delivered."""
+    def finish(self, isWhole: bool = True) -> None:
+        """Nothing will follow: close when all has been delivered.
+
+        :param isWhole: the client has said so itself. Otherwise the service's connection is reset,
+            so that it does not take for a whole what was cut off; a Unix socket has no reset.
+        """
         self._isFinishing = True
+        self._isWhole = isWhole
         self.since = self._clock.seconds()
         self._timer = self._clock.callLater(LINGER, self._lingered)
         self.release()
@@ -146,6 +157,8 @@ class LocalConnection(Protocol):
         if self._isFinishing and not self._queue and self._isUp:
             # While there is a producer, the transport would wait for what it still has to say.
             self.transport.unregisterProducer()
+            if not self._isWhole:
+                self.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.loseConnection()
 
     def _waits(self, change: int) -> None:

@@ -1,7 +1,8 @@
 """How a tunnel that is joined to something near by comes to its end.
 
-Owns how long the partner is listened to when we have nothing more to say. Knows nothing of what is
-near by: standard input and output, or a local connection.
+Owns how long the partner is listened to when we have nothing more to say, and that one is left
+which wants encryption from end to end where we have none. Knows nothing of what is near by:
+standard input and output, or a local connection.
 """
 
 from __future__ import annotations
@@ -12,6 +13,16 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from nymearemoteproxy.client.rules.endtoend import (
+    CALLING_OPTIONS,
+    FIRST_WORDS,
+    REFUSAL,
+    SERVING_OPTION,
+    asksForEncryption,
+    isRefused,
+    isUnfinished,
+)
 
 SILENCE = 1.0
 """Seconds. What the partner still has on its way after the end of our input has come by then,
@@ -26,12 +37,18 @@ class FarEnd(Protocol):
     close both ways: it is left when the partner has been silent for `SILENCE`.
 
     As a producer it lets what is near by be slow.
+
+    :ivar unencrypted: what is missing here, in one line, if the partner wants encryption.
     """
 
     transport: Any
 
     def __init__(self, clock: Any) -> None:
+        self.unencrypted: str | None = None
         self._clock = clock
+        self._said = b""
+        # How the partner began, until there is no doubt that it speaks what we do.
+        self._first: bytes | None = b""
         self._hasHeard = False
         self._isPaused = False
         self._timer: IDelayedCall | None = None
@@ -44,9 +61,34 @@ class FarEnd(Protocol):
         """The partner has been silent since our side's input ended."""
         raise NotImplementedError
 
+    def send(self, data: bytes) -> None:
+        """Send the partner what is near by."""
+        if not self._said:
+            self._said = data[:FIRST_WORDS]
+        self.transport.write(data)
+
     def dataReceived(self, data: bytes) -> None:
         self._hasHeard = True
+        if self._first is not None:
+            data = self._first + data
+            self._first = data if isUnfinished(data) else None
+            if self._first is not None:
+                return
+            self.unencrypted = self._misses(data)
+        if self.unencrypted is not None:
+            return
         self.deliver(data)
+
+    def _misses(self, first: bytes) -> str | None:
+        """Return what is missing here for a partner that begins like this, and leave it if so."""
+        if isRefused(self._said, first):
+            return f"the far end is encrypted from end to end: give {CALLING_OPTIONS}"
+        if asksForEncryption(first):
+            self.transport.write(REFUSAL)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+            return f"the partner wants encryption from end to end: give {SERVING_OPTION}"
+        return None
 
     def awaitSilence(self) -> None:
         """Our side's input is at its end: call `leave` when the partner has nothing to add."""
@@ -73,6 +115,8 @@ class FarEnd(Protocol):
         self.transport.stopProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._first:
+            self.deliver(self._first)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -121,7 +121,7 @@ class _Near(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._far is not None:
-            self._far.transport.write(data)
+            self._far.send(data)
 
     def readConnectionLost(self) -> None:
         if self._far is not None:
@@ -161,10 +161,12 @@ class _Near(Protocol):
         far.transport.registerProducer(self, True)
         self.transport.resumeProducing()
 
-    def tunnelLost(self, reason: Failure) -> None:
-        """Deliver what the partner sent, and close."""
+    def tunnelLost(self, reason: Failure, unencrypted: str | None) -> None:
+        """Deliver what the partner sent, and close; see `FarEnd`."""
         self._far = None
-        if not reason.check(error.ConnectionDone):
+        if unencrypted is not None:
+            self._forwarder.reports.trouble(unencrypted)
+        elif not reason.check(error.ConnectionDone):
             self._forwarder.reports.trouble(f"connection lost: {whyLost(reason)}")
         if self._isLost:
             self._forwarder.closed()
@@ -202,4 +204,4 @@ class _Far(FarEnd):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self._near.tunnelLost(reason)
+        self._near.tunnelLost(reason, self.unencrypted)

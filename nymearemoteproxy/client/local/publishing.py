@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
+from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import LocalService, Serving
 
 LASTED = 60.0
@@ -56,7 +57,10 @@ class Publisher:
         )
         # Clients come and go while the service is away, whatever becomes of the proxy.
         services = Reports(say)
-        self._factory = Factory.forProtocol(lambda: Serving(clock, service, services, self._lost))
+        refusals = Refusals(clock, say)
+        self._factory = Factory.forProtocol(
+            lambda: Serving(clock, service, services, self._lost, refusals)
+        )
         self._factory.noisy = False
         self._serving: Serving | None = None
         self._timer: Any = None

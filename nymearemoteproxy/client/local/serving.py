@@ -18,11 +18,26 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.client.connecting.endtoend import Side
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
 from nymearemoteproxy.client.local.delivering import LocalConnection
-from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientEvent
+from nymearemoteproxy.client.local.refusals import Refusals
+from nymearemoteproxy.client.local.securing import Handshakes, SecuredConnection
+from nymearemoteproxy.client.rules.calling import (
+    Calls,
+    ClientConnected,
+    ClientDisconnected,
+    ClientEvent,
+    ClientPaused,
+)
+from nymearemoteproxy.client.rules.endtoend import (
+    REFUSAL,
+    SERVING_OPTION,
+    asksForEncryption,
+    isUnfinished,
+)
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
 
@@ -46,9 +61,9 @@ slow, so a full queue stops them all: it is large enough for what fast links hav
 MAX_QUEUES = 64 * 1024 * 1024
 """Bytes that may wait for all of them together: the memory that a service which hangs can cost."""
 
-# Seconds in which the service has to take something of a full queue: when it holds up others,
+# Seconds in which the service has to take something of a full queue: when others are held up by it,
 # and when none are known. Then only those who try to connect meanwhile have to wait, and they do.
-STALL = 10.0
+STALL = 3.0
 LONE_STALL = 30.0
 
 STUCK = 120.0
@@ -67,23 +82,31 @@ class LocalService:
     :ivar where: its address, for people.
     :ivar mostClients: how many there may be at a time; those that have left count until the service
         has got what they sent.
+    :ivar side: encrypts from end to end; None: clients that want that are turned away.
     """
 
     endpoint: IStreamClientEndpoint
     where: str
     mostClients: int
+    side: Side | None = None
+
+
+Connection = LocalConnection | SecuredConnection
+"""A client's connection to the service."""
 
 
 @implementer(IPushProducer)
 class Serving(Protocol):
     """Gives each client a connection of its own to the service, and takes it away.
 
-    As a producer it lets the proxy be slow: the connections of the service take turns meanwhile.
+    As a producer it lets the proxy be slow: the connections of the service take turns meanwhile. If
+    the proxy tells which client is slow, only that one's connection is not read from.
 
     :param clock: measures time.
     :param service: the local service.
     :param reports: is told when the service cannot be reached.
     :param lost: called with the reason when the connection is lost.
+    :param refusals: is told of clients that speak something else than this end.
     """
 
     transport: Any
@@ -94,6 +117,7 @@ class Serving(Protocol):
         service: LocalService,
         reports: Reports,
         lost: Callable[[str], None],
+        refusals: Refusals,
     ) -> None:
         self._clock = clock
         self._service = service
@@ -102,14 +126,19 @@ class Serving(Protocol):
         self._heartbeat = Heartbeat(clock, self._ping, lambda: self._abort(SILENT))
         self._reader = PacketReader(MAX_PACKET_SIZE)
         self._calls = Calls()
-        self._clients: dict[int, LocalConnection] = {}
+        self._handshakes = Handshakes()
+        self._clients: dict[int, Connection] = {}
         # In the order of their turns, while the proxy is slow.
-        self._addresses: dict[LocalConnection, int] = {}
-        self._held: dict[LocalConnection, None] = {}
+        self._addresses: dict[Connection, int] = {}
+        self._held: dict[Connection, None] = {}
+        self._slow: set[Connection] = set()  # whose clients have to catch up
+        # Of clients that may still ask for what there is not: how they began.
+        self._unheard: dict[int, bytes] = {}
+        self._refusals = refusals
         self._untaken = 0
-        self._leaving: set[LocalConnection] = set()
+        self._leaving: set[Connection] = set()
         self._waiting = 0
-        self._full: set[LocalConnection] = set()
+        self._full: set[Connection] = set()
         self._isHeldUp = False
         self._isCrowded = False
         self._isPaused = False
@@ -132,6 +161,8 @@ class Serving(Protocol):
                 if address == PROXY:
                     for event in self._calls.receive(payload):
                         self._happened(event)
+                elif address in self._unheard:
+                    self._heardFirst(address, payload)
                 elif address in self._clients:
                     self._clients[address].deliver(payload)
         except PacketTooLarge:
@@ -163,12 +194,15 @@ class Serving(Protocol):
         self._untaken = 0
         held, self._held = self._held, {}
         for local in held:
-            local.release()
+            self._release(local)
 
     def stopProducing(self) -> None:
         """The connection is being lost; `connectionLost` follows."""
 
     def _happened(self, event: ClientEvent) -> None:
+        if not isinstance(event, ClientConnected | ClientDisconnected):
+            self._pace(event.address, isSlow=isinstance(event, ClientPaused))
+            return
         # A client whose address is given to another one must be gone, too.
         self._leave(event.address)
         if isinstance(event, ClientConnected):
@@ -176,12 +210,56 @@ class Serving(Protocol):
                 self._refuse(event.address)
                 return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
-            local = LocalConnection(self._clock, self)
+            local = self._connectionOf(event.address)
             self._clients[event.address] = local
             self._addresses[local] = event.address
             if self._untaken > MAX_UNTAKEN:
                 self._hold(local)
             local.connect(self._service.endpoint)
+
+    def _connectionOf(self, address: int) -> Connection:
+        if self._service.side is None:
+            self._unheard[address] = b""
+            return LocalConnection(self._clock, self)
+        return SecuredConnection(
+            self._clock,
+            self,
+            self._service.side,
+            self._handshakes,
+            lambda problem: self._refusals.tell(str(problem)),
+        )
+
+    def _heardFirst(self, address: int, payload: bytes) -> None:
+        """A client that is not encrypted speaks for the first time, or would like to be."""
+        payload = self._unheard[address] + payload
+        if isUnfinished(payload):
+            self._unheard[address] = payload
+            return
+        del self._unheard[address]
+        local = self._clients[address]
+        if not asksForEncryption(payload):
+            local.deliver(payload)
+            return
+        self._refusals.tell(f"it wants encryption from end to end; that needs {SERVING_OPTION}")
+        self.sent(local, REFUSAL)
+        local.finish()
+
+    def _pace(self, address: int, isSlow: bool) -> None:
+        """Read for a client what the service sends, or not for now."""
+        local = self._clients.get(address)
+        if local is None:
+            return  # it has left
+        if isSlow:
+            self._slow.add(local)
+            local.hold()
+        else:
+            self._slow.discard(local)
+            self._release(local)
+
+    def _release(self, local: Connection) -> None:
+        """Read from a connection again, unless there is another reason not to."""
+        if local not in self._held and local not in self._slow:
+            local.release()
 
     def _refuse(self, address: int) -> None:
         self._tell(self._calls.disconnectClient(address))
@@ -198,7 +276,11 @@ class Serving(Protocol):
         if local is not None:
             _log.info("client {address} is gone", address=address)
             del self._addresses[local]
+            unfinished = self._unheard.pop(address, b"")
+            if unfinished:
+                local.deliver(unfinished)
             self._held.pop(local, None)
+            self._slow.discard(local)
             self._leaving.add(local)
             local.finish()
 
@@ -223,7 +305,7 @@ class Serving(Protocol):
 
     # The service's side, for LocalConnection
 
-    def sent(self, local: LocalConnection, data: bytes) -> None:
+    def sent(self, local: Connection, data: bytes) -> None:
         """Send a client what the service has for it."""
         address = self._addresses.get(local)
         if address is not None:
@@ -232,7 +314,7 @@ class Serving(Protocol):
             if self._isPaused:
                 self._takeTurns(local, len(data))
 
-    def _takeTurns(self, local: LocalConnection, size: int) -> None:
+    def _takeTurns(self, local: Connection, size: int) -> None:
         """It was read from while the proxy is slow: let the others be, before it is again.
 
         If all were stopped at once, the first to go on would fill what the proxy has taken, and no
@@ -246,15 +328,16 @@ class Serving(Protocol):
                 each.hold()
             self._held = dict.fromkeys(self._addresses)
 
-    def _hold(self, local: LocalConnection) -> None:
+    def _hold(self, local: Connection) -> None:
         local.hold()
         self._held[local] = None
 
-    def gone(self, local: LocalConnection, failure: Failure | None) -> None:
+    def gone(self, local: Connection, failure: Failure | None) -> None:
         """The service has closed a client's connection, or there never was one."""
         hasLeft = local in self._leaving  # its client was faster
         self._leaving.discard(local)
         self._held.pop(local, None)
+        self._slow.discard(local)
         if failure is None:
             self._reports.over()
         elif not (hasLeft or failure.check(CancelledError)):
@@ -265,11 +348,12 @@ class Serving(Protocol):
         address = self._addresses.pop(local, None)
         if address is not None:
             del self._clients[address]
+            self._unheard.pop(address, None)
             self._tell(self._calls.disconnectClient(address))
         if len(self._clients) + len(self._leaving) <= self._service.mostClients // 2:
             self._isCrowded = False
 
-    def waits(self, local: LocalConnection, change: int) -> None:
+    def waits(self, local: Connection, change: int) -> None:
         """More or less than before waits for the service: hold up the proxy if it is too much."""
         self._waiting += change
         # What was too much must be halved, or the proxy would be stopped and started all the time.

@@ -30,7 +30,21 @@ class ClientDisconnected:
     address: int
 
 
-ClientEvent = ClientConnected | ClientDisconnected
+@dataclass(frozen=True)
+class ClientPaused:
+    """Much waits for the client at the proxy: send it nothing more for now."""
+
+    address: int
+
+
+@dataclass(frozen=True)
+class ClientResumed:
+    """The client has caught up."""
+
+    address: int
+
+
+ClientEvent = ClientConnected | ClientDisconnected | ClientPaused | ClientResumed
 
 
 class Calls:
@@ -80,6 +94,10 @@ def _event(message: Mapping[str, Any]) -> ClientEvent | None:
             return ClientConnected(_address(params), shown)
         case "TunnelProxy.ClientDisconnected":
             return ClientDisconnected(_address(params))
+        case "TunnelProxy.ClientPaused":
+            return ClientPaused(_address(params))
+        case "TunnelProxy.ClientResumed":
+            return ClientResumed(_address(params))
     return None
 
 

@@ -1,12 +1,12 @@
-"""What every control phase has in common: one request, and the answer that opens the tunnel.
+"""What every control phase has in common: requests, and the answer that opens the tunnel.
 
-Owns where the control phase ends, and who the partner is then. Knows nothing of what any message
-means.
+Owns where the control phase ends, who the partner is then, and that no text repeats a secret. Knows
+nothing of what any message means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,19 @@ class Partner:
 class ControlPhase:
     """One client's way through the control phase.
 
+    :param secrets: that no text may repeat.
     :ivar request: what to send first.
+    :ivar further: what to send next; whoever has sent it empties it.
     :ivar waiting: the server has consented, and the partner is waited for.
     :ivar partner: who is at the other end, once the tunnel is up.
     """
 
-    def __init__(self, method: str, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, method: str, params: Mapping[str, Any], secrets: Iterable[str | None] = ()
+    ) -> None:
+        self._secrets = [each for each in secrets if each and len(each) >= MIN_SECRET_LENGTH]
         self.request = call(REQUEST_ID, method, params)
+        self.further = b""
         self.waiting = False
         self.partner: Partner | None = None
         self._messages = Messages(self.stranger)
@@ -64,8 +70,11 @@ class ControlPhase:
         return self._messages.rest()
 
     def redacted(self, text: object) -> str:
-        """Return a server's `text` as one safe line without our secrets, if there are any."""
-        return oneLine(text)
+        """Return a server's `text` as one safe line that repeats none of our secrets."""
+        plain = str(text)
+        for secret in self._secrets:
+            plain = plain.replace(secret, "…")
+        return oneLine(plain)
 
     def stranger(self, why: object, isTransient: bool = False) -> TunnelError:
         """Return the error for a server that behaves like no nymea-remoteproxy."""

@@ -1,15 +1,14 @@
 """The control phase of a token tunnel.
 
-Owns what to send, what the answers mean, and that no text repeats a secret. Knows nothing of
-transports.
+Owns what to send, and what the answers mean. Knows nothing of transports.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from nymearemoteproxy.client.rules.controlphase import MIN_SECRET_LENGTH, ControlPhase, Partner
-from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
+from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
+from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.messages import paramsOf
 
 _NO_ERROR = "AuthenticationErrorNoError"
@@ -19,18 +18,10 @@ class Joining(ControlPhase):
     """The way to a partner who gave the same token and nonce."""
 
     def __init__(self, token: str, nonce: str | None, name: str, uuid: str) -> None:
-        self._secrets = [s for s in (token, nonce) if s and len(s) >= MIN_SECRET_LENGTH]
         params = {"uuid": uuid, "name": name, "token": token}
         if nonce is not None:
             params["nonce"] = nonce
-        super().__init__("Authentication.Authenticate", params)
-
-    def redacted(self, text: object) -> str:
-        """Return a server's `text` as one safe line that repeats neither token nor nonce."""
-        plain = str(text)
-        for secret in self._secrets:
-            plain = plain.replace(secret, "…")
-        return oneLine(plain)
+        super().__init__("Authentication.Authenticate", params, (token, nonce))
 
     def _handle(self, message: dict[str, Any]) -> None:
         params = paramsOf(message)

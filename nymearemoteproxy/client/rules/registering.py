@@ -10,7 +10,7 @@ from typing import Any
 
 from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.client.rules.messages import REQUEST_ID, paramsOf
+from nymearemoteproxy.client.rules.messages import REQUEST_ID, call, paramsOf
 
 _NO_UUID = "{00000000-0000-0000-0000-000000000000}"
 
@@ -26,37 +26,75 @@ _REFUSALS = {
     "TunnelProxyErrorForbiddenCall": ("the proxy does not allow the uuid", False),
 }
 
+_FAILED = "AuthenticationErrorAuthenticationFailed"
+
+# The same where the token is the reason.
+_UNPROVEN = {
+    _FAILED: ("the proxy does not accept the token", False),
+    "AuthenticationErrorTimeout": ("the proxy cannot have tokens checked now", True),
+    "AuthenticationErrorProxyError": ("the proxy cannot have tokens checked now", True),
+}
+
 
 class _Registering(ControlPhase):
-    """What both kinds of registration have in common: nobody is waited for, the answer decides."""
+    """What both kinds of registration have in common: nobody is waited for, the answer decides.
+
+    What the proxy takes besides is asked for first, if there is anything to be given: one that does
+    not know a param takes the call for an error.
+
+    :param wanted: params to be given to a proxy that takes them.
+    """
+
+    def __init__(self, method: str, params: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        secrets = (wanted.get("token"),)
+        if wanted:
+            super().__init__("RemoteProxy.Introspect", {}, secrets)
+        else:
+            super().__init__(method, params)
+        self._method = method
+        self._params = params
+        self._wanted = wanted
+        self._isAsking = bool(wanted)
+        self._requestId = REQUEST_ID + 1 if wanted else REQUEST_ID  # of the registration
 
     def _handle(self, message: dict[str, Any]) -> None:
         params = paramsOf(message)
         if "notification" in message:
             return
         status = message.get("status")
-        if status == "success":
-            told = params.get("tunnelProxyError")
-            if told != _NO_ERROR:
-                raise self._refusal(told)
+        if self._isAsking and status in ("success", "error"):
+            self._isAsking = False
+            self._register(_optionalParams(self._method, params))
+        elif status == "success":
+            if params.get("tunnelProxyError") != _NO_ERROR:
+                raise self._refusal(params)
             self._accepted(params)
         elif status == "error":
             raise self._error(message)
         else:
             raise self.stranger("its answer has no status")
 
+    def _register(self, taken: set[str]) -> None:
+        given = {name: value for name, value in self._wanted.items() if name in taken}
+        self.further = call(self._requestId, self._method, {**self._params, **given})
+
     def _accepted(self, params: Mapping[str, Any]) -> None:
         raise NotImplementedError
 
-    def _refusal(self, told: object) -> TunnelError:
+    def _refusal(self, params: Mapping[str, Any]) -> TunnelError:
+        told, why = params.get("tunnelProxyError"), params.get("authenticationError")
         if not isinstance(told, str):
             return self.stranger("it answered to another question")
         words, isTransient = _REFUSALS.get(told, (told, False))
+        if isinstance(why, str):
+            words, isTransient = _UNPROVEN.get(why, (why, False))
+            if why == _FAILED and "token" not in self._wanted:
+                words = "the proxy wants a token"
         return TunnelError(f"refused by the proxy: {self.redacted(words)}", isTransient)
 
     def _error(self, message: Mapping[str, Any]) -> TunnelError:
         text = str(message.get("error") or "no reason given")
-        isOurs = message.get("id") == REQUEST_ID
+        isOurs = message.get("id") == self._requestId
         # Proxies say it in different words: "Unknown namespace.", "No such namespace".
         if isOurs and "namespace" in text.lower():
             return TunnelError("the tunnel proxy is not switched on there")
@@ -68,10 +106,14 @@ class RegisteringServer(_Registering):
     """The way to be found by clients; then the connection carries SLIP.
 
     The partner is the proxy itself, which has neither name nor uuid.
+
+    :param token: what the proxy lets us in for, if it wants one.
     """
 
-    def __init__(self, name: str, uuid: str) -> None:
-        super().__init__("TunnelProxy.RegisterServer", {"serverName": name, "serverUuid": uuid})
+    def __init__(self, name: str, uuid: str, token: str | None = None) -> None:
+        params = {"serverName": name, "serverUuid": uuid}
+        wanted = {"flowControl": True, **_shown(token)}
+        super().__init__("TunnelProxy.RegisterServer", params, wanted)
 
     def _accepted(self, params: Mapping[str, Any]) -> None:
         if params.get("slipEnabled") is not True:
@@ -79,12 +121,27 @@ class RegisteringServer(_Registering):
         self.partner = Partner("", "")
 
 
-class RegisteringClient(_Registering):
-    """The way to a registered server."""
+def _shown(token: str | None) -> Mapping[str, str]:
+    return {} if token is None else {"token": token}
 
-    def __init__(self, name: str, uuid: str, serverUuid: str) -> None:
+
+def _optionalParams(method: str, introspection: Mapping[str, Any]) -> set[str]:
+    """Return which params a proxy takes for a method."""
+    found: Any = introspection
+    for key in ("methods", method, "params"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return {name.removeprefix("o:") for name in found} if isinstance(found, dict) else set()
+
+
+class RegisteringClient(_Registering):
+    """The way to a registered server.
+
+    :param token: what the proxy lets us in for, if it wants one.
+    """
+
+    def __init__(self, name: str, uuid: str, serverUuid: str, token: str | None = None) -> None:
         params = {"clientName": name, "clientUuid": uuid, "serverUuid": serverUuid}
-        super().__init__("TunnelProxy.RegisterClient", params)
+        super().__init__("TunnelProxy.RegisterClient", params, _shown(token))
         self._serverUuid = serverUuid
 
     def _accepted(self, params: Mapping[str, Any]) -> None:

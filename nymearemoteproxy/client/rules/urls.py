@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+
+import idna
 
 from nymearemoteproxy.client.rules.errors import oneLine
 
@@ -17,8 +18,14 @@ DEFAULT_LISTEN_HOST = "127.0.0.1"
 
 _HIGHEST_PORT = 65535
 
+# Scheme, authority, path with query, fragment; what is none of these schemes is found out later.
+_PARTS = re.compile(r"([a-z]*):(?://([^/?#]*))?([^#]*)(#.*)?", re.IGNORECASE | re.DOTALL)
+
+# With the ports of RFC 6455 section 3; streams have none.
+_DEFAULT_PORTS = {"ws": 80, "wss": 443, "tcp": None, "tls": None}
+
 # RFC 3986 section 2, and only what is in ASCII; what else there is has to be percent-encoded.
-_URL = re.compile(r"[!#-;=?-\[\]_a-z~]*", re.IGNORECASE)
+_RESOURCE = re.compile(r"[!#-;=?-\[\]_a-z~]*", re.IGNORECASE)
 
 # RFC 1123 section 2.1. Hyphens in the third and fourth place are for encoded international names
 # (RFC 5891 section 4.2.3.1). Twisted connects to no name that is not like this.
@@ -55,29 +62,28 @@ class ProxyUrl:
             if not path or "\0" in path:
                 raise ValueError("the URL names no socket: unix:PATH")
             return cls("unix", oneLine(url), path=path)
-        if not _URL.fullmatch(url):
-            raise ValueError(
-                "the URL has characters that no URL has; an international name is written xn--..., "
-                "others %XX"
-            )
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise ValueError("the URL has brackets, but no IPv6 address in them") from None
-        if parts.scheme not in ("ws", "wss", "tcp", "tls"):
+        parts = _PARTS.fullmatch(url)
+        if parts is None or parts[1].lower() not in _DEFAULT_PORTS:
             raise ValueError("the URL must start with ws://, wss://, tcp://, tls:// or unix:")
-        if "@" in parts.netloc or "#" in url:
+        scheme, authority, resource, fragment = parts.groups("")
+        scheme = scheme.lower()
+        if "@" in authority or fragment:
             raise ValueError("the URL has a user name or a fragment, which mean nothing here")
+        if not _RESOURCE.fullmatch(resource):
+            raise ValueError("the URL's path has characters that no URL has; they are written %XX")
+        defaultPort = _DEFAULT_PORTS[scheme]
         try:
-            address = _parseRemote(parts.netloc)
+            address = parseRemote(authority, defaultPort)
         except ValueError as problem:
-            raise ValueError(f"the URL is not {parts.scheme}://HOST:PORT: {problem}") from None
-        resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if parts.scheme in ("tcp", "tls") and resource != "/":
-            raise ValueError(f"a {parts.scheme}:// URL has no path")
+            form = f"{scheme}://HOST:PORT" if defaultPort is None else f"{scheme}://HOST[:PORT]"
+            raise ValueError(f"the URL is not {form}: {problem}") from None
+        if scheme in ("tcp", "tls") and resource not in ("", "/"):
+            raise ValueError(f"a {scheme}:// URL has no path")
+        if not resource.startswith("/"):
+            resource = f"/{resource}"
         host = address.host.lower()
         where = Address(host, address.port).where
-        return cls(parts.scheme, where, host=host, port=address.port, resource=resource)
+        return cls(scheme, where, host=host, port=address.port, resource=resource)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def parseService(text: str) -> Address:
         if not path or "\0" in path:
             raise ValueError("unix: needs the PATH of a socket")
         return Address(path=path)
-    return _parseRemote(text)
+    return parseRemote(text)
 
 
 def parseListen(text: str) -> Address:
@@ -117,14 +123,31 @@ def parseListen(text: str) -> Address:
     return _parse(text if ":" in text else f"{DEFAULT_LISTEN_HOST}:{text}")
 
 
-def _parseRemote(text: str) -> Address:
-    """Read where to connect to."""
+def parseRemote(text: str, defaultPort: int | None = None) -> Address:
+    """Read where to connect to: ``HOST:PORT`` or ``[IPv6]:PORT``. International names become ASCII.
+
+    :param defaultPort: the port, when it is left out; None: it must not be.
+    :raises ValueError: it is none; the text is one line that repeats nothing of it.
+    """
+    isWithoutPort = ":" not in text or text.endswith("]")
+    if text and isWithoutPort and defaultPort is not None:
+        text = f"{text}:{defaultPort}"
     address = _parse(text)
     if not address.port:
         raise ValueError("the port must be from 1 to 65535")
     if "%" in address.host:
         raise ValueError("an address with a zone (%...) cannot be connected to")
     return address
+
+
+def _inAscii(host: str) -> str:
+    """Return an international name as DNS has it (RFC 5891); what is none stays as it is."""
+    if host.isascii() or len(host) > _LONGEST_NAME:
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return host
 
 
 def _isAddress(host: str) -> bool:
@@ -144,6 +167,7 @@ def _parse(text: str) -> Address:
     host, _, digits = text.rpartition(":")
     if not host or text.endswith("]"):
         raise ValueError("the host or the port is missing: HOST:PORT")
+    host = _inAscii(host)
     if host.startswith("[") and host.endswith("]") and _isAddress(host[1:-1]):
         host = host[1:-1]
     elif ":" in host or "[" in host:

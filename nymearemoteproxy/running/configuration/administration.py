@@ -14,10 +14,6 @@ from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.configuration.places import readListener
 from nymearemoteproxy.running.settings.values import Settings
 
-SOCKET_MODE = 0o660
-"""Of a Unix socket for the pages, unless its description has another. By default Twisted lets every
-user of the machine in, to drain the server, too."""
-
 
 def readUsers(settings: Settings, parts: Parts) -> Mapping[str, str] | None:
     """Return who may see the pages, with passwords; None = everybody who can connect.
@@ -49,12 +45,12 @@ def adminListener(
     if not description:
         return None
     source = settings.source("Admin.endpoint")
-    listener = readListener(source, description, False).withMode(SOCKET_MODE)
+    listener = readListener(source, description, False)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(
                 f'{source}: "{description}" is neither a loopback address, such as '
-                "tcp:8080:interface=127.0.0.1, nor a Unix socket, so it needs [Admin] passwordFile"
+                "tcp:9109:interface=127.0.0.1, nor a Unix socket, so it needs [Admin] passwordFile"
             )
         if not listener.secure:
             warn(

@@ -11,22 +11,23 @@ import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
-from nymearemoteproxy.common.files import Read
-from nymearemoteproxy.common.paths import stateDirectory
-from nymearemoteproxy.listening.listeners import Listener
-from nymearemoteproxy.listening.tls import (
+from nymearemoteproxy.common.certificates import (
     CertificateError,
     CertificateFiles,
     beginning,
     fingerprint,
-    loadCertificate,
     selfSigned,
     selfSignedFiles,
 )
+from nymearemoteproxy.common.files import Read
+from nymearemoteproxy.common.paths import stateDirectory
+from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.listening.tls import loadCertificate
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.result import Certificates
-from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.errors import MissingError, SettingsError
 from nymearemoteproxy.running.settings.values import Settings
 
 _INI_BEGIN = re.compile(rb"(\xef\xbb\xbf)?(\s|[#;][^\n]*\n)*+\[[A-Za-z ]+\]\s")
@@ -43,9 +44,9 @@ def loadCertificates(
 ) -> tuple[Certificates, str | None]:
     """Load what the listeners need; return also the fingerprint of a self-signed one.
 
-    :raises CertificateError: a certificate cannot be used.
-    :raises SettingsError: a key is given and no certificate, or a file that is none at all.
+    What cannot be used is told to the mistakes of the parts, and is not among what is returned.
     """
+    mistakes = parts.mistakes
     wanted = {listener.files for listener in listeners if listener.secure}
     isNeeded = None in wanted or settings.ssl.enabled
     given = settings.ssl
@@ -53,10 +54,13 @@ def loadCertificates(
     certificates: dict[CertificateFiles | None, ssl.SSLContext] = {}
 
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
-        context = parts.part(
-            _IT_STAYS,
-            partial(_load, files, parts.read, warn),
-            lambda previous: previous.certificates.get(key),
+        context = mistakes.attempt(
+            lambda: parts.part(
+                _IT_STAYS,
+                partial(_load, files, parts.read, warn),
+                lambda previous: previous.certificates.get(key),
+            ),
+            None,
         )
         if context is not None:  # there may have been none that no listener needs
             certificates[key] = context
@@ -65,24 +69,68 @@ def loadCertificates(
         if files is not None:
             load(files, files)
     if given.certificate and isNeeded:
-        _refuseIni(given.certificate, parts.read)
-        # Loaded even if no listener uses it: who names a certificate wants to know if it is bad.
-        load(
-            None,
-            CertificateFiles(given.certificate, given.certificateKey, given.certificateChain),
-        )
+        with mistakes.collecting():
+            _refuseIni(given.certificate, parts.read)
+            # Loaded even if no listener uses it: who names one wants to know if it is bad.
+            load(
+                None,
+                CertificateFiles(given.certificate, given.certificateKey, given.certificateChain),
+            )
     elif given.certificateKey and isNeeded:
-        raise SettingsError(
-            "a certificate key is given, but no certificate; name that with --certificate or "
-            "[SSL] certificate"
+        mistakes.add(
+            MissingError(
+                "a certificate key is given, but no certificate; name that with --certificate or "
+                "[SSL] certificate"
+            )
         )
     elif None in wanted:
-        certificates[None], madePrint = parts.part(
-            _IT_STAYS,
-            lambda: _loadSelfSigned(parts),
-            lambda previous: (previous.certificates[None], previous.fingerprint),
-        )
+        with mistakes.collecting():
+            made = parts.part(
+                _IT_STAYS,
+                lambda: _selfSignedUnlessGivenBefore(parts),
+                lambda previous: (previous.certificates[None], previous.fingerprint),
+            )
+            if made is not None:
+                certificates[None], madePrint = made
     return certificates, madePrint
+
+
+def fingerprints(
+    settings: Settings, listeners: Sequence[Listener], read: Read
+) -> Sequence[tuple[str, str]]:
+    """Return the SHA-256 fingerprint of each certificate that clients see, and its file.
+
+    No key is needed for that, so that who must not read one can find out, too.
+
+    :raises CertificateError: a certificate cannot be read, or is not made yet.
+    """
+    wanted = {each.files or _ownFiles(settings) for each in listeners if each.secure}
+    paths = sorted(each.certificate for each in wanted)
+    return [(fingerprint(CertificateFiles(path), read), path) for path in dict.fromkeys(paths)]
+
+
+def _ownFiles(settings: Settings) -> CertificateFiles:
+    """Return where the server's own certificate is: the one that is given, or the one it made."""
+    if settings.ssl.certificate:
+        return CertificateFiles(settings.ssl.certificate)
+    files = selfSignedFiles(_stateDirectory())
+    if not Path(files.certificate).exists():
+        raise CertificateError(
+            f"there is no {files.certificate} yet: the server makes it when it starts; if its "
+            "state is elsewhere, set STATE_DIRECTORY as for the server"
+        )
+    return files
+
+
+def _selfSignedUnlessGivenBefore(parts: Parts) -> tuple[ssl.SSLContext, str | None] | None:
+    """Return the self-signed one. No client would accept it that knows the one which was given.
+
+    :raises MissingError: one was given before.
+    """
+    previous = parts.previous
+    if previous is not None and None in previous.certificates and previous.fingerprint is None:
+        raise MissingError("none is given any more")
+    return _loadSelfSigned(parts)
 
 
 def _load(files: CertificateFiles, read: Read, warn: Callable[[str], object]) -> ssl.SSLContext:
@@ -107,17 +155,26 @@ def _refuseIni(path: str, read: Read) -> None:
             )
 
 
-def _loadSelfSigned(parts: Parts) -> tuple[ssl.SSLContext, str | None]:
-    read = parts.read
+def _stateDirectory() -> Path:
     try:
-        directory = stateDirectory()
+        return stateDirectory()
     except RuntimeError:  # the user has no home, as in a container
         raise CertificateError(
             "there is no state directory to keep a self-signed certificate in; give a certificate, "
             "or set STATE_DIRECTORY"
         ) from None
-    # The parent of this process has made it, and perhaps had rights that we do not have any more.
-    files = selfSigned(directory) if parts.inherited is None else selfSignedFiles(directory)
+
+
+def _loadSelfSigned(parts: Parts) -> tuple[ssl.SSLContext, str | None] | None:
+    """Return it with its fingerprint; None if there is none, and nothing is going to run now."""
+    read, directory = parts.read, _stateDirectory()
+    files = selfSignedFiles(directory)
+    if parts.isCheck or parts.mistakes:
+        if not Path(files.certificate).exists():
+            return None
+    elif parts.inherited is None:
+        # Otherwise the parent of this process has made it, perhaps with rights that are gone.
+        selfSigned(directory)
     try:
         return loadCertificate(files, read), fingerprint(files, read)
     except CertificateError as error:

@@ -13,10 +13,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.configuration.places import readListener
-from nymearemoteproxy.running.settings.errors import FileError, SettingsError
+from nymearemoteproxy.running.settings.errors import FileError, MissingError, SettingsError
 from nymearemoteproxy.running.settings.values import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def makeCluster(
     if not cluster.directory:
         _refuseOthers(settings)
         return None
+    mistakes = parts.mistakes
     if importlib.util.find_spec(CLIENT) is None:
         raise FileError(
             f"--cluster needs {CLIENT}, which is not installed: "
@@ -57,33 +59,45 @@ def makeCluster(
     source = settings.source("Cluster.directory")
     directories = [_readUrl(source, url, password) for url in cluster.directory.split()]
     isLocal = all(each.isLocal for each in directories)
-    if not cluster.listen and not isLocal:
-        raise SettingsError(
-            f"{source}: the directory is on another machine, so other members may be, too: say "
-            "with [Cluster] listen where their links come in, such as tcp:2213"
-        )
-    description = cluster.listen or LOCAL_LINKS
-    listener = readListener(_sourceOf(settings, "listen"), description, False)
-    if listener.secure or listener.behindProxy:
-        raise SettingsError(
-            f"[Cluster] listen: {description}: links are TLS by themselves; leave out what is "
-            "before tcp:"
-        )
+    secret = mistakes.attempt(lambda: _readSecret(cluster.secretFile, parts, isLocal, warn), None)
+    address = mistakes.attempt(lambda: _readAddress(cluster.address), None)
     return ClusterPlan(
         directories=directories,
-        secret=_readSecret(cluster.secretFile, parts, isLocal, warn),
-        listener=listener,
-        address=_readAddress(cluster.address),
+        secret=secret,
+        listener=_linkListener(settings, isLocal),
+        address=address,
         name=cluster.name or socket.gethostname(),
         linkTimeout=cluster.linkTimeout,
         directoryTimeout=cluster.directoryTimeout,
     )
 
 
+def _linkListener(settings: Settings, isLocal: bool) -> Listener:
+    """Return where links come in.
+
+    :param isLocal: the directory is on this machine.
+    """
+    listen = settings.cluster.listen
+    if not listen and not isLocal:
+        raise MissingError(
+            f"{settings.source('Cluster.directory')}: the directory is on another machine, so "
+            "other members may be, too: say with [Cluster] listen where their links come in, such "
+            "as tcp:2213"
+        )
+    description = listen or LOCAL_LINKS
+    listener = readListener(_sourceOf(settings, "listen"), description, False)
+    if listener.secure or listener.behindProxy:
+        raise SettingsError(
+            f"[Cluster] listen: {description}: links are TLS by themselves; leave out what is "
+            "before tcp:"
+        )
+    return listener
+
+
 def _refuseOthers(settings: Settings) -> None:
     for key in ("listen", "address", "secretFile", "directoryPasswordFile"):
         if getattr(settings.cluster, key):
-            raise SettingsError(
+            raise MissingError(
                 f"[Cluster] {key} is of no use without [Cluster] directory or --cluster"
             )
 

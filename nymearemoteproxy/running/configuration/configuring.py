@@ -7,23 +7,40 @@ then leaves its part as it was. Knows nothing of how anything is decided.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 from nymearemoteproxy.common.paths import logsDirectory
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.running.configuration.administration import adminListener, readUsers
 from nymearemoteproxy.running.configuration.books import makeBooks
-from nymearemoteproxy.running.configuration.bounds import countWorkers, makeBounds, makeTiming
-from nymearemoteproxy.running.configuration.certificates import loadCertificates
+from nymearemoteproxy.running.configuration.bounds import (
+    countWorkers,
+    makeAccountBounds,
+    makeBounds,
+    makeTiming,
+    makeTunnelLimits,
+    readDenyList,
+)
+from nymearemoteproxy.running.configuration.certificates import fingerprints, loadCertificates
 from nymearemoteproxy.running.configuration.clustering import makeCluster
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.places import clientListeners, refuseStrangers
 from nymearemoteproxy.running.configuration.result import Configuration
+from nymearemoteproxy.running.configuration.secrecy import warnOfOpenFiles
 from nymearemoteproxy.running.configuration.tokensources import (
+    Tokens,
     checkPairing,
     readCredentials,
     readTokens,
 )
-from nymearemoteproxy.running.configuration.tunnelproxy import makeTerms, readAllowedServers
+from nymearemoteproxy.running.configuration.tunnelproxy import (
+    makeTerms,
+    readAllowedServers,
+    whoIsProven,
+)
+from nymearemoteproxy.running.configuration.webtokens import readWebTokens
+from nymearemoteproxy.running.configuration.written import checkSockets, checkWritten
 from nymearemoteproxy.running.settings.values import Settings
 
 LOG_FILE = "nymea-remoteproxy.log"
@@ -35,53 +52,107 @@ def configure(
 ) -> Configuration:
     """Work out what to do.
 
-    :param parts: when this is not the start: with what was before.
+    :param parts: when this is not the start: with what was before. Perhaps some mistakes were found
+        already; they are told with those that are found here.
     :raises SettingsError: something is missing, or does not go together.
     :raises ListenerError: a place to listen on cannot be used.
     :raises CertificateError: a certificate cannot be used.
+    :raises SeveralMistakes: more than one of that.
     """
     given, parts = given or CommandLine(), parts or Parts()
     warnings = list(settings.warnings)
     warn = warnings.append
     terms = makeTerms(settings)
     isTunnelProxyOn = terms is not None
-    listeners = clientListeners(settings, given, isTunnelProxyOn, warn)
-    adminUsers = readUsers(settings, parts)
-    admin = adminListener(settings, adminUsers is not None, warn)
+    mistakes = parts.mistakes
+    listeners = clientListeners(settings, given, isTunnelProxyOn, mistakes, warn)
+    users: Mapping[str, str] | None = {}  # a file that cannot be read is given all the same
+    adminUsers = mistakes.attempt(lambda: readUsers(settings, parts), users)
+    admin = mistakes.attempt(lambda: adminListener(settings, adminUsers is not None, warn), None)
     allListeners = listeners if admin is None else [*listeners, admin]
     certificates, fingerprint = loadCertificates(settings, allListeners, parts, warn)
-    tokens = readTokens(settings, given, isTunnelProxyOn, parts, warn)
-    allowed = readAllowedServers(settings, isTunnelProxyOn, listeners, parts, warn)
+    worksWithoutTokens = isTunnelProxyOn and not whoIsProven(settings)
+    tokens = mistakes.attempt(
+        lambda: readTokens(settings, given, worksWithoutTokens, parts, warn), Tokens()
+    )
+    webTokens = mistakes.attempt(lambda: readWebTokens(settings, parts, warn), None)
+    allowed = mistakes.attempt(
+        lambda: readAllowedServers(settings, isTunnelProxyOn, listeners, parts, warn), None
+    )
     if given.acceptAnyToken:
-        refuseStrangers(listeners)
-    checkPairing(settings, given, tokens)
+        refuseStrangers(listeners, mistakes)
+    with mistakes.collecting():
+        checkPairing(settings, given, tokens)
+    credentials = mistakes.attempt(lambda: readCredentials(settings, parts), None)
     workers = countWorkers(settings.proxyServer.workers)
     bounds = makeBounds(settings, workers, warn)
-    cluster = makeCluster(settings, parts, warn)
+    denied = mistakes.attempt(lambda: readDenyList(settings, parts), DenyList())
+    accountBounds = makeAccountBounds(settings, warn)
+    cluster = mistakes.attempt(lambda: makeCluster(settings, parts, warn), None)
+    books, logFile = makeBooks(settings), _logFile(settings, given)
+    if parts.isCheck:
+        checkWritten(books, logFile, mistakes)
+        places = [each.socketPath for each in allListeners]
+        checkSockets([*places, settings.proxyServer.monitorSocket], mistakes)
+    mistakes.refuse()
+    warnOfOpenFiles(settings, given, allListeners, warn)
     warnings += settings.doubts()
     return Configuration(
         settings=settings,
         listeners=listeners,
         certificates=certificates,
-        timing=makeTiming(settings.proxyServer),
+        timing=makeTiming(settings, tokens.generated is not None),
         bounds=bounds,
+        tunnelLimits=makeTunnelLimits(settings, workers),
+        accountBounds=accountBounds,
+        denied=denied,
         acceptedTokens=tokens.accepted,
+        webTokens=webTokens,
         terms=terms,
         allowedServers=allowed,
-        credentials=readCredentials(settings, parts),
+        credentials=credentials,
         admin=admin,
         adminUsers=adminUsers,
-        books=makeBooks(settings),
+        books=books,
         cluster=cluster,
         acceptAnyToken=given.acceptAnyToken,
         generatedToken=tokens.generated,
         fingerprint=fingerprint,
-        logFile=_logFile(settings, given),
+        logFile=logFile,
         verbosity=given.verbosity,
         inBackground=given.inBackground,
         workers=workers,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def findFingerprints(
+    settings: Settings, given: CommandLine, parts: Parts
+) -> Sequence[tuple[str, str]]:
+    """Return the SHA-256 fingerprint of each certificate that the server would show, and its file.
+
+    Nothing but certificates is read.
+
+    :param parts: perhaps some mistakes were found already; they are told.
+    :raises SettingsError: a setting cannot be used.
+    :raises ListenerError: a place to listen on cannot be used.
+    :raises CertificateError: a certificate cannot be read.
+    :raises SeveralMistakes: more than one of that.
+    """
+
+    def ignore(_warning: str) -> None:
+        """A start tells it."""
+
+    mistakes = parts.mistakes
+    isTunnelProxyOn = makeTerms(settings) is not None
+    listeners = clientListeners(settings, given, isTunnelProxyOn, mistakes, ignore)
+    admin = mistakes.attempt(lambda: adminListener(settings, True, ignore), None)
+    if admin is not None:
+        listeners.append(admin)
+    found: Sequence[tuple[str, str]] = ()
+    found = mistakes.attempt(lambda: fingerprints(settings, listeners, parts.read), found)
+    mistakes.refuse()
+    return found
 
 
 def _logFile(settings: Settings, given: CommandLine) -> str | None:

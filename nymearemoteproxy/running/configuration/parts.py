@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nymearemoteproxy.common.files import Files, Read
-from nymearemoteproxy.listening.listeners import ListenerError
-from nymearemoteproxy.listening.tls import CertificateError
+from nymearemoteproxy.running.configuration.mistakes import MISTAKES, Mistakes
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.running.settings.errors import FileError, SettingsError
-
-MISTAKES = (SettingsError, ListenerError, CertificateError)
-"""Errors that are the operator's; the text is one line."""
+from nymearemoteproxy.running.settings.errors import FileError
 
 Part = TypeVar("Part")
 
@@ -51,6 +47,8 @@ class Parts:
 
     :param previous: what to keep where a file is broken; None at the start, when nothing may be.
     :param read: reads a file; by default each only once, and waits for none but at the start.
+    :param isCheck: nothing is going to run: no file may be made.
+    :ivar mistakes: what is wrong so that there is no going on with it.
     :ivar problems: why what stays as it was, one line each.
     :ivar inherited: from the parent of this process; None if it has none.
     """
@@ -60,7 +58,10 @@ class Parts:
         previous: Configuration | None = None,
         read: Read | None = None,
         inherited: Inherited | None = None,
+        isCheck: bool = False,
     ) -> None:
+        self.mistakes = Mistakes()
+        self.isCheck = isCheck
         self.previous = previous
         self.inherited = inherited
         self.problems: list[str] = []

@@ -17,6 +17,7 @@ from nymearemoteproxy.listening.listeners import (
     tcpDescription,
 )
 from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.mistakes import Mistakes
 from nymearemoteproxy.running.configuration.tunnelproxy import ORIGINAL_SECTIONS
 from nymearemoteproxy.running.settings.sections import TcpServer, TcpServerTunnelProxy
 from nymearemoteproxy.running.settings.values import Settings
@@ -26,12 +27,16 @@ FIRST_STREAM_PORT = 80
 
 
 def clientListeners(
-    settings: Settings, given: CommandLine, tunnelProxy: bool, warn: Callable[[str], object]
+    settings: Settings,
+    given: CommandLine,
+    tunnelProxy: bool,
+    mistakes: Mistakes,
+    warn: Callable[[str], object],
 ) -> list[Listener]:
     """Return where clients come in.
 
     :param tunnelProxy: it is on, so what is there for it only counts, too.
-    :raises ListenerError: a place cannot be used.
+    :param mistakes: those that cannot be used are told there.
     """
     if _isOfFirstServer(settings):
         warn(
@@ -45,9 +50,14 @@ def clientListeners(
     streams = list(given.streams)
     for description in _streams(settings, tunnelProxy):
         _add(streams, description)
-    return [readListener("--websocket", description, True) for description in webSockets] + [
-        readListener("--stream", description, False) for description in streams
-    ]
+    listeners = []
+    for description in webSockets:
+        with mistakes.collecting():
+            listeners.append(readListener("--websocket", description, True))
+    for description in streams:
+        with mistakes.collecting():
+            listeners.append(readListener("--stream", description, False))
+    return listeners
 
 
 def readListener(option: str, description: str, webSocket: bool) -> Listener:
@@ -61,16 +71,18 @@ def readListener(option: str, description: str, webSocket: bool) -> Listener:
     return parseListener(description, webSocket)
 
 
-def refuseStrangers(listeners: Sequence[Listener]) -> None:
+def refuseStrangers(listeners: Sequence[Listener], mistakes: Mistakes) -> None:
     """Have nobody come from another machine, when everybody who comes is let in.
 
-    :raises ListenerError: somebody could.
+    :param mistakes: where somebody could is told there.
     """
     for listener in listeners:
         if not listener.isLocal:
-            raise ListenerError(
-                f'--accept-any-token: "{listener.description}" is neither a loopback address '
-                "nor a Unix socket, so strangers could come in"
+            mistakes.add(
+                ListenerError(
+                    f'--accept-any-token: "{listener.description}" is neither a loopback address '
+                    "nor a Unix socket, so strangers could come in"
+                )
             )
 
 

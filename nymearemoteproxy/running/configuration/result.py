@@ -11,13 +11,32 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from nymearemoteproxy.accounting.bookkeeping import Books
+from nymearemoteproxy.authentication.keysets import KeySet
+from nymearemoteproxy.authentication.webtokens import Demands
+from nymearemoteproxy.common.certificates import CertificateFiles
+from nymearemoteproxy.connections.accounts import AccountBounds
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.listening.listeners import Listener
-from nymearemoteproxy.listening.tls import CertificateFiles
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+
+
+@dataclass(frozen=True)
+class WebTokens:
+    """How JSON Web Tokens are judged.
+
+    :ivar url: where the keys are fetched; "" = they are given.
+    :ivar keys: those that are given.
+    """
+
+    demands: Demands
+    url: str
+    keys: KeySet | None
+
 
 Certificates = Mapping[CertificateFiles | None, ssl.SSLContext]
 """What each secure listener speaks TLS with, by its `Listener.files`."""
@@ -27,7 +46,11 @@ Certificates = Mapping[CertificateFiles | None, ssl.SSLContext]
 class Configuration:
     """What the server is to do.
 
+    :ivar tunnelLimits: of each tunnel.
+    :ivar accountBounds: of each account.
+    :ivar denied: addresses whose clients are not let in.
     :ivar acceptedTokens: that this server knows by itself; None = it knows none, and asks.
+    :ivar webTokens: how JSON Web Tokens are judged; None = not at all.
     :ivar terms: of the tunnel proxy; None while it is switched off.
     :ivar allowedServers: which may register with it; None = any.
     :ivar credentials: client id and secret for the authentication server.
@@ -49,7 +72,11 @@ class Configuration:
     certificates: Certificates
     timing: Timing
     bounds: Bounds
+    tunnelLimits: TunnelLimits
+    accountBounds: AccountBounds
+    denied: DenyList
     acceptedTokens: Sequence[str] | None = field(repr=False)
+    webTokens: WebTokens | None
     terms: Terms | None
     allowedServers: frozenset[UUID] | None
     credentials: tuple[str, str] | None = field(repr=False)

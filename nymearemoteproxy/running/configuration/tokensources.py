@@ -15,7 +15,7 @@ from nymearemoteproxy.common.lists import parseSecret
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.configuration.result import Configuration
-from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.errors import MissingError, SettingsError
 from nymearemoteproxy.running.settings.notations import isText
 from nymearemoteproxy.running.settings.sections import Pairing
 from nymearemoteproxy.running.settings.values import Settings
@@ -36,17 +36,18 @@ class Tokens:
 def readTokens(
     settings: Settings,
     given: CommandLine,
-    tunnelProxy: bool,
+    worksWithout: bool,
     parts: Parts,
     warn: Callable[[str], object],
 ) -> Tokens:
     """Return the tokens that are given, or else one that is made, if nothing else lets in.
 
-    :param tunnelProxy: there is something to do without any.
+    :param worksWithout: there is something to do without any.
     :raises SettingsError: it does not go together, or there is no authentication at all.
     :raises FileError: a file cannot be used.
     """
-    server, named = settings.authentication.server, settings.authentication.tokenFile
+    named = settings.authentication.tokenFile
+    judgesOthers = namesAccounts(settings)
     files = given.tokenFiles or ([named] if named else [])
     isGiven = bool(given.tokens or files)
     for token in given.tokens:
@@ -55,10 +56,10 @@ def readTokens(
                 "--token: the token is empty, or not UTF-8; give one as in --token SECRET, or a "
                 "file of them with --token-file"
             )
-    if given.acceptAnyToken and (isGiven or server):
+    if given.acceptAnyToken and (isGiven or judgesOthers):
         raise SettingsError(
-            "--accept-any-token lets everybody in, so it cannot go together with tokens or an "
-            "authentication server"
+            "--accept-any-token lets everybody in, so it cannot go together with tokens, an "
+            "authentication server or jwks"
         )
     if isGiven:
         accepted: Sequence[str] = parts.part(
@@ -67,9 +68,9 @@ def readTokens(
             lambda previous: [*(previous.acceptedTokens or ())],
         )
         return Tokens(accepted)
-    if server or given.acceptAnyToken:
+    if judgesOthers or given.acceptAnyToken:
         return Tokens()
-    if given.isOfService and tunnelProxy:
+    if given.isOfService and worksWithout:
         warn(
             "no authentication is given, so nobody is let in to token tunnels; the tunnel proxy "
             "needs none"
@@ -92,16 +93,21 @@ def _generated(given: CommandLine, parts: Parts) -> str:
     previous, inherited = parts.previous, parts.inherited
     if previous is not None:
         if previous.generatedToken is None:
-            raise SettingsError("no authentication is given any more")
+            raise MissingError("no authentication is given any more")
         return previous.generatedToken
     if given.isOfService:
-        raise SettingsError(
+        raise MissingError(
             "no authentication is given, and nobody would see a generated token: use --server, "
-            "--token-file or --token, or set [Authentication] server or tokenFile"
+            "--token-file or --token, or set [Authentication] server, tokenFile or jwks"
         )
     if inherited is not None and inherited.token is not None:
         return inherited.token
     return secrets.token_urlsafe(24)
+
+
+def namesAccounts(settings: Settings) -> bool:
+    """Tell whether anything says which account a token belongs to."""
+    return bool(settings.authentication.server or settings.authentication.jwks)
 
 
 def checkPairing(settings: Settings, given: CommandLine, tokens: Tokens) -> None:
@@ -109,12 +115,13 @@ def checkPairing(settings: Settings, given: CommandLine, tokens: Tokens) -> None
 
     :raises SettingsError: there are none.
     """
-    if settings.authentication.pairing is Pairing.SUBJECT and (
-        not settings.authentication.server or tokens.accepted is not None or given.acceptAnyToken
-    ):
-        raise SettingsError(
-            "[Authentication] pairing = subject needs an authentication server and nothing else: "
-            "only a server names the account that a token belongs to"
+    names = [settings.authentication.server, settings.authentication.jwks]
+    areThere = sum(map(bool, names)) == 1 and tokens.accepted is None and not given.acceptAnyToken
+    if settings.authentication.pairing is Pairing.SUBJECT and not areThere:
+        raise MissingError(
+            "[Authentication] pairing = subject needs either an authentication server or jwks, and "
+            "nothing else: only these name the account that a token belongs to, and two of them "
+            "may mean two accounts by one name"
         )
 
 
@@ -137,7 +144,7 @@ def _readCredentials(settings: Settings, read: Read) -> tuple[str, str] | None:
         given, missing = "clientId", "clientSecretFile"
         if path:
             given, missing = missing, given
-        raise SettingsError(f"[Authentication] {given} needs {missing}, too: they go together")
+        raise MissingError(f"[Authentication] {given} needs {missing}, too: they go together")
     if not path:
         return None
     with readable("client secret", path):

@@ -1,18 +1,20 @@
-"""Whether the tunnel proxy is on, what it demands, and which servers may register.
+"""Whether the tunnel proxy is on, what it demands, and who may use it.
 
 Owns how its settings become its terms. Knows nothing of where it listens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 from nymearemoteproxy.common.files import Read
 from nymearemoteproxy.common.lists import parseEntries
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.registration import parseUuids
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.configuration.parts import Parts, readable
+from nymearemoteproxy.running.settings.sections import Proven
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 
@@ -42,7 +44,20 @@ def makeTerms(settings: Settings) -> Terms | None:
         serversPerAddress=limits.maxServersPerAddress,
         clientsPerAddress=limits.maxClientsPerAddress,
         clientsPerServer=limits.maxClientsPerServer,
+        clientRate=limits.tunnelRate,
     )
+
+
+_PROVEN: Mapping[Proven, Collection[Role]] = {
+    Proven.NONE: frozenset(),
+    Proven.SERVERS: frozenset({Role.SERVER}),
+    Proven.EVERYBODY: frozenset({Role.SERVER, Role.CLIENT}),
+}
+
+
+def whoIsProven(settings: Settings) -> Collection[Role]:
+    """Return who has to show the tunnel proxy a token."""
+    return _PROVEN[settings.tunnelProxy.authentication]
 
 
 def readAllowedServers(
@@ -58,10 +73,11 @@ def readAllowedServers(
     :raises FileError: the list cannot be read, or something in it is no uuid.
     """
     path = settings.tunnelProxy.serverUuidFile
-    if isOn and not path and not all(each.isLocal for each in listeners):
+    isOpen = isOn and not path and not whoIsProven(settings)
+    if isOpen and not all(each.isLocal for each in listeners):
         warn(
             "every server may register with the tunnel proxy; [TunnelProxy] serverUuidFile says "
-            "which ones may"
+            "which ones may, and authentication has them show a token"
         )
     allowed = parts.part(
         "the server uuids stay as they were",

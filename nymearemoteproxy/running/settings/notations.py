@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.connections.limits import Network
+from nymearemoteproxy.protocol.httphead import TOKEN
 
 Value = TypeVar("Value")
 Choice = TypeVar("Choice", bound=Enum)
@@ -29,6 +30,9 @@ DAY = 24 * 3600 * 1000
 """Milliseconds; whoever has not come by then does not come any more. The reactor takes more, and so
 does TCP_KEEPINTVL, which is a third of pingTimeout: 32,767 s."""
 
+MONTH = 30 * DAY
+"""Milliseconds; nobody's tunnel is up for so long without a restart or a change of networks."""
+
 MIN_PATIENCE = 100
 """Milliseconds; less is not enough to hear from the other side of the world, and whoever writes it
 counts in seconds."""
@@ -38,6 +42,11 @@ MAX_COUNT = 1 << 31
 
 MIN_SIZE, MAX_SIZE = 1 << 16, 1 << 31
 """Bytes; what one read of a socket brings has to fit, and so has all of it into memory."""
+
+MAX_LEEWAY = 10 * 60 * 1000
+"""Milliseconds; a clock that is wrong by more should be set, as certificates need it, too."""
+MAX_BYTES = 1 << 50
+"""Bytes that are only counted; a network card does not do so many in a day."""
 
 MILLISECONDS_PER_SECOND = 1000
 
@@ -158,6 +167,20 @@ def _parseUrl(text: str) -> str:
     return text
 
 
+def isUrl(text: str) -> bool:
+    """Tell whether what may be a path is a URL."""
+    return "://" in text
+
+
+def _parsePlace(text: str) -> str:
+    return _parseUrl(text) if isUrl(text) else text
+
+
+def _parseTexts(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    return tuple(part for part in parts if part)
+
+
 def _parseMode(text: str) -> int:
     try:
         value = int(text, 8)
@@ -174,6 +197,16 @@ def _parseNetworks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part) for part in parts)
     except ValueError as error:
         raise ValueError(f"{error}; use networks with commas, such as 10.0.0.0/8, ::1") from None
+
+
+def _parseSubprotocols(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        if not TOKEN.fullmatch(name):
+            raise ValueError(
+                f"{name!r} is no subprotocol; use names with commas, such as mqtt, chat"
+            )
+    return names
 
 
 def _parseName(text: str) -> str:
@@ -208,12 +241,17 @@ USER = Notation("text", _parseUser)
 PATH = Notation("path", _parseText)
 ENDPOINT = Notation("endpoint", _parseText)
 URL = Notation("URL", _parseUrl)
+PLACE = Notation("URL or path", _parsePlace)
+TEXTS = Notation("texts, with commas", _parseTexts, ", ".join)
 HOST = Notation("address", _parseHost)
 PORT = number(Range(0, 65535, 2212), "port")
 MODE = Notation("octal number", _parseMode, lambda value: f"{value:04o}")
 NETWORKS = Notation(
     "networks, with commas", _parseNetworks, lambda value: ", ".join(map(str, value))
 )
+SUBPROTOCOLS = Notation("names, with commas", _parseSubprotocols, ", ".join)
 COUNT = number(Range(0, MAX_COUNT, 1000), "number, 0 = none")
+RATE = number(Range(0, MAX_BYTES, 1_000_000, "bytes a second"), "bytes a second, 0 = no limit")
+BYTES = number(Range(0, MAX_BYTES, 1_000_000_000, "bytes"), "bytes, 0 = no limit")
 SIZE = number(Range(MIN_SIZE, MAX_SIZE, 16 << 20, "bytes"), "bytes")
 TIME = milliseconds(1, DAY, 8000, MIN_PATIENCE)

@@ -23,18 +23,25 @@ from nymearemoteproxy.running.settings.declarations import (
     settingsOf,
 )
 from nymearemoteproxy.running.settings.notations import (
+    BYTES,
     COUNT,
     DAY,
     ENDPOINT,
     FLAG,
     HOST,
+    MAX_LEEWAY,
     MIN_PATIENCE,
     MODE,
+    MONTH,
     NAME,
     NETWORKS,
     PATH,
+    PLACE,
     PORT,
+    RATE,
     SIZE,
+    SUBPROTOCOLS,
+    TEXTS,
     TIME,
     URL,
     USER,
@@ -78,6 +85,14 @@ class Pairing(Enum):
 
     TOKEN = "token"
     SUBJECT = "subject"
+
+
+class Proven(Enum):
+    """Who has to show the tunnel proxy a token."""
+
+    NONE = "none"
+    SERVERS = "servers"
+    EVERYBODY = "everybody"
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,12 @@ class ProxyServer:
         "How long a client may be connected without a valid call. Every valid call starts the time "
         "anew, bytes alone do not.",
     )
-    aloneTimeout: float = declared(TIME, Timing.alone, "How long a client waits for its partner.")
+    aloneTimeout: float = declared(
+        TIME,
+        Timing.alone,
+        "How long a client waits for its partner. Unless it is set, it is five minutes while the "
+        "only token is the one that the server made and showed: somebody has to copy that.",
+    )
     tlsHandshakeTimeout: float = declared(
         TIME, Timing.tlsHandshake, "How long a new connection may take for the TLS handshake."
     )
@@ -241,6 +261,12 @@ class WebSocketServer:
         "Port of the main WebSocket listener; 0 picks a free one, which the log tells.",
         atStart=True,
     )
+    subprotocols: tuple[str, ...] = declared(
+        SUBPROTOCOLS,
+        (),
+        "Subprotocols that are accepted on every WebSocket listener. A browser that offers some "
+        "wants one of them back: it gets the first one that stands here. Nothing else changes.",
+    )
 
 
 @dataclass(frozen=True)
@@ -264,7 +290,7 @@ class UnixSocketServer:
 
 @dataclass(frozen=True)
 class Authentication:
-    """Who may use token tunnels."""
+    """Who may use token tunnels, and the tunnel proxy where that asks for a token."""
 
     server: str = declared(URL, "", "The authentication server that judges tokens.", hidden=True)
     request: Asking = declared(
@@ -288,11 +314,38 @@ class Authentication:
     tokenFile: str = declared(
         PATH, "", "File with one accepted token per line; # begins a comment line."
     )
+    jwks: str = declared(
+        PLACE,
+        "",
+        "Where the public keys (a JSON Web Key Set) are of those who issue JSON Web Tokens: an "
+        "https URL, or a file. With it, this server judges such tokens by itself.",
+        hidden=True,
+    )
+    issuer: str = declared(
+        NAME, "", "Who has to have issued a JSON Web Token: its ``iss``, to the letter."
+    )
+    audience: tuple[str, ...] = declared(
+        TEXTS,
+        (),
+        "For one of these a JSON Web Token has to be: its ``aud``, or, if it has none, its "
+        "``client_id``. Default: only those are accepted that have no ``aud``.",
+    )
+    subjectClaim: str = declared(
+        NAME, "sub", "Which claim of a JSON Web Token names the account it belongs to."
+    )
+    leeway: float = declared(
+        milliseconds(0, MAX_LEEWAY, 30000, MIN_PATIENCE, orZero="none"),
+        30.0,
+        "How wrong this machine's clock, or the issuer's, may be when it is looked at whether a "
+        "JSON Web Token has expired.",
+    )
     pairing: Pairing = declared(
         choice(Pairing),
         Pairing.TOKEN,
         "What two clients must have in common besides the nonce: the token, or the account that "
-        "the authentication server names for it.",
+        "the authentication server, or a JSON Web Token, names for it. In the tunnel proxy, by "
+        "account, a client that shows a token reaches only the servers that showed one of the same "
+        "account.",
         atStart=True,
     )
 
@@ -305,7 +358,7 @@ class Admin:
         ENDPOINT,
         "",
         "Where to serve the status page, metrics and health checks over HTTP, such as "
-        "``tcp:8080:interface=127.0.0.1`` or ``unix:/run/nymea-remoteproxy/admin.sock:mode=660``. "
+        "``tcp:9109:interface=127.0.0.1`` or ``unix:/run/nymea-remoteproxy/admin.sock``. "
         "``--admin`` does the same on the command line. Default: nowhere.",
         atStart=True,
     )
@@ -401,6 +454,13 @@ class TunnelProxy:
         "File with one uuid per line of the servers that may register; # begins a comment line. "
         "Servers that are registered stay when it is read anew. Default: every server may.",
     )
+    authentication: Proven = declared(
+        choice(Proven),
+        Proven.NONE,
+        "Who has to show a token that ``[Authentication]`` accepts. nymea:core and nymea:app know "
+        "of none; ``nymea-remoteproxy-client`` shows that of its ``--token-file``. Whoever is "
+        "registered already stays.",
+    )
     serverTimeout: float = declared(
         milliseconds(0, DAY, 8000, MIN_PATIENCE, orZero="for ever"),
         Terms.serverTimeout,
@@ -417,7 +477,9 @@ class TunnelProxy:
         Terms.clientBacklog,
         "How far a client may be behind its server. Up to here the server and its other clients do "
         "not notice that one is slow; beyond, the server has to wait. The default is what a home "
-        "sends in clientPatience with 45 Mbit/s, so that most never have to.",
+        "sends in clientPatience with 45 Mbit/s, so that most never have to. A server with flow "
+        "control pauses at a quarter of it; the rest has to take what is on its way by then, which "
+        "may be some MB. Up to half of it may wait there for ever, as long as there is room.",
         atStart=True,
     )
     clientPatience: float = declared(
@@ -433,9 +495,11 @@ class TunnelProxy:
         SIZE,
         Terms.totalBacklog,
         "How far all clients together may be behind, with what servers have begun and not ended. "
-        "Beyond, those that are behind are treated as if they were so by more than clientBacklog; "
-        "when more than half of it is unfinished, the server with the most of that is "
-        "disconnected.",
+        "When more than half of it waits for clients, those with more than a fair share of that "
+        "half are treated as if they were behind by more than clientBacklog; the servers of an "
+        "address have one share, and their clients divide it. Beyond all of it, those with the "
+        "most are disconnected; when more than a quarter is unfinished, the server with the most "
+        "of that.",
         atStart=True,
     )
 
@@ -479,6 +543,50 @@ class Limits:
         Terms.messageSize,
         "The size of one message before the tunnel. Each is read in one go, so that a large one "
         "holds up everybody.",
+    )
+    tunnelRate: int = declared(
+        RATE,
+        0,
+        "How fast a tunnel may be, in each of its two directions; so may each client of a "
+        "registered server. Who sends faster is not read from for some milliseconds at a time.",
+    )
+    totalRate: int = declared(
+        RATE,
+        0,
+        "How fast all tunnels together may be: what their clients send. Those that want more wait "
+        "for each other in turn. With several workers each has its equal share.",
+    )
+    tunnelIdleTimeout: float = declared(
+        milliseconds(0, MONTH, 3_600_000, MIN_PATIENCE, orZero="none"),
+        0.0,
+        "How long a tunnel stays in which nothing is relayed; pings of WebSocket and of TCP do not "
+        "count. A registered server stays, its clients do not.",
+    )
+    tunnelMaxAge: float = declared(
+        milliseconds(0, MONTH, 86_400_000, MIN_PATIENCE, orZero="none"),
+        0.0,
+        "How long a tunnel stays whatever is relayed. A registered server stays, its clients do "
+        "not.",
+    )
+    tunnelsPerSubject: int = declared(
+        COUNT,
+        0,
+        "Tunnels that one account may have at once. Whose account it is says the authentication "
+        "backend; clients without an account are not counted, nor is a registered server.",
+    )
+    bytesPerSubjectPerDay: int = declared(
+        BYTES,
+        0,
+        "What the clients of one account may send from midnight to midnight, UTC. Then its tunnels "
+        "and registered servers end, and it gets no new ones that day. It is looked at once a "
+        "second, and counted in memory: after a restart everybody begins at 0.",
+    )
+    denyFile: str = declared(
+        PATH,
+        "",
+        "File with one address or network per line whose clients are not let in, such as "
+        "``192.0.2.1`` or ``2001:db8::/32``; # begins a comment line. When it is read anew, "
+        "clients that are connected from there are cut off. Default: none.",
     )
     exemptNetworks: tuple[Network, ...] = declared(
         NETWORKS,

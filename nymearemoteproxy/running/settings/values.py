@@ -7,8 +7,9 @@ of what a value is for.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from nymearemoteproxy.common.files import Read, readFile
 from nymearemoteproxy.running.settings.declarations import label
@@ -20,6 +21,11 @@ from nymearemoteproxy.running.settings.sections import RETIRED, SECTIONS, SETTIN
 
 MAX_SHOWN = 80
 """Characters of a wrong value that are repeated to whoever wrote it."""
+
+
+def _raise(mistake: SettingsError) -> NoReturn:
+    raise mistake
+
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -51,6 +57,10 @@ class Settings(Sections):
     def hasSection(self, section: str) -> bool:
         """True when a section was in the file, be it empty, or something in it has been set."""
         return section in self._sections
+
+    def isSet(self, name: str) -> bool:
+        """True when ``Section.key`` was set, be it to its default."""
+        return name in self._sources
 
     def source(self, name: str) -> str:
         """Return where ``Section.key`` was set: an option, or section and key."""
@@ -132,18 +142,25 @@ class Settings(Sections):
             )
         self.set(name.strip(), value)
 
-    def load(self, path: str, read: Read = readFile) -> None:
+    def load(
+        self,
+        path: str,
+        read: Read = readFile,
+        mistaken: Callable[[SettingsError], object] = _raise,
+    ) -> None:
         """Set what the INI file says.
 
+        :param mistaken: is told of what cannot be set; all the rest is set then.
         :raises FileError: it cannot be read.
-        :raises SettingsError: it says something that cannot be set.
+        :raises SettingsError: it is no INI file, or it says something that cannot be set.
         """
-        for section, values in readIni(path, read):
+        for section, values in readIni(path, read, mistaken):
             if section not in SECTIONS and section not in RETIRED:
-                raise SettingsError(f"{path}: {unknown(section, '')}")
+                mistaken(SettingsError(f"{path}: {unknown(section, '')}"))
+                continue
             self._sections.add(section)
             for key, value in values.items():
                 try:
                     self.set(f"{section}.{key}", value, f"{path}: {label(section, key)}")
                 except SettingsError as error:
-                    raise SettingsError(f"{path}: {error}") from None
+                    mistaken(SettingsError(f"{path}: {error}"))

@@ -1,20 +1,33 @@
-"""Who may ask what of the admin endpoint.
+"""Who may ask what of the admin endpoint, and who may have something done by it.
 
 Owns passwords, the bound on guessing them, and the defence against pages of other sites that an
 operator's browser shows. Knows nothing of what is answered.
+
+Why a foreign page cannot have anything done
+--------------------------------------------
+
+A browser sends the password of this endpoint with whatever any page asks of it, and ssh or a
+reverse proxy may lead browsers to a Unix socket. What a page of another site can send without being
+allowed to are *simple* requests: forms, and bodies of the types of forms (Fetch Standard,
+CORS-safelisted request-header). ``Content-Type: application/json`` is none of them: the browser
+asks first with OPTIONS, and nothing here answers that. Besides, browsers say where a request comes
+from: by Sec-Fetch-Site (Fetch Metadata), which no page can change, and older ones by Origin. A name
+of somebody else's that leads here (DNS rebinding) makes his page and this endpoint one site; then
+there is no password that the browser would send, and without one only names of this machine are
+heard.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
+from nymearemoteproxy.common.loopback import isLoopback
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.connections.limits import Bucket, sourceOf
 from nymearemoteproxy.watching.admin.web import Answer, Question, text
@@ -45,22 +58,28 @@ MOST_KNOWN = 256
 OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site (Fetch Metadata): our own page, or the person at the browser."""
 
-CONFIRMATION = "x-requested-with"
-"""A header that a page of another site cannot add to a request without being allowed to (CORS),
-which nobody is here."""
+JSON = "application/json"
+"""What a request that has something done has to be: no form of another site's page is."""
+
+SHOWS_ONLY = (
+    "this endpoint shows, and has nothing done: everybody on this machine could ask for it. Set "
+    "[Admin] passwordFile, or let [Admin] endpoint be a Unix socket for one user or group, as "
+    "unix:/run/nymea-remoteproxy/admin.sock is"
+)
+"""What is said where nothing protects it."""
 
 
 class Access:
     """The rules about who may ask.
 
-    :param loopback: the listener has a loopback address, so that its name in a request is known.
+    :param private: the listener is a Unix socket, and not for every user of the machine.
     :ivar users: passwords by user; None = everybody may. Nobody, before they are set.
     """
 
-    def __init__(self, clock: IReactorTime, loopback: bool) -> None:
+    def __init__(self, clock: IReactorTime, private: bool = False) -> None:
         self.users: Mapping[str, str] | None = {}
         self._clock = clock
-        self._loopback = loopback
+        self._private = private
         # source: (when, failures then), in the order of the last failure
         self._failures: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._guesses = Bucket(clock, GUESSES_PER_SECOND, MOST_GUESSES)
@@ -68,23 +87,37 @@ class Access:
         self._guessing = Tally(
             clock,
             "admin endpoint: too many wrong passwords from {source}, none is looked at for a while",
-            "admin endpoint: too many wrong passwords, {count} more times in the last "
-            "{interval:.0f} s",
+            "time",
+            "admin endpoint: too many wrong passwords, {more} in the last {interval:.0f} s",
         )
 
     def refusal(self, question: Question) -> Answer | None:
         """Return what keeps this question from being answered; None when nothing does."""
         if self.users is not None:
             return self._identify(question, self.users)
-        if self._loopback and not isLoopbackName(question.headers.get("host", "")):
-            # DNS rebinding: a name of somebody else's that leads to this machine makes his page
-            # and ours one site to the browser.
-            return text(
-                421,
-                "misdirected: without a password only localhost and loopback addresses are "
-                "answered, as the Host header gives them",
-            )
+        return _misdirection(question)
+
+    @property
+    def protects(self) -> bool:
+        """True when it is known who asks, so that something may be done."""
+        return self.users is not None or self._private
+
+    def refusalToAct(self, question: Question) -> Answer | None:
+        """Return what keeps this question, which may be asked, from having something done."""
+        if not self.protects:
+            return text(403, SHOWS_ONLY)
+        if isCrossSite(question):
+            return text(403, "refused: it comes from a page of another site")
+        if question.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+            return text(415, f"only with Content-Type: {JSON}")
         return None
+
+    def nameOf(self, question: Question) -> str:
+        """Return who asks, for the log; the question was not refused."""
+        given = question.headers.get("authorization")
+        user = "" if self.users is None or given is None else _split(given)[0]
+        where = str(question.peer) if question.peer is not None else question.host
+        return f"{user} from {where}" if user else where
 
     def _identify(self, question: Question, users: Mapping[str, str]) -> Answer | None:
         given = question.headers.get("authorization")
@@ -121,6 +154,21 @@ def _remember(entries: OrderedDict[str, T], source: str, entry: T, most: int) ->
         entries.popitem(last=False)
 
 
+def _misdirection(question: Question) -> Answer | None:
+    """Return the answer to a question by a name that need not be this machine's.
+
+    DNS rebinding: a name of somebody else's that leads to this machine makes his page and ours one
+    site to the browser.
+    """
+    if isLoopbackName(question.headers.get("host", "")):
+        return None
+    return text(
+        421,
+        "misdirected: without a password only localhost and loopback addresses are answered, as "
+        "the Host header gives them. A reverse proxy has to send Host: localhost",
+    )
+
+
 def _askForPassword() -> Answer:
     return text(
         401, "a password is needed", WWW_Authenticate=f'Basic realm="{REALM}", charset="UTF-8"'
@@ -129,16 +177,26 @@ def _askForPassword() -> Answer:
 
 def _matches(authorization: str, users: Mapping[str, str]) -> bool:
     """Tell whether the header holds a user's password, in the same time whoever it is."""
-    scheme, _, encoded = authorization.partition(" ")
     try:
-        user, colon, password = (
-            base64.b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-        )
-    except ValueError:  # no base64, or no UTF-8
+        user, password = _split(authorization)
+    except ValueError:
         return False
     wanted = users.get(user, "")
     equal = hmac.compare_digest(password.encode(), wanted.encode())
-    return equal and scheme.lower() == "basic" and bool(colon) and user in users
+    return equal and user in users
+
+
+def _split(authorization: str) -> tuple[str, str]:
+    """Return the user and the password of the header.
+
+    :raises ValueError: it holds none: another scheme, no base64, or no UTF-8.
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    decoded = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+    user, colon, password = decoded.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        raise ValueError("no basic authentication")
+    return user, password
 
 
 def isLoopbackName(authority: str) -> bool:
@@ -149,19 +207,12 @@ def isLoopbackName(authority: str) -> bool:
             return False
     else:
         host = authority.partition(":")[0]
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.lower() == "localhost" or isLoopback(host)
 
 
 def isCrossSite(question: Question) -> bool:
     """Tell whether a request that changes something may come from a page of another site."""
     headers = question.headers
-    if not headers.get(CONFIRMATION):
-        return True
     if headers.get("sec-fetch-site", "none").lower() not in OWN_SITE:
         return True
     origin = headers.get("origin")

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
 
-from nymearemoteproxy.listening.tls import CertificateFiles, validity
+from nymearemoteproxy.common.certificates import CertificateFiles, validity
 
 FRESH = 60.0
 """Seconds for which an answer is good: a handshake in memory costs a millisecond or two."""

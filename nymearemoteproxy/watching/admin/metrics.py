@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -29,9 +30,11 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, CONNECTING, TRANSPORTS, Load, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import State
+from nymearemoteproxy.watching.actions import Action, Result
 from nymearemoteproxy.watching.admin.declarations import PREFIX, Declaration
 from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS
 from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.lastreload import LastReload
 
 if TYPE_CHECKING:
     from nymearemoteproxy.watching.company import Company
@@ -41,6 +44,7 @@ STATES = (
     State.UNAUTHENTICATED.value,
     State.AUTHENTICATING.value,
     State.WAITING.value,
+    State.VERIFYING.value,
     State.REGISTERING.value,
     State.TUNNELED.value,
     CLOSING,
@@ -59,6 +63,14 @@ DECLARATIONS = (
     ),
     Declaration("ready", "gauge", "1 when newcomers are served, as /readyz says."),
     Declaration("draining", "gauge", "1 while the server waits for its last tunnels to end."),
+    Declaration(
+        "last_reload_successful",
+        "gauge",
+        "0 when the last reload found a mistake, so that something stayed as it was.",
+    ),
+    Declaration(
+        "last_reload_timestamp_seconds", "gauge", "When that was, in Unix time; 0 = never yet."
+    ),
     Declaration(
         "connections", "gauge", "Open connections of clients and servers.", ("transport", "state")
     ),
@@ -112,6 +124,12 @@ DECLARATIONS = (
         ("certificate",),
     ),
     Declaration(
+        "operator_actions_total",
+        "counter",
+        "What operators asked for: done, impossible at that moment, or refused to who asked.",
+        ("action", "result"),
+    ),
+    Declaration(
         "lifetime_connections", "gauge", "Connections that were let in since the first start."
     ),
     Declaration("lifetime_tunnels", "gauge", "Pairs of clients joined since the first start."),
@@ -155,6 +173,8 @@ class Metrics(Collector):
 
     :param certificates: tells when each certificate in use expires, in Unix time.
     :param company: see `Watched`.
+    :param lastReload: likewise.
+    :param actions: how often what came of which action.
     """
 
     def __init__(
@@ -163,11 +183,15 @@ class Metrics(Collector):
         condition: Callable[[], Condition],
         certificates: Callable[[], Mapping[str, float]],
         company: Callable[[], Company] | None = None,
+        lastReload: Callable[[], LastReload | None] = lambda: None,
+        actions: Mapping[tuple[Action, Result], int] = MappingProxyType({}),
     ) -> None:
         self._proxy = proxy
         self._condition = condition
         self._certificates = certificates
         self._company = company
+        self._lastReload = lastReload
+        self._actions = actions
         self._before = replace(proxy.registry.counters.totals)
         self._load = Load(self._before)  # of the scrape that goes on
         self._registry = CollectorRegistry()
@@ -218,6 +242,12 @@ class Metrics(Collector):
         for outcome in Outcome:
             outcomes.add_metric([outcome.label], self._proxy.registry.counters.outcomes[outcome])
         yield outcomes
+        actions = _counter("operator_actions_total")
+        for action in Action:
+            for result in Result:
+                count = self._actions.get((action, result), 0)
+                actions.add_metric([action.value, result.value], count)
+        yield actions
         if self._company is not None:
             # Imported only where it is wanted.
             from nymearemoteproxy.watching.admin.companymetrics import aboutCompany
@@ -235,6 +265,9 @@ class Metrics(Collector):
         yield InfoMetricFamily(PREFIX + build.name.removesuffix("_info"), build.help, version)
         yield _gauge("ready", condition is Condition.READY)
         yield _gauge("draining", condition is Condition.DRAINING)
+        reload = self._lastReload()
+        yield _gauge("last_reload_successful", reload is None or not reload.mistakes)
+        yield _gauge("last_reload_timestamp_seconds", 0 if reload is None else reload.when)
         yield _counter("log_lines_lost_total", Spool.lostEver)
         expiry = _gauge("certificate_expiry_timestamp_seconds")
         for name, when in self._certificates().items():

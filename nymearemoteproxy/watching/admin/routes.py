@@ -16,10 +16,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.common.addresses import describePlace
+from nymearemoteproxy.common.certificates import CertificateFiles
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.listening.listeners import Listener
-from nymearemoteproxy.listening.tls import CertificateFiles
-from nymearemoteproxy.watching.admin.access import CONFIRMATION, Access, isCrossSite
+from nymearemoteproxy.watching.admin.access import Access
+from nymearemoteproxy.watching.admin.api import PREFIX, ActionPath, AdminApi, asProblem
 from nymearemoteproxy.watching.admin.delay import DelaySampler
 from nymearemoteproxy.watching.admin.encoding import Row, Work, encode
 from nymearemoteproxy.watching.admin.expiry import Expiry
@@ -55,6 +56,7 @@ CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 
 PAGE = "index.html"
@@ -93,6 +95,23 @@ def _always(answer: Answer) -> Callable[[Question], Answer]:
 NOTHING = Route(_always(text(404, "there is nothing here")))
 
 
+def parametersIn(template: str, path: str) -> dict[str, str] | None:
+    """Return what stands in a path where its template has names in braces.
+
+    :returns: None when it is no path of that template.
+    """
+    names, parts = template.split("/"), path.split("/")
+    if len(names) != len(parts):
+        return None
+    found = {}
+    for name, part in zip(names, parts, strict=True):
+        if name.startswith("{") and part:
+            found[name[1:-1]] = part
+        elif name != part:
+            return None
+    return found
+
+
 class AdminEndpoint:
     """The admin endpoint of one server.
 
@@ -103,20 +122,26 @@ class AdminEndpoint:
 
     def __init__(self, reactor: Any, listener: Listener, watched: Watched) -> None:
         self.listener = listener
-        self._clock = reactor
         self._proxy = proxy = watched.proxy
         self._pulse = watched.pulse
         self._condition = watched.condition
-        self._drain = watched.drain
+        self._actions = watched.actions
         self._expiry = Expiry(reactor)
         self._company = watched.company
-        self._metrics = Metrics(proxy, watched.condition, self._expiry, watched.company)
+        self._metrics = Metrics(
+            proxy,
+            watched.condition,
+            self._expiry,
+            watched.company,
+            watched.lastReload,
+            watched.actions.counts,
+        )
         self._delay = DelaySampler(reactor, self._metrics.delayed)
         self._history = History(proxy.registry.counters.outcomes, self._delay.takeWorst)
-        self._status = Status(reactor, watched, self._history)
+        self._status = Status(reactor, watched, self._history, self._expiry)
         self._rows = Rows(reactor, proxy)
-        isUnix = listener.plain.startswith("unix:")
-        self._access = Access(reactor, listener.isLocal and not isUnix)
+        self._access = Access(reactor, listener.isPrivate)
+        self._api = AdminApi(reactor, watched, lambda: self._access.protects)
         self._measures = False
         self._routes = self._makeRoutes()
         self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
@@ -147,7 +172,7 @@ class AdminEndpoint:
         :param certificates: those in use, by the files they come from; None for the server's own.
         :param ownCertificate: what to call that one.
         """
-        self._status.name = name
+        self._status.name = self._api.name = name
         self._access.users = users
         self._expiry.replace(certificates, ownCertificate)
 
@@ -173,13 +198,32 @@ class AdminEndpoint:
         return self._proxy.turns.run(answer).addCallback(_secured)
 
     def _answer(self, question: Question) -> Answer | Work[Answer]:
-        route = self._routes.get(question.path, NOTHING)
+        route, question = self._find(question)
+        refusal = self._refusal(route, question)
+        if refusal is not None:
+            return asProblem(refusal) if question.path.startswith(PREFIX) else refusal
+        return route.answer(question)
+
+    def _find(self, question: Question) -> tuple[Route, Question]:
+        """Return what is behind the path of a question, and that with what stands in the path."""
+        route = self._routes.get(question.path)
+        if route is not None and "{" not in question.path:
+            return route, question
+        for template, route in self._routes.items():
+            parameters = parametersIn(template, question.path)
+            if parameters is not None:
+                return route, replace(question, parameters=parameters)
+        return NOTHING, question
+
+    def _refusal(self, route: Route, question: Question) -> Answer | None:
         refusal = None if route.isOpen else self._access.refusal(question)
         if refusal is not None:
             return refusal
+        if route is NOTHING:
+            return text(404, "there is nothing here")
         if question.method not in route.methods:
             return text(405, f"only {' and '.join(route.methods)}", Allow=", ".join(route.methods))
-        return route.answer(question)
+        return None
 
     def _makeRoutes(self) -> dict[str, Route]:
         pages = {path: Route(_always(page)) for path, page in readPages().items()}
@@ -191,7 +235,12 @@ class AdminEndpoint:
             "/api/history": Route(_json(self._status.history)),
             "/api/tunnels": Route(_json(self._rows.tunnels)),
             "/api/servers": Route(_json(self._rows.servers)),
-            "/drain": Route(self._askedToDrain, methods=("POST",)),
+            "/api/waiting": Route(_json(self._rows.waiting)),
+            **{path: Route(answer) for path, answer in self._api.readers.items()},
+            **{
+                path: Route(self._acting(action), methods=("POST",))
+                for path, action in self._api.actions.items()
+            },
         }
 
     def _ready(self, _question: Question) -> Answer:
@@ -208,12 +257,18 @@ class AdminEndpoint:
         body, contentType = self._metrics.render(question.headers.get("accept", ""), load)
         return Answer(200, body, contentType)
 
-    def _askedToDrain(self, question: Question) -> Answer:
-        if isCrossSite(question):
-            return text(403, f"refused: only our own page, or with the header {CONFIRMATION}")
-        log.warn("asked to drain by the admin endpoint")
-        self._clock.callLater(0, self._drain)  # which may close this very connection
-        return text(202, "draining")
+    def _acting(self, path: ActionPath) -> Callable[[Question], Answer]:
+        """Return what has something done, for those who may."""
+
+        def answer(question: Question) -> Answer:
+            refusal = self._access.refusalToAct(question)
+            who = self._access.nameOf(question)
+            if refusal is None:
+                return self._api.act(path, question, who)
+            self._actions.refused(path.action, who)
+            return asProblem(refusal)
+
+        return answer
 
 
 def _secured(answer: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""What the status page is told of connections: lists of tunnels, and of servers with their clients.
+"""What the status page is told of connections: tunnels, servers with their clients, who waits.
 
 Owns which rows are in a list, their order and their form, and bounds for its size. Knows nothing of
 HTTP. Names and addresses are given as they are: the page shows them as text. No token, no nonce:
@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import MOST_TEXT, RECORDS_A_TURN, Record, slices
-from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin.encoding import ROWS_A_TURN, Row, Work
 
 MOST_ROWS = 200
@@ -32,6 +32,9 @@ FRESH = 1.0
 
 SHORTEST = 0.5
 """Seconds; a rate over less says nothing."""
+
+RATE, DURATION = "rate", "duration"
+"""What a list is sorted by when nothing is asked for: the busiest or the oldest come first."""
 
 Rates = Mapping[int, float]
 Query = Mapping[str, str]
@@ -86,9 +89,28 @@ class Rows:
                 yield
         return (yield from self._list(slices(servers), wish, self._server))
 
-    def _wish(self, query: Query) -> Work[Wish]:
+    def waiting(self, query: Query) -> Work[Row]:
+        """Return clients whose partner has not come yet."""
+        wish = yield from self._wish(query, DURATION)
+        return (yield from self._list(self._findWaiting(wish), wish, self._waitingClient))
+
+    def _findWaiting(self, wish: Wish) -> Iterator[list[Bundle]]:
+        for records in slices(list(self._proxy.registry.records)):
+            yield [Bundle(record, wish) for record in records if _waits(record)]
+
+    def _waitingClient(self, bundle: Bundle, rates: Rates) -> Row:
+        record = bundle.first
+        end = self._end(record, rates)
+        return {
+            "number": record.number,
+            "duration": self._since(record.trusted),
+            "traffic": record.received,
+            "ends": [{**end, "duration": self._since(record.started)}],
+        }
+
+    def _wish(self, query: Query, sort: str = RATE) -> Work[Wish]:
         rates = yield from self._rates.take()
-        return Wish(query, rates, self._clock.seconds())
+        return Wish({"sort": sort, **query}, rates, self._clock.seconds())
 
     def _list(
         self,
@@ -211,6 +233,10 @@ def _isInTunnel(record: Record) -> bool:
     return isPartner and record.client is not None
 
 
+def _waits(record: Record) -> bool:
+    return record.client is not None and record.client.stage == State.WAITING.value
+
+
 def _matches(record: Record, wanted: str) -> bool:
     texts = (record.name, record.uuid, record.address, record.subject or "")
     return any(wanted in text[:MOST_TEXT].casefold() for text in texts)
@@ -218,8 +244,8 @@ def _matches(record: Record, wanted: str) -> bool:
 
 def _order(sort: str, now: float) -> Callable[[Bundle], Any]:
     """Return the key that sorts as asked for; by rate when it is no key we know."""
-    if sort == "duration":
-        return lambda bundle: now - (bundle.first.joined or now)
+    if sort == DURATION:
+        return lambda bundle: now - (bundle.first.joined or bundle.first.trusted or now)
     if sort == "traffic":
         return lambda bundle: bundle.traffic
     if sort == "name":

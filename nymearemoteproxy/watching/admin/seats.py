@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.common.tally import Tally
+from nymearemoteproxy.common.unixpeers import UnixPeer, peerOf
 from nymearemoteproxy.connections.limits import (
     MOST_ADMIN_CONNECTIONS,
     Bounds,
@@ -58,6 +59,7 @@ class Seat(ProtocolWrapper):
     :param source: what the limits count the client as; None on a Unix socket.
     :ivar disconnecting: nothing more is read, not even what has arrived; the name is Twisted's.
     :ivar isWaiting: the next step is the client's.
+    :ivar peer: the process at the other end of a Unix socket; None if it is none.
     """
 
     disconnecting = False
@@ -68,6 +70,7 @@ class Seat(ProtocolWrapper):
         super().__init__(factory, protocol)  # type: ignore[arg-type]  # 22.4 has no generic one
         self.source = source
         self.isWaiting = True
+        self.peer: UnixPeer | None = None
         self._timer: IDelayedCall | None = None
 
     def works(self, seconds: float) -> None:
@@ -103,6 +106,7 @@ class Seat(ProtocolWrapper):
         the transport.
         """
         tuneTcp(transport, 0, 0)
+        self.peer = peerOf(transport.lowest.getHandle())
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         self.wrappedProtocol.makeConnection(self)
@@ -176,14 +180,15 @@ class Seats(WrappingFactory):
         self._crowd = Tally(
             clock,
             "admin endpoint: too many connections from {source}, idle ones are closed",
-            "admin endpoint: {count} more connections closed for others in the last "
-            "{interval:.0f} s",
+            "connection",
+            "admin endpoint: {more} closed for others in the last {interval:.0f} s",
         )
         self._flood = Tally(
             clock,
             "admin endpoint: too many TLS handshakes a second, a connection from {source} is "
             "refused",
-            "admin endpoint: {count} more TLS connections refused in the last {interval:.0f} s",
+            "TLS connection",
+            "admin endpoint: {more} refused in the last {interval:.0f} s",
         )
 
     def logPrefix(self) -> str:

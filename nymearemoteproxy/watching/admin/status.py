@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin.encoding import Row, Work
+from nymearemoteproxy.watching.admin.expiry import Expiry
 from nymearemoteproxy.watching.admin.history import COLUMNS, DECIMALS, INTERVAL, History
 from nymearemoteproxy.watching.watched import Watched
 
 if TYPE_CHECKING:
     from nymearemoteproxy.watching.company import Company
+
+
+ROLES = {Role.SERVER: "servers", Role.CLIENT: "clients"}
+"""What those of the tunnel proxy are called, as in the counts of them."""
 
 
 class Status:
@@ -30,24 +37,33 @@ class Status:
     :ivar name: of the server, as it is configured.
     """
 
-    def __init__(self, clock: IReactorTime, watched: Watched, history: History) -> None:
+    def __init__(
+        self, clock: IReactorTime, watched: Watched, history: History, expiry: Expiry
+    ) -> None:
         self._clock = clock
         self._proxy = watched.proxy
         self._pulse = watched.pulse
         self._calendar = watched.calendar
         self._condition = watched.condition
         self._company = watched.company
+        self._lastReload = watched.lastReload
+        self._places = watched.places
         self._history = history
+        self._expiry = expiry
         self.name = ""
         self._started = clock.seconds()
 
     def overview(self, _query: Mapping[str, str]) -> Work[Row]:
         """Return the state of the server."""
+        yield from self._expiry.refresh()
         load = yield from self._proxy.registry.counters.counting()
         now, reading = self._clock.seconds(), self._pulse.latest
         connections: dict[str, dict[str, int]] = defaultdict(dict)
         for (transport, state), count in sorted(load.connections.items()):
             connections[transport][state] = count
+        registered: dict[str, dict[str, int]] = defaultdict(dict)
+        for (transport, role), count in load.registered.items():
+            registered[transport][ROLES[role]] = count
         epoch = self._epoch
         company = None if self._company is None else self._company()
         return {
@@ -56,7 +72,9 @@ class Status:
             "condition": self._condition().value,
             "time": now + epoch,
             "started": self._started + epoch,
+            "reload": self._reload(),
             "connections": connections,
+            "registered": registered,
             "tunnels": load.tunnels,
             "servers": load.servers,
             "clients": load.clients,
@@ -72,9 +90,17 @@ class Status:
                 "tunnelProxyTraffic": load.totals.tunnelProxyTraffic,
             },
             "outcomes": self._outcomes(),
+            "listeners": [asdict(place) for place in self._places()],
+            "certificates": [
+                {"name": name, "expires": expires} for name, expires in self._expiry().items()
+            ],
             "process": _process(company),
             **({} if company is None else {"company": _describe(company)}),
         }
+
+    def _reload(self) -> Row | None:
+        last = self._lastReload()
+        return None if last is None else {"time": last.when, "mistakes": last.mistakes}
 
     def _outcomes(self) -> list[Row]:
         ever, lastHour = self._proxy.registry.counters.outcomes, self._history.lastHour
@@ -95,12 +121,17 @@ class Status:
 
         The field `since` tells it, in Unix time by what the date was then. When the date is set,
         all that was told before is of another time, so pages ask for everything anew.
+
+        With `start` in the field `of` they are those of all the time since the start. Their
+        interval becomes longer as it goes by, and then all is to be asked for anew.
         """
         yield
         epoch = self._epoch
-        points = self._history.since(round(_time(query.get("since", "")) - epoch, DECIMALS))
+        since = round(_time(query.get("since", "")) - epoch, DECIMALS)
+        ofAll = query.get("of") == "start"
+        points = self._history.whole.since(since) if ofAll else self._history.since(since)
         return {
-            "interval": INTERVAL,
+            "interval": self._history.whole.interval if ofAll else INTERVAL,
             "columns": COLUMNS,
             "started": self._started + epoch,
             "points": [(round(time + epoch, DECIMALS), *rest) for time, *rest in points],

@@ -27,6 +27,7 @@ from twisted.web.http import Request as TwistedRequest
 from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.unixpeers import UnixPeer
 from nymearemoteproxy.watching.admin.seats import Seat
 
 log = ProxyLogger()
@@ -37,7 +38,7 @@ MOST_HEAD = 8 << 10
 MOST_HEADERS = 64
 
 MOST_BODY = 1 << 10
-"""Bytes of a request's body. Nobody looks at it: no request here needs one."""
+"""Bytes of a request's body: those of actions have a hundred at most."""
 
 MOST_FIELDS = 16
 """Fields in a query; the page sends five."""
@@ -65,6 +66,9 @@ class Question:
     :ivar query: the last value of each field.
     :ivar headers: by lower-case name; the first value of each.
     :ivar host: the client's IP address; empty on a Unix socket.
+    :ivar body: what was sent with it.
+    :ivar peer: the process that asks by a Unix socket; None if it is none of those.
+    :ivar parameters: what stands in the path where its route has a name in braces.
     """
 
     method: str = "GET"
@@ -72,6 +76,9 @@ class Question:
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     host: str = ""
+    body: bytes = field(default=b"", repr=False)
+    peer: UnixPeer | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,16 @@ class Request(TwistedRequest):
                 for name, values in self.requestHeaders.getAllRawHeaders()
             },
             host=getattr(self.channel.getPeer(), "host", ""),
+            body=self._body(),
+            peer=self.channel.transport.peer,
         )
+
+    def _body(self) -> bytes:
+        if self.content is None:
+            return b""
+        self.content.seek(0)  # it stands where the last of it was written
+        body: bytes = self.content.read()
+        return body
 
     def _respond(self, answer: Answer) -> None:
         if self.channel is None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 
+from nymearemoteproxy.connections.accounts import AccountBounds
+from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.connections.limits import LOOPBACK, RESERVED_FILES, Bounds
 from nymearemoteproxy.connections.timing import Timing
+from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.running.configuration import bounds
 from tests.support.configured import FILES, ConfigurationCase
 
@@ -22,7 +25,7 @@ class BareTests(ConfigurationCase):
                 webSocketHandshake=5,
                 inactive=8,
                 authentication=8,
-                alone=8,
+                alone=300,
                 notificationGap=0.02,
                 ping=30,
                 pingAnswer=10,
@@ -55,6 +58,20 @@ class BareTests(ConfigurationCase):
 
 class FileTests(ConfigurationCase):
     """What settings amount to."""
+
+    def test_timeForAGeneratedToken(self) -> None:
+        """Who copies it from a terminal needs longer than a program; a time that is set counts."""
+        given = ("--set", "ProxyServer.aloneTimeout=8000")
+        for arguments, expected in (
+            ((), 300),
+            (given, 8),
+            (("--token", "t"), 8),
+            (("--token-file", self.write("t")), 8),
+            (("--accept-any-token",), 8),
+            (("--server", "http://a"), 8),
+        ):
+            self.assertEqual(self.configured(*arguments).timing.alone, expected, arguments)
+        self.assertEqual(self.configured(file="[ProxyServer]\naloneTimeout=9000\n").timing.alone, 9)
 
     def test_timing(self) -> None:
         """Milliseconds become seconds; the lower limit of a call counts."""
@@ -137,3 +154,40 @@ class FileTests(ConfigurationCase):
         self.patch(bounds, "raiseFileLimit", lambda: 10)
         for options in ([], ["--workers=2"], ["--cluster=redis://127.0.0.1"]):
             self.assertEqual(self.configured(*options).bounds.connections, 1)
+
+
+class TunnelLimitTests(ConfigurationCase):
+    """Limits of tunnels and of accounts."""
+
+    def test_none(self) -> None:
+        """By default there are none."""
+        configured = self.configured()
+        self.assertEqual(configured.tunnelLimits, TunnelLimits())
+        self.assertEqual(configured.accountBounds, AccountBounds())
+        self.assertEqual(configured.denied, DenyList())
+
+    def test_all(self) -> None:
+        """Times become seconds, and of what all share each worker has its part."""
+        configured = self.configured(
+            *("--set", "Limits.tunnelRate=1000", "--set", "Limits.totalRate=5000"),
+            *("--set", "Limits.tunnelIdleTimeout=3000", "--set", "Limits.tunnelMaxAge=4000"),
+            *("--workers", "2", "--tunnelproxy"),
+        )
+        self.assertEqual(
+            configured.tunnelLimits,
+            TunnelLimits(rate=1000, totalRate=2500, idleTimeout=3, maxAge=4),
+        )
+        assert configured.terms is not None
+        self.assertEqual(configured.terms.clientRate, 1000)
+
+    def test_accounts(self) -> None:
+        """They have no effect where nobody names an account, which a warning tells."""
+        limits = ("--set", "Limits.tunnelsPerSubject=1", "--set", "Limits.bytesPerSubjectPerDay=2")
+        configured = self.configured(*limits)
+        self.assertEqual(configured.accountBounds, AccountBounds(1, 2))
+        for name, warning in zip(
+            ("tunnelsPerSubject", "bytesPerSubjectPerDay"), configured.warnings, strict=True
+        ):
+            self.assertTrue(warning.startswith(f"[Limits] {name} has no effect: "), warning)
+        configured = self.configured(*limits, "--server", "http://127.0.0.1/")
+        self.assertEqual(list(configured.warnings), [])

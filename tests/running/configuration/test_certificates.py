@@ -6,11 +6,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from nymearemoteproxy.listening.tls import (
-    CertificateFiles,
-    beginning,
-    fingerprint,
-)
+from nymearemoteproxy.common.certificates import CertificateFiles, beginning, fingerprint
 from nymearemoteproxy.running.options import FAILED
 from tests.support.certificates import issue, pem
 from tests.support.configured import ConfigurationCase, RereadCase

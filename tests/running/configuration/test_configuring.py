@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
+from nymearemoteproxy.common.certificates import CertificateError
 from nymearemoteproxy.listening.listeners import (
     ListenerError,
-)
-from nymearemoteproxy.listening.tls import (
-    CertificateError,
 )
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure

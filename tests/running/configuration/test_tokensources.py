@@ -89,6 +89,16 @@ class OptionTests(ConfigurationCase):
         self.assertEqual(list(options.configuration.warnings), [])
         self.assertIsNotNone(self.configured("--tunnelproxy").generatedToken)
 
+    def test_inBackgroundWithTokens(self) -> None:
+        """A tunnel proxy that asks for tokens is of no use without."""
+        for proven in ("servers", "everybody"):
+            options = ServerOptions()
+            options.parent = {"nodaemon": False}
+            arguments = ["--tunnelproxy", f"--set=TunnelProxy.authentication={proven}"]
+            with contextlib.redirect_stderr(io.StringIO()):
+                mistake = self.assertRaises(SystemExit, options.parseOptions, arguments)
+            self.assertIn("nobody would see", str(mistake))
+
 
 class TogetherTests(ConfigurationCase):
     """What goes together, and what does not."""
@@ -100,18 +110,23 @@ class TogetherTests(ConfigurationCase):
         self.assertEqual(self.configured(file=file).credentials, ("me", "s:cret €"))
 
     def test_pairingBySubject(self) -> None:
-        """Only an authentication server can name accounts, so nothing else may let in."""
+        """Only who names accounts may let in, and only one: two may mean others by a name."""
         option = ("--set", "Authentication.pairing=subject")
         server = ("--server", "http://a")
         self.configured(*option, *server)
         for more in ((), ("--token", "x"), ("--accept-any-token",)):
             self.assertIn("subject", self.assertMistake(*option, *more))
         self.assertIn("subject", self.assertMistake(*option, *server, "--token", "x"))
+        keys = ("--set", "Authentication.jwks=https://a/")
+        self.configured(*option, *keys)
+        for more in (server, ("--token", "x")):
+            self.assertIn("subject", self.assertMistake(*option, *keys, *more))
 
     def test_acceptAnyTokenStandsAlone(self) -> None:
         """It never opens a server for which somebody thought about who may in."""
         tokens = ("--token-file", self.write("token"))
-        for more in (("--server", "http://a"), ("--token", "x"), tokens):
+        keys = ("--set", "Authentication.jwks=https://a/")
+        for more in (("--server", "http://a"), ("--token", "x"), tokens, keys):
             self.assertIn("everybody", self.assertMistake("--accept-any-token", *more))
 
     def test_secretsAreNotShown(self) -> None:

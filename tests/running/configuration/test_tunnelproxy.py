@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.running.configuration.tunnelproxy import whoIsProven
 from nymearemoteproxy.running.options import FAILED
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.configured import ConfigurationCase, RereadCase
@@ -63,6 +65,20 @@ class TunnelProxyTests(ConfigurationCase):
         assert terms is not None
         self.assertEqual((terms.serversPerAddress, terms.clientsPerAddress), (100, 500))
         self.assertEqual(terms, Terms(serversPerAddress=100, clientsPerAddress=500))
+
+    def test_authentication(self) -> None:
+        """Who has to show a token; by default nobody, as in the field."""
+        for options, proven in (
+            ([], set()),
+            (["none"], set()),
+            (["servers"], {Role.SERVER}),
+            (["everybody"], {Role.SERVER, Role.CLIENT}),
+        ):
+            given = [f"--set=TunnelProxy.authentication={each}" for each in options]
+            configuration = self.configured("--tunnelproxy", *given)
+            self.assertEqual(whoIsProven(configuration.settings), proven)
+        text = self.assertMistake("--set=TunnelProxy.authentication=clients")
+        self.assertIn("none, servers or everybody", text)
 
     def test_serverUuidFile(self) -> None:
         """One uuid per line, with or without braces."""

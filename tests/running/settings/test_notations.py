@@ -117,6 +117,27 @@ class ValueTests(SettingsCase):
         self.assertValues("Authentication.clientId", **{"": "", "m e": "m e"})
         self.assertRejected("Authentication.clientId", "me:secret")
 
+    def test_keys(self) -> None:
+        """A URL that can be asked, or a path, which may not exist yet."""
+        for place in (
+            "",
+            "/etc/keys.json",
+            "keys.json",
+            "https://id.example/keys",
+            "http://[::1]/",
+        ):
+            self.assertValues("Authentication.jwks", **{place: place})
+        for wrong in ("ftp://id.example/", "https://", "https://a b/", "file:///etc/keys"):
+            said = self.assertFails(self.settings.set, "Authentication.jwks", wrong)
+            self.assertIn("[Authentication] jwks cannot be used: ", said)
+
+    def test_texts(self) -> None:
+        """With commas between them, and perhaps blanks."""
+        self.assertValues(
+            "Authentication.audience",
+            **{"": (), "a": ("a",), " a b ,c,, https://x/y ": ("a b", "c", "https://x/y")},
+        )
+
     def test_hosts(self) -> None:
         """Addresses, and names that the system may know."""
         for host in "", "127.0.0.1", "::", "fe80::1%eth0", "localhost", "my-host.example.org":
@@ -219,6 +240,17 @@ class ValueTests(SettingsCase):
             self.settings.set("Limits.exemptNetworks", text)
             self.assertEqual(self.settings["Limits.exemptNetworks"], expected)
         self.assertRejected("Limits.exemptNetworks", "10.0.0.1/8", "localhost", "::/129")
+
+    def test_subprotocols(self) -> None:
+        """With commas; what no client can offer is none."""
+        for text, expected in {
+            "": (),
+            "chat": ("chat",),
+            "v1.nymea , Chat,": ("v1.nymea", "Chat"),
+        }.items():
+            self.settings.set("WebSocketServer.subprotocols", text)
+            self.assertEqual(self.settings["WebSocketServer.subprotocols"], expected)
+        self.assertRejected("WebSocketServer.subprotocols", "a b", "a;b", "\u00e4", 'a, "b"')
 
     def test_white_space(self) -> None:
         """White space around a text does not belong to it."""

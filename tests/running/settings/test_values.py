@@ -56,7 +56,7 @@ class OverrideTests(SettingsCase):
 def _values(setting: Setting) -> list[str]:
     """Return some texts that this setting can be set to."""
     texts = ("true", "no", "0", "1", "1000", "65536", "json", "form", "subject", "shortened", "600")
-    return [text for text in (*texts, "http://a/", "") if _isValue(setting, text)]
+    return [text for text in (*texts, "servers", "http://a/", "") if _isValue(setting, text)]
 
 
 def _isValue(setting: Setting, text: str) -> bool:

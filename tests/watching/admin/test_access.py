@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.common.unixpeers import UnixPeer
 from nymearemoteproxy.watching.admin import access
 from nymearemoteproxy.watching.admin.access import Access, isCrossSite, isLoopbackName
 from nymearemoteproxy.watching.admin.web import Question
@@ -24,9 +25,9 @@ def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def makeAccess(clock: Clock, users: Mapping[str, str] | None, loopback: bool) -> Access:
+def makeAccess(clock: Clock, users: Mapping[str, str] | None, private: bool = False) -> Access:
     """Return the rules when these are the users."""
-    access = Access(clock, loopback)
+    access = Access(clock, private)
     access.users = users
     return access
 
@@ -37,7 +38,7 @@ class PasswordTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.access = makeAccess(self.clock, USERS, loopback=True)
+        self.access = makeAccess(self.clock, USERS)
 
     def status(self, authorization: str | None, host: str = "192.0.2.1") -> int:
         """Return how somebody is answered, 200 for being let in."""
@@ -93,7 +94,7 @@ class PasswordTests(SynchronousTestCase):
     @given(st.text())
     def test_anything(self, header: str) -> None:
         """No header lets anybody in, or raises."""
-        access = makeAccess(self.clock, USERS, True)
+        access = makeAccess(self.clock, USERS)
         found = access.refusal(Question(headers={"authorization": header}))
         self.assertIsNotNone(found)
 
@@ -205,23 +206,21 @@ class NameTests(SynchronousTestCase):
             self.assertFalse(isLoopbackName(name), name)
 
     def test_refused(self) -> None:
-        asked = makeAccess(Clock(), None, loopback=True)
-        self.assertIsNone(asked.refusal(Question(headers={"host": "localhost"})))
-        for headers in ({"host": "evil.example"}, {}):
-            answer = asked.refusal(Question(headers=headers))
-            assert answer is not None
-            self.assertEqual(answer.status, 421)
+        """On a Unix socket, too: ssh and reverse proxies lead browsers there."""
+        for private in (False, True):
+            asked = makeAccess(Clock(), None, private)
+            self.assertIsNone(asked.refusal(Question(headers={"host": "localhost"})))
+            for headers in ({"host": "evil.example:8080"}, {"host": "x"}, {"host": ""}, {}):
+                answer = asked.refusal(Question(headers=headers))
+                assert answer is not None
+                self.assertEqual(answer.status, 421)
+                self.assertIn(b"Host: localhost", answer.body)
 
     def test_notYet(self) -> None:
         """Nobody is answered before it is said who may be."""
-        answer = Access(Clock(), loopback=False).refusal(Question(headers={"host": "localhost"}))
+        answer = Access(Clock()).refusal(Question(headers={"host": "localhost"}))
         assert answer is not None
         self.assertEqual(answer.status, 401)
-
-    def test_unixSocket(self) -> None:
-        """Its clients may call it whatever they like: no browser comes there by a name."""
-        asked = makeAccess(Clock(), None, loopback=False)
-        self.assertIsNone(asked.refusal(Question(headers={"host": "x"})))
 
 
 class CrossSiteTests(SynchronousTestCase):
@@ -234,12 +233,11 @@ class CrossSiteTests(SynchronousTestCase):
             {"sec-fetch-site": "none"},
             {"origin": "https://h:1"},
         ):
-            headers = {"host": "h:1", "x-requested-with": "x", **more}
+            headers = {"host": "h:1", **more}
             self.assertFalse(isCrossSite(Question(headers=headers)), more)
 
     def test_others(self) -> None:
         for more in (
-            {"x-requested-with": ""},
             {"sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
             {"sec-fetch-site": ""},
@@ -248,6 +246,81 @@ class CrossSiteTests(SynchronousTestCase):
             {"origin": "null"},
             {"origin": ""},
         ):
-            headers = {"host": "h:1", "x-requested-with": "x", **more}
+            headers = {"host": "h:1", **more}
             self.assertTrue(isCrossSite(Question(headers=headers)), more)
-        self.assertTrue(isCrossSite(Question(headers={"host": "h:1"})))
+
+
+class ActingTests(SynchronousTestCase):
+    """Who may have something done."""
+
+    def status(
+        self,
+        users: Mapping[str, str] | None,
+        private: bool = False,
+        **headers: str,
+    ) -> int:
+        """Return how somebody is answered who may ask, 200 for having it done."""
+        access = makeAccess(Clock(), users, private)
+        given = {"host": "localhost", "content_type": "application/json", **headers}
+        if users is not None:
+            given["authorization"] = basic("anna", users["anna"])
+        named = {name.replace("_", "-"): value for name, value in given.items()}
+        question = Question("POST", headers=named)
+        answer = access.refusal(question) or access.refusalToAct(question)
+        return 200 if answer is None else answer.status
+
+    def test_protected(self) -> None:
+        """A password protects it, or a Unix socket that is not for everybody."""
+        self.assertEqual(self.status(USERS), 200)
+        self.assertEqual(self.status(None, private=True), 200)
+        self.assertEqual(self.status(None), 403)
+
+    def test_whatToSet(self) -> None:
+        """Who is refused is told what the operator has to set."""
+        access = makeAccess(Clock(), None)
+        answer = access.refusalToAct(Question("POST"))
+        assert answer is not None
+        self.assertIn(b"[Admin] passwordFile", answer.body)
+        self.assertIn(b"unix:/run/nymea-remoteproxy/admin.sock", answer.body)
+
+    def test_otherSites(self) -> None:
+        """What a page of another site can send is refused, also with the right password."""
+        for headers, status in (
+            ({"content_type": "text/plain"}, 415),
+            ({"content_type": "application/x-www-form-urlencoded"}, 415),
+            ({"content_type": "multipart/form-data; boundary=application/json"}, 415),
+            ({"content_type": "text/plain; application/json"}, 415),
+            ({"content_type": ""}, 415),
+            ({"content_type": "Application/JSON; charset=utf-8"}, 200),
+            ({"sec_fetch_site": "cross-site"}, 403),
+            ({"sec_fetch_site": "same-site"}, 403),
+            ({"sec_fetch_site": "same-origin", "origin": "http://localhost"}, 200),
+            ({"origin": "http://evil.example"}, 403),
+            ({"origin": "null"}, 403),
+        ):
+            for arrangement in ({"users": USERS}, {"users": None, "private": True}):
+                found = self.status(**arrangement, **headers)  # type: ignore[arg-type]
+                self.assertEqual(found, status, headers)
+
+    def test_rebinding(self) -> None:
+        """A browser may get to a Unix socket by ssh or a reverse proxy, and by a foreign name."""
+        own = {"sec_fetch_site": "same-origin", "origin": "http://evil.example:9109"}
+        asked = {"host": "evil.example:9109", **own}
+        self.assertEqual(self.status(None, private=True, **asked), 421)
+        self.assertEqual(self.status(USERS, **asked), 200)  # the browser has no password for it
+
+    def test_names(self) -> None:
+        """What the log is to say of who asks."""
+        headers = {"authorization": basic("bärbel", "pässword:with:colons")}
+        peer = UnixPeer(4711, 54321)
+        for users, question, name in (
+            (USERS, Question(headers=headers, host="192.0.2.1"), "bärbel from 192.0.2.1"),
+            (
+                USERS,
+                Question(headers=headers, peer=peer),
+                "bärbel from a user without a name (uid 54321, process 4711)",
+            ),
+            (None, Question(headers=headers, peer=UnixPeer(1, 0)), "root (uid 0, process 1)"),
+            (None, Question(headers=headers, host="127.0.0.1"), "127.0.0.1"),
+        ):
+            self.assertEqual(makeAccess(Clock(), users).nameOf(question), name)

@@ -213,7 +213,7 @@ class DegradedTests(CompanyCase):
 
     def test_notReady(self) -> None:
         self.change(unanswered=1)
-        self.made.condition = Condition.DRAINING
+        self.made.server.condition = Condition.DRAINING
         ready = self.made.ask("/readyz")
         self.assertEqual((ready.status, ready.body), (503, b"draining\n"))
 

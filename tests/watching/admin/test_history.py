@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.connections.records import Load, Totals
 from nymearemoteproxy.protocol.outcomes import Group, Outcome
 from nymearemoteproxy.watching.admin import history
-from nymearemoteproxy.watching.admin.history import COLUMNS, INTERVAL, History
+from nymearemoteproxy.watching.admin.history import COLUMNS, INTERVAL, History, Point, Whole
 from nymearemoteproxy.watching.pulse import Reading
 from tests.support.admin import NOW
+
+EMPTY = Point(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class HistoryTests(SynchronousTestCase):
@@ -107,3 +109,57 @@ class HistoryTests(SynchronousTestCase):
         size = len(json.dumps(self.history.since(0)))
         self.assertLess(size, 120_000)
         self.assertEqual(INTERVAL * history.POINTS, 3600)
+
+
+class WholeTests(SynchronousTestCase):
+    """All since the start."""
+
+    def setUp(self) -> None:
+        self.whole = Whole()
+        self.count = 0
+
+    def add(self, number: int, **values: float) -> None:
+        """Let so many intervals of the hour pass."""
+        for _interval in range(number):
+            self.count += 1
+            self.whole.add(EMPTY._replace(time=self.count * INTERVAL, orderly=1, **values))
+
+    def test_young(self) -> None:
+        """At first there is all of it."""
+        self.add(719, connections=3)
+        self.assertEqual((self.whole.interval, len(self.whole.since(0))), (5, 719))
+        self.assertEqual(
+            self.whole.since(3590), [EMPTY._replace(time=3595, orderly=1, connections=3)]
+        )
+
+    def test_longer(self) -> None:
+        """Then intervals become longer, and nothing that ended is lost or counted twice."""
+        for days in (0.04, 0.2, 1, 4):
+            self.add(int(days * 17_280) - self.count)
+            points = self.whole.since(0)
+            self.assertLess(len(points), history.POINTS)
+            self.assertGreater(len(points), history.POINTS // 7)
+            parts = self.whole.interval / INTERVAL
+            self.assertEqual({point.orderly for point in points}, {parts})
+            self.assertEqual(points[0].time, self.whole.interval)
+            self.assertGreaterEqual(points[-1].time, (self.count - parts) * INTERVAL)
+
+    def test_shared(self) -> None:
+        """What several intervals were: the mean of rates, the most of all else."""
+        self.add(720)
+        self.add(1, throughput=100, connections=2, delay=0.5)
+        self.assertEqual(self.whole.since(3600), [])
+        self.add(1, throughput=101, connections=1)
+        self.add(1, throughput=105, tunnelProxyThroughput=3)
+        (point,) = self.whole.since(3600)
+        self.assertEqual((point.throughput, point.tunnelProxyThroughput), (102, 1))
+        self.assertEqual((point.connections, point.delay), (2, 0.5))
+
+    def test_veryOld(self) -> None:
+        """In the end the first days are forgotten."""
+        self.patch(history, "LENGTHS", (1, 3))
+        self.whole = Whole()
+        self.add(3 * 1000)
+        points = self.whole.since(0)
+        self.assertEqual(len(points), history.POINTS - 1)
+        self.assertEqual(points[-1].time, 3 * 1000 * INTERVAL)

@@ -18,10 +18,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.common.certificates import CertificateFiles, validity
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
-from nymearemoteproxy.listening.tls import CertificateFiles, loadCertificate, validity
+from nymearemoteproxy.listening.tls import loadCertificate
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin import expiry
@@ -29,6 +30,7 @@ from nymearemoteproxy.watching.admin.delay import PERIOD, DelaySampler
 from nymearemoteproxy.watching.admin.expiry import FRESH, Expiry, servedCertificate
 from nymearemoteproxy.watching.admin.metrics import DECLARATIONS, PREFIX, STATES, Metrics
 from nymearemoteproxy.watching.condition import Condition
+from nymearemoteproxy.watching.lastreload import LastReload
 from tests.support.admin import NOW, add, addTunnel
 from tests.support.certificates import issue, pem
 from tests.support.parts import makeProxy
@@ -46,11 +48,17 @@ class MetricsTests(SynchronousTestCase):
         self.clock.advance(NOW)
         self.proxy = makeProxy(self.clock, Bounds(100, 100))
         self.condition = Condition.READY
+        self.lastReload: LastReload | None = None
         self.expiry: dict[str, float] = {}
         self.metrics = self.make()
 
     def make(self) -> Metrics:
-        return Metrics(self.proxy, lambda: self.condition, lambda: self.expiry)
+        return Metrics(
+            self.proxy,
+            lambda: self.condition,
+            lambda: self.expiry,
+            lastReload=lambda: self.lastReload,
+        )
 
     def scrape(self) -> str:
         return self.metrics.render("", self.proxy.registry.counters.load())[0].decode()
@@ -136,6 +144,17 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("received_bytes_total", transport=WEBSOCKET), 100)
         self.assertEqual(self.value("sent_bytes_total", transport=TCP), 14)
         self.assertEqual(self.value("connections", transport=WEBSOCKET, state="waiting"), 1)
+
+    def test_lastReload(self) -> None:
+        """One that never was has not failed."""
+        for self.lastReload, expected in (
+            (None, (1, 0)),
+            (LastReload(1000, 0), (1, 1000)),
+            (LastReload(2000, 2), (0, 2000)),
+        ):
+            successful = self.value("last_reload_successful")
+            when = self.value("last_reload_timestamp_seconds")
+            self.assertEqual((successful, when), expected)
 
     def test_lostLines(self) -> None:
         """Of the log, whatever it is written to."""

@@ -198,7 +198,6 @@ class PrometheusTests(EndToEnd):
     """A Prometheus that scrapes a real server."""
 
     skip = NO_TOOLS
-    timeout = 120
 
     def ask(self, path: str, **query: str) -> Any:
         """Ask Prometheus."""

@@ -51,6 +51,36 @@ class RowsTests(JsonCase):
         )
         self.assertEqual(row["ends"][1]["name"], "Otto")
 
+    def test_waiting(self) -> None:
+        """Who has a valid token and no partner, since then; the longest comes first."""
+        addTunnel(self.proxy)
+        add(self.proxy, "unauthenticated")
+        for name, since in (("short", 5), ("long", 9)):
+            client = add(self.proxy, "waiting", name=name)
+            client.started -= 10
+            client.trusted = self.clock.seconds() - since
+            client.worker = 2
+        seen = self.get("/api/waiting")
+        self.assertEqual((seen["all"], seen["matching"]), (2, 2))
+        told = [(row["ends"][0]["name"], row["duration"]) for row in seen["rows"]]
+        self.assertEqual(told, [("long", 9), ("short", 5)])
+        self.assertEqual(seen["rows"][0]["ends"][0]["worker"], 2)
+        self.assertEqual(seen["rows"][0]["ends"][0]["duration"], 10)
+        (row,) = self.get("/api/waiting", filter="SHO")["rows"]
+        self.assertEqual(row["ends"][0]["name"], "short")
+        names = [
+            row["ends"][0]["name"]
+            for row in self.get("/api/waiting", sort="duration", order="up")["rows"]
+        ]
+        self.assertEqual(names, ["short", "long"])
+
+    def test_manyWait(self) -> None:
+        """The answer has a bound."""
+        for _number in range(rows.MOST_ROWS + 1):
+            add(self.proxy, "waiting")
+        seen = self.get("/api/waiting", rows="10000")
+        self.assertEqual((seen["all"], len(seen["rows"])), (rows.MOST_ROWS + 1, rows.MOST_ROWS))
+
     def test_onlyTunnels(self) -> None:
         """What waits, or belongs to the tunnel proxy, is none."""
         add(self.proxy, "waiting")
@@ -200,7 +230,7 @@ class RowsTests(JsonCase):
         for _time in range(10):
             self.clock.advance(3)
             begin = time.process_time()
-            for path in ("/api/status", "/api/tunnels", "/api/history"):
+            for path in ("/api/status", "/api/tunnels", "/api/waiting", "/api/history"):
                 self.get(path, filter="client")
             spent.append(time.process_time() - begin)
         self.assertLess(min(spent), 0.1)
@@ -230,7 +260,7 @@ class TurnsTests(SynchronousTestCase):
         """One for so many connections."""
         self.patch(records, "RECORDS_A_TURN", 10)
         self.patch(rows, "RECORDS_A_TURN", 10)
-        paths = ("/metrics", "/api/status", "/api/tunnels", "/api/servers")
+        paths = ("/metrics", "/api/status", "/api/tunnels", "/api/servers", "/api/waiting")
         self.made = AdminInMemory()
         few = [self.turns(path, filter="a") for path in paths]
         for number in range(100):

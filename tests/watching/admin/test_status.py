@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from nymearemoteproxy.connections.records import UNIX, Load, Totals
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin import status
 from nymearemoteproxy.watching.admin.history import COLUMNS
+from nymearemoteproxy.watching.lastreload import LastReload
 from nymearemoteproxy.watching.pulse import Reading
-from tests.support.admin import NOW, JsonCase, add, addTunnel
+from nymearemoteproxy.watching.watched import Entrance
+from tests.support.admin import NOW, JsonCase, add, addTunnel, remove
 
 
 class StatusTests(JsonCase):
@@ -60,6 +64,61 @@ class StatusTests(JsonCase):
         self.assertEqual(outcome["group"], "refused")
         self.assertFalse(seen["tunnelProxy"])
         self.assertGreater(seen["process"]["memory"], 1 << 20)
+
+    def test_registered(self) -> None:
+        """Servers and their clients are told apart from other tunnels, unless they leave."""
+        addTunnel(self.proxy)
+        server = add(self.proxy, role=Role.SERVER, transport=UNIX)
+        add(self.proxy, role=Role.CLIENT)
+        add(self.proxy, "closing", role=Role.CLIENT)
+        seen = self.get("/api/status")
+        self.assertEqual(seen["registered"], {"unix": {"servers": 1}, "WebSocket": {"clients": 1}})
+        self.assertEqual(seen["connections"]["unix"], {"tunneled": 1})
+        remove(self.proxy, server)
+        self.assertNotIn("unix", self.get("/api/status")["registered"])
+
+    def test_listeners(self) -> None:
+        """Where clients come in, as long as they do."""
+        self.made.places = [
+            Entrance("wss://[::]:2213"),
+            Entrance("ws://127.0.0.1:80", behindProxy=True),
+        ]
+        self.assertEqual(
+            self.get("/api/status")["listeners"],
+            [
+                {"url": "wss://[::]:2213", "behindProxy": False},
+                {"url": "ws://127.0.0.1:80", "behindProxy": True},
+            ],
+        )
+        self.made.places = []
+        self.assertEqual(self.get("/api/status")["listeners"], [])
+
+    def test_certificates(self) -> None:
+        """Those in use, and when each expires, in Unix time."""
+        (certificate,) = self.get("/api/status")["certificates"]
+        self.assertEqual(certificate["name"], "self-signed")
+        self.assertGreater(certificate["expires"], time.time())
+
+    def test_wholeHistory(self) -> None:
+        """All since the start is another list of points; the date counts for it, too."""
+        self.made.epoch = 1_000.0
+        history = self.made.admin._history
+        for second in range(10_000):
+            history.add(Reading(NOW + second, Load(Totals()), 0, 0, 0))
+        hour = self.get("/api/history")
+        whole = self.get("/api/history", of="start")
+        self.assertEqual((hour["interval"], len(hour["points"])), (5, 720))
+        self.assertEqual(whole["interval"], 15)
+        self.assertLess(whole["points"][0][0], hour["points"][0][0])
+        times = [point[0] for point in whole["points"]]
+        newer = self.get("/api/history", of="start", since=str(times[-3]))["points"]
+        self.assertEqual([point[0] for point in newer], times[-2:])
+
+    def test_lastReload(self) -> None:
+        """When it was, and how many mistakes it found, which only the log names."""
+        self.assertIsNone(self.get("/api/status")["reload"])
+        self.made.server.lastReload = LastReload(1000, 2)
+        self.assertEqual(self.get("/api/status")["reload"], {"time": 1000, "mistakes": 2})
 
     def test_noProc(self) -> None:
         """Where there is no /proc, the most memory it ever took is told."""

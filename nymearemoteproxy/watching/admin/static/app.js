@@ -5,8 +5,6 @@
 const POLL = 3000; // ms between questions: a person sees the page live, the server hardly notices
 const SLOWEST = 60000; // ms between questions to a server that does not answer
 const PATIENCE = 15000; // ms until a question counts as not answered
-const HOUR = 3600; // s
-const BIN = 60; // s of one bar in the chart of outcomes
 const ROWS = [20, 100, 200]; // of a list, before and after "Show more"; the server gives no more
 const THEME = "nymea-remoteproxy-theme"; // where the choice of colours is kept
 
@@ -37,306 +35,12 @@ function setTheme(theme) {
 
 if (["light", "dark"].includes(storedTheme())) document.documentElement.dataset.theme = storedTheme();
 
-// Small things
-
-const $ = (id) => document.getElementById(id);
-
-function make(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-function draw(name, attributes = {}, text = "") {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text) made.textContent = text;
-  return made;
-}
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-// Control characters would vanish or turn the text around them; they are shown as what they are.
-const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const plain = (text) => text.replace(UNSEEN, "\ufffd");
-
-const count = new Intl.NumberFormat("en");
-
-function scaled(value, unit) {
-  const prefixes = ["", "k", "M", "G", "T", "P"];
-  let step = 0;
-  while (value >= 999.5 && step < prefixes.length - 1) {
-    value /= 1000;
-    step += 1;
-  }
-  const digits = value >= 99.5 || step === 0 ? 0 : value >= 9.95 ? 1 : 2;
-  return `${value.toFixed(digits)} ${prefixes[step]}${unit}`;
-}
-
-const bytes = (value) => scaled(value, "B");
-const speed = (value) => scaled(value, "B/s");
-
-function lasting(seconds) {
-  const [d, h, m, s] = [
-    Math.floor(seconds / 86400), Math.floor(seconds / HOUR) % 24,
-    Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60,
-  ];
-  if (d) return `${d} d ${h} h`;
-  if (h) return `${h} h ${m} min`;
-  return m ? `${m} min ${s} s` : `${s} s`;
-}
-
-function clock(time, withSeconds = false) {
-  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (withSeconds) options.second = "2-digit";
-  return new Date(time * 1000).toLocaleTimeString([], options);
-}
-
 const HERE = location.origin + location.pathname; // without a password, if the address has one
 
 async function ask(path) {
   const answer = await fetch(new URL(path, HERE), { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
   if (!answer.ok) throw new Error(`${answer.status} ${answer.statusText}`);
   return answer.json();
-}
-
-// Charts
-
-const EDGE = { left: 58, right: 10, top: 10, bottom: 24 };
-
-const STEPS = { 1: 5, 2: 4, 4: 4, 6: 3, 8: 4 }; // between grid lines, by the top's first digit
-
-// The top of an axis with whole numbers at its grid lines, and how many steps they are apart.
-function niceTop(most) {
-  const size = 10 ** Math.max(0, Math.floor(Math.log10(most || 1)));
-  const factor = [1, 2, 4, 6, 8, 10].find((value) => value * size >= most);
-  const top = factor * size;
-  return [top, Math.min(STEPS[factor === 10 ? 1 : factor], top)];
-}
-
-class Chart {
-  // `series`: {label, tone, value: (sample) => number}. `bars`: stacked bars instead of curves.
-  constructor(id, { title, series, format, bars = false }) {
-    this.series = series;
-    this.format = format;
-    this.bars = bars;
-    this.samples = [];
-    this.span = [0, HOUR];
-    this.width = 0;
-    this.at = null; // the sample under the pointer or the keyboard
-    const figure = $(id);
-    this.when = make("span", { class: "when muted" });
-    this.values = series.map(() => make("b", {}, "–"));
-    const legend = make("ul", { class: "legend" });
-    series.forEach((each, index) => {
-      legend.append(make("li", { class: `tone-${each.tone}` }, `${each.label} `, this.values[index]));
-    });
-    const caption = make("figcaption", {}, make("h3", {}, title), this.when, legend);
-    this.plot = make("div", {
-      class: "plot", tabindex: "0", role: "group",
-      "aria-label": `${title}, the last hour. The arrow keys read it minute by minute.`,
-    });
-    this.spoken = make("span", { class: "sr-only", role: "status" });
-    figure.append(caption, this.plot, this.spoken);
-    this.plot.addEventListener("pointermove", (event) => this.point(event));
-    this.plot.addEventListener("pointerdown", (event) => this.point(event));
-    this.plot.addEventListener("pointerleave", () => this.show(null));
-    this.plot.addEventListener("blur", () => this.show(null));
-    this.plot.addEventListener("keydown", (event) => this.key(event));
-    new ResizeObserver(() => this.draw()).observe(this.plot);
-  }
-
-  update(samples, end) {
-    const chosen = this.at === null ? null : this.samples[this.at]?.time;
-    this.samples = samples;
-    this.span = [end - HOUR, end];
-    if (chosen != null) {
-      const same = samples.findIndex((sample) => sample.time === chosen);
-      this.at = same < 0 ? null : same;
-    }
-    this.draw();
-  }
-
-  x(time) {
-    const [from, to] = this.span;
-    return EDGE.left + ((time - from) / (to - from)) * (this.width - EDGE.left - EDGE.right);
-  }
-
-  y(value) {
-    return this.height - EDGE.bottom - (value / this.top) * (this.height - EDGE.top - EDGE.bottom);
-  }
-
-  point(event) {
-    if (!this.samples.length) return;
-    const x = event.clientX - this.plot.getBoundingClientRect().left;
-    let best = 0;
-    this.samples.forEach((sample, index) => {
-      const far = (each) => Math.abs(this.x(this.middle(each)) - x);
-      if (far(sample) < far(this.samples[best])) best = index;
-    });
-    this.show(best);
-  }
-
-  key(event) {
-    const last = this.samples.length - 1;
-    if (last < 0) return;
-    const at = this.at ?? last + 1;
-    const step = this.bars ? 1 : Math.max(1, Math.round(BIN / 5));
-    const places = {
-      ArrowLeft: at - step, ArrowRight: at + step, PageUp: at - 10 * step, PageDown: at + 10 * step,
-      Home: 0, End: last, Escape: null,
-    };
-    if (!(event.key in places) || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    const place = places[event.key];
-    this.show(place === null ? null : Math.min(last, Math.max(0, place)));
-    setText(this.spoken, this.at === null ? "" : this.words());
-  }
-
-  words() {
-    const sample = this.samples[this.at];
-    const values = this.series.map((each) => `${each.label} ${this.format(each.value(sample))}`);
-    return `${clock(sample.time)}: ${values.join(", ")}`;
-  }
-
-  show(at) {
-    this.at = at;
-    this.drawCursor();
-  }
-
-  middle(sample) {
-    return this.bars ? sample.time - BIN / 2 : sample.time;
-  }
-
-  draw() {
-    this.width = this.plot.clientWidth;
-    this.height = this.plot.clientHeight;
-    if (this.width < EDGE.left + EDGE.right + 20) return;
-    const sums = this.samples.map((sample) => {
-      const values = this.series.map((each) => each.value(sample));
-      return this.bars ? values.reduce((sum, value) => sum + value, 0) : Math.max(...values);
-    });
-    [this.top, this.steps] = niceTop(Math.max(0, ...sums));
-    const svg = draw("svg", { "aria-hidden": "true", viewBox: `0 0 ${this.width} ${this.height}` });
-    svg.append(...this.axes());
-    if (this.bars) svg.append(...this.drawBars());
-    else for (const each of this.series) svg.append(...this.drawCurve(each));
-    if (!this.samples.length) {
-      svg.append(draw("text", { class: "empty", x: (this.width + EDGE.left) / 2, y: this.height / 2 },
-        "The first point comes in a few seconds"));
-    }
-    this.cursor = draw("g");
-    svg.append(this.cursor);
-    this.plot.replaceChildren(svg);
-    this.drawCursor();
-  }
-
-  axes() {
-    const parts = [];
-    const right = this.width - EDGE.right;
-    for (let step = 0; step <= this.steps; step += 1) {
-      const value = (this.top * step) / this.steps;
-      const y = Math.round(this.y(value));
-      parts.push(draw("line", { class: step ? "grid" : "base", x1: EDGE.left, x2: right, y1: y, y2: y }));
-      parts.push(draw("text", { x: EDGE.left - 8, y: y + 4, "text-anchor": "end" },
-        this.format(value).replace(/\.0+(?= )/, "")));
-    }
-    const [from, to] = this.span;
-    const every = this.width > 380 ? 600 : 1200;
-    for (let time = Math.ceil(from / every) * every; time <= to; time += every) {
-      const x = this.x(time);
-      if (x < EDGE.left + 16 || x > right - 14) continue;
-      parts.push(draw("text", { x, y: this.height - 6, "text-anchor": "middle" }, clock(time)));
-    }
-    return parts;
-  }
-
-  // Where the server was not there, the curve is not either.
-  runs() {
-    const runs = [];
-    let before = -Infinity;
-    for (const sample of this.samples) {
-      if (sample.time - before > 20) runs.push([]);
-      runs.at(-1).push(sample);
-      before = sample.time;
-    }
-    return runs;
-  }
-
-  drawCurve(series) {
-    const parts = [];
-    const tone = `tone-${series.tone}`;
-    const base = this.y(0).toFixed(1);
-    for (const run of this.runs()) {
-      const points = run.map((sample) =>
-        `${this.x(sample.time).toFixed(1)},${this.y(series.value(sample)).toFixed(1)}`);
-      const line = points.length > 1 ? `M${points.join("L")}` : `M${points[0]}h0.1`;
-      const [first, last] = [run[0], run.at(-1)].map((sample) => this.x(sample.time).toFixed(1));
-      if (points.length > 1 && series === this.series[0]) {
-        parts.push(draw("path", { class: `area ${tone}`, d: `${line}L${last},${base}L${first},${base}Z` }));
-      }
-      parts.push(draw("path", { class: `curve ${tone}`, d: line }));
-    }
-    return parts;
-  }
-
-  drawBars() {
-    const parts = [];
-    for (const sample of this.samples) {
-      let sum = 0;
-      const left = Math.max(EDGE.left, this.x(sample.time - BIN));
-      const width = Math.max(1, this.x(sample.time) - left - 1.2);
-      for (const series of this.series) {
-        const value = series.value(sample);
-        if (!value) continue;
-        const top = this.y(sum + value);
-        parts.push(draw("rect", {
-          class: `bar-part tone-${series.tone}`, x: left.toFixed(1), width: width.toFixed(1),
-          y: top.toFixed(1), height: (this.y(sum) - top).toFixed(1),
-        }));
-        sum += value;
-      }
-    }
-    return parts;
-  }
-
-  // The line under the pointer, and the legend, which shows its values or the latest ones.
-  drawCursor() {
-    const sample = this.samples[this.at ?? this.samples.length - 1];
-    this.series.forEach((each, index) => {
-      setText(this.values[index], sample ? this.format(each.value(sample)) : "–");
-    });
-    setText(this.when, !sample ? "" : this.at === null ? (this.bars ? "this minute" : "now")
-      : clock(sample.time, !this.bars));
-    if (!this.cursor) return;
-    this.cursor.replaceChildren();
-    if (this.at === null || !sample) return;
-    const x = Math.max(EDGE.left, this.x(this.middle(sample)));
-    this.cursor.append(draw("line", {
-      class: "cursor", x1: x, x2: x, y1: EDGE.top, y2: this.height - EDGE.bottom,
-    }));
-    if (this.bars) return;
-    for (const each of this.series) {
-      this.cursor.append(draw("circle", {
-        class: `dot tone-${each.tone}`, cx: x, cy: this.y(each.value(sample)), r: 4,
-      }));
-    }
-  }
-}
-
-// Outcomes of five seconds are few: they are shown by the minute.
-function byMinute(points) {
-  const bins = new Map();
-  for (const point of points) {
-    const time = Math.ceil(point.time / BIN) * BIN;
-    const bin = bins.get(time) ?? { time, orderly: 0, lost: 0, refused: 0, failed: 0 };
-    for (const group of ["orderly", "lost", "refused", "failed"]) bin[group] += point[group];
-    bins.set(time, bin);
-  }
-  return [...bins.values()];
 }
 
 // Lists
@@ -347,47 +51,62 @@ function nameOf(end) {
   return make("span", { class: "name none" }, "no name");
 }
 
-function endOf(end) {
+function endOf(end, withUuid = false) {
   const where = [end.address, end.transport === "unix" ? "Unix" : end.transport];
   if (end.secure) where.push("TLS");
   if (end.worker) where.push(`worker ${end.worker}`);
   if (!end.number) where.push("on another machine");
   if (end.account) where.push(plain(end.account));
+  if (withUuid && end.name && end.uuid) where.push(plain(end.uuid));
   const line = make("bdi", { class: "where", title: plain(end.uuid) }, where.join(" · "));
   return make("div", { class: "end" }, nameOf(end), line);
 }
 
+// Roles, since a table that is laid out as a grid, as on a phone, may lose its own.
+function cell(attributes, ...children) {
+  return make("td", { role: "cell", ...attributes }, ...children);
+}
+
+function number(label, text) {
+  return cell({ class: "number", "data-label": label }, make("span", { class: "value" }, text));
+}
+
 function figures(row) {
-  return [
-    ["Duration", lasting(row.duration)], ["Rate", speed(row.rate)], ["Traffic", bytes(row.traffic)],
-  ].map(([label, text]) => make("td", { class: "number", "data-label": label }, text));
+  return [number("Duration", lasting(row.duration)), number("Rate", speed(row.rate)), number("Traffic", bytes(row.traffic))];
 }
 
 function tunnelCells(row) {
-  return [make("td", {}, make("div", { class: "ends" }, ...row.ends.map(endOf))), ...figures(row)];
+  const ends = make("div", { class: "ends" }, ...row.ends.map((end) => endOf(end)));
+  return [cell({}, ends, endTunnelButton(row)), ...figures(row)];
 }
 
 function serverCells(row, opened) {
   const [server, ...clients] = row.ends;
   let list = make("span", { class: "muted" }, "no clients");
   if (row.clients) {
-    list = make("details", {}, make("summary", {}, `${count.format(row.clients)} connected`),
-      ...clients.map(endOf));
+    list = make("details", {}, make("summary", {}, counted(row.clients, "client")),
+      ...clients.map((client) => make("div", { class: "client" }, endOf(client), endClientButton(client))));
     if (row.clients > clients.length) {
       list.append(make("p", { class: "muted" }, `and ${count.format(row.clients - clients.length)} more`));
     }
     list.open = opened.has(row.number);
     list.addEventListener("toggle", () => opened[list.open ? "add" : "delete"](row.number));
   }
-  return [make("td", {}, endOf(server)), make("td", {}, list), ...figures(row)];
+  return [cell({}, endOf(server, true), endServerButton(row)), cell({}, list), ...figures(row)];
+}
+
+function waitingCells(row) {
+  return [cell({}, endOf(row.ends[0])), number("Waiting for", lasting(row.duration))];
 }
 
 class List {
-  constructor(id, path, what, cells) {
+  // `none`: what is said when there is nothing. `sort`: by what, at first.
+  constructor(id, path, { what, none, cells, sort = "rate" }) {
     this.path = path;
     this.what = what;
+    this.none = none;
     this.cells = cells;
-    this.sort = "rate";
+    this.sort = sort;
     this.order = "down";
     this.step = 0;
     this.opened = new Set();
@@ -433,19 +152,20 @@ class List {
 
   show({ all, matching, rows }) {
     const body = this.table.tBodies[0];
-    const focused = body.contains(document.activeElement)
-      ? document.activeElement.closest("tr").dataset.number : null;
+    const inFocus = body.contains(document.activeElement) ? document.activeElement : null;
+    const focused = !inFocus ? null : inFocus.dataset.end ? `[data-end="${inFocus.dataset.end}"]`
+      : `[data-number="${inFocus.closest("tr").dataset.number}"] summary`;
     body.replaceChildren(...rows.map((row) => {
-      const made = make("tr", { "data-number": row.number });
+      const made = make("tr", { role: "row", "data-number": row.number });
       made.append(...this.cells(row, this.opened));
       return made;
     }));
     if (!rows.length) {
-      const words = all ? "Nothing matches the filter." : `No ${this.what.toLowerCase()} at the moment.`;
+      const words = all ? "Nothing matches the filter." : this.none;
       const columns = this.table.tHead.rows[0].cells.length;
-      body.append(make("tr", {}, make("td", { class: "nothing", colspan: columns }, words)));
+      body.append(make("tr", { role: "row" }, cell({ class: "nothing", colspan: columns }, words)));
     }
-    if (focused) body.querySelector(`[data-number="${focused}"] summary`)?.focus();
+    if (focused) body.querySelector(focused)?.focus();
     const shown = rows.length < matching ? `${count.format(rows.length)} of ` : "";
     const found = matching < all ? `${count.format(matching)} matching, ` : "";
     setText(this.note, all ? `${shown}${found}${count.format(all)}${found ? " in all" : ""}` : "");
@@ -462,28 +182,43 @@ const TONES = { orderly: "accent", lost: "amber", refused: "violet", failed: "re
 function showOutcomes(outcomes) {
   const rows = [...outcomes]
     .sort((one, other) => other.lastHour - one.lastHour || other.count - one.count)
-    .map((each) => make("tr", {},
-      make("th", { scope: "row", class: `tone-${TONES[each.group]}` }, each.name,
+    .map((each) => make("tr", { role: "row" },
+      make("th", { role: "rowheader", scope: "row", class: `tone-${TONES[each.group]}` }, each.name,
         make("small", {}, each.meaning)),
-      make("td", { class: "number" }, count.format(each.lastHour)),
-      make("td", { class: "number" }, count.format(each.count))));
+      number("Last hour", count.format(each.lastHour)),
+      number("Since start", count.format(each.count))));
   if (!rows.length) {
-    rows.push(make("tr", {}, make("td", { class: "nothing", colspan: 3 }, "No connection has ended yet.")));
+    rows.push(make("tr", { role: "row" }, cell({ class: "nothing", colspan: 3 }, "No connection has ended yet.")));
   }
   fill("outcomes", rows);
 }
 
-const STATES = ["connecting", "unauthenticated", "authenticating", "waiting", "registering",
-  "tunneled", "closing"];
+const STATES = ["connecting", "unauthenticated", "authenticating", "waiting", "verifying",
+  "registering", "tunneled", "closing"];
+const REGISTERED = { servers: "registered servers", clients: "clients of servers" };
 const TRANSPORTS = ["WebSocket", "TCP", "unix"];
 
-function showStates(connections) {
-  fill("states", STATES.map((state) => make("tr", {},
-    make("th", { scope: "row" }, state),
+// Servers of the tunnel proxy and their clients are in the state "tunneled", too: they are apart here.
+function showStates(connections, registered, tunnelProxy) {
+  const row = (title, numberOf) => make("tr", {},
+    make("th", { scope: "row" }, title),
     ...TRANSPORTS.map((transport) => {
-      const number = connections[transport]?.[state] ?? 0;
+      const number = numberOf(transport);
       return make("td", { class: number ? "number" : "number zero" }, count.format(number));
-    }))));
+    }));
+  const ofProxy = (transport, what) => registered[transport]?.[what] ?? 0;
+  fill("states", STATES.flatMap((state) => {
+    const inState = (transport) => connections[transport]?.[state] ?? 0;
+    if (state !== "tunneled") return [row(state, inState)];
+    const tunneled = row(state, (transport) =>
+      inState(transport) - ofProxy(transport, "servers") - ofProxy(transport, "clients"));
+    return tunnelProxy ? [tunneled, ...Object.entries(REGISTERED).map(([what, title]) =>
+      row(title, (transport) => ofProxy(transport, what)))] : [tunneled];
+  }));
+}
+
+function describeList(id, lines) {
+  $(id).replaceChildren(...lines.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
 }
 
 function showTotals(totals, tunnelProxy) {
@@ -497,15 +232,45 @@ function showTotals(totals, tunnelProxy) {
       ["Clients of servers", count.format(totals.clients)],
       ["Traffic of the tunnel proxy", bytes(totals.tunnelProxyTraffic)]);
   }
-  $("totals").replaceChildren(...lines.flatMap(([name, value]) =>
-    [make("dt", {}, name), make("dd", {}, value)]));
+  describeList("totals", lines);
+}
+
+// Where clients come in, and how long the certificates are good that they are shown
+
+const SOON = { red: 7, amber: 21 }; // days that are left
+
+function untilExpiry(left) {
+  if (left < 0) return "expired";
+  if (left > 2 * YEAR) return `in ${counted(Math.floor(left / YEAR), "year")}`;
+  return left < 2 * DAY ? `in ${lasting(left)}` : `in ${counted(Math.floor(left / DAY), "day")}`;
+}
+
+function showListeners(listeners) {
+  $("listeners").replaceChildren(...listeners.map((each) => make("li", {}, make("bdi", { class: "url" }, each.url),
+    ...(each.behindProxy ? [make("span", { class: "muted" }, " behind a reverse proxy")] : []))));
+  $("no-listeners").hidden = listeners.length > 0;
+}
+
+// A path, to be broken after its slashes first.
+const breakable = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, make("wbr")]);
+
+function showCertificates(certificates, now) {
+  $("certificates").hidden = !certificates.length;
+  fill("certificates", [...certificates].sort((one, other) => one.expires - other.expires).map((each) => {
+    const left = each.expires - now;
+    const tone = Object.keys(SOON).find((name) => left < SOON[name] * DAY);
+    return make("tr", {},
+      make("th", { scope: "row" }, ...breakable(plain(each.name))),
+      make("td", {}, day(each.expires, true),
+        make("small", tone ? { class: `soon tone-${tone}` } : {}, untilExpiry(left))));
+  }));
 }
 
 // Those who serve together
 
 function showWorkers({ workers, restarts }) {
   $("workers-card").hidden = !workers.length;
-  setText($("workers-note"), restarts ? `${count.format(restarts)} restarts` : "");
+  setText($("workers-note"), restarts ? counted(restarts, "restart") : "");
   fill("workers", workers.map((each) => make("tr", {},
     make("th", { scope: "row" }, count.format(each.number)),
     make("td", {}, each.serves ? "serves" : "does not serve"),
@@ -518,8 +283,8 @@ function showCompany(company) {
   if (company.placesContested) places.push(`${count.format(company.placesContested)} contested`);
   const average = company.claims ? `, ${(company.claimSeconds / company.claims * 1000).toFixed(1)} ms each` : "";
   const lines = [
-    ["Directory", company.trouble ? "does not answer" : "answers"],
-    ["It began not to answer", `${count.format(company.outages)} times`],
+    ["Directory", company.trouble || "answers"],
+    ["Its outages", count.format(company.outages)],
     ["Claims", `${count.format(company.claims)}${average}`],
     ["Places", places.join(", ")],
     ["Links in / out", `${count.format(company.linksIn)} / ${count.format(company.linksOut)}`],
@@ -527,8 +292,7 @@ function showCompany(company) {
     ["Members lost", count.format(company.membersLost)],
     ["Strangers at the port", count.format(company.strangers)],
   ];
-  $("company").replaceChildren(...lines.flatMap(([name, value]) =>
-    [make("dt", {}, name), make("dd", {}, value)]));
+  describeList("company", lines);
   setText($("company-title"), company.isClustered ? "Cluster" : "Between the workers");
   $("company-card").hidden = false;
   showWorkers(company);
@@ -536,44 +300,87 @@ function showCompany(company) {
 
 // The page as a whole
 
-class Page {
-  constructor() {
+const RANGES = {
+  minutes: { span: 300, title: "The last 5 minutes" },
+  hour: { span: HOUR, title: "The last hour" },
+  start: { title: "Since the start" },
+};
+
+// Points that the server remembers, asked for only once.
+class Memory {
+  constructor(query = {}) {
+    this.query = query;
+    this.forget();
+  }
+
+  forget() {
     this.points = [];
     this.since = 0;
+    this.interval = null;
+  }
+
+  async ask() {
+    const answer = await ask(`api/history?${new URLSearchParams({ ...this.query, since: this.since })}`);
+    if (this.interval !== null && answer.interval !== this.interval) { // all of them are others now
+      this.forget();
+      return this.ask();
+    }
+    this.interval = answer.interval;
+    const added = answer.points.map((values) =>
+      Object.fromEntries(answer.columns.map((column, index) => [column, values[index]])));
+    if (added.length) this.since = added.at(-1).time;
+    this.points.push(...added);
+    return this.points;
+  }
+}
+
+class Page {
+  constructor() {
+    this.hour = new Memory();
+    this.whole = new Memory({ of: "start" });
     this.started = null;
     this.before = null; // the last status, for the processor's load
     this.failures = 0;
     this.timer = null;
-    this.tunnels = new List("tunnels", "api/tunnels", "Tunnels", tunnelCells);
-    this.servers = new List("servers", "api/servers", "Servers", serverCells);
-    const of = (name) => (point) => point[name];
+    this.isPolling = false;
+    this.isWanted = false; // at once, when the questions on their way are answered
+    this.chosen = null; // the range of the charts; null = what suits the server's age
+    this.tunnels = new List("tunnels", "api/tunnels", {
+      what: "Tunnels", none: "No tunnels at the moment.", cells: tunnelCells,
+    });
+    this.servers = new List("servers", "api/servers", {
+      what: "Servers", none: "No server is registered at the moment.", cells: serverCells,
+    });
+    this.waiting = new List("waiting", "api/waiting", {
+      what: "Waiting clients", none: "No client waits for its partner at the moment.", cells: waitingCells,
+      sort: "duration",
+    });
     this.charts = [
       new Chart("chart-connections", {
-        title: "Connections", format: count.format,
-        series: [{ label: "open", tone: "accent", value: of("connections") }],
+        title: "Connections", series: [{ label: "open", tone: "accent", name: "connections" }],
       }),
       new Chart("chart-tunnels", {
-        title: "Tunnels", format: count.format,
+        title: "Tunnels",
         series: [
-          { label: "tunnels", tone: "blue", value: of("tunnels") },
-          { label: "servers", tone: "violet", value: of("servers") },
-          { label: "their clients", tone: "amber", value: of("clients") },
+          { label: "tunnels", tone: "blue", name: "tunnels" },
+          { label: "servers", tone: "violet", name: "servers" },
+          { label: "their clients", tone: "amber", name: "clients" },
         ],
       }),
       new Chart("chart-throughput", {
-        title: "Throughput", format: speed,
+        title: "Throughput", unit: "B/s",
         series: [
-          { label: "tunnels", tone: "blue", value: of("throughput") },
-          { label: "tunnel proxy", tone: "amber", value: of("tunnelProxyThroughput") },
+          { label: "tunnels", tone: "blue", name: "throughput" },
+          { label: "tunnel proxy", tone: "amber", name: "tunnelProxyThroughput" },
         ],
       }),
+      new Chart("chart-outcomes", {
+        title: "Connections ended", bars: true,
+        series: Object.entries(TONES).map(([group, tone]) => ({ label: group, tone, name: group })),
+      }),
     ];
-    this.outcomes = new Chart("chart-outcomes", {
-      title: "Connections that ended, per minute", format: count.format, bars: true,
-      series: Object.entries(TONES).map(([group, tone]) => ({ label: group, tone, value: of(group) })),
-    });
+    this.prepareRanges();
     this.prepareTheme();
-    this.prepareDrain();
     document.addEventListener("visibilitychange", () => {
       if (!document.hidden) this.poll();
     });
@@ -581,15 +388,21 @@ class Page {
 
   async poll() {
     clearTimeout(this.timer);
+    this.isWanted = this.isPolling; // then what is asked for just now does not have it
     if (document.hidden || this.isPolling) return; // goes on when somebody looks
     this.isPolling = true;
     try {
       const status = await ask("api/status");
-      if (status.started !== this.started) this.forget(status.started);
-      const history = await ask(`api/history?since=${this.since}`);
+      if (status.started !== this.started) {
+        await operator.learn();
+        this.forget(status.started);
+      }
+      await this.hour.ask();
+      if (this.showsWhole(status)) await this.whole.ask();
       await this.tunnels.ask();
+      await this.waiting.ask();
       if (status.tunnelProxy) await this.servers.ask();
-      this.show(status, history);
+      this.show(status);
       this.failures = 0;
     } catch (error) {
       this.failures += 1;
@@ -597,26 +410,25 @@ class Page {
     }
     this.isPolling = false;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.poll(), Math.min(POLL * 2 ** this.failures, SLOWEST));
+    const wait = this.isWanted && !this.failures ? 0 : Math.min(POLL * 2 ** this.failures, SLOWEST);
+    this.timer = setTimeout(() => this.poll(), wait);
   }
 
   forget(started) {
     this.started = started;
-    this.points = [];
-    this.since = 0;
+    this.hour.forget();
+    this.whole.forget();
     this.before = null;
   }
 
-  show(status, history) {
-    const added = history.points.map((values) =>
-      Object.fromEntries(history.columns.map((column, index) => [column, values[index]])));
-    if (added.length) this.since = added.at(-1).time;
-    this.points = [...this.points, ...added].filter((point) => point.time > status.time - HOUR);
+  show(status) {
+    this.hour.points = this.hour.points.filter((point) => point.time > status.time - HOUR);
     this.showNow(status);
-    for (const chart of this.charts) chart.update(this.points, status.time);
-    this.outcomes.update(byMinute(this.points), Math.ceil(status.time / BIN) * BIN);
+    this.showCharts(status);
     showOutcomes(status.outcomes);
-    showStates(status.connections);
+    showStates(status.connections, status.registered, status.tunnelProxy);
+    showListeners(status.listeners);
+    showCertificates(status.certificates, status.time);
     showTotals(status.totals, status.tunnelProxy);
     if (status.company) showCompany(status.company);
     $("trouble").hidden = true;
@@ -631,10 +443,11 @@ class Page {
     document.title = `${status.name}: ${shown}`;
     setText($("name"), status.name);
     setText($("about"), `Version ${status.version}, up ${lasting(status.time - status.started)}`);
+    this.showReload(status);
     this.showCondition(shown);
-    $("drain").disabled = condition !== "ready";
-    setText($("drain-count"), `At the moment there are ${count.format(status.tunnels)} tunnels and ` +
-      `${count.format(status.clients)} clients of ${count.format(status.servers)} servers.`);
+    operator.showCondition(condition);
+    setText($("drain-count"), `Connected at the moment: ${counted(status.tunnels, "tunnel")}, and ` +
+      `${counted(status.clients, "client")} of ${counted(status.servers, "server")}.`);
     for (const part of document.querySelectorAll("[data-needs]")) part.hidden = !status.tunnelProxy;
     const states = Object.values(status.connections).flatMap((each) => Object.entries(each));
     const inState = (name) => states.filter(([state]) => state === name)
@@ -645,15 +458,60 @@ class Page {
     setText($("now-tunnels"), count.format(status.tunnels));
     setText($("more-tunnels"), `${count.format(status.totals.tunnels)} ever`);
     setText($("now-proxy"), `${count.format(status.servers)} / ${count.format(status.clients)}`);
-    setText($("more-proxy"), "servers / their clients");
+    setText($("more-proxy"), `${status.servers === 1 ? "server" : "servers"} / ` +
+      `${status.clients === 1 ? "client" : "clients"}`);
     setText($("now-throughput"), speed(status.throughput + status.tunnelProxyThroughput));
     setText($("more-throughput"), `${bytes(status.totals.traffic + status.totals.tunnelProxyTraffic)} ever`);
     setText($("now-process"), bytes(status.process.memory));
-    const delay = this.points.at(-1)?.delay ?? 0;
-    const spent = this.before === null ? null : Math.max(0, status.process.cpu - this.before.process.cpu) /
-      Math.max(.5, status.time - this.before.time);
-    setText($("more-process"), `${spent === null ? "" : `${(spent * 100).toFixed(1)} % CPU, `}` +
-      `${(delay * 1000).toFixed(0)} ms loop delay`);
+    const before = this.before ?? { process: { cpu: 0 }, time: status.started };
+    const spent = Math.max(0, status.process.cpu - before.process.cpu) / Math.max(.5, status.time - before.time);
+    setText($("more-process"), `${(spent * 100).toFixed(1)} % CPU`);
+    const last = this.hour.points.at(-1);
+    setText($("now-delay"), last ? `${(last.delay * 1000).toFixed(0)} ms` : "–");
+  }
+
+  showReload({ reload, time }) {
+    const mistakes = reload?.mistakes ?? 0;
+    $("last-reload").hidden = !mistakes;
+    setText($("last-reload"), mistakes ? `The reload at ${moment(reload.time, time)} found ${counted(mistakes, "mistake")}. ` +
+      "What is broken stayed as it was; the log names it." : "");
+  }
+
+  rangeOf(status) {
+    return this.chosen ?? (status.time - status.started < HOUR ? "start" : "hour");
+  }
+
+  // The last hour has finer points, and all of them while the server is younger than that.
+  showsWhole(status) {
+    return this.rangeOf(status) === "start" && status.time - status.started > HOUR;
+  }
+
+  showCharts(status) {
+    const range = this.rangeOf(status);
+    const to = status.time;
+    const { title, span = Math.max(SHORTEST, to - status.started) } = RANGES[range];
+    let { points, interval } = this.hour;
+    if (this.showsWhole(status) && this.whole.points.length) {
+      interval = this.whole.interval;
+      points = [...this.whole.points, ...points.filter((point) => point.time > this.whole.since)];
+    }
+    for (const chart of this.charts) {
+      chart.update(points, { from: to - span, to, interval, range: title.toLowerCase() });
+    }
+    setText($("range-title"), title);
+    for (const button of document.querySelectorAll("[data-range]")) {
+      button.setAttribute("aria-pressed", button.dataset.range === range);
+    }
+  }
+
+  prepareRanges() {
+    for (const button of document.querySelectorAll("[data-range]")) {
+      button.addEventListener("click", () => {
+        this.chosen = button.dataset.range;
+        if (this.before !== null) this.showCharts(this.before);
+        this.poll(); // for what is not there yet
+      });
+    }
   }
 
   showCondition(condition) {
@@ -682,25 +540,6 @@ class Page {
     });
     dark.addEventListener("change", name);
     name();
-  }
-
-  prepareDrain() {
-    const dialog = $("drain-dialog");
-    $("drain").addEventListener("click", () => dialog.showModal());
-    $("drain-no").addEventListener("click", () => dialog.close());
-    $("drain-yes").addEventListener("click", async () => {
-      dialog.close();
-      try {
-        const headers = { "X-Requested-With": "status-page" };
-        const answer = await fetch(new URL("drain", HERE), { method: "POST", headers });
-        if (!answer.ok) throw new Error(await answer.text());
-        setText($("announce"), "The server drains.");
-        this.poll();
-      } catch (error) {
-        setText($("trouble"), `The server was not drained: ${error.message}`);
-        $("trouble").hidden = false;
-      }
-    });
   }
 }
 

@@ -1,0 +1,78 @@
+"""How a service sees the end of a client's connection, over real TCP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from nymearemoteproxy.client.local.delivering import LocalConnection
+from tests.support.proxies import awaited
+
+UPLOAD = b"x" * 200_000
+
+
+class Service(Protocol):
+    """Collects what it is sent, until its connection ends."""
+
+    def __init__(self, ended: Deferred[tuple[bytes, Failure]]) -> None:
+        self._ended = ended
+        self._data = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self._data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._ended.callback((self._data, reason))
+
+
+class Client:
+    """The owner of a local connection."""
+
+    def __init__(self) -> None:
+        self.isGone: Deferred[None] = Deferred()
+
+    def waits(self, local: Any, change: int) -> None:
+        """Nobody else is there."""
+
+    def sent(self, local: Any, data: bytes) -> None:
+        """The service says nothing."""
+
+    def gone(self, local: Any, failure: Failure | None) -> None:
+        self.isGone.callback(None)
+
+
+class EndTests(TestCase):
+    """A service gets all that came, and then the end."""
+
+    async def ending(self, isWhole: bool) -> tuple[bytes, Failure]:
+        """Return what a service has got, and how its connection ended."""
+        ended: Deferred[tuple[bytes, Failure]] = Deferred()
+        factory = Factory.forProtocol(lambda: Service(ended))
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        client = Client()
+        local = LocalConnection(reactor, client)
+        local.connect(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port))
+        local.deliver(UPLOAD)
+        local.finish(isWhole)
+        await client.isGone
+        return await ended
+
+    @awaited
+    async def test_whole(self) -> None:
+        data, reason = await self.ending(True)
+        self.assertEqual(len(data), len(UPLOAD))
+        self.assertIsNotNone(reason.check(ConnectionDone))
+
+    @awaited
+    async def test_cutOff(self) -> None:
+        """No orderly end; what the kernel still has may be lost."""
+        _data, reason = await self.ending(False)
+        self.assertIsNotNone(reason.check(ConnectionLost))
