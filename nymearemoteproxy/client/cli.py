@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +43,7 @@ from nymearemoteproxy.client.options import PROGRAM, ClientOptions
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 from nymearemoteproxy.client.rules.urls import Address
 from nymearemoteproxy.common.certificates import CertificateError
+from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.journal import isJournal, withPriority
 from nymearemoteproxy.common.logs import LogEvent, LogStream
 from nymearemoteproxy.common.openfiles import raiseFileLimit
@@ -211,8 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from twisted.internet import reactor as globalReactor
 
         reactor: Any = globalReactor
-        # Deadlines and pauses must not follow the date, which may be set.
-        reactor.seconds = time.monotonic
+        useMonotonicClock(reactor)
         run = ClientRun(reactor, options, standardError.say)
     except (usage.UsageError, CertificateError, ValueError) as problem:
         # Of a service, systemd shows the number.

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python import usage
@@ -766,4 +767,6 @@ class SessionTests(SynchronousTestCase):
             raise KeyboardInterrupt
 
         self.patch(cli, "MonitorRun", interrupted)
+        # The command changes it, and this reactor goes on.
+        self.patch(reactor, "seconds", reactor.seconds)
         self.assertEqual(cli.main(["--once"]), 128 + signal.SIGINT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
@@ -35,7 +36,7 @@ class Certificates:
     """Tells when some expire."""
 
     def __init__(self, **left: float) -> None:
-        now = reactor.seconds()
+        now = time.time()
         self.expires = {
             f"/etc/letsencrypt/live/{name}/fullchain.pem": now + seconds
             for name, seconds in left.items()
@@ -62,6 +63,8 @@ class Scene:
             TunnelProxy_enabled="true",
             ProxyServer_name="Remote access",
         )
+        # The date, whatever the reactor measures by: a command may have changed that.
+        made.epoch = time.time() - reactor.seconds()
         self.proxy = made.proxy
         self.proxy.switchboard = object()  # type: ignore[assignment]
         self.now = reactor.seconds()
