@@ -87,9 +87,9 @@ class Dismissal:
         :returns: a Deferred that fires when all of them are gone.
         """
         self._isDraining = True
-        return self._dismiss(self._isIdle)
+        return self._dismiss(self.isIdle)
 
-    def _isIdle(self, record: Record) -> bool:
+    def isIdle(self, record: Record) -> bool:
         """Tell whether nobody would miss a connection."""
         if record.role is Role.SERVER:
             return not self._guests[record.uuid]

@@ -38,21 +38,17 @@ class MirroredClient:
     """Stands for a connection that a worker has.
 
     :ivar mirror: of its worker.
-    :ivar isAsked: it was told to leave.
     """
 
-    __slots__ = ("isAsked", "mirror", "stage", "_record")
+    __slots__ = ("mirror", "stage", "_record")
 
     def __init__(self, mirror: Mirror, record: Record) -> None:
         self.mirror = mirror
         self.stage = CONNECTING
-        self.isAsked = False
         self._record = record
 
     def shutDown(self) -> None:
-        self.isAsked = True
-        record = self._record
-        self.mirror.send(("shutDown", record.number, record.joined is not None))
+        self.mirror.shutDown(self._record.number)
 
     def dismiss(self, outcome: Outcome) -> None:
         self.mirror.send(("dismiss", self._record.number, outcome.label))
@@ -99,6 +95,10 @@ class Mirror:
         self.connections += 1
         record.worker = self._worker
         record.client = MirroredClient(self, record)
+
+    def shutDown(self, number: int) -> None:
+        """Have a connection leave; unless everybody has to, only if nobody would miss it there."""
+        self.send(("shutDown", number, self._registry.dismissal.isForAll))
 
     def _end(self, record: Record) -> None:
         self.connections -= 1
@@ -177,8 +177,6 @@ class Mirror:
             self._registry.joined(record, far)
         elif record.joined is None:  # or the partner has told it
             self._beginTunnel(record, self._partner(partner))
-        if record.client.isAsked and self._registry.dismissal.isForAll:
-            record.client.shutDown()  # it had no tunnel when it was asked, and may have stayed
 
     def _partner(self, partner: int | None) -> Record | None:
         """Return the record of the other end of a tunnel, be it this worker's or another one's.

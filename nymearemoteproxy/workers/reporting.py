@@ -15,8 +15,8 @@ waits for it, so a parent that is busy gets less rather than more.
 
 What the parent asks for meets what has happened here meanwhile. A connection that has ended is not
 there any more. One that is still on its way has a number higher than any that was seen, and is
-asked when it is there. One that the parent takes for idle may have got a tunnel: then it stays, and
-the parent, which hears of the tunnel, asks again if it means everybody.
+asked when it is there. One that the parent takes for idle may have got a tunnel, and a server its
+first client: then it stays, unless everybody has to go.
 """
 
 from __future__ import annotations
@@ -252,12 +252,13 @@ class ReportingRegistry(Registry):
         if taken is not None:
             taken.callback(None)
 
-    def _shutDown(self, number: int, hasTunnel: bool) -> None:
-        """Say goodbye to a client.
+    def _shutDown(self, number: int, isForAll: bool) -> None:
+        """Say goodbye to a client, if everybody has to go or nobody would miss it."""
+        self._ask(number, sayGoodbye if isForAll else self._sayGoodbyeIfIdle)
 
-        :param hasTunnel: as far as the parent knows.
-        """
-        self._ask(number, sayGoodbye if hasTunnel else _sayGoodbyeIfAlone)
+    def _sayGoodbyeIfIdle(self, record: Record) -> None:
+        if self.dismissal.isIdle(record):
+            sayGoodbye(record)
 
     def _abort(self, number: int) -> None:
         self._ask(number, cutOff)
@@ -289,11 +290,6 @@ class ReportingRegistry(Registry):
                 action(self._records[number])
         if self._asked:
             self._turns.wait(self._doAsked)
-
-
-def _sayGoodbyeIfAlone(record: Record) -> None:
-    if record.joined is None:
-        sayGoodbye(record)
 
 
 def _introduction(record: Any) -> Facts | None:

@@ -125,6 +125,14 @@ class Member:
         self.registry.expect(admitted.number, admitted.ticket.source)
         return self.registry.admit(address, transport, secure)
 
+    def ended(self, record: Record) -> None:
+        """A connection of it is closed; an answer comes when that is done, as between processes."""
+        wasHeld, self.down.isHeld = self.down.isHeld, True
+        self.registry.ended(record)
+        self.down.isHeld = wasHeld
+        if not wasHeld:
+            self.down.flush()
+
     def die(self) -> Any:
         """Be killed."""
         self.up.cut()
@@ -154,8 +162,11 @@ class Together:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.parent, name)
 
+    def _member(self, record: Record) -> Member:
+        return self.workers[record.worker - 1]
+
     def _of(self, record: Record) -> ReportingRegistry:
-        return self.workers[record.worker - 1].registry
+        return self._member(record).registry
 
     @property
     def gate(self) -> Gate:
@@ -199,7 +210,7 @@ class Together:
         self._of(record).joined(record, partner)
 
     def ended(self, record: Record) -> None:
-        self._of(record).ended(record)
+        self._member(record).ended(record)
 
     def report(self) -> None:
         """Have the workers report traffic now."""

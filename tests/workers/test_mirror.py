@@ -65,7 +65,7 @@ class Visitor:
     def leave(self) -> None:
         """Close the connection."""
         self.record.endsWith(Outcome.CLIENT_LEFT)
-        self.member.registry.ended(self.record)
+        self.member.ended(self.record)
 
 
 class MirrorCase(SynchronousTestCase):
@@ -84,6 +84,12 @@ class MirrorCase(SynchronousTestCase):
         self.first, self.second = self.group.workers
         self.observer = Observer()
         self.parent.observers.append(self.observer)
+
+    def guest(self, serverUuid: str) -> Record:
+        """Return the record of a client elsewhere, as a member makes it."""
+        guest = Record(0, TCP, False, "", "", "", Ticket(None), 0)
+        guest.role, guest.serverUuid, guest.joined = Role.CLIENT, serverUuid, 1.0
+        return guest
 
     def startReports(self) -> None:
         """Have traffic reported."""
@@ -485,12 +491,6 @@ class GroupTunnelTests(MirrorCase):
         server.leave()
         self.successResultOf(gone)
 
-    def guest(self, serverUuid: str) -> Record:
-        """Return the record of a client elsewhere, as a member makes it."""
-        guest = Record(0, TCP, False, "", "", "", Ticket(None), 0)
-        guest.role, guest.serverUuid, guest.joined = Role.CLIENT, serverUuid, 1.0
-        return guest
-
     def test_guestsElsewhere(self) -> None:
         """A server with clients of other machines is not sent away before the last one leaves."""
         server, idle = Visitor(self.first), Visitor(self.first)
@@ -563,15 +563,44 @@ class LeavingTests(MirrorCase):
         self.second.up.release()
         self.assertEqual((one.asked, two.asked), ([], []))
 
+    def test_hasGotAGuest(self) -> None:
+        """As does a server whose first client, here or elsewhere, the parent has not heard of."""
+        for isHere in (False, True):
+            server, client = Visitor(self.first), Visitor(self.first)
+            server.record.uuid = client.record.serverUuid = f"s{isHere}"
+            server.isJoinedBy(Role.SERVER)
+            self.first.up.hold()
+            if isHere:
+                client.isJoinedBy(Role.CLIENT)
+            else:
+                guest = self.guest(server.record.uuid)
+                self.first.registry.dismissal.joined(guest)
+            self.parent.dismissal.dismissIdle()
+            self.first.up.release()
+            self.assertEqual(server.asked, [])
+            if isHere:
+                client.leave()
+            else:
+                self.first.registry.dismissal.ended(guest)
+            self.assertEqual(server.asked, ["shutDown"])
+
+    def test_hasRegistered(self) -> None:
+        """A server that the parent does not know as one yet goes, since it has no client."""
+        server = Visitor(self.first)
+        server.record.uuid = "s"
+        self.first.up.hold()
+        server.isJoinedBy(Role.SERVER)
+        self.parent.dismissal.dismissIdle()
+        self.assertEqual(server.asked, ["shutDown"])
+
     def test_everybodyGoes(self) -> None:
-        """And is asked again when everybody has to go."""
+        """Whatever they have got meanwhile, and once."""
         one, two = Visitor(self.first), Visitor(self.second)
         self.first.up.hold()
         one.isJoinedBy(Role.PARTNER, two)
         self.parent.dismissal.dismissAll()
-        self.assertEqual((one.asked, two.asked), ([], ["shutDown"]))
         self.first.up.release()
-        self.assertEqual(one.asked, ["shutDown"])
+        self.assertEqual((one.asked, two.asked), (["shutDown"], ["shutDown"]))
 
     def test_onItsWay(self) -> None:
         """It is asked as soon as it is there."""
