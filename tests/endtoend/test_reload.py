@@ -150,8 +150,9 @@ class ReloadTests(LifeCase):
         """What only a new start can change is told, line by line, and stays; the rest changes."""
         ini = Path(self.file("[ProxyServer]\nname = old\n[WebSocketServer]\nport = 0\n"))
         server = self.start("-C", str(ini), "--set", "SSL.enabled=no", "--token", secret())
+        socket = self.temporary() / "socket"
         ini.write_text(
-            "[ProxyServer]\nname = new\nlogFormat = json\nmonitorSocket = /nonexistent/socket\n"
+            f"[ProxyServer]\nname = new\nlogFormat = json\nmonitorSocket = {socket}\n"
             "[WebSocketServer]\nport = 1\n[TcpServer]\nport = 1\n"
             "[TunnelProxy]\nenabled = yes\nclientBacklog = 70000\n"
         )
