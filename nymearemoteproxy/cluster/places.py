@@ -33,7 +33,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -203,6 +203,10 @@ class Places:
         spot = self._spots.get(seat)
         if spot is None or spot.state is not _State.CLAIMING:
             return succeed(None)
+        return self._settled(spot)
+
+    def _settled(self, spot: _Spot) -> Deferred[None]:
+        """Fire when what the directory is asked about a place is answered, or given up."""
         settled: Deferred[None] = Deferred()
         spot.settling.append(settled)
         return settled
@@ -223,6 +227,18 @@ class Places:
         assert name is not None
         self._leftovers.free(name, spot.holder).addCallback(self._released, spot)
 
+    @inlineCallbacks
+    def leaveAll(self) -> Generator[Deferred[Any], Any, None]:
+        """Nobody is at any place any more, nor comes; fires when the directory was told, if it can.
+
+        A claim that is under way may be one of a client that has left meanwhile.
+        """
+        while self._spots:
+            for seat in list(self._spots):
+                self.leave(seat)
+            yield gatherResults([self._settled(spot) for spot in self._spots.values()])
+        yield self._leftovers.clear()
+
     def _released(self, _none: None, spot: _Spot) -> None:
         self._drop(spot)
         if spot.waiting:
@@ -231,6 +247,7 @@ class Places:
                 spot.seat, _State.CLAIMING, self._nextClaim(), spot.waiting
             )
             self._claim(again, lambda new: self._directory.claim(self.name(new.seat), new.holder))
+        self._tellSettled(spot)
 
     def _nextClaim(self) -> Holder:
         self._claims += 1
@@ -289,6 +306,9 @@ class Places:
                 self.take(spot.seat).chainDeferred(taken)
             else:
                 taken.callback(holder)
+        self._tellSettled(spot)
+
+    def _tellSettled(self, spot: _Spot) -> None:
         settling, spot.settling = spot.settling, []
         for settled in settling:
             settled.callback(None)

@@ -146,6 +146,7 @@ class Clustering:
         """Leave them, when all clients are gone; also before anything was started."""
         self.membership.stop()
         if self._hasJoined:
+            yield self.membership.places.leaveAll()
             yield self.directory.stop()
         for port in self._ports:
             yield close(port)

@@ -359,6 +359,70 @@ class TakingTests(PlacesCase):
         self.assertNothingLeft()
 
 
+class LeavingAllTests(PlacesCase):
+    """The member stops: everybody is gone."""
+
+    def test_nothing(self) -> None:
+        self.successResultOf(self.places.leaveAll())
+
+    def test_held(self) -> None:
+        """What somebody has not left yet is left for him, who may still do so."""
+        self.held()
+        left = self.places.leaveAll()
+        self.places.leave(SEAT)
+        self.assertNoResult(left)
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.successResultOf(left)
+        self.assertNothingLeft()
+
+    def test_claimUnderWay(self) -> None:
+        """It is done by the time it is answered, and so it is taken back."""
+        self.places.take(SEAT)
+        left = self.places.leaveAll()
+        self.expect("claim", self.name, self.mine()).callback(self.mine())
+        self.assertNoResult(left)
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.successResultOf(left)
+        self.assertNothingLeft()
+
+    def test_wantedWhileReleased(self) -> None:
+        self.held()
+        self.places.leave(SEAT)
+        self.places.take(SEAT)
+        left = self.places.leaveAll()
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.expect("claim", self.name, self.mine(2)).callback(self.mine(2))
+        self.assertNoResult(left)
+        self.expect("release", self.name, self.mine(2)).callback(None)
+        self.successResultOf(left)
+        self.assertNothingLeft()
+
+    def test_anothers(self) -> None:
+        """A claim that came too late leaves nothing to take back."""
+        self.places.take(SEAT)
+        left = self.places.leaveAll()
+        self.expect("claim", self.name, self.mine()).callback(HIS)
+        self.successResultOf(left)
+        self.assertNothingLeft()
+
+    def test_leftovers(self) -> None:
+        """What was not answered before is taken back as well."""
+        self.unlisted()
+        self.directory.isAnswering = True
+        left = self.places.leaveAll()
+        self.expect("release", self.name, self.mine()).callback(None)
+        self.successResultOf(left)
+        self.assertEqual(len(self.leftovers), 0)
+
+    def test_fails(self) -> None:
+        """A directory that does not answer is not waited for: there it ends with the entry."""
+        self.places.take(SEAT)
+        left = self.places.leaveAll()
+        self.directory.fail()
+        self.successResultOf(left)
+        self.assertNothingLeft()
+
+
 class ClaimingAnewTests(PlacesCase):
     """The directory answers again, was emptied, or has another secret."""
 

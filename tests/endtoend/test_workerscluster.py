@@ -344,7 +344,6 @@ class EndTests(WorkersClusterCase):
         (waiting,) = self.clients(west.url("ws"), 1)
         before = len(redis.do("KEYS", "*:place:*").split())
         self.ask(waiting, secret("nonce"))
-        # An entry that is being made when the server stops is left to its lease.
         until(
             lambda: len(redis.do("KEYS", "*:place:*").split()) > before,
             "the place of the one that waits is not in the directory",
