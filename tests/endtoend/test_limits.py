@@ -230,7 +230,7 @@ class TunnelLimitTests(EndToEnd):
         path = self.temporary() / "denied"
         path.write_text("# nobody yet\n192.0.2.0/24\n")
         server = self.start(
-            *("--stream", STREAM, "--token", self.token),
+            *("--port", "0", "--stream", STREAM, "--token", self.token),
             *("--set", f"Limits.denyFile={path}"),
             listeners=2,
         )

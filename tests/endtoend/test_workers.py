@@ -166,7 +166,7 @@ class WorkersTests(WorkersCase):
     def testStopUnderWay(self) -> None:
         """Workers that are only starting end as well."""
         self.token = secret()
-        server = self.start("--stream", STREAM, "--token", self.token, "--workers", "2")
+        server = self.start("--websocket", STREAM, "--token", self.token, "--workers", "2")
         pids = children(server)
         server.signal(SIGTERM)
         self.assertEqual(server.wait(), 0)
@@ -390,7 +390,7 @@ class HeritageTests(WorkersCase):
         path, token = self.temporary() / "socket", secret()
         self.launchProgram(
             [*CONSOLE, "--workers", "2", "-vv", "--stream", f"unix:{path}", "--token", token]
-            + ["--logging", str(log), "--set", "ProxyServer.logFormat=json"]
+            + ["--port", "0", "--logging", str(log), "--set", "ProxyServer.logFormat=json"]
         )
 
         def lines(text: str) -> list[dict[str, Any]]:

@@ -382,7 +382,7 @@ class EndTests(WorkersClusterCase):
         self.token = secret()
         directory = self.temporary()
         server = self.start(
-            *("--stream", STREAM, "--token", self.token, "--workers", "2"),
+            *("--websocket", STREAM, "--token", self.token, "--workers", "2"),
             *("--cluster", f"redis://127.0.0.1:{self.startRedis().port}"),
             environment={"TMPDIR": str(directory)},
         )
