@@ -85,22 +85,14 @@ class Listener:
             return True
         if kind not in ("tcp", "tcp6"):
             return False
-        # As Twisted reads them: the port, then perhaps the interface, or it has a name.
-        hosts = [argument for argument in arguments if "=" not in argument][1:2]
-        hosts += [
-            argument.partition("=")[2]
-            for argument in arguments
-            if argument.startswith("interface=")
-        ]
+        hosts = _given(arguments, "interface", 1)
         return bool(hosts) and all(isLoopback(host.replace("\\", "")) for host in hosts)
 
     @property
     def socketPath(self) -> str | None:
         """The path of a Unix socket that is to be made."""
         kind, *arguments = _COLON.split(self.plain)
-        named = [each[8:] for each in arguments if each.startswith("address=")]
-        unnamed = [each for each in arguments if not _EQUALS_SIGN.search(each)]
-        paths = named + unnamed if kind == "unix" else []
+        paths = _given(arguments, "address", 0) if kind == "unix" else []
         return re.sub(r"\\(.)", r"\1", paths[0]) if paths else None
 
     @property
@@ -108,7 +100,7 @@ class Listener:
         """True for a Unix socket whose file is not for every user of the machine."""
         kind, *arguments = _COLON.split(self.plain)
         isUnix = kind == "unix" and not self.behindProxy
-        return isUnix and not any(map(_isForOthers, _modes(arguments)))
+        return isUnix and not any(map(_isForOthers, _given(arguments, "mode", 1)))
 
     @property
     def isShared(self) -> bool:
@@ -140,16 +132,19 @@ class Listener:
 def _withMode(plain: str) -> str:
     """Return a description with a mode, if it is one of a Unix socket and has none of its own."""
     kind, *arguments = _COLON.split(plain)
-    if kind != "unix" or _modes(arguments):
+    if kind != "unix" or _given(arguments, "mode", 1):
         return plain
     return f"{plain}:mode={SOCKET_MODE:o}"
 
 
-def _modes(arguments: list[str]) -> list[str]:
-    """Return the modes of a Unix socket, in octal digits, that its description has."""
-    # As Twisted reads them: the path, then perhaps the mode, or it has a name.
-    unnamed = [each for each in arguments if not _EQUALS_SIGN.search(each)][1:2]
-    return unnamed + [each.partition("=")[2] for each in arguments if each.startswith("mode=")]
+def _given(arguments: list[str], name: str, place: int) -> list[str]:
+    """Return the values that a description has for an argument, escaped as they are there.
+
+    As Twisted reads them: it has its name, or its place among those that have none.
+    """
+    named = [each.partition("=")[2] for each in arguments if each.startswith(f"{name}=")]
+    unnamed = [each for each in arguments if not _EQUALS_SIGN.search(each)]
+    return named + unnamed[place : place + 1]
 
 
 def _isForOthers(mode: str) -> bool:
