@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Generator
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -129,17 +130,17 @@ class Dismissal:
 
 def sayGoodbye(record: Record) -> None:
     """Have a client leave, whatever fails."""
-    try:
-        record.client.shutDown()
-    except Exception:
-        log.failure("connection {number} cannot be told goodbye", number=record.number)
-        cutOff(record)
+    _tell(record, lambda client: client.shutDown())
 
 
 def dismiss(record: Record, outcome: Outcome) -> None:
     """End a client's tunnel, or its connection, for this reason, whatever fails."""
+    _tell(record, lambda client: client.dismiss(outcome))
+
+
+def _tell(record: Record, leave: Callable[[Any], object]) -> None:
     try:
-        record.client.dismiss(outcome)
+        leave(record.client)
     except Exception:
         log.failure("connection {number} cannot be told goodbye", number=record.number)
         cutOff(record)

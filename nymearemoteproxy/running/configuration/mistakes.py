@@ -29,7 +29,9 @@ class SeveralMistakes(Exception):
         self.mistakes = mistakes
 
 
-MISTAKES = (SettingsError, ListenerError, CertificateError, SeveralMistakes)
+_KINDS = (SettingsError, ListenerError, CertificateError)
+
+MISTAKES = (*_KINDS, SeveralMistakes)
 """Errors that are the operator's; the text is one line."""
 
 
@@ -53,7 +55,7 @@ class Mistakes:
         """Go on behind what is done here, though there is a mistake in it."""
         try:
             yield
-        except (SettingsError, ListenerError, CertificateError) as mistake:
+        except _KINDS as mistake:
             self.add(mistake)
 
     def attempt(self, make: Callable[[], Part], otherwise: Part) -> Part:

@@ -192,15 +192,14 @@ def _parseMode(text: str) -> int:
 
 
 def _parseNetworks(text: str) -> tuple[Network, ...]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
     try:
-        return tuple(ipaddress.ip_network(part) for part in parts)
+        return tuple(map(ipaddress.ip_network, _parseTexts(text)))
     except ValueError as error:
         raise ValueError(f"{error}; use networks with commas, such as 10.0.0.0/8, ::1") from None
 
 
 def _parseSubprotocols(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = _parseTexts(text)
     for name in names:
         if not TOKEN.fullmatch(name):
             raise ValueError(
