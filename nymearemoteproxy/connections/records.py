@@ -145,6 +145,12 @@ class Record:
         """True for a server or a client of the tunnel proxy."""
         return self.role is Role.SERVER or self.role is Role.CLIENT
 
+    @property
+    def isPaired(self) -> bool:
+        """True as long as it is there, and has a tunnel by token."""
+        isPartner = self.role is Role.PARTNER and self.joined is not None
+        return isPartner and self.client is not None
+
 
 @dataclass
 class Totals:

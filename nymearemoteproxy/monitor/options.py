@@ -83,7 +83,7 @@ class MonitorOptions(OnlyOptions):
         given = [name for name in exclusive if self[name] not in (0, None)]
         if len(given) > 1:
             raise usage.UsageError(f"--{given[0]} and --{given[1]} exclude each other")
-        self.order = self._readOrder()
+        self.order = self._readOrder(given[0]) if given else None
         if self.order is not None and (self["interval"] is not None or self["all"]):
             raise usage.UsageError(f"--{given[0]} goes neither with --interval nor with --all")
         # Twisted does not get over what no socket's path can be.
@@ -98,15 +98,14 @@ class MonitorOptions(OnlyOptions):
         """Whether a view is wanted, rather than something printed."""
         return not (self["once"] or self["json"] or self.order)
 
-    def _readOrder(self) -> Order | None:
-        for name, make in _ABOUT_ONE.items():
-            if self[name] is not None:
-                if not isId(self[name]):
-                    raise usage.UsageError(
-                        f"--{name}: not the id of a connection, which is a number"
-                    )
-                return make(self[name])
-        return next((order for name, order in _ABOUT_ALL.items() if self[name]), None)
+    def _readOrder(self, name: str) -> Order | None:
+        """Return what an option of this name has the server do, if that is what it is for."""
+        make = _ABOUT_ONE.get(name)
+        if make is None:
+            return _ABOUT_ALL.get(name)
+        if not isId(self[name]):
+            raise usage.UsageError(f"--{name}: not the id of a connection, which is a number")
+        return make(self[name])
 
 
 def _seconds(given: str) -> float:

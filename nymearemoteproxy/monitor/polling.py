@@ -109,8 +109,7 @@ class Poller:
             self._next.cancel()
         self._next = self._clock.callLater(self._interval, self._askAgain)
         self._deadline = self._clock.callLater(ANSWER_PATIENCE, self._tooLate)
-        request = {"method": "refresh", "params": {"printAll": self.isPrintingAll}}
-        self._connection.send(json.dumps(request).encode("ascii") + b"\n")
+        self._connection.send({"method": "refresh", "params": {"printAll": self.isPrintingAll}})
 
     def give(self, order: Order, onReply: Callable[[Reply], None]) -> None:
         """Send an order.
@@ -124,7 +123,7 @@ class Poller:
         else:
             self._order = order, onReply
             self._orderDeadline = self._clock.callLater(ANSWER_PATIENCE, self._orderTooLate)
-            self._connection.send(json.dumps(order.request).encode("ascii") + b"\n")
+            self._connection.send(order.request)
 
     def connected(self, connection: _MonitorConnection) -> None:
         """A connection is there."""
@@ -209,9 +208,9 @@ class _MonitorConnection(Protocol):
         self._reason = "the server has closed the connection"
         self._isAborted = False
 
-    def send(self, data: bytes) -> None:
-        """Send `data`."""
-        self.transport.write(data)
+    def send(self, request: Mapping[str, Any]) -> None:
+        """Send a request."""
+        self.transport.write(json.dumps(request).encode("ascii") + b"\n")
 
     def abort(self, reason: str = "") -> None:
         """End it at once; nothing is received any more."""

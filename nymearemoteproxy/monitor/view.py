@@ -415,8 +415,8 @@ class View:
 def _ending(row: Row) -> Order:
     """Return what ends what a row shows."""
     if isinstance(row, TunnelRow):
-        id = row.pair.two if row.pair.one == ELSEWHERE else row.pair.one
-        peer = row.two if row.pair.one == ELSEWHERE else row.one
+        isSecond = row.pair.one == ELSEWHERE
+        id, peer = (row.pair.two, row.two) if isSecond else (row.pair.one, row.one)
         return endTunnel(id, _nameOf(peer))
     return endConnection(row.peer.id, _nameOf(row))
 

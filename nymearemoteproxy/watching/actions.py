@@ -19,7 +19,6 @@ from nymearemoteproxy.connections.dismissal import dismiss
 from nymearemoteproxy.connections.records import CLOSING, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.condition import Condition
 from nymearemoteproxy.watching.lastreload import LastReload
 
@@ -117,7 +116,7 @@ class Actions:
         :raises TooLateError: it is being closed already.
         """
         record = self._find(Action.END_TUNNEL, number)
-        if record.joined is None or record.role is not Role.PARTNER:
+        if not record.isPaired:
             raise self._impossible(
                 Action.END_TUNNEL, AbsentError(f"connection {number} has no tunnel of two clients")
             )
@@ -130,10 +129,7 @@ class Actions:
         """
         if self._condition() is Condition.STOPPING:
             raise self._impossible(Action.RELOAD, TooLateError("the server is being stopped"))
-        self._note(Action.RELOAD)
-        log.info(
-            "operator: {who} asks for a reload", event=EVENT, action=Action.RELOAD.value, who=who
-        )
+        self._note(Action.RELOAD, "operator: {who} asks for a reload", who)
         self._reload()
         last = self._lastReload()
         assert last is not None, "a reload is noted, whatever became of it"
@@ -148,13 +144,7 @@ class Actions:
         if condition in (Condition.DRAINING, Condition.STOPPING):
             words = "drains already" if condition is Condition.DRAINING else "is being stopped"
             raise self._impossible(Action.DRAIN, TooLateError(f"the server {words}"))
-        self._note(Action.DRAIN)
-        log.info(
-            "operator: {who} has the server drained",
-            event=EVENT,
-            action=Action.DRAIN.value,
-            who=who,
-        )
+        self._note(Action.DRAIN, "operator: {who} has the server drained", who)
         self._clock.callLater(0, self._drain)  # which may close the connection of who asks
 
     def _find(self, action: Action, number: int) -> Record:
@@ -168,21 +158,19 @@ class Actions:
         return record
 
     def _end(self, action: Action, record: Record, who: str) -> None:
-        self._note(action)
-        what = "the tunnel of " if action is Action.END_TUNNEL else ""
-        log.info(
+        self._note(
+            action,
             "operator: {who} ends {what}connection {number} from {peer}",
-            event=EVENT,
-            action=action.value,
-            who=who,
-            what=what,
+            who,
+            what="the tunnel of " if action is Action.END_TUNNEL else "",
             number=record.number,
             peer=record.peer,
         )
         dismiss(record, Outcome.ENDED_BY_OPERATOR)
 
-    def _note(self, action: Action) -> None:
+    def _note(self, action: Action, words: str, who: str, **fields: object) -> None:
         self.counts[action, Result.DONE] += 1
+        log.info(words, event=EVENT, action=action.value, who=who, **fields)
 
     def _impossible(self, action: Action, error: ActionError) -> ActionError:
         self.counts[action, Result.IMPOSSIBLE] += 1

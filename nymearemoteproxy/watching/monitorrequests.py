@@ -6,12 +6,11 @@ of what is done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nymearemoteproxy.protocol.jsonrpc import UNKNOWN_ID, MessageError, decodeObject
+from nymearemoteproxy.protocol.jsonrpc import UNKNOWN_ID, MessageError, decodeObject, encode
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.watching.actions import Action
 
@@ -85,13 +84,9 @@ def writeResult(request: ActionRequest, more: Mapping[str, Any]) -> bytes:
     result: dict[str, Any] = {"action": request.action.value, **more}
     if request.number:
         result["id"] = str(request.number)
-    return _line({"result": result})
+    return encode({"result": result})
 
 
 def writeError(text: str) -> bytes:
     """Return the line for who cannot have what he asked for."""
-    return _line({"error": text})
-
-
-def _line(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+    return encode({"error": text})

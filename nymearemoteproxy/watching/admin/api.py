@@ -235,12 +235,9 @@ class AdminApi:
     def _tunnel(self, question: Question) -> Work[Row]:
         yield
         record = self._find(question)
-        if not _hasTunnel(record):
+        if not record.isPaired:
             raise AbsentError(f"connection {record.number} has no tunnel of two clients")
-        partner = record.partner
-        if partner is not None and 0 < partner.number < record.number:
-            record = partner
-        return self._describeTunnel(record)
+        return self._describeTunnel(_firstEnd(record))
 
     def _find(self, question: Question) -> Record:
         number = _number(question)
@@ -307,17 +304,16 @@ def _number(question: Question) -> int:
     return _natural("the number of the connection", question.parameters["number"])
 
 
-def _hasTunnel(record: Record) -> bool:
-    return record.joined is not None and record.role is Role.PARTNER
+def _firstEnd(record: Record) -> Record:
+    """Return the end of a tunnel whose number stands for it: the lower one of this server's."""
+    partner = record.partner
+    return partner if partner is not None and 0 < partner.number < record.number else record
 
 
 def _isFirst(record: Record) -> bool:
     """Tell whether a tunnel is to be listed with this end of it: one end of each is."""
-    if not _hasTunnel(record):
-        return False
-    partner = record.partner
-    isListed = partner is not None and 0 < partner.number < record.number
-    return not isListed or (partner is not None and partner.client is None)
+    first = _firstEnd(record)
+    return record.isPaired and (first is record or first.client is None)
 
 
 def _reloadRow(last: LastReload) -> Row:

@@ -92,9 +92,6 @@ def _always(answer: Answer) -> Callable[[Question], Answer]:
     return lambda _question: answer
 
 
-NOTHING = Route(_always(text(404, "there is nothing here")))
-
-
 def parametersIn(template: str, path: str) -> dict[str, str] | None:
     """Return what stands in a path where its template has names in braces.
 
@@ -202,24 +199,23 @@ class AdminEndpoint:
         refusal = self._refusal(route, question)
         if refusal is not None:
             return asProblem(refusal) if question.path.startswith(PREFIX) else refusal
+        assert route is not None
         return route.answer(question)
 
-    def _find(self, question: Question) -> tuple[Route, Question]:
+    def _find(self, question: Question) -> tuple[Route | None, Question]:
         """Return what is behind the path of a question, and that with what stands in the path."""
-        route = self._routes.get(question.path)
-        if route is not None and "{" not in question.path:
-            return route, question
         for template, route in self._routes.items():
             parameters = parametersIn(template, question.path)
             if parameters is not None:
                 return route, replace(question, parameters=parameters)
-        return NOTHING, question
+        return None, question
 
-    def _refusal(self, route: Route, question: Question) -> Answer | None:
-        refusal = None if route.isOpen else self._access.refusal(question)
+    def _refusal(self, route: Route | None, question: Question) -> Answer | None:
+        isOpen = route is not None and route.isOpen
+        refusal = None if isOpen else self._access.refusal(question)
         if refusal is not None:
             return refusal
-        if route is NOTHING:
+        if route is None:
             return text(404, "there is nothing here")
         if question.method not in route.methods:
             return text(405, f"only {' and '.join(route.methods)}", Allow=", ".join(route.methods))

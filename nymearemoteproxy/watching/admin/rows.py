@@ -61,7 +61,7 @@ class Rows:
         for records in slices(list(self._proxy.registry.records)):
             bundles = []
             for record in records:
-                if not _isInTunnel(record) or record.number in seen:
+                if not record.isPaired or record.number in seen:
                     continue
                 bundle = Bundle(record, wish)
                 if record.partner is not None:
@@ -226,11 +226,6 @@ def _gather(
             server.add(client, wish)
             yield
         yield
-
-
-def _isInTunnel(record: Record) -> bool:
-    isPartner = record.role is Role.PARTNER and record.joined is not None
-    return isPartner and record.client is not None
 
 
 def _waits(record: Record) -> bool:

@@ -6,6 +6,7 @@ const operator = {
   instance: null, // of the server that the page shows: after a restart its numbers mean others
   allowed: false,
   drains: true,
+  connected: "", // at the moment, in a sentence
 
   // Find out whether something may be done, and on which server.
   async learn() {
@@ -54,8 +55,9 @@ const operator = {
       $("action-yes").disabled = true;
       try {
         const answer = await this.send(path, instance);
-        setText($("action-trouble"), wrong(answer));
-        if (wrong(answer)) return;
+        const trouble = wrong(answer);
+        setText($("action-trouble"), trouble);
+        if (trouble) return;
         setText($("announce"), done(answer));
         dialog.close();
       } catch (error) {
@@ -81,7 +83,7 @@ const operator = {
     $("drain").addEventListener("click", () => this.confirm({
       title: "Drain this server?",
       words: `It stops listening at once. Tunnels that are up live on until they end or the drain time
-        is over, and then the process exits. There is no way back from here. ${$("drain-count").textContent}`,
+        is over, and then the process exits. There is no way back from here. ${this.connected}`,
       verb: "Drain",
       path: "api/v1/drain",
       done: () => {

@@ -446,8 +446,8 @@ class Page {
     this.showReload(status);
     this.showCondition(shown);
     operator.showCondition(condition);
-    setText($("drain-count"), `Connected at the moment: ${counted(status.tunnels, "tunnel")}, and ` +
-      `${counted(status.clients, "client")} of ${counted(status.servers, "server")}.`);
+    operator.connected = `Connected at the moment: ${counted(status.tunnels, "tunnel")}, and ` +
+      `${counted(status.clients, "client")} of ${counted(status.servers, "server")}.`;
     for (const part of document.querySelectorAll("[data-needs]")) part.hidden = !status.tunnelProxy;
     const states = Object.values(status.connections).flatMap((each) => Object.entries(each));
     const inState = (name) => states.filter(([state]) => state === name)
