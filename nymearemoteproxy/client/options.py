@@ -34,7 +34,7 @@ from nymearemoteproxy.common.certificates import (
     readCertificateAndKey,
     selfSigned,
 )
-from nymearemoteproxy.common.files import readFile
+from nymearemoteproxy.common.files import Files, readFile
 from nymearemoteproxy.common.lists import parseList, parseSecret
 from nymearemoteproxy.common.onlyoptions import OnlyOptions
 from nymearemoteproxy.common.paths import stateDirectory
@@ -180,6 +180,8 @@ class ClientOptions(OnlyOptions):
 
     def postOptions(self) -> None:
         """Complete and check the options together."""
+        # What is told of our certificate is told of the one that is shown.
+        self._ends = Files(mayWait=True)
         if self["configuration"] is not None:
             self._completeFromFile()
         if self["name"] is None:
@@ -248,7 +250,7 @@ class ClientOptions(OnlyOptions):
         server = self["serve"] or self["server-uuid"]
         name = agreedName(server, self["nonce"])
         if self["end-to-end"]:
-            return ServingSide(readCertificateAndKey(self._endFiles()), name)
+            return ServingSide(readCertificateAndKey(self._endFiles(), self._ends.read), name)
         if self["end-fingerprint"] is not None:
             try:
                 return CallingSide(TlsOptions(fingerprint=self["end-fingerprint"]), name)
@@ -264,7 +266,7 @@ class ClientOptions(OnlyOptions):
 
     def toBeGiven(self) -> str:
         """Return in one line what the other end has to be told of ours, which is --end-to-end."""
-        print_ = fingerprint(self._endFiles())
+        print_ = fingerprint(self._endFiles(), self._ends.read)
         return f"encrypted from end to end: the other end needs --end-fingerprint {print_}"
 
     def _endFiles(self) -> CertificateFiles:
@@ -281,7 +283,7 @@ class ClientOptions(OnlyOptions):
         return selfSigned(directory, END_CERTIFICATE, "--end-certificate")
 
     def _has(self, option: str) -> bool:
-        return self[option] not in (None, 0, False)
+        return self[option] not in (None, 0)
 
     def _completeFromFile(self) -> None:
         path = self["configuration"]
@@ -294,7 +296,7 @@ class ClientOptions(OnlyOptions):
         self._holdsSecret = "token" in options or "@" in str(options.get("proxy", ""))
         given = [name for name in (*names, *flags) if self[name]]
         for name, value in options.items():
-            if self[name] in (None, 0) and not any(_exclude(name, other) for other in given):
+            if not self._has(name) and not any(_exclude(name, other) for other in given):
                 self[name] = value
 
     def _httpProxy(self) -> HttpProxy | None:

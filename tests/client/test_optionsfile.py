@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.options import ClientOptions
 from nymearemoteproxy.client.rules.optionsfile import parseOptions
+from nymearemoteproxy.common.certificates import fingerprint, selfSigned
+from tests.support.cores import anyUuid
 from tests.support.endtoend import CLIENT, ROOT, runForked
 
 NAMES = ("url", "name", "token")
@@ -98,6 +100,19 @@ class OptionsTests(SynchronousTestCase):
 
     def test_withoutName(self) -> None:
         self.assertEqual(self.options("url=ws://h\ntoken=t")["name"], "nymea-remoteproxy-client")
+
+    def test_ownCertificateIsReadOnce(self) -> None:
+        """What is told of it is told of the one that is shown, whatever the file has by then."""
+        first, second = (selfSigned(Path(self.mktemp())) for _ in range(2))
+        options = self.options(
+            f"url=ws://h\nend-to-end=yes\nend-certificate={first.certificate}",
+            *("--serve", anyUuid(), "--forward", "h:1"),
+        )
+        shown = fingerprint(first)
+        self.assertIsNotNone(options.side())
+        Path(second.certificate).replace(first.certificate)
+        self.assertNotEqual(fingerprint(first), shown)
+        self.assertIn(shown, options.toBeGiven())
 
     def test_mistakesAreOneLineAndStatus2(self) -> None:
         path = Path(self.mktemp()).resolve()
