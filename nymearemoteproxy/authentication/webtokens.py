@@ -69,7 +69,7 @@ class Demands:
     def _checkAudience(self, claims: Mapping[str, Any]) -> None:
         # Cognito's access tokens say only which client they were made for, and are to be checked by
         # that, as are those of RFC 9068.
-        given = claims["aud"] if "aud" in claims else claims.get("client_id")
+        given = claims.get("aud", claims.get("client_id"))
         if not self.audience and "aud" not in claims:
             return
         audience = given if isinstance(given, list) else [given]

@@ -30,7 +30,6 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
-from struct import Struct
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -51,6 +50,7 @@ from nymearemoteproxy.cluster.directory import Member
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
 from nymearemoteproxy.cluster.localsockets import connected
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.common.unixpeers import peerOf
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport
 from nymearemoteproxy.wires.transports import tuneTcp
@@ -66,9 +66,6 @@ member's lease lasts."""
 RETRY_INTERVAL = 0.05
 """Seconds until a Unix socket whose backlog is full is tried again. The kernel does not tell when
 there is room."""
-
-_CREDENTIALS = Struct("iII")
-"""struct ucred of unix(7): process, user, group."""
 
 _UNREADABLE = "its address cannot be read"
 _CLOSED = "it closed the connection; perhaps another member is there, or it has another secret"
@@ -127,9 +124,8 @@ def tcpAddress(host: str, port: int) -> str:
 
 def isOurs(handle: socket.socket) -> bool:
     """Tell whether the other end of a Unix socket is a process of our user's, or of root's."""
-    credentials = handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _process, user, _group = _CREDENTIALS.unpack(credentials)
-    return user in (os.geteuid(), 0)
+    peer = peerOf(handle)
+    return peer is not None and peer.uid in (os.geteuid(), 0)
 
 
 def tuneLink(transport: Any) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from nymearemoteproxy.common.loopback import isLoopback
 
 PORT = 6379
 """Redis' own."""
@@ -38,12 +39,7 @@ class RedisUrl:
     @property
     def isLocal(self) -> bool:
         """Whether it is on this machine, as far as the URL shows."""
-        if self.path or self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return bool(self.path) or self.host == "localhost" or isLoopback(self.host)
 
     def __str__(self) -> str:
         if self.path:

@@ -144,8 +144,12 @@ def _publicKey(holder: Any) -> bytes:
 
 def fingerprint(files: CertificateFiles, read: Read = readFile) -> str:
     """Return the SHA-256 fingerprint of the certificate, as hexadecimal digits with colons."""
-    own = _certificates(files.certificate, "certificate", read)[0]
-    return own.fingerprint(hashes.SHA256()).hex(":").upper()
+    return fingerprintOf(_certificates(files.certificate, "certificate", read)[0])
+
+
+def fingerprintOf(certificate: x509.Certificate) -> str:
+    """Return the same of a certificate that was read."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def beginning(files: CertificateFiles, read: Read = readFile) -> datetime.datetime:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.common.addresses import describePlace
-from nymearemoteproxy.common.certificates import firstName
+from nymearemoteproxy.common.certificates import fingerprintOf, firstName
 from nymearemoteproxy.common.paths import stateDirectory
 from nymearemoteproxy.common.words import counted, joined
 from nymearemoteproxy.listening.listeners import Listener
@@ -153,7 +152,7 @@ def whereToTry(listener: Listener, address: Any, certificate: x509.Certificate |
         return f"--url {describePlace(_scheme(listener), address)}"
     if certificate is not None and certificate.issuer == certificate.subject:
         # No authority vouches for it; a client that knows it does not look at the name.
-        pin = f" --fingerprint {certificate.fingerprint(hashes.SHA256()).hex(':').upper()}"
+        pin = f" --fingerprint {fingerprintOf(certificate)}"
     elif certificate is not None:
         host = firstName(certificate) or UNKNOWN_HOST
     if host in WILDCARDS:

@@ -215,6 +215,7 @@ class LocalTests(LinkCase):
         class Handle:
             """A socket with a process of user 1000 at its other end."""
 
+            family = socket.AF_UNIX
             user = 1000
 
             def getsockopt(self, *option: int) -> bytes:

@@ -9,7 +9,6 @@ written before that arrives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Interface
 
@@ -33,13 +32,12 @@ from zope.interface import implementer
 from nymearemoteproxy.client.connecting.trust import ServerCheck, TlsOptions, details
 from nymearemoteproxy.client.connecting.tunneltransport import StreamTransport
 from nymearemoteproxy.client.rules.endtoend import (
-    CALLING_OPTIONS,
     FIRST_WORDS,
     OTHER_NAME,
     OTHER_PURPOSE,
     REFUSAL,
-    SERVING_OPTION,
     misfit,
+    missingThere,
 )
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 from nymearemoteproxy.common.certificates import CertificateAndKey
@@ -212,7 +210,7 @@ class EncryptedEnd(Protocol):
     transport: Any
 
     def __init__(self, clock: Any, side: Side) -> None:
-        self.layer: Any = _LayerFactory(clock, side, self).buildProtocol(None)
+        self.layer: Any = _LayerFactory(side, self).buildProtocol(None)
         self.isEstablished = False
         self._clock = clock
         self._isCalling = side.isCalling
@@ -277,7 +275,7 @@ class EncryptedEnd(Protocol):
 
     def _timedOut(self) -> None:
         self._deadline = None
-        missing = SERVING_OPTION if self._isCalling else CALLING_OPTIONS
+        missing = missingThere(self._isCalling)
         self.refuse(
             TunnelError(
                 f"no handshake with the far end within {HANDSHAKE_TIMEOUT:g} s; it needs {missing}",
@@ -294,7 +292,7 @@ class EncryptedEnd(Protocol):
         if isinstance(reason.value, SSL.Error):
             problem: TunnelError = self.layer.check.explain(reason.value)
             return problem
-        missing = SERVING_OPTION if self._isCalling else CALLING_OPTIONS
+        missing = missingThere(self._isCalling)
         return TunnelError(
             f"the far end was gone before the handshake; does it have {missing}?", isTransient=True
         )
@@ -385,7 +383,7 @@ class _LayerFactory(TLSMemoryBIOFactory):
     protocol = _Layer
     noisy = False
 
-    def __init__(self, clock: Any, side: Side, end: EncryptedEnd) -> None:
+    def __init__(self, side: Side, end: EncryptedEnd) -> None:
         self.side = side
         self.check = side.check()
         creator: Any = self.check
@@ -463,7 +461,6 @@ class _Securing(EncryptedEnd):
 
     def __init__(self, reactor: Any, side: Side, factory: Any) -> None:
         super().__init__(reactor, side)
-        self._reactor = reactor
         self._factory = factory
         self._tunnel: StreamTransport | None = None
         self._isOver = False
@@ -472,7 +469,7 @@ class _Securing(EncryptedEnd):
     def start(self, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
         """Connect."""
         self._factory.doStart()
-        layers = _SingleFactory(lambda: self.layer)
+        layers = _SingleFactory(self.layer)
         self._connecting = endpoint.connect(layers)
         self._connecting.addErrback(self._give)
         return self._result
@@ -489,7 +486,7 @@ class _Securing(EncryptedEnd):
             return
         partner = self.transport.transport.partner
         self._isOver = True
-        self._tunnel = StreamTransport(False, self._reactor, self.transport, partner, protocol)
+        self._tunnel = StreamTransport(False, self._clock, self.transport, partner, protocol)
         protocol.makeConnection(self._tunnel)
         self._result.callback(protocol)
 
@@ -524,8 +521,8 @@ class _Securing(EncryptedEnd):
 class _SingleFactory(Factory):
     noisy = False
 
-    def __init__(self, build: Callable[[], Any]) -> None:
-        self._build = build
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
 
     def buildProtocol(self, addr: object) -> Any:
-        return self._build()
+        return self._protocol

@@ -86,12 +86,20 @@ def isRefused(said: bytes, heard: bytes) -> bool:
     return heard == REFUSAL and not said.startswith(_HANDSHAKE)
 
 
+def missingThere(isCalling: bool) -> str:
+    """Return what the far end has to be given for encryption.
+
+    :param isCalling: we begin.
+    """
+    return SERVING_OPTION if isCalling else CALLING_OPTIONS
+
+
 def misfit(heard: bytes, isCalling: bool) -> str | None:
     """Return in one line why the far end's first bytes begin no handshake; None if they may.
 
     :param isCalling: we begin, the far end has the certificate.
     """
-    missing = SERVING_OPTION if isCalling else CALLING_OPTIONS
+    missing = missingThere(isCalling)
     if heard.startswith(REFUSAL):
         return f"the far end does not encrypt from end to end; it needs {missing}"
     if isCalling and heard.startswith(OTHER_NAME):
