@@ -378,4 +378,4 @@ class UnencryptedTests(EncryptedMixin, SynchronousTestCase):
     def test_serviceCloses(self) -> None:
         self.receive(connected(1))
         self.services.succeed().lose()
-        self.assertEqual(self.serving._unheard, {})
+        self.assertEqual((self.serving._clients, self.serving._addresses), ({}, {}))

@@ -1,7 +1,8 @@
-"""One client's connection to the local service, encrypted between the client and us.
+"""One client's connection to the local service, encrypted between the client and us, or not.
 
-Owns the end of TLS for that client, and that the service hears of nobody before the handshake.
-Knows nothing of SLIP, addresses or the proxy.
+Owns the end of TLS for that client, that the service hears of nobody before the handshake, and what
+a client is told that wants encryption where there is none. Knows nothing of SLIP, addresses or the
+proxy.
 """
 
 from __future__ import annotations
@@ -17,12 +18,49 @@ from twisted.python.failure import Failure
 
 from nymearemoteproxy.client.connecting.endtoend import EncryptedEnd, Side
 from nymearemoteproxy.client.local.delivering import LocalConnection, Owner
-from nymearemoteproxy.client.rules.endtoend import REFUSAL
+from nymearemoteproxy.client.rules.endtoend import (
+    REFUSAL,
+    SERVING_OPTION,
+    asksForEncryption,
+    isUnfinished,
+)
 from nymearemoteproxy.client.rules.errors import TunnelError
 
 MOST_HANDSHAKES = 64
 """Clients that may be shaking hands at a time. Each costs up to 200 KiB, for as long as it likes
 within `HANDSHAKE_TIMEOUT`, and honest ones are done within two round trips."""
+
+
+class PlainConnection(LocalConnection):
+    """A client that is not encrypted; one that would like to be is told that it cannot.
+
+    :param refused: is told in one line why a client is turned away.
+    """
+
+    def __init__(self, clock: Any, owner: Owner, refused: Callable[[str], object]) -> None:
+        super().__init__(clock, owner)
+        self._refused = refused
+        self._first: bytes | None = b""  # how it began, as long as it may still ask for encryption
+
+    def deliver(self, data: bytes) -> None:
+        if self._first is not None:
+            data = self._first + data
+            if isUnfinished(data):
+                self._first = data
+                return
+            self._first = None
+            if asksForEncryption(data):
+                self._refused(f"it wants encryption from end to end; that needs {SERVING_OPTION}")
+                self._owner.sent(self, REFUSAL)
+                self.finish()
+                return
+        super().deliver(data)
+
+    def finish(self, isWhole: bool = True) -> None:
+        first, self._first = self._first, None
+        if first:
+            super().deliver(first)
+        super().finish(isWhole)
 
 
 class Handshakes:

@@ -22,21 +22,14 @@ from nymearemoteproxy.client.connecting.endtoend import Side
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import LocalConnection
 from nymearemoteproxy.client.local.refusals import Refusals
-from nymearemoteproxy.client.local.securing import Handshakes, SecuredConnection
+from nymearemoteproxy.client.local.securing import Handshakes, PlainConnection, SecuredConnection
 from nymearemoteproxy.client.rules.calling import (
     Calls,
     ClientConnected,
     ClientDisconnected,
     ClientEvent,
     ClientPaused,
-)
-from nymearemoteproxy.client.rules.endtoend import (
-    REFUSAL,
-    SERVING_OPTION,
-    asksForEncryption,
-    isUnfinished,
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
@@ -91,7 +84,7 @@ class LocalService:
     side: Side | None = None
 
 
-Connection = LocalConnection | SecuredConnection
+Connection = PlainConnection | SecuredConnection
 """A client's connection to the service."""
 
 
@@ -132,8 +125,6 @@ class Serving(Protocol):
         self._addresses: dict[Connection, int] = {}
         self._held: dict[Connection, None] = {}
         self._slow: set[Connection] = set()  # whose clients have to catch up
-        # Of clients that may still ask for what there is not: how they began.
-        self._unheard: dict[int, bytes] = {}
         self._refusals = refusals
         self._untaken = 0
         self._leaving: set[Connection] = set()
@@ -161,8 +152,6 @@ class Serving(Protocol):
                 if address == PROXY:
                     for event in self._calls.receive(payload):
                         self._happened(event)
-                elif address in self._unheard:
-                    self._heardFirst(address, payload)
                 elif address in self._clients:
                     self._clients[address].deliver(payload)
         except PacketTooLarge:
@@ -219,8 +208,7 @@ class Serving(Protocol):
 
     def _connectionOf(self, address: int) -> Connection:
         if self._service.side is None:
-            self._unheard[address] = b""
-            return LocalConnection(self._clock, self)
+            return PlainConnection(self._clock, self, self._refusals.tell)
         return SecuredConnection(
             self._clock,
             self,
@@ -228,21 +216,6 @@ class Serving(Protocol):
             self._handshakes,
             lambda problem: self._refusals.tell(str(problem)),
         )
-
-    def _heardFirst(self, address: int, payload: bytes) -> None:
-        """A client that is not encrypted speaks for the first time, or would like to be."""
-        payload = self._unheard[address] + payload
-        if isUnfinished(payload):
-            self._unheard[address] = payload
-            return
-        del self._unheard[address]
-        local = self._clients[address]
-        if not asksForEncryption(payload):
-            local.deliver(payload)
-            return
-        self._refusals.tell(f"it wants encryption from end to end; that needs {SERVING_OPTION}")
-        self.sent(local, REFUSAL)
-        local.finish()
 
     def _pace(self, address: int, isSlow: bool) -> None:
         """Read for a client what the service sends, or not for now."""
@@ -276,9 +249,6 @@ class Serving(Protocol):
         if local is not None:
             _log.info("client {address} is gone", address=address)
             del self._addresses[local]
-            unfinished = self._unheard.pop(address, b"")
-            if unfinished:
-                local.deliver(unfinished)
             self._held.pop(local, None)
             self._slow.discard(local)
             self._leaving.add(local)
@@ -348,7 +318,6 @@ class Serving(Protocol):
         address = self._addresses.pop(local, None)
         if address is not None:
             del self._clients[address]
-            self._unheard.pop(address, None)
             self._tell(self._calls.disconnectClient(address))
         if len(self._clients) + len(self._leaving) <= self._service.mostClients // 2:
             self._isCrowded = False
