@@ -10,53 +10,22 @@ import ssl
 from pathlib import Path
 
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.connecting.endtoend import HANDSHAKE_TIMEOUT, ServingSide
-from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.refusals import QUIET, Refusals
+from nymearemoteproxy.client.local.refusals import QUIET
 from nymearemoteproxy.client.local.securing import MOST_HANDSHAKES
-from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL, LocalService, Serving
+from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL
 from nymearemoteproxy.client.rules.endtoend import agreedName
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
 from nymearemoteproxy.protocol.slip import encode
-from tests.client.test_serving import (
-    MOST_CLIENTS,
-    WHERE,
-    ServingMixin,
-    connected,
-    disconnected,
-    paused,
-    resumed,
-)
+from tests.client.test_serving import ServingMixin, connected, disconnected, paused, resumed
 from tests.support.encryption import NAME, REFUSAL, UUID, TlsClient, write
-from tests.support.nearby import Endpoint, Line
+from tests.support.nearby import Line
 from tests.support.proxies import Certificate
 
 
-class EncryptedMixin(ServingMixin):
-    """A server with `side`."""
-
-    side: ServingSide | None = None
-
-    def begin(self) -> None:
-        self.clock = Clock()
-        self.services = Endpoint()
-        self.said: list[str] = []
-        self.lost: list[str] = []
-        self.serving = Serving(
-            self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
-            Reports(self.said.append),
-            self.lost.append,
-            Refusals(self.clock, self.said.append),
-        )
-        self.proxy = Line(self.serving)
-        self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
-
-
-class SecuredTests(EncryptedMixin, SynchronousTestCase):
+class SecuredTests(ServingMixin, SynchronousTestCase):
     """A client's bytes are encrypted, and the service hears of nobody else."""
 
     def setUp(self) -> None:
@@ -330,7 +299,7 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         self.assertFalse(client.isOver)
 
 
-class UnencryptedTests(EncryptedMixin, SynchronousTestCase):
+class UnencryptedTests(ServingMixin, SynchronousTestCase):
     """A server without encryption, and clients that want it."""
 
     def setUp(self) -> None:
