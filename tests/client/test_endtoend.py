@@ -32,14 +32,8 @@ from nymearemoteproxy.client.rules.endtoend import (
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
-from tests.support.encryption import NAME, REFUSAL, UUID, Pair, TlsClient, write
+from tests.support.encryption import NAME, REFUSAL, UUID, Pair, hello, write
 from tests.support.proxies import PARTNER, Certificate, Recorder
-
-
-def hello(*names: str) -> bytes:
-    client = TlsClient(*names)
-    client.receive(b"")
-    return client.take()
 
 
 class RulesTests(SynchronousTestCase):
