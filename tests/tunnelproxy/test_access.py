@@ -13,15 +13,13 @@ from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
+from tests.support.endtoend import BACKEND_ERROR, BACKEND_TIMEOUT, INVALID_TOKEN
 from tests.support.served import OTHER, TRANSPORTS
 from tests.support.switched import SERVER, Switched, add, answer, anyUuid
 from tests.support.wires import Inline, Registered, Wire
 
-INVALID = "Invalid token. You are not allowed to use this server."
 MISSING = "A token is needed here."
-LATE = "Authentication took too long. Please try again later."
 LIMITED = "A limit of this account is reached. Please try again later."
-UNAVAILABLE = "Authentication is not possible at the moment. Please try again later."
 
 
 class Access(Switched):
@@ -80,7 +78,7 @@ class EverybodyMixin:
         server = yield self.serve(OTHER[self.transport], token="good")
         reason, outcome = "AuthenticationFailed", Outcome.TOKEN_REFUSED
         for count, (more, text) in enumerate(
-            [({"token": "bad"}, INVALID), ({"token": ""}, INVALID), ({}, MISSING)]
+            [({"token": "bad"}, INVALID_TOKEN), ({"token": ""}, INVALID_TOKEN), ({}, MISSING)]
         ):
             wire = yield self.registering(self.transport, anyUuid(), **more)
             yield self.forbidden(wire, reason, text, outcome, 2 * count + 1)
@@ -94,8 +92,8 @@ class EverybodyMixin:
     def test_backendFails(self: Any) -> Inline:
         """Late, and without an answer that is one: nobody is let in, and no token is blamed."""
         for token, reason, text, outcome in (
-            ("slow", "Timeout", LATE, Outcome.AUTHENTICATION_TIMEOUT),
-            ("broken", "ProxyError", UNAVAILABLE, Outcome.AUTHENTICATION_ERROR),
+            ("slow", "Timeout", BACKEND_TIMEOUT, Outcome.AUTHENTICATION_TIMEOUT),
+            ("broken", "ProxyError", BACKEND_ERROR, Outcome.AUTHENTICATION_ERROR),
         ):
             wire = yield self.registering(self.transport, token=token)
             yield self.forbidden(wire, reason, text, outcome, 1)
@@ -219,7 +217,7 @@ class AccountMixin:
         """Nobody had to show it, but it counts."""
         wire = yield self.registering(self.transport, token="bad-anna")
         outcome = Outcome.TOKEN_REFUSED
-        yield self.forbidden(wire, "AuthenticationFailed", INVALID, outcome, 1)
+        yield self.forbidden(wire, "AuthenticationFailed", INVALID_TOKEN, outcome, 1)
 
     @inlineCallbacks
     def test_limit(self: Any) -> Inline:
@@ -239,7 +237,7 @@ class AccountMixin:
         """A backend that does not say whose a token is has failed."""
         wire = yield self.visiting(self.transport, token="good")
         outcome = Outcome.AUTHENTICATION_ERROR
-        yield self.forbidden(wire, "ProxyError", UNAVAILABLE, outcome, 1)
+        yield self.forbidden(wire, "ProxyError", BACKEND_ERROR, outcome, 1)
 
 
 def _suites() -> None:
