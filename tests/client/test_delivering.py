@@ -8,28 +8,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.client.local.delivering import LocalConnection
-from tests.support.proxies import awaited
+from tests.support.proxies import Recorder, awaited, recording
 
 UPLOAD = b"x" * 200_000
-
-
-class Service(Protocol):
-    """Collects what it is sent, until its connection ends."""
-
-    def __init__(self, ended: Deferred[tuple[bytes, Failure]]) -> None:
-        self._ended = ended
-        self._data = b""
-
-    def dataReceived(self, data: bytes) -> None:
-        self._data += data
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._ended.callback((self._data, reason))
 
 
 class Client:
@@ -51,10 +36,10 @@ class Client:
 class EndTests(TestCase):
     """A service gets all that came, and then the end."""
 
-    async def ending(self, isWhole: bool) -> tuple[bytes, Failure]:
+    async def ending(self, isWhole: bool) -> tuple[bytes, BaseException | None]:
         """Return what a service has got, and how its connection ended."""
-        ended: Deferred[tuple[bytes, Failure]] = Deferred()
-        factory = Factory.forProtocol(lambda: Service(ended))
+        service = Recorder()
+        factory = recording(lambda: service)
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         client = Client()
@@ -63,16 +48,17 @@ class EndTests(TestCase):
         local.deliver(UPLOAD)
         local.finish(isWhole)
         await client.isGone
-        return await ended
+        reason = await service.lost
+        return service.data, reason
 
     @awaited
     async def test_whole(self) -> None:
         data, reason = await self.ending(True)
         self.assertEqual(len(data), len(UPLOAD))
-        self.assertIsNotNone(reason.check(ConnectionDone))
+        self.assertIsInstance(reason, ConnectionDone)
 
     @awaited
     async def test_cutOff(self) -> None:
         """No orderly end; what the kernel still has may be lost."""
         _data, reason = await self.ending(False)
-        self.assertIsNotNone(reason.check(ConnectionLost))
+        self.assertIsInstance(reason, ConnectionLost)

@@ -32,14 +32,9 @@ from nymearemoteproxy.client.rules.endtoend import (
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
-from tests.support.encryption import NAME, REFUSAL, UUID, Pair, TlsClient, write
-from tests.support.proxies import PARTNER, Certificate, Recorder
-
-
-def hello(*names: str) -> bytes:
-    client = TlsClient(*names)
-    client.receive(b"")
-    return client.take()
+from tests.support.encryption import NAME, REFUSAL, UUID, Pair, hello, write
+from tests.support.nearby import Endpoint
+from tests.support.proxies import PARTNER, Certificate, Recorder, recording
 
 
 class RulesTests(SynchronousTestCase):
@@ -133,9 +128,8 @@ class TwoEndsTests(SynchronousTestCase):
         results = []
         for half, side in zip(self.pair.halves, sides, strict=True):
             endpoint: Any = half
-            factory = Factory.forProtocol(Recorder)
             encrypted = EncryptedEndpoint(endpoint, self.clock, side)
-            results.append(encrypted.connect(factory))
+            results.append(encrypted.connect(recording()))
         self.pair.pump()
         return results
 
@@ -244,14 +238,10 @@ class TwoEndsTests(SynchronousTestCase):
 
     def test_silence(self) -> None:
         """An end that does not even close has no more than its time."""
-        (one, _), (half, _) = self.connect(self.calling(), self.serving()), self.pair.halves
+        self.connect(self.calling(), self.serving())
         self.lose()
         self.pair = Pair(self.clock)
-        endpoint: Any = self.pair.halves[0]
-        one = EncryptedEndpoint(endpoint, self.clock, self.calling()).connect(
-            Factory.forProtocol(Recorder)
-        )
-        half = self.pair.halves[0]
+        one, half = self.begin(self.calling())
         self.clock.advance(HANDSHAKE_TIMEOUT)
         self.assertTrue(half.line.disconnecting)
         self.clock.advance(LAST_WORDS_TIMEOUT)
@@ -266,8 +256,7 @@ class TwoEndsTests(SynchronousTestCase):
     def begin(self, side: Side) -> tuple[Deferred[Any], Any]:
         """Connect one end, and return what stands for the other."""
         endpoint: Any = self.pair.halves[0]
-        factory = Factory.forProtocol(Recorder)
-        return EncryptedEndpoint(endpoint, self.clock, side).connect(factory), endpoint
+        return EncryptedEndpoint(endpoint, self.clock, side).connect(recording()), endpoint
 
     def test_plainFarEnd(self) -> None:
         """Its end is told in clear what is wrong, if it is the one without a certificate."""
@@ -323,26 +312,18 @@ class TwoEndsTests(SynchronousTestCase):
         half.line.lose()
 
     def test_cancelledWithoutTunnel(self) -> None:
-        cancelled: list[object] = []
-
-        class Nowhere:
-            def connect(self, factory: object) -> Deferred[Any]:
-                return Deferred(cancelled.append)
-
-        endpoint: Any = Nowhere()
-        factory = Factory.forProtocol(Recorder)
-        result = EncryptedEndpoint(endpoint, self.clock, self.calling()).connect(factory)
+        endpoint: Any = Endpoint()
+        result = EncryptedEndpoint(endpoint, self.clock, self.calling()).connect(recording())
         result.cancel()
         self.failureResultOf(result, CancelledError)
-        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(endpoint.cancelled, 1)
 
     def test_noProtocol(self) -> None:
         one, other = self.pair.halves
         endpoints: Any = one, other
         result = EncryptedEndpoint(endpoints[0], self.clock, self.calling()).connect(_Nobody())
-        EncryptedEndpoint(endpoints[1], self.clock, self.serving()).connect(
-            Factory.forProtocol(Recorder)
-        ).addErrback(lambda _: None)
+        encrypted = EncryptedEndpoint(endpoints[1], self.clock, self.serving())
+        encrypted.connect(recording()).addErrback(lambda _: None)
         self.pair.pump()
         self.failureResultOf(result, NoProtocol)
         self.lose()

@@ -8,14 +8,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.local.farend import FarEnd
-from tests.support.encryption import NAME, REFUSAL, TlsClient
+from tests.support.encryption import NAME, REFUSAL, hello
 from tests.support.nearby import Line
-
-
-def hello(*names: str) -> bytes:
-    client = TlsClient(*names)
-    client.receive(b"")
-    return client.take()
 
 
 class Collecting(FarEnd):

@@ -10,53 +10,22 @@ import ssl
 from pathlib import Path
 
 from twisted.internet.error import ConnectionRefusedError
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.connecting.endtoend import HANDSHAKE_TIMEOUT, ServingSide
-from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.refusals import QUIET, Refusals
+from nymearemoteproxy.client.local.refusals import QUIET
 from nymearemoteproxy.client.local.securing import MOST_HANDSHAKES
-from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL, LocalService, Serving
+from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL
 from nymearemoteproxy.client.rules.endtoend import agreedName
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
 from nymearemoteproxy.protocol.slip import encode
-from tests.client.test_serving import (
-    MOST_CLIENTS,
-    WHERE,
-    ServingMixin,
-    connected,
-    disconnected,
-    paused,
-    resumed,
-)
-from tests.support.encryption import NAME, REFUSAL, UUID, TlsClient, write
-from tests.support.nearby import Endpoint, Line
+from tests.client.test_serving import ServingMixin, connected, disconnected, paused, resumed
+from tests.support.encryption import NAME, REFUSAL, UUID, TlsClient, hello, write
+from tests.support.nearby import Line
 from tests.support.proxies import Certificate
 
 
-class EncryptedMixin(ServingMixin):
-    """A server with `side`."""
-
-    side: ServingSide | None = None
-
-    def begin(self) -> None:
-        self.clock = Clock()
-        self.services = Endpoint()
-        self.said: list[str] = []
-        self.lost: list[str] = []
-        self.serving = Serving(
-            self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
-            Reports(self.said.append),
-            self.lost.append,
-            Refusals(self.clock, self.said.append),
-        )
-        self.proxy = Line(self.serving)
-        self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
-
-
-class SecuredTests(EncryptedMixin, SynchronousTestCase):
+class SecuredTests(ServingMixin, SynchronousTestCase):
     """A client's bytes are encrypted, and the service hears of nobody else."""
 
     def setUp(self) -> None:
@@ -82,7 +51,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         """Return a client that has shaken hands."""
         self.receive(connected(address))
         client = TlsClient(*(names or (NAME,)))
-        client.receive(b"")
         self.calls = self.exchange(client, address)
         return client
 
@@ -102,7 +70,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
 
     def test_everyCut(self) -> None:
         client = TlsClient(NAME)
-        client.receive(b"")
         self.receive(connected(1))
         for byte in client.take():
             self.receive(encode(1, bytes([byte])))
@@ -115,7 +82,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         """Before the handshake is done it hears of nobody."""
         self.receive(connected(1))
         client = TlsClient(NAME)
-        client.receive(b"")
         self.receive(encode(1, client.take()))
         self.assertEqual(self.services.attempts, [])
         client.receive(self.sent().data[1])
@@ -158,7 +124,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
     def test_clientLeavesInTheHandshake(self) -> None:
         self.receive(connected(1), disconnected(1))
         client = TlsClient(NAME)
-        client.receive(b"")
         self.receive(connected(2), encode(2, client.take()), disconnected(2))
         self.assertEqual((self.sent().calls, self.said, self.services.attempts), ([], [], []))
         self.assertEqual((self.serving._clients, self.serving._leaving), ({}, set()))
@@ -204,7 +169,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         other, service = self.visit()
         self.receive(connected(2))
         client = TlsClient(NAME)
-        client.receive(b"")
         self.receive(encode(2, client.take() + b"\x15\x03\x03\x00\x02\x01\x00"))
         sent = self.sent()
         self.assertEqual(sent.calls, [("DisconnectClient", 2)])
@@ -237,7 +201,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         """In the same packet as its end, and more than a handshake may have."""
         self.receive(connected(1))
         client = TlsClient(NAME)
-        client.receive(b"")
         while client.tls.version() is None:
             self.receive(encode(1, client.take()))
             client.receive(self.sent().data[1])
@@ -250,7 +213,6 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         for address, names in enumerate((("http/1.1",), (NAME.replace("6", "7"),), ()), 1):
             self.receive(connected(address))
             client = TlsClient(*names)
-            client.receive(b"")
             self.receive(encode(address, client.take()))
             sent = self.sent()
             self.assertEqual(sent.calls, [("DisconnectClient", address)])
@@ -270,14 +232,12 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         """Who wants another server, or nothing of the kind, or speaks an older version."""
         for address, name in enumerate((NAME.replace("6", "7"), "http/1.1"), 1):
             other = TlsClient(name)
-            other.receive(b"")
             self.receive(connected(address), encode(address, other.take()))
             self.assertEqual(self.sent().calls, [("DisconnectClient", address)])
         self.assertIn("perhaps it is another server", self.said[0])
         self.clock.advance(QUIET)
         self.receive(connected(3))
         old = TlsClient(NAME, version=ssl.TLSVersion.TLSv1_2)
-        old.receive(b"")
         self.receive(encode(3, old.take()))
         self.assertIn(("DisconnectClient", 3), self.sent().calls)
         self.assertIn("unsupported protocol (1 others before)", self.said[-1])
@@ -330,20 +290,15 @@ class SecuredTests(EncryptedMixin, SynchronousTestCase):
         self.assertFalse(client.isOver)
 
 
-class UnencryptedTests(EncryptedMixin, SynchronousTestCase):
+class UnencryptedTests(ServingMixin, SynchronousTestCase):
     """A server without encryption, and clients that want it."""
 
     def setUp(self) -> None:
         self.begin()
 
-    def hello(self, *names: str) -> bytes:
-        client = TlsClient(*names)
-        client.receive(b"")
-        return client.take()
-
     def test_turnedAway(self) -> None:
-        hello = self.hello(NAME)
-        for address, parts in enumerate(((hello,), (hello[:100], hello[100:])), 1):
+        whole = hello(NAME)
+        for address, parts in enumerate(((whole,), (whole[:100], whole[100:])), 1):
             self.receive(connected(address))
             service = self.services.succeed()
             self.receive(*(encode(address, part) for part in parts))
@@ -362,17 +317,17 @@ class UnencryptedTests(EncryptedMixin, SynchronousTestCase):
 
     def test_othersTls(self) -> None:
         """The service's own is none of our business, however it is cut."""
-        hello = self.hello("http/1.1")
+        whole = hello("http/1.1")
         for address in (1, 2, 3):
             self.receive(connected(address))
             service = self.services.succeed()
-            self.receive(encode(address, hello[:6]))
+            self.receive(encode(address, whole[:6]))
             if address == 2:
                 self.receive(disconnected(address))
-                self.assertEqual(service.value(), hello[:6])
+                self.assertEqual(service.value(), whole[:6])
             else:
-                self.receive(encode(address, hello[6:]), encode(address, b"more"))
-                self.assertEqual(service.value(), hello + b"more")
+                self.receive(encode(address, whole[6:]), encode(address, b"more"))
+                self.assertEqual(service.value(), whole + b"more")
         self.assertEqual(self.said, [])
 
     def test_serviceCloses(self) -> None:

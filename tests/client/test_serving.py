@@ -21,6 +21,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.client.connecting.endtoend import ServingSide
 from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
@@ -100,7 +101,12 @@ WHERE = "127.0.0.1:22"
 
 
 class ServingMixin:
-    """A connection to the proxy, and services to be connected to."""
+    """A connection to the proxy, and services to be connected to.
+
+    :ivar side: encrypts from end to end; None = nobody does.
+    """
+
+    side: ServingSide | None = None
 
     def begin(self) -> None:
         self.clock = Clock()
@@ -110,7 +116,7 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
             reports,
             self.lost.append,
             Refusals(self.clock, self.said.append),

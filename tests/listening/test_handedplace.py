@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 from nymearemoteproxy.listening.handedplace import HandedPlace
 from nymearemoteproxy.listening.listeners import ListenerError, listen
 from tests.support.left import leaveSocket
+from tests.support.proxies import recording
 
 reactor: Any = globalReactor
 
@@ -31,20 +32,6 @@ class Says(Protocol):
     def connectionMade(self) -> None:
         self.transport.write(self.factory.word)
         self.transport.loseConnection()
-
-
-class Hears(Protocol):
-    """Collects what is said."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.over: Deferred[bytes] = Deferred()
-
-    def dataReceived(self, data: bytes) -> None:
-        self.data += data
-
-    def connectionLost(self, reason: Any = None) -> None:
-        self.over.callback(self.data)
 
 
 class HandedPlaceTests(TestCase):
@@ -70,8 +57,9 @@ class HandedPlaceTests(TestCase):
     @inlineCallbacks
     def ask(self, path: str = "monitor") -> Any:
         """Return what is said there."""
-        heard = yield UNIXClientEndpoint(reactor, path).connect(Factory.forProtocol(Hears))
-        return (yield heard.over)
+        heard = yield UNIXClientEndpoint(reactor, path).connect(recording())
+        yield heard.lost
+        return heard.data
 
     def left(self) -> set[str]:
         """Return the names of the files."""

@@ -41,7 +41,7 @@ def write(certificate: Certificate, directory: Path) -> tuple[str, str]:
 
 
 class TlsClient:
-    """An end by Python's `ssl`, which trusts everybody.
+    """An end by Python's `ssl`, which trusts everybody, and has begun its handshake.
 
     :ivar received: what came, decrypted.
     :ivar isOver: the other end has said that nothing follows.
@@ -58,6 +58,7 @@ class TlsClient:
         self.tls = context.wrap_bio(self._incoming, self._outgoing)
         self.received = b""
         self.isOver = False
+        self.receive(b"")
 
     def receive(self, data: bytes) -> None:
         """Take in what the other end sent."""
@@ -85,6 +86,11 @@ class TlsClient:
     def take(self) -> bytes:
         """Return what is to be sent."""
         return self._outgoing.read()
+
+
+def hello(*names: str) -> bytes:
+    """Return the first words of an end that offers these names."""
+    return TlsClient(*names).take()
 
 
 class TunnelLine(Line):

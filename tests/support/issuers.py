@@ -36,9 +36,9 @@ def number(value: int, size: int | None = None) -> str:
 
 
 @cache
-def rsaKey(bits: int, serial: int = 0, exponent: int = 65537) -> rsa.RSAPrivateKey:
+def rsaKey(bits: int, serial: int = 0) -> rsa.RSAPrivateKey:
     """Return an RSA key, the same for the same arguments: making one takes long."""
-    return rsa.generate_private_key(exponent, bits)
+    return rsa.generate_private_key(65537, bits)
 
 
 class IssuerKey:

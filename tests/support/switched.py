@@ -88,27 +88,37 @@ class Switched(Served):
         return self.proxy.registry._records[number]
 
     @inlineCallbacks
-    def serve(self, transport: str, uuid: str = SERVER, opcode: int = 2) -> Inline:
+    def serve(self, transport: str, uuid: str = SERVER, opcode: int = 2, **more: str) -> Inline:
         """Register a server; fires with what stands for it."""
         wire = yield self.connector.connect(transport, opcode)
-        wire.call("TunnelProxy.RegisterServer", {"serverName": "core", "serverUuid": uuid})
+        self.offer(wire, uuid, **more)
         response = yield wire.message()
         self.assertEqual(response, answer(slipEnabled=True))
         return Registered(wire)
 
-    def ask(self, wire: Wire, server: str = SERVER, uuid: str | None = None) -> None:
+    def offer(self, wire: Wire, uuid: str = SERVER, **more: str) -> None:
+        """Ask to be registered as a server; `more` are further params, here and below."""
+        params = {"serverName": "core", "serverUuid": uuid, **more}
+        wire.call("TunnelProxy.RegisterServer", params)
+
+    def ask(self, wire: Wire, server: str = SERVER, uuid: str | None = None, **more: str) -> None:
         """Ask to be connected to a server."""
         uuid = anyUuid() if uuid is None else uuid
-        params = {"clientName": "app", "clientUuid": uuid, "serverUuid": server}
+        params = {"clientName": "app", "clientUuid": uuid, "serverUuid": server, **more}
         wire.call("TunnelProxy.RegisterClient", params)
 
     @inlineCallbacks
     def visit(
-        self, transport: str, server: Registered, opcode: int = 2, uuid: str | None = None
+        self,
+        transport: str,
+        server: Registered,
+        opcode: int = 2,
+        uuid: str | None = None,
+        **more: str,
     ) -> Inline:
         """Connect a client to the server; fires with its wire and its address."""
         wire = yield self.connector.connect(transport, opcode)
-        self.ask(wire, uuid=uuid)
+        self.ask(wire, uuid=uuid, **more)
         response = yield wire.message()
         self.assertEqual(response, answer())
         address = yield self.announced(server)

@@ -13,15 +13,13 @@ from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
+from tests.support.endtoend import BACKEND_ERROR, BACKEND_TIMEOUT, INVALID_TOKEN
 from tests.support.served import OTHER, TRANSPORTS
 from tests.support.switched import SERVER, Switched, add, answer, anyUuid
 from tests.support.wires import Inline, Registered, Wire
 
-INVALID = "Invalid token. You are not allowed to use this server."
 MISSING = "A token is needed here."
-LATE = "Authentication took too long. Please try again later."
 LIMITED = "A limit of this account is reached. Please try again later."
-UNAVAILABLE = "Authentication is not possible at the moment. Please try again later."
 
 
 class Access(Switched):
@@ -33,31 +31,20 @@ class Access(Switched):
     def registering(self, transport: str, uuid: str = SERVER, **more: str) -> Inline:
         """Fire with a wire on which a server has asked to be registered."""
         wire = yield self.connector.connect(transport, 2)
-        params = {"serverName": "core", "serverUuid": uuid, **more}
-        wire.call("TunnelProxy.RegisterServer", params)
+        self.offer(wire, uuid, **more)
         return wire
 
     @inlineCallbacks
     def visiting(self, transport: str, **more: str) -> Inline:
         """Fire with a wire on which a client has asked for the server."""
         wire = yield self.connector.connect(transport, 2)
-        params = {"clientName": "app", "clientUuid": anyUuid(), "serverUuid": SERVER, **more}
-        wire.call("TunnelProxy.RegisterClient", params)
+        self.ask(wire, **more)
         return wire
-
-    @inlineCallbacks
-    def served(self, transport: str, **more: str) -> Inline:
-        """Fire with a server that is registered."""
-        wire = yield self.registering(transport, **more)
-        self.assertEqual((yield wire.message()), answer(slipEnabled=True))
-        return Registered(wire)
 
     @inlineCallbacks
     def visited(self, server: Registered, **more: str) -> Inline:
         """A client is connected to the server, and has a tunnel that works."""
-        wire = yield self.visiting(self.transport, **more)
-        self.assertEqual((yield wire.message()), answer())
-        address = yield self.announced(server)
+        wire, address = yield self.visit(self.transport, server, **more)
         yield self.works(server, wire, address)
 
     @inlineCallbacks
@@ -80,7 +67,7 @@ class EverybodyMixin:
     @inlineCallbacks
     def test_accepted(self: Any) -> Inline:
         """All is as without; nobody counts as unauthenticated."""
-        server = yield self.served(OTHER[self.transport], token="good")
+        server = yield self.serve(OTHER[self.transport], token="good")
         yield self.visited(server, token="good too")
         self.assertEqual(self.backend.asked, 2)
         self.assertEqual(self.proxy.registry.gate.unauthenticated, 0)
@@ -88,10 +75,10 @@ class EverybodyMixin:
     @inlineCallbacks
     def test_refused(self: Any) -> Inline:
         """Nobody hears of a client whose token is wrong, or who has none."""
-        server = yield self.served(OTHER[self.transport], token="good")
+        server = yield self.serve(OTHER[self.transport], token="good")
         reason, outcome = "AuthenticationFailed", Outcome.TOKEN_REFUSED
         for count, (more, text) in enumerate(
-            [({"token": "bad"}, INVALID), ({"token": ""}, INVALID), ({}, MISSING)]
+            [({"token": "bad"}, INVALID_TOKEN), ({"token": ""}, INVALID_TOKEN), ({}, MISSING)]
         ):
             wire = yield self.registering(self.transport, anyUuid(), **more)
             yield self.forbidden(wire, reason, text, outcome, 2 * count + 1)
@@ -105,8 +92,8 @@ class EverybodyMixin:
     def test_backendFails(self: Any) -> Inline:
         """Late, and without an answer that is one: nobody is let in, and no token is blamed."""
         for token, reason, text, outcome in (
-            ("slow", "Timeout", LATE, Outcome.AUTHENTICATION_TIMEOUT),
-            ("broken", "ProxyError", UNAVAILABLE, Outcome.AUTHENTICATION_ERROR),
+            ("slow", "Timeout", BACKEND_TIMEOUT, Outcome.AUTHENTICATION_TIMEOUT),
+            ("broken", "ProxyError", BACKEND_ERROR, Outcome.AUTHENTICATION_ERROR),
         ):
             wire = yield self.registering(self.transport, token=token)
             yield self.forbidden(wire, reason, text, outcome, 1)
@@ -120,10 +107,7 @@ class EverybodyMixin:
         """It is told first; the connection is kept."""
         wire = yield self.registering(self.transport, "no uuid", token="bad")
         self.assertEqual((yield wire.message()), answer("InvalidUuid", slipEnabled=False))
-        wire.call(
-            "TunnelProxy.RegisterServer",
-            {"serverName": "core", "serverUuid": SERVER, "token": "good"},
-        )
+        self.offer(wire, token="good")
         self.assertEqual((yield wire.message()), answer(slipEnabled=True))
 
     @inlineCallbacks
@@ -143,7 +127,7 @@ class PatienceMixin:
     @inlineCallbacks
     def test_payloadMeanwhile(self: Any) -> Inline:
         """What is sent behind the request waits, and arrives."""
-        server = yield self.served(OTHER[self.transport], token="good")
+        server = yield self.serve(OTHER[self.transport], token="good")
         asked: list[Deferred[Verdict]] = []
 
         def authenticate(_token: str) -> Deferred[Verdict]:
@@ -171,7 +155,7 @@ class ServersMixin:
     @inlineCallbacks
     def test_clients(self: Any) -> Inline:
         """What they show is nobody's business."""
-        server = yield self.served(OTHER[self.transport], token="good")
+        server = yield self.serve(OTHER[self.transport], token="good")
         yield self.visited(server)
         yield self.visited(server, token="bad")
         self.assertEqual(self.backend.asked, 1)
@@ -191,7 +175,7 @@ class NobodyMixin:
     @inlineCallbacks
     def test_notLookedAt(self: Any) -> Inline:
         """Whoever shows one is let in all the same."""
-        server = yield self.served(OTHER[self.transport], token="bad")
+        server = yield self.serve(OTHER[self.transport], token="bad")
         yield self.visited(server, token="bad")
         yield self.visited(server)
         self.assertEqual(self.backend.asked, 0)
@@ -213,7 +197,7 @@ class AccountMixin:
     @inlineCallbacks
     def test_sameAccount(self: Any) -> Inline:
         """Only its clients reach a server, and those that did not say whose they are."""
-        server = yield self.served(OTHER[self.transport], token="good-anna")
+        server = yield self.serve(OTHER[self.transport], token="good-anna")
         yield self.visited(server, token="good too-anna")
         for count in range(2):  # in a cluster: at the same member, and at another one
             yield self.unknown(count + 1, token="good-berta")
@@ -223,7 +207,7 @@ class AccountMixin:
     @inlineCallbacks
     def test_serverOfNobody(self: Any) -> Inline:
         """It has shown no token, so no account has it."""
-        server = yield self.served(OTHER[self.transport])
+        server = yield self.serve(OTHER[self.transport])
         for count in range(2):
             yield self.unknown(count + 1, token="good-anna")
         yield self.visited(server)
@@ -233,13 +217,13 @@ class AccountMixin:
         """Nobody had to show it, but it counts."""
         wire = yield self.registering(self.transport, token="bad-anna")
         outcome = Outcome.TOKEN_REFUSED
-        yield self.forbidden(wire, "AuthenticationFailed", INVALID, outcome, 1)
+        yield self.forbidden(wire, "AuthenticationFailed", INVALID_TOKEN, outcome, 1)
 
     @inlineCallbacks
     def test_limit(self: Any) -> Inline:
         """A server registers whatever its account has; one more client of it has to wait."""
         self.proxy.registry.limit(Bounds(), AccountBounds(tunnels=1), DenyList())
-        server = yield self.served(OTHER[self.transport], token="good-anna")
+        server = yield self.serve(OTHER[self.transport], token="good-anna")
         yield self.visited(server, token="good-anna")
         uuid = anyUuid()
         yield self.registering(OTHER[self.transport], uuid, token="good-anna")
@@ -253,7 +237,7 @@ class AccountMixin:
         """A backend that does not say whose a token is has failed."""
         wire = yield self.visiting(self.transport, token="good")
         outcome = Outcome.AUTHENTICATION_ERROR
-        yield self.forbidden(wire, "ProxyError", UNAVAILABLE, outcome, 1)
+        yield self.forbidden(wire, "ProxyError", BACKEND_ERROR, outcome, 1)
 
 
 def _suites() -> None:
