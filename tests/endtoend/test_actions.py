@@ -78,13 +78,8 @@ class OperatedCase(EndToEnd):
 
     def pair(self) -> tuple[Stream, Stream]:
         """Return two clients with a tunnel of their own, by WebSocket and by TLS."""
-        nonce = secret("nonce")
-        one, two = (
-            join(self.server.url(scheme), self.token, nonce=nonce) for scheme in ("ws", "tls")
-        )
-        for client in one, two:
-            self.assertIn(b"Tunnel.Established", client.message())
-        return one, two
+        web, tls = self.server.url("ws"), self.server.url("tls")
+        return tunnel(web, self.token, tls, nonce=secret("nonce"))
 
     def number(self, client: Stream) -> int:
         """Return the number of a connection."""
