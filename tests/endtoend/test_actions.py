@@ -32,6 +32,7 @@ from tests.support.endtoend import (
     tunnel,
     until,
 )
+from tests.support.lives import watch
 
 CURL = shutil.which("curl")
 JSON = ("-H", "Content-Type: application/json")
@@ -490,8 +491,5 @@ class TunnelProxyActionTests(TunnelProxyCase):
 
     def sockets(self, path: str) -> dict[str, str]:
         """Return the ids of a server and its clients by their addresses."""
-        asking = Stream(f"unix:{path}")
-        asking.send(b'{"method":"refresh","params":{"printAll":true}}')
-        (told,) = json.loads(asking.line())["tunnelProxyStatistic"]["tunnelConnections"]
-        asking.close()
+        (told,) = watch(path, printAll=True)["tunnelProxyStatistic"]["tunnelConnections"]
         return {each["address"]: each["id"] for each in (told, *told["clientConnections"])}
