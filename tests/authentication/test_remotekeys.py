@@ -101,7 +101,7 @@ class RemoteKeysCase(SynchronousTestCase):
 
     def lines(self, *words: str) -> int:
         """Return how many lines of the log have all these words."""
-        return sum(all(word in line for word in words) for line in self.events())
+        return sum(all(word in line for word in words) for line in self.events)
 
 
 class TimeTests(RemoteKeysCase):
