@@ -27,6 +27,7 @@ from tests.support.endtoend import (
     secret,
     tunnel,
 )
+from tests.support.lives import reload
 
 
 class ConsoleTunnelProxyTests(TunnelProxyCase):
@@ -266,9 +267,7 @@ class AccessTests(ServiceCase):
         self.assertEqual(server.ended(stranger), "token-refused")
         home.stop()
         ini.write_text("[TunnelProxy]\nauthentication = none\n")
-        mark = server.mark()
-        server.signal(SIGHUP)
-        server.waitFor("reloaded", mark)
+        reload(server)
         core = self.register(server.url("tcp"), uuid)
         client, address = self.join(server.url("ws"), uuid, core)
         self.works(core, client, address)
