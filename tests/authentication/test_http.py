@@ -27,6 +27,7 @@ from nymearemoteproxy.authentication.backend import MAX_SUBJECT, BackendError, V
 from nymearemoteproxy.authentication.http import HttpAuthenticator, judge, makeHttpClient
 from nymearemoteproxy.authentication.url import isOnThisMachine, readUrl
 from nymearemoteproxy.protocol.session import PairingKeys
+from tests.support.endtoend import hang
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
 
@@ -74,11 +75,6 @@ def replying(
         return body
 
     return answer
-
-
-def never(request: Request) -> int:
-    """Do not answer."""
-    return NOT_DONE_YET
 
 
 class InMemoryCase(SynchronousTestCase):
@@ -215,7 +211,7 @@ class AnswerTests(InMemoryCase):
 
     def test_cancelled(self) -> None:
         """Whoever gives up ends the request: it is dropped, and not sent again."""
-        asked, backend = self.ask(never)
+        asked, backend = self.ask(hang)
         self.assertNoResult(asked)
         asked.cancel()
         self.client.flush()
@@ -340,7 +336,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_concurrency(self) -> None:
         """Further ones wait for their turn, and get it."""
-        backend = Backend(never)
+        backend = Backend(hang)
         client = StubTreq(backend)
         asker = HttpAuthenticator(client, URL, 2)
         asked = [asker.authenticate(f"token {number}") for number in range(4)]
@@ -370,7 +366,7 @@ class BoundTests(SynchronousTestCase):
             asked = asker.authenticate(TOKEN)
             client.flush()
             self.failureResultOf(asked, BackendError)
-        backend.answer = never
+        backend.answer = hang
         first, second = asker.authenticate("first"), asker.authenticate("second")
         client.flush()
         self.assertEqual(len(backend.requests), 4)
@@ -382,7 +378,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_cancelledWhileItWaits(self) -> None:
         """Who gives up before its turn is never asked about."""
-        backend = Backend(never)
+        backend = Backend(hang)
         client = StubTreq(backend)
         asker = HttpAuthenticator(client, URL, 1)
         first, second, third = (asker.authenticate(name) for name in ("first", "second", "third"))

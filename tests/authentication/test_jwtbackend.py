@@ -185,7 +185,7 @@ class JwtTests(SynchronousTestCase):
         key = MADE["ES256"]
         for token in ("s3cr3t", key.token(iss="s3cr3t"), key.token({"kid": "s3cr3t"})):
             self.assertRefused(token)
-        self.assertEqual(len(lines()), 3)
-        for line in lines():
+        self.assertEqual(len(lines), 3)
+        for line in lines:
             self.assertIn("not accepted as a JWT: ", line)
             self.assertNotIn("s3cr3t", line)

@@ -25,6 +25,7 @@ from nymearemoteproxy.authentication.remotekeys import (
     RemoteKeys,
 )
 from nymearemoteproxy.common.turns import Turns
+from tests.support.endtoend import hang
 from tests.support.issuers import IssuerKey, keySet
 from tests.support.loglines import logged
 
@@ -51,11 +52,6 @@ class Issuer(Resource):
         self.requests.append(request)
         request.notifyFinish().addErrback(lambda _: self.gone.append(request))
         return self.answer(request)
-
-
-def never(request: Request) -> int:
-    """Do not answer."""
-    return NOT_DONE_YET
 
 
 def broken(request: Request) -> bytes:
@@ -101,7 +97,7 @@ class RemoteKeysCase(SynchronousTestCase):
 
     def lines(self, *words: str) -> int:
         """Return how many lines of the log have all these words."""
-        return sum(all(word in line for word in words) for line in self.events())
+        return sum(all(word in line for word in words) for line in self.events)
 
 
 class TimeTests(RemoteKeysCase):
@@ -126,7 +122,7 @@ class TimeTests(RemoteKeysCase):
 
     def test_oneAtATime(self) -> None:
         """Whoever comes meanwhile waits for the same answer."""
-        self.issuer.answer = never
+        self.issuer.answer = hang
         found = [self.find() for _ in range(5)]
         for each in found:
             self.assertNoResult(each)
@@ -142,7 +138,7 @@ class TimeTests(RemoteKeysCase):
 
     def test_givenUp(self) -> None:
         """One who leaves takes nobody's answer away."""
-        self.issuer.answer = never
+        self.issuer.answer = hang
         leaves, stays = self.find(), self.find()
         leaves.cancel()
         self.failureResultOf(leaves)
@@ -160,7 +156,7 @@ class TimeTests(RemoteKeysCase):
         self.ids()
         self.assertFetched(1)
         self.clock.advance(1)
-        self.issuer.answer = never
+        self.issuer.answer = hang
         self.assertEqual(self.ids(), ["one"])
         self.assertEqual(self.ids(), ["one"])
         self.assertFetched(2)
@@ -191,7 +187,7 @@ class TimeTests(RemoteKeysCase):
         """While one waits for an unknown key, those of known ones do not."""
         self.ids()
         self.clock.advance(PAUSE)
-        self.issuer.answer = never
+        self.issuer.answer = hang
         waits = self.find("two")
         self.assertNoResult(waits)
         self.assertEqual(self.ids(), ["one"])
@@ -264,7 +260,7 @@ class FailureTests(RemoteKeysCase):
             request.write(b'{"keys": [')
             return NOT_DONE_YET
 
-        for answer in (never, begin):
+        for answer in (hang, begin):
             self.issuer.answer = answer
             found = [self.find() for _ in range(3)]
             self.clock.advance(FETCH_TIMEOUT)

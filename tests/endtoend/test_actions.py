@@ -32,11 +32,24 @@ from tests.support.endtoend import (
     tunnel,
     until,
 )
+from tests.support.lives import watch
 
 CURL = shutil.which("curl")
 JSON = ("-H", "Content-Type: application/json")
 
 REFUSED = "only root and the server's own user may have something done"
+
+
+def curl(*arguments: str) -> bytes:
+    """Return what curl is told."""
+    assert CURL is not None
+    command = [CURL, "-sS", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True).stdout
+
+
+def status(*arguments: str) -> str:
+    """Return the status that curl is told."""
+    return curl("-o", os.devnull, "-w", "%{http_code}", *arguments).decode()
 
 
 class OperatedCase(EndToEnd):
@@ -66,29 +79,21 @@ class OperatedCase(EndToEnd):
 
     def pair(self) -> tuple[Stream, Stream]:
         """Return two clients with a tunnel of their own, by WebSocket and by TLS."""
-        nonce = secret("nonce")
-        one, two = (
-            join(self.server.url(scheme), self.token, nonce=nonce) for scheme in ("ws", "tls")
-        )
-        for client in one, two:
-            self.assertIn(b"Tunnel.Established", client.message())
-        return one, two
+        web, tls = self.server.url("ws"), self.server.url("tls")
+        return tunnel(web, self.token, tls, nonce=secret("nonce"))
 
     def number(self, client: Stream) -> int:
         """Return the number of a connection."""
         listed = self.curl("/api/v1/connections")["connections"]
         return next(each["number"] for each in listed if each["address"] == client.peer)
 
+    def get(self, path: str, *arguments: str) -> bytes:
+        """Return what the admin endpoint says."""
+        return curl("--unix-socket", self.adminPath, *arguments, f"http://localhost{path}")
+
     def curl(self, path: str, *arguments: str) -> Any:
-        """Return what curl is told."""
-        assert CURL is not None
-        done = subprocess.run(
-            [CURL, "-sS", "--unix-socket", self.adminPath, *arguments, f"http://localhost{path}"],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        """Return what it says in JSON."""
+        return json.loads(self.get(path, *arguments))
 
     def post(self, path: str, body: str = "") -> Any:
         """Have something done."""
@@ -147,13 +152,7 @@ class ActionTests(OperatedCase):
         self.assertEnded(waiting)
         for action in Action.END_CONNECTION, Action.END_TUNNEL:
             line = f'operator_actions_total{{action="{action.value}",result="done"}}'
-            done = subprocess.run(
-                ["curl", "-sS", "--unix-socket", self.adminPath, "http://localhost/metrics"],
-                capture_output=True,
-                timeout=PATIENCE,
-                check=True,
-            )
-            self.assertIn(line.encode(), done.stdout)
+            self.assertIn(line.encode(), self.get("/metrics"))
         others[0].sendMessage(b"still here")
         self.assertEqual(others[1].read(10), b"still here")
         for client in others:
@@ -230,19 +229,13 @@ class ActionTests(OperatedCase):
             *("--set", f"Admin.passwordFile={users}"),
         )
         url = server.waitFor(r"admin endpoint on (\S+)/")[1]
-
-        def ask(*arguments: str) -> str:
-            command = ["curl", "-ksS", "-o", os.devnull, "-w", "%{http_code}", *arguments]
-            done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=True)
-            return done.stdout.decode()
-
-        reload = ("-X", "POST", f"{url}/api/v1/reload")
+        reload = ("-k", "-X", "POST", f"{url}/api/v1/reload")
         password = ("-u", "anna:s3cret-word")
-        self.assertEqual(ask(*reload, *JSON), "401")
-        self.assertEqual(ask(*reload, *password), "415")
-        self.assertEqual(ask(*reload, *password, *JSON, "-H", "Origin: http://x"), "403")
+        self.assertEqual(status(*reload, *JSON), "401")
+        self.assertEqual(status(*reload, *password), "415")
+        self.assertEqual(status(*reload, *password, *JSON, "-H", "Origin: http://x"), "403")
         self.assertEqual(server.find("reloaded"), [])
-        self.assertEqual(ask(*reload, *password, *JSON), "200")
+        self.assertEqual(status(*reload, *password, *JSON), "200")
         server.waitFor("operator: anna from 127.0.0.1 asks for a reload")
         self.assertNotIn("s3cret-word", server.text())
 
@@ -251,13 +244,7 @@ class ActionTests(OperatedCase):
         """On loopback without a password it says what to set, and does nothing."""
         server = self.start("--websocket", STREAM, "--token", secret(), "--admin", STREAM)
         url = server.waitFor(r"admin endpoint on (\S+)/")[1]
-        done = subprocess.run(
-            ["curl", "-sS", "-X", "POST", *JSON, f"{url}/api/v1/drain"],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        answer = json.loads(done.stdout)
+        answer = json.loads(curl("-X", "POST", *JSON, f"{url}/api/v1/drain"))
         self.assertEqual(answer["status"], 403)
         self.assertIn("[Admin] passwordFile", answer["detail"])
         self.assertEqual(server.find("draining"), [])
@@ -392,14 +379,7 @@ class NginxTests(OperatedCase):
     def ask(self, path: str, *arguments: str) -> str:
         """Return the status of the answer to a question by nginx's public name."""
         url = f"http://proxy.example.org/remoteproxy{path}"
-        command = [str(CURL), "-sS", "-o", os.devnull, "-w", "%{http_code}"]
-        done = subprocess.run(
-            [*command, "--unix-socket", self.outerPath, *arguments, url],
-            capture_output=True,
-            timeout=PATIENCE,
-            check=True,
-        )
-        return done.stdout.decode()
+        return status("--unix-socket", self.outerPath, *arguments, url)
 
     @inThread
     def testDocumented(self) -> None:
@@ -511,8 +491,5 @@ class TunnelProxyActionTests(TunnelProxyCase):
 
     def sockets(self, path: str) -> dict[str, str]:
         """Return the ids of a server and its clients by their addresses."""
-        asking = Stream(f"unix:{path}")
-        asking.send(b'{"method":"refresh","params":{"printAll":true}}')
-        (told,) = json.loads(asking.line())["tunnelProxyStatistic"]["tunnelConnections"]
-        asking.close()
+        (told,) = watch(path, printAll=True)["tunnelProxyStatistic"]["tunnelConnections"]
         return {each["address"]: each["id"] for each in (told, *told["clientConnections"])}

@@ -9,7 +9,6 @@ import signal
 import socket
 import urllib.error
 import urllib.request
-from typing import Any
 
 from tests.support.endtoend import (
     MONITOR,
@@ -23,6 +22,7 @@ from tests.support.endtoend import (
     tunnel,
     until,
 )
+from tests.support.lives import watch
 from tests.support.redis import RedisServer, reasonToSkip
 
 
@@ -65,15 +65,6 @@ class CompanyCase(EndToEnd):
         """Wait until a metric has a value: workers tell theirs once a second."""
         until(lambda: self.metric(name) == value, f"{name} is not {value}")
 
-    def monitored(self) -> Any:
-        """Return what the monitor socket says."""
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(PATIENCE)
-            monitor.connect(self.path)
-            monitor.sendall(b'{"method":"refresh"}\n')
-            with monitor.makefile("rb") as lines:
-                return json.loads(lines.readline())
-
 
 class WorkersShownTests(CompanyCase):
     """Two workers."""
@@ -92,7 +83,7 @@ class WorkersShownTests(CompanyCase):
         for client, other in ((one, two), (two, one)):
             client.send(b"hello")
             self.assertEqual(other.read(5), b"hello")
-        told = self.monitored()["proxyStatistic"]
+        told = watch(self.path)["proxyStatistic"]
         self.assertEqual({each["worker"] for each in told["clients"]}, {1, 2})
         self.assertEqual(len({each["id"] for each in told["clients"]}), 2)
         self.assertEqual((told["tunnelCount"], len(told["tunnels"])), (1, 1))
@@ -205,7 +196,7 @@ class DegradedTests(CompanyCase):
         self.assertEqual(self.metric("directory_outages_total"), 1)
         self.assertEqual(len(self.server.find("The directory .* fails")), 1)
         self.assertNotIn("nymea_remoteproxy_workers", self.get("/metrics"))
-        self.assertNotIn("worker", json.dumps(self.monitored()))
+        self.assertNotIn("worker", json.dumps(watch(self.path)))
 
     @inThread
     def test_workers(self) -> None:

@@ -13,9 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 from tests.support.documented import commandsOf
 from tests.support.endtoend import (
@@ -31,7 +29,7 @@ from tests.support.endtoend import (
     inThread,
     until,
 )
-from tests.support.homepage import HomePage
+from tests.support.homepage import readHome, serveHome
 
 UUID = "6f4ff7c5-41b1-4a3c-9f3f-3f0f5b0f6b6a"
 SERVER, JOIN = "nymea-remoteproxy", "nymea-remoteproxy-client"
@@ -197,12 +195,8 @@ class ReadmeTests(TypedCase):
 def _behindNat(case: TypedCase, commands: list[str]) -> None:
     """Reach a page through a proxy, with the commands of a page."""
     server, home, elsewhere = commands
-    service = ThreadingHTTPServer(("127.0.0.1", 0), HomePage)
-    case.addCleanup(service.server_close)
-    case.addCleanup(service.shutdown)
-    Thread(target=service.serve_forever, daemon=True).start()
+    place = f"127.0.0.1:{serveHome(case)}"
     case.serve(server)
-    place = f"127.0.0.1:{service.server_address[1]}"
     there = {
         **case.proxy,
         "127.0.0.1:80": place,
@@ -215,8 +209,7 @@ def _behindNat(case: TypedCase, commands: list[str]) -> None:
     for pin in re.findall("end-fingerprint (.*)", served.said):
         elsewhere = re.sub("(?<=end-fingerprint ).*", pin, elsewhere)
     address = case.type(elsewhere, there).waitFor(r"listening on (\S+)")[1]
-    with urllib.request.urlopen(f"http://{address}/", timeout=PATIENCE) as answer:
-        case.assertEqual(answer.read(), b"at home")
+    case.assertEqual(readHome(address), b"at home")
 
 
 class PageTests(TypedCase):

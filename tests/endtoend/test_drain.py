@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 from tests.support.cores import TunnelProxyCase, anyUuid, error, visit
 from tests.support.endtoend import (
@@ -29,7 +28,7 @@ from tests.support.endtoend import (
     tunnel,
     until,
 )
-from tests.support.lives import DRAINING, LifeCase, errors, reload
+from tests.support.lives import DRAINING, LifeCase, errors, reload, watch
 
 
 class DrainTests(LifeCase):
@@ -256,15 +255,6 @@ def isRefused(host: str, port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def watch(path: str) -> Any:
-    """Return what a monitor socket tells who asks."""
-    asking = Stream(f"unix:{path}")
-    asking.send(b'{"method":"refresh"}')
-    told = json.loads(asking.line())
-    asking.close()
-    return told
 
 
 class TunnelProxyDrainTests(TunnelProxyCase):

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import threading
-import urllib.request
-from http.server import ThreadingHTTPServer
 
 from tests.support.documented import commandsOf
 from tests.support.endtoend import (
@@ -21,7 +18,7 @@ from tests.support.endtoend import (
     environmentOfPrograms,
     inThread,
 )
-from tests.support.homepage import HomePage
+from tests.support.homepage import readHome, serveHome
 
 PAGE = (ROOT / "docs" / "reach-home-assistant.rst").read_text("utf-8")
 ENCRYPTED, SSH = 1, 2
@@ -42,10 +39,7 @@ class ReachTests(EndToEnd):
     def setUp(self) -> None:
         self.directory = self.temporary()
         self.certificate = Certificate(str(self.directory))
-        self.service = ThreadingHTTPServer(("127.0.0.1", 0), HomePage)
-        self.addCleanup(self.service.server_close)
-        self.addCleanup(self.service.shutdown)
-        threading.Thread(target=self.service.serve_forever, daemon=True).start()
+        self.port = serveHome(self)
         self.uuids = re.findall(r"^serve = (\S+)", EXAMPLE + files()[SSH], re.M)
         self.url = self.proxy().urls[0].replace("127.0.0.1", "localhost")
 
@@ -76,10 +70,9 @@ class ReachTests(EndToEnd):
     def serve(self, name: str, text: str, place: str) -> Program:
         """Run the client at home with a file, as the unit does."""
         path = self.directory / f"{name}.conf"
-        port = self.service.server_address[1]
         self.assertIn(f"url = {PROXY}\n", text)
         self.assertIn(f"forward = {place}\n", text)
-        text = text.replace(PROXY, self.url).replace(place, f"127.0.0.1:{port}")
+        text = text.replace(PROXY, self.url).replace(place, f"127.0.0.1:{self.port}")
         path.write_text(text)
         program = self.launch("--configuration", str(path))
         program.waitFor("registered as server ")
@@ -87,16 +80,14 @@ class ReachTests(EndToEnd):
 
     def here(self, arguments: list[str]) -> list[str]:
         """Return a command of the page with names and ports of this machine."""
-        port = self.service.server_address[1]
-        changed = {PROXY: self.url, "127.0.0.1:8123": f"127.0.0.1:{port}", "8123": "0"}
+        changed = {PROXY: self.url, "127.0.0.1:8123": f"127.0.0.1:{self.port}", "8123": "0"}
         return [changed.get(argument, argument) for argument in arguments]
 
     def visit(self, command: str) -> None:
         """Open the page through the client elsewhere."""
         elsewhere = self.launch(*self.here(shlex.split(command)[1:]))
         address = elsewhere.waitFor(r"listening on (\S+)")[1]
-        with urllib.request.urlopen(f"http://{address}/", timeout=PATIENCE) as answer:
-            self.assertEqual(answer.read(), b"at home")
+        self.assertEqual(readHome(address), b"at home")
 
     @inThread
     def testInATerminal(self) -> None:

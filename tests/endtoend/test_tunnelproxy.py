@@ -15,7 +15,6 @@ from tests.support.cores import Core, TunnelProxyCase, anyUuid, error, visit
 from tests.support.endtoend import (
     CLIENT,
     PATIENCE,
-    SIGHUP,
     SIGTERM,
     STREAM,
     Certificate,
@@ -27,6 +26,7 @@ from tests.support.endtoend import (
     secret,
     tunnel,
 )
+from tests.support.lives import reload
 
 
 class ConsoleTunnelProxyTests(TunnelProxyCase):
@@ -157,11 +157,6 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
         server = self.launch("--set", f"TunnelProxy.serverUuidFile={file}")
         url = server.url("tls")
 
-        def reload(expected: str) -> None:
-            mark = server.mark()
-            server.signal(SIGHUP)
-            server.waitFor(expected, mark)
-
         def assertForbidden(uuid: str) -> None:
             core = Core(url, uuid)
             expected = {"tunnelProxyError": error("ForbiddenCall"), "slipEnabled": False}
@@ -172,21 +167,21 @@ class ConsoleTunnelProxyTests(TunnelProxyCase):
         assertForbidden(new)
         first = self.register(url, old)
         file.write_text(f"{new.strip('{}').upper()}\n")
-        reload("reloaded: .* 1 server uuid,")
+        reload(server, "reloaded: .* 1 server uuid,")
         client, address = self.join(server.url("ws"), old, first)
         self.works(first, client, address)
         self.register(url, new)
         stays = rf"the server uuids stay as they were: .*{re.escape(str(file))}"
         for content in (b"no uuid\n", b"\xff\n", b"{00000000-0000-0000-0000-000000000000}\n"):
             file.write_bytes(content)
-            reload(stays)
+            reload(server, stays)
         file.unlink()
-        reload(stays)
+        reload(server, stays)
         first.stream.close()
         server.ended(first.stream)
         assertForbidden(old)
         file.write_text(f"{old}\n{new}\n")
-        reload("reloaded: .* 2 server uuids")
+        reload(server, "reloaded: .* 2 server uuids")
         self.register(url, old)
 
 
@@ -266,9 +261,7 @@ class AccessTests(ServiceCase):
         self.assertEqual(server.ended(stranger), "token-refused")
         home.stop()
         ini.write_text("[TunnelProxy]\nauthentication = none\n")
-        mark = server.mark()
-        server.signal(SIGHUP)
-        server.waitFor("reloaded", mark)
+        reload(server)
         core = self.register(server.url("tcp"), uuid)
         client, address = self.join(server.url("ws"), uuid, core)
         self.works(core, client, address)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from tests.support.endtoend import (
     DIALECTS,
     ESTABLISHED_FIRST,
     FIRST,
+    SIGHUP,
     STREAM,
     SharedServer,
     Stream,
@@ -146,7 +145,7 @@ class KeyFileTests(SharedServer):
         self.assertEqual(self.outcome(token(KEYS[1])), refused(FIRST))
         self.file.write_bytes(keySet(KEYS[1:]))
         for _time in range(2):
-            os.kill(self.server.process.pid, signal.SIGHUP)
+            self.server.signal(SIGHUP)
             self.server.waitFor("reloaded", self.since)
             self.assertEqual(self.outcome(token(KEYS[1])), accepted(FIRST))
             self.assertEqual(self.outcome(token(KEYS[0])), refused(FIRST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -16,6 +17,11 @@ from nymearemoteproxy.wires.direct import DirectTransport
 from tests.support.memory import Pipe
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+
+
+def basic(user: str, password: str) -> str:
+    """Return the header of somebody who gives a password."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def address(last: int = 1) -> IAddress:

@@ -661,9 +661,9 @@ def join(url: str, token: str, dialect: dict[str, str] = FIRST, **more: str) -> 
     return client
 
 
-def tunnel(url: str, token: str, other: str | None = None) -> tuple[Stream, Stream]:
+def tunnel(url: str, token: str, other: str | None = None, **more: str) -> tuple[Stream, Stream]:
     """Return two clients of the first API with a tunnel between them."""
-    one, two = join(url, token), join(other or url, token)
+    one, two = join(url, token, **more), join(other or url, token, **more)
     for client in (one, two):
         notification = client.message()
         if notification != ESTABLISHED_FIRST:

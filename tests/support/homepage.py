@@ -1,11 +1,17 @@
 """A web page that is to be reached behind NAT.
 
-Owns what it says. Knows nothing of the way to it.
+Owns what it says, and how it is served and read. Knows nothing of the way to it.
 """
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.endtoend import PATIENCE
 
 
 class HomePage(BaseHTTPRequestHandler):
@@ -18,3 +24,19 @@ class HomePage(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+def serveHome(test: TestCase) -> int:
+    """Serve it on loopback until the test ends; return the port."""
+    service = ThreadingHTTPServer(("127.0.0.1", 0), HomePage)
+    test.addCleanup(service.server_close)
+    test.addCleanup(service.shutdown)
+    Thread(target=service.serve_forever, daemon=True).start()
+    return service.server_port
+
+
+def readHome(address: str) -> bytes:
+    """Return what is served there."""
+    with urllib.request.urlopen(f"http://{address}/", timeout=PATIENCE) as answer:
+        content: bytes = answer.read()
+        return content

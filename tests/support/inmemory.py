@@ -49,16 +49,18 @@ TIMING = Timing(
 class Backend:
     """Accepts everything, at once or never.
 
+    :ivar subject: the account that everything is of.
     :ivar pending: the questions that were not answered.
     """
 
     def __init__(self) -> None:
         self.answers = True
+        self.subject: str | None = None
         self.pending: list[Deferred[Verdict]] = []
 
     def authenticate(self, token: str) -> Deferred[Verdict]:
         if self.answers:
-            return succeed(Verdict(True))
+            return succeed(Verdict(True, self.subject))
         self.pending.append(Deferred())
         return self.pending[-1]
 

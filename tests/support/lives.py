@@ -46,6 +46,17 @@ def hello(url: str) -> dict[str, Any]:
         client.close()
 
 
+def watch(path: str, **params: Any) -> Any:
+    """Return what a monitor socket tells who asks."""
+    request = {"method": "refresh", **({"params": params} if params else {})}
+    asking = Stream(f"unix:{path}")
+    try:
+        asking.send(json.dumps(request).encode() + b"\n")
+        return json.loads(asking.line())
+    finally:
+        asking.close()
+
+
 def reload(server: Server, expected: str = "reloaded") -> int:
     """Have everything read anew; return the position of what the server wrote about it."""
     mark = server.mark()

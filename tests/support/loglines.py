@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 
-def logged(case: SynchronousTestCase) -> Callable[[], list[str]]:
-    """Return what returns the texts that the server's code has logged from now on."""
-    events: list[dict[str, Any]] = []
-    globalLogPublisher.addObserver(events.append)
-    case.addCleanup(globalLogPublisher.removeObserver, events.append)
+def logged(case: SynchronousTestCase) -> list[str]:
+    """Return the texts of what the server's code logs from now on."""
+    texts: list[str] = []
 
-    def lines() -> list[str]:
-        return [
-            formatEvent(event)
-            for event in events
-            if event.get("log_namespace", "").startswith("nymearemoteproxy.")
-        ]
+    def note(event: dict[str, Any]) -> None:
+        if event.get("log_namespace", "").startswith("nymearemoteproxy"):
+            texts.append(formatEvent(event))
 
-    return lines
+    globalLogPublisher.addObserver(note)
+    case.addCleanup(globalLogPublisher.removeObserver, note)
+    return texts

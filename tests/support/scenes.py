@@ -226,10 +226,3 @@ def workers(isClustered: bool = False) -> Scene:
 def cluster() -> Scene:
     """The same on several machines."""
     return workers(isClustered=True)
-
-
-SCENES = {
-    scene.__name__: scene
-    for scene in (idle, few, hundreds, drained, failedReload, workers, cluster)
-}
-"""By what they are called in the names of screenshots."""

@@ -15,7 +15,6 @@ from uuid import UUID
 from hypothesis import settings
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -390,15 +389,3 @@ class SwitchboardCase(SynchronousTestCase):
         self.assertIs(leg.outcome, outcome)
         self.assertTrue(leg.isAlone)
         self.assertTrue(leg.reading)
-
-    def fakeLog(self) -> list[str]:
-        """Return the texts of what is logged from now on."""
-        texts: list[str] = []
-
-        def note(event: dict[str, Any]) -> None:
-            if event.get("log_namespace", "").startswith("nymearemoteproxy"):
-                texts.append(event["log_format"].format(**event))
-
-        globalLogPublisher.addObserver(note)
-        self.addCleanup(globalLogPublisher.removeObserver, note)
-        return texts

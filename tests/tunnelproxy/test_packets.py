@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from tests.support.loglines import logged
 from tests.support.packets import cut
 from tests.support.switchboards import (
     PING,
@@ -89,7 +90,7 @@ class RelayTests(SwitchboardCase):
 
     def test_alternating(self) -> None:
         """So it does when there are others' packets, empty ones, and some for nobody between."""
-        log = self.fakeLog()
+        log = logged(self)
         parts = ((1, b"a"), (4, b"nobody"), (2, b"b"), (1, b""), (3, b""), (1, b"c"))
         self.server.receive(b"".join(packet(*each) for each in parts) * 20)
         self.assertEqual([client.sent for client in self.clients], [[b"ac" * 20], [b"b" * 20], []])
@@ -135,7 +136,7 @@ class RelayTests(SwitchboardCase):
 
     def test_unknownAddresses(self) -> None:
         """Packets for nobody are dropped, and disturb no other."""
-        log = self.fakeLog()
+        log = logged(self)
         self.clients[1].leave()
         for address in (2, 4, 0x1000, 0xFFFE, 0xFFFF):
             self.server.receive(packet(address, b"x") + packet(1, b"y"))
@@ -150,7 +151,7 @@ class RelayTests(SwitchboardCase):
 
     def test_invalidPackets(self) -> None:
         """They are dropped and counted; the connection, and the next packet, are kept."""
-        log = self.fakeLog()
+        log = logged(self)
         for invalid in (b"\x00\x01\xdb\xc0", b"\x00\xc0", b"\xc0", b"\x00\x01\xdbx\xc0"):
             self.server.receive(invalid + packet(1, b"y"))
         self.assertEqual(self.clients[0].take(), b"yyyy")
@@ -161,7 +162,7 @@ class RelayTests(SwitchboardCase):
 
     def test_noFaults(self) -> None:
         """A server that makes none is not mentioned."""
-        log = self.fakeLog()
+        log = logged(self)
         self.server.say(1, b"x")
         self.server.leave()
         self.assertEqual(log, [])
@@ -195,7 +196,7 @@ class RelayTests(SwitchboardCase):
 
     def test_onlyOneLineEnd(self) -> None:
         """Later they are addresses like others."""
-        log = self.fakeLog()
+        log = logged(self)
         self.server.receive(PING)
         self.server.receive(b"\n" + PING)
         self.server.receive(b"\r\n" + PING)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 
-from nymearemoteproxy.authentication.backend import Verdict
 from nymearemoteproxy.connections.accounts import AccountBounds
 from nymearemoteproxy.connections.denylist import DenyList, parseDenyList
 from nymearemoteproxy.connections.limits import Bounds
@@ -14,19 +12,12 @@ from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
 
 
-class NamingBackend:
-    """Accepts everything, as of the account ``somebody``."""
-
-    def authenticate(self, token: str) -> Deferred[Verdict]:
-        return succeed(Verdict(True, "somebody"))
-
-
 class AccountTests(InMemory):
     """One account, with a bound on its tunnels and on its bytes."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.proxy.authenticator = NamingBackend()
+        self.backend.subject = "somebody"
 
     def limit(self, bounds: AccountBounds, denied: DenyList | None = None) -> None:
         """Have these limits count from now on."""

@@ -16,13 +16,9 @@ from nymearemoteproxy.common.unixpeers import UnixPeer
 from nymearemoteproxy.watching.admin import access
 from nymearemoteproxy.watching.admin.access import Access, isCrossSite, isLoopbackName
 from nymearemoteproxy.watching.admin.web import Question
+from tests.support.adminhttp import basic
 
 USERS = {"anna": "s3cret", "bärbel": "pässword:with:colons"}
-
-
-def basic(user: str, password: str) -> str:
-    """Return the header of somebody who gives a password."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def makeAccess(clock: Clock, users: Mapping[str, str] | None, private: bool = False) -> Access:

@@ -21,7 +21,7 @@ from nymearemoteproxy.watching.admin.routes import parametersIn, readPages
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, add, addTunnel, remove
-from tests.watching.admin.test_routes import credentials
+from tests.support.adminhttp import basic
 
 SOCKET = "unix:/run/nymea-remoteproxy/admin.sock"
 
@@ -453,12 +453,12 @@ class PasswordTests(ApiCase):
     def test_needed(self) -> None:
         self.assertProblem(self.ask("server"), 401, "a password is needed")
         self.assertProblem(self.post("drain"), 401, "a password is needed")
-        wrong = credentials("anna", "x")
+        wrong = basic("anna", "x")
         for _ in range(10):
             self.ask("server", authorization=wrong)
         self.assertProblem(self.ask("server", authorization=wrong), 429, "too many")
 
     def test_right(self) -> None:
-        right = credentials("anna", "s3cret")
+        right = basic("anna", "s3cret")
         self.assertEqual(self.post("drain", authorization=right)[0], 202)
         self.assertTrue(self.ask("server", authorization=right)[1]["actions"]["allowed"])

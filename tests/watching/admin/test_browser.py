@@ -5,7 +5,6 @@ With NYMEA_SCREENSHOTS set to a directory, the screenshots stay there.
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +12,7 @@ from uuid import uuid4
 from twisted.internet import reactor as globalReactor
 
 from nymearemoteproxy.watching.admin.access import SHOWS_ONLY
+from tests.support.adminhttp import basic
 from tests.support.browser import (
     ARROW_LEFT,
     DESKTOP,
@@ -85,7 +85,7 @@ class PageTests(EndToEnd):
     def openProtected(self, *more: str) -> None:
         """Start a server whose endpoint has a password, and look at it."""
         users = self.file("anna:s3cret-word\n")
-        self.authorization = "Basic " + base64.b64encode(b"anna:s3cret-word").decode()
+        self.authorization = basic("anna", "s3cret-word")
         self.addCleanup(lambda: self.giveBrowser(""))
         self.open(more=("--set", f"Admin.passwordFile={users}", *more))
 

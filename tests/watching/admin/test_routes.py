@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import http.client
 import json
@@ -25,6 +24,7 @@ from nymearemoteproxy.watching.admin.routes import SECURITY_HEADERS, readPages
 from nymearemoteproxy.watching.admin.web import Question
 from nymearemoteproxy.watching.condition import Condition
 from tests.support.admin import AdminInMemory, Port
+from tests.support.adminhttp import basic
 from tests.support.endtoend import (
     CONSOLE,
     PATIENCE,
@@ -43,10 +43,6 @@ from tests.support.endtoend import (
 )
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
-
-
-def credentials(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class PathTests(SynchronousTestCase):
@@ -194,7 +190,7 @@ class PasswordTests(SynchronousTestCase):
             file.write("# who may\nanna:s3cret\n")
         self.path = path
         self.made = AdminInMemory("tcp:1", Admin_passwordFile=path)
-        self.right = credentials("anna", "s3cret")
+        self.right = basic("anna", "s3cret")
 
     def test_everythingNeedsIt(self) -> None:
         for path in ("/", "/app.js", "/metrics", "/api/status", "/api/tunnels", "/nothing"):
@@ -215,7 +211,7 @@ class PasswordTests(SynchronousTestCase):
         changed = configure(settings, CommandLine(tokens=["t"]))
         self.made.admin.apply("new name", changed.adminUsers, changed.certificates, "own")
         self.assertEqual(self.made.ask("/", authorization=self.right).status, 401)
-        seen = self.made.ask("/api/status", authorization=credentials("otto", "other"))
+        seen = self.made.ask("/api/status", authorization=basic("otto", "other"))
         self.assertEqual(json.loads(seen.body)["name"], "new name")
 
 
@@ -440,11 +436,11 @@ class RealPasswordTests(EndToEnd):
         path = self.file("anna:s3cret-word\n")
         asker = self.asker("--admin", LOOPBACK, "--set", f"Admin.passwordFile={path}")
         self.assertEqual(asker.ask("/")[0], 401)
-        self.assertEqual(asker.ask("/", authorization=credentials("anna", "wrong"))[0], 401)
-        self.assertEqual(asker.ask("/", authorization=credentials("anna", "s3cret-word"))[0], 200)
+        self.assertEqual(asker.ask("/", authorization=basic("anna", "wrong"))[0], 401)
+        self.assertEqual(asker.ask("/", authorization=basic("anna", "s3cret-word"))[0], 200)
         for _time in range(10):
-            asker.ask("/", authorization=credentials("anna", "wrong"))
-        code, _body, headers = asker.ask("/", authorization=credentials("anna", "s3cret-word"))
+            asker.ask("/", authorization=basic("anna", "wrong"))
+        code, _body, headers = asker.ask("/", authorization=basic("anna", "s3cret-word"))
         self.assertEqual((code, headers["Retry-After"]), (429, "6"))
         self.assertEqual(asker.ask("/readyz")[0], 200)
         self.assertNotIn("s3cret-word", self.server.text())
@@ -484,7 +480,7 @@ class RealPasswordTests(EndToEnd):
         )
 
         def expiry(password: str) -> float:
-            body = asker.ask("/metrics", authorization=credentials("anna", password))[1].decode()
+            body = asker.ask("/metrics", authorization=basic("anna", password))[1].decode()
             found = re.search(r"certificate_expiry_timestamp_seconds\{.*\} (\S+)", body)
             assert found is not None, body
             return float(found[1])
@@ -512,7 +508,7 @@ class RealPasswordTests(EndToEnd):
         Path(both).write_bytes(Path(new.both).read_bytes())
         reload()
         self.assertEqual(shown(), new.fingerprint)
-        authorization = credentials("anna", "first-word")
+        authorization = basic("anna", "first-word")
         self.assertEqual(asker.ask("/metrics", authorization=authorization)[0], 401)
         self.assertEqual(round((expiry("second-word") - before) / 86400), 10)
 
