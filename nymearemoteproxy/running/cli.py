@@ -14,6 +14,7 @@ from twisted.logger import globalLogBeginner
 from nymearemoteproxy.common.clocks import useMonotonicClock
 from nymearemoteproxy.common.journal import isJournal
 from nymearemoteproxy.common.logs import FORMATS, LogStream, forJournal
+from nymearemoteproxy.running.epoll import takeReactor
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.service import makeService
 
@@ -23,8 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     :raises SystemExit: for a mistake of the operator's.
     """
-    from twisted.internet import reactor
-
+    reactor = takeReactor()
     useMonotonicClock(reactor)
     options = ServerOptions()
     options.parseOptions(sys.argv[1:] if arguments is None else arguments)

@@ -29,6 +29,7 @@ from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
+from nymearemoteproxy.running.epoll import takeReactor
 from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
@@ -342,12 +343,7 @@ class Crew:
 
 def main() -> int:
     """Run the worker until its parent stops it, or is gone; return the exit status."""
-    from twisted.internet import reactor
-
-    return _run(reactor)
-
-
-def _run(reactor: Any) -> int:
+    reactor = takeReactor()
     useMonotonicClock(reactor)
     Factory.noisy = False
     worker = Worker(reactor)

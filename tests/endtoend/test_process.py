@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+from tests.support import endtoend
 from tests.support.endtoend import (
     CLIENT,
     FIRST,
@@ -23,6 +24,7 @@ from tests.support.endtoend import (
     SIGTERM,
     STREAM,
     TLS_STREAM,
+    TWISTD,
     UPGRADE,
     EndToEnd,
     Server,
@@ -201,6 +203,19 @@ class TwistdLifeTests(ConsoleLifeTests):
     """The same under twistd."""
 
     twistd = True
+
+
+class ReactorTests(EndToEnd):
+    """The reactor that the console script uses, chosen by hand."""
+
+    @inThread
+    def testTwistd(self) -> None:
+        self.patch(endtoend, "TWISTD", (*TWISTD[:3], "--reactor", "nymea", *TWISTD[3:]))
+        server = self.start("--token", (token := secret()), "--websocket", STREAM, twistd=True)
+        server.waitFor(r"reactor class: nymearemoteproxy\.running\.epoll\.DirectEPollReactor")
+        one, two = tunnel(server.url("ws"), token)
+        one.sendMessage(b"there")
+        self.assertEqual(two.message(), b"there")
 
 
 class FirstRunTests(EndToEnd):

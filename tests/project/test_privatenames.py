@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.internet import fdesc, unix
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 from twisted.logger import FileLogObserver, LogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.running.epoll import NEEDED, DirectEPollReactor
 from tests.support.names import HARMLESS, classes, namesOf, package
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,7 @@ PUBLIC = {"_fields", "_replace", "_asdict", "_make", "_exit"}
 
 USES: dict[str, set[str]] = {
     "nymearemoteproxy/common/logs.py": {"_observers", "_outFile"},
+    "nymearemoteproxy/running/epoll.py": {name for name in NEEDED if name.startswith("_")},
     "nymearemoteproxy/listening/adoption.py": {"_fromListeningDescriptor", "_shouldShutdown"},
 }
 """By the file that uses them."""
@@ -215,3 +218,21 @@ class MeaningTests(SynchronousTestCase):
             with socket.socket(socket.AF_UNIX) as client:
                 error = client.connect_ex(made.getsockname())
             self.assertEqual(error == 0, isLeft, kind)
+
+    def test_reactor(self) -> None:
+        """What Twisted's epoll reactor keeps, each in the way that ours reads it."""
+        reactor = DirectEPollReactor()
+        self.addCleanup(reactor.removeAll)
+        made = self.listening()
+        port = unix.Port._fromListeningDescriptor(reactor, made.fileno(), Factory())
+        port.startListening()
+        self.addCleanup(port.connectionLost, None)
+        self.assertIs(reactor._selectables[port.fileno()], port)
+        self.assertEqual(reactor._poller.poll(0, 1), [])
+        call = reactor.callLater(1, list)
+        self.assertEqual((reactor._newTimedCalls, reactor._pendingTimedCalls), ([call], []))
+        EPollReactor.runUntilCurrent(reactor)
+        self.assertEqual((reactor._newTimedCalls, reactor._pendingTimedCalls), ([], [call]))
+        reactor.callFromThread(list)
+        self.assertEqual(len(reactor.threadCallQueue), 1)
+        self.assertIs(reactor._justStopped, False)

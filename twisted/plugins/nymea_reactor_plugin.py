@@ -1,0 +1,9 @@
+"""Tells ``twistd --reactor`` about the reactor of the server."""
+
+from twisted.application.reactors import Reactor
+
+nymeaReactor = Reactor(
+    "nymea",
+    "nymearemoteproxy.running.epoll",
+    "epoll(7) based reactor, with a shorter way for what is to be read.",
+)
