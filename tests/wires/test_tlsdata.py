@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.wires import tlsbuffers
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlstransport import SLICE_SIZE
 from tests.support.identities import clientContext
@@ -194,8 +195,8 @@ class DataTests(TlsCase):
             stream = 3 * (29 + 50)
             self.checkReceiving(version, [50] * 3, [place / stream for place in range(stream)])
 
-    def test_memory(self) -> None:
-        """OpenSSL is not given more at a time than it should keep memory for."""
+    def test_slices(self) -> None:
+        """OpenSSL is not given more at a time than one turn should be for."""
         session = Session().shaken()
         given: list[int] = []
 
@@ -203,7 +204,7 @@ class DataTests(TlsCase):
             """Looks at what waits to be read."""
 
             def read(self, size: int) -> bytes:
-                given.append(session.transport._incoming.pending)
+                given.append(tlsbuffers._INCOMING.pending)
                 return tls.read(size)
 
         tls = session.transport._tls
