@@ -188,12 +188,14 @@ class TlsTransport:
             return decrypt(self._tls, data, records)
         answers = []
         rest = memoryview(data)
-        for start in range(0, len(data), SLICE_SIZE):
+        for count, start in enumerate(range(0, len(data), SLICE_SIZE)):
             answer, isClosed, fault = decrypt(self._tls, rest[start : start + SLICE_SIZE], records)
             answers.append(answer)
             if isClosed or fault is not None:
                 break
-            if len(records) > RECORDS_AT_ONCE and self._turns is not None:
+            # Where even full records would have been more, much is what TLS says by itself.
+            isDear = len(records) > RECORDS_AT_ONCE or len(records) < count
+            if isDear and self._turns is not None:
                 self._rest = bytes(rest[start + SLICE_SIZE :])
                 break
         return b"".join(answers), isClosed, fault

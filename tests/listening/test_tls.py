@@ -65,9 +65,10 @@ class TlsCase(SynchronousTestCase):
 
     def assertServes(self, files: CertificateFiles, *identities: Identity) -> None:
         """A server with these files shows exactly these certificates."""
-        client = shake(loadCertificate(files), clientContext())
-        shown = [certificate.to_cryptography() for certificate in client.get_peer_cert_chain()]
-        self.assertEqual(shown, [identity.certificate for identity in identities])
+        for context in loadCertificate(files):
+            client = shake(ServerContexts(context), SSL.Context(SSL.TLS_CLIENT_METHOD))
+            shown = [certificate.to_cryptography() for certificate in client.get_peer_cert_chain()]
+            self.assertEqual(shown, [identity.certificate for identity in identities])
 
     def assertFails(self, files: CertificateFiles, *words: str) -> None:
         """The files cannot be used, and one line says so."""
