@@ -8,7 +8,7 @@ strange is taken for a message that offers nothing, and OpenSSL tells what is wr
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HANDSHAKE = 22
 """A record's type of content."""
@@ -39,8 +39,7 @@ _ENTRY = struct.Struct(">HH")
 """How an extension, or a key, begins: what it is, and its length."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """What a client offers for the key exchange: numbers of groups, in its order.
 
     :ivar shares: those that it has sent a key for; none before TLS 1.3.

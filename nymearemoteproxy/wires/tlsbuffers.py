@@ -27,6 +27,10 @@ import ssl
 RECORD_SIZE = 1 << 14
 """Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
 
+Progress = tuple[bytes, bool, ssl.SSLError | None]
+"""What is to be sent, which TLS says by itself; whether the other side has sent close_notify; and
+what it did wrong."""
+
 _INCOMING = ssl.MemoryBIO()
 _OUTGOING = ssl.MemoryBIO()
 
@@ -70,15 +74,11 @@ def shakeHands(tls: ssl.SSLObject, data: bytes) -> tuple[bytes, bytes | None, ss
         _empty()
 
 
-def decrypt(
-    tls: ssl.SSLObject, data: bytes | memoryview, records: list[bytes]
-) -> tuple[bytes, bool, ssl.SSLError | None]:
+def decrypt(tls: ssl.SSLObject, data: bytes | memoryview, records: list[bytes]) -> Progress:
     """Read.
 
     :param data: that arrived.
     :param records: what it completes is added here.
-    :returns: what is to be sent, which TLS says by itself; whether the other side has sent
-        close_notify; and what it did wrong.
     """
     isClosed, fault = False, None
     incoming, read = _INCOMING, tls.read

@@ -13,7 +13,7 @@ from typing import Any
 
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
-from nymearemoteproxy.wires.tlsbuffers import beginAsClient, encrypt
+from nymearemoteproxy.wires.tlsbuffers import Progress, beginAsClient, encrypt
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
 MOST_SESSIONS = 256
@@ -102,9 +102,9 @@ class TlsClientTransport(TlsTransport):
             self._sessions.forget(self._name)
         return encrypt(self._tls, self._greeting) if self._greeting else b""
 
-    def _read(self, data: bytes, records: list[bytes]) -> tuple[bytes, bool, ssl.SSLError | None]:
+    def _read(self, data: bytes, records: list[bytes]) -> Progress:
         read = super()._read(data, records)
-        if data and self._awaitsTicket:
+        if self._awaitsTicket:
             self._keepSession()
         return read
 

@@ -26,6 +26,7 @@ from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IIntroductionListener
 from nymearemoteproxy.wires.tlsbuffers import (
     RECORD_SIZE,
+    Progress,
     decrypt,
     encrypt,
     sayGoodbye,
@@ -42,6 +43,9 @@ exception."""
 RECORDS_AT_ONCE = 256
 """Records after which others get their turn, if more than one slice has arrived. Each takes some
 microseconds; a read has fewer when they are of more than 350 bytes."""
+
+NO_PROGRESS: Progress = (b"", False, None)
+"""When nothing has arrived behind the handshake: asking OpenSSL costs 10 µs."""
 
 MAX_UNSENT_ANSWERS = 1 << 14
 """Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
@@ -161,7 +165,7 @@ class TlsTransport:
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        answer, isClosed, fault = self._read(data, records)
+        answer, isClosed, fault = self._read(data, records) if data else NO_PROGRESS
         if isClosed:
             self._closedByClient = True
         if fault is not None:
@@ -182,7 +186,7 @@ class TlsTransport:
             self._transport.pauseProducing()
             self._awaitTurn()
 
-    def _read(self, data: bytes, records: list[bytes]) -> tuple[bytes, bool, ssl.SSLError | None]:
+    def _read(self, data: bytes, records: list[bytes]) -> Progress:
         """Do what `decrypt` does, as far as others need not get their turn before."""
         if len(data) <= SLICE_SIZE:
             return decrypt(self._tls, data, records)
