@@ -308,9 +308,7 @@ class TlsTransport:
             return
         if not self._closedByUs:
             self._closedByUs = True
-            said = self._takeHeld() + sayGoodbye(self._tls)
-            if said:
-                self._transport.write(said)
+            self._transport.write(self._takeHeld() + sayGoodbye(self._tls))
         if self._closedByClient:
             self._transport.loseConnection()
         else:
