@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 GROUP = "prime256v1"
-"""P-256, by the name that OpenSSL has for it."""
+"""P-256, by the name that OpenSSL has for it; why this one, see above."""
 
 X25519, P256 = 29, 23
 """Numbers of groups (RFC 8446 section 4.2.7)."""
