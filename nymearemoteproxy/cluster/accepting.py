@@ -40,6 +40,7 @@ from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.limits import sourceOf
 from nymearemoteproxy.wires.direct import DirectTransport
+from nymearemoteproxy.wires.tlsbuffers import beginAsServer
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
 MOST_STRANGERS = 512
@@ -175,7 +176,8 @@ class _Stranger(Protocol):
     def prefaced(self, wantsTicket: bool) -> TlsTransport:
         """It is no stranger altogether; return what speaks TLS with it."""
         self._identity.beginTicket(wantsTicket)
-        return TlsTransport(self._identity.serverContext, self, self._factory.turns)
+        tls = beginAsServer(self._identity.serverContext)
+        return TlsTransport(tls, self, self._factory.turns)
 
     def connectionMade(self) -> None:
         if self._timer is not None:

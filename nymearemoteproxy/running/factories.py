@@ -17,7 +17,7 @@ from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 
 
@@ -48,8 +48,8 @@ class ListenerFactories:
     def secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:
         """Return a factory that speaks TLS and reads PROXY headers, where the listener does."""
         if listener.secure:
-            context = self._certificates[listener.files]
-            factory = TlsFactory(context, factory, self._proxy.turns)
+            contexts = self._certificates[listener.files]
+            factory = TlsFactory(contexts, factory, self._proxy.turns)
             self._tlsFactories.append((listener, factory))
         return IntroductionFactory(factory) if listener.behindProxy else factory
 
@@ -60,4 +60,4 @@ class ListenerFactories:
         """Show these to those who come from now on."""
         self._certificates = certificates
         for listener, factory in self._tlsFactories:
-            factory.context = certificates[listener.files]
+            factory.contexts = certificates[listener.files]

@@ -13,6 +13,7 @@ from typing import Any
 
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
+from nymearemoteproxy.wires.tlsbuffers import Progress, beginAsClient, encrypt
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
 MOST_SESSIONS = 256
@@ -81,39 +82,31 @@ class TlsClientTransport(TlsTransport):
         preface: bytes = b"",
         greeting: bytes = b"",
     ) -> None:
+        session = sessions.last(name)
+        super().__init__(beginAsClient(context, name, session), protocol, turns)
         self._sessions = sessions
         self._name = name
         self._preface = preface
         self._greeting = greeting
-        super().__init__(context, protocol, turns)
-
-    def _begin(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        session = self._sessions.last(self._name)
         self._awaitsTicket = session is None
-        return context.wrap_bio(
-            self._incoming, self._outgoing, server_hostname=self._name, session=session
-        )
 
     def makeConnection(self, transport: DirectTransport) -> None:
         """The server is there, and waits for the handshake."""
         super().makeConnection(transport)
         if not self._closing:
-            self._outgoing.write(self._preface)
-            self._shakeHands()
+            self._held = self._preface
+            self._shakeHands(b"")
 
-    def _shakeHands(self) -> None:
-        super()._shakeHands()
-        if not self._established:
-            return
+    def _greet(self) -> bytes:
         if not self._awaitsTicket and not self._tls.session_reused:
             self._sessions.forget(self._name)
-        if self._greeting:
-            self._tls.write(self._greeting)
+        return encrypt(self._tls, self._greeting) if self._greeting else b""
 
-    def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
-        super()._readRecords(data, records)
-        if data and self._awaitsTicket:
+    def _read(self, data: bytes, records: list[bytes]) -> Progress:
+        read = super()._read(data, records)
+        if self._awaitsTicket:
             self._keepSession()
+        return read
 
     def _keepSession(self) -> None:
         """Keep it if it is there: its ticket comes behind the handshake (RFC 8446 section 4.6.1).

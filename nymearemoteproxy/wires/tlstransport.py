@@ -1,13 +1,13 @@
 """TLS on a connection, by the standard library's `ssl` over memory buffers.
 
 It takes the place of Twisted's TLS, which goes through pyOpenSSL and cffi and costs three times as
-much for a small record. Owns the handshake, records, and the end of both directions (RFC 8446,
-RFC 5246). Knows nothing of certificates or of what is spoken above it.
+much for a small record. Owns the handshake, what is delivered when, and the end of both directions
+(RFC 8446, RFC 5246). Knows nothing of certificates, of how bytes get to OpenSSL, nor of what is
+spoken above it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 from typing import Any
 
@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IPushProducer,
 )
-from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
@@ -25,20 +24,28 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IIntroductionListener
+from nymearemoteproxy.wires.tlsbuffers import (
+    RECORD_SIZE,
+    Progress,
+    decrypt,
+    encrypt,
+    sayGoodbye,
+    shakeHands,
+)
 
 log = ProxyLogger()
 
-RECORD_SIZE = 1 << 14
-"""Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
-
 SLICE_SIZE = RECORD_SIZE + 22
-"""Bytes given to OpenSSL at a time. Its buffers grow to what they held once and never shrink, so
-this bounds what a connection costs after a burst. It is one full record of TLS 1.3 (RFC 8446
-section 5.2: header, content type, tag), for a record that is cut costs an exception."""
+"""Bytes given to OpenSSL at a time, between which others may get their turn. It is one full record
+of TLS 1.3 (RFC 8446 section 5.2: header, content type, tag), for a record that is cut costs an
+exception."""
 
 RECORDS_AT_ONCE = 256
 """Records after which others get their turn, if more than one slice has arrived. Each takes some
 microseconds; a read has fewer when they are of more than 350 bytes."""
+
+NO_PROGRESS: Progress = (b"", False, None)
+"""When nothing has arrived behind the handshake: asking OpenSSL costs 10 µs."""
 
 MAX_UNSENT_ANSWERS = 1 << 14
 """Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
@@ -53,14 +60,17 @@ class IFarewellListener(Interface):
 
 @implementer(IIntroductionListener)
 class TlsTransport:
-    """The server's end of TLS: the protocol of a direct transport, the transport of a protocol.
+    """One end of TLS: the protocol of a direct transport, the transport of a protocol.
+
+    What is said here of the client holds for a server as well, where the other end is one.
 
     The protocol must not write before `handshakeCompleted`. A client that sends close_notify has
     ended the connection, in both directions; ours ends only what we send. With it comes the end of
     the stream, for many clients, Qt's among them, wait for that and answer no close_notify. It does
     not provide ISSLTransport: Autobahn would ask for what only Twisted's own has.
 
-    :param context: of a server.
+    :param tls: the connection as OpenSSL sees it, from `tlsbuffers`; None = a subclass makes it
+        before the handshake goes on.
     :param protocol: the first one of the connection.
     :param turns: where it waits when it has been sent many small records; None = it does not.
     """
@@ -68,12 +78,11 @@ class TlsTransport:
     __slots__ = (
         "_isPaused",
         "_rest",
+        "_held",
         "_turns",
         "_transport",
         "_protocol",
         "_tls",
-        "_incoming",
-        "_outgoing",
         "_established",
         "_closing",
         "_aborted",
@@ -83,16 +92,19 @@ class TlsTransport:
         "_fault",
     )
 
+    _tls: ssl.SSLObject
     _transport: DirectTransport
 
-    def __init__(self, context: ssl.SSLContext, protocol: Any, turns: Turns | None = None) -> None:
+    def __init__(
+        self, tls: ssl.SSLObject | None, protocol: Any, turns: Turns | None = None
+    ) -> None:
         self._protocol = protocol
         self._turns = turns
         self._rest = b""  # what has arrived and waits for its turn
+        self._held = b""  # what TLS says by itself; it was sealed first, so it goes out first
         self._isPaused = False
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = self._begin(context)
+        if tls is not None:
+            self._tls = tls
         self._established = False
         self._closing = False
         self._aborted = False
@@ -100,9 +112,6 @@ class TlsTransport:
         self._closedByClient = False
         self._endWaits = False  # the client's end is to be told when it is read again
         self._fault: Failure | None = None
-
-    def _begin(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        return context.wrap_bio(self._incoming, self._outgoing, server_side=True)
 
     def makeConnection(self, transport: DirectTransport) -> None:
         """The client is there, and will begin the handshake."""
@@ -123,63 +132,77 @@ class TlsTransport:
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of TLS arrived."""
-        isNew = not self._established
-        while not self._established:
-            self._incoming.write(data[:SLICE_SIZE])
-            data = data[SLICE_SIZE:]
-            self._shakeHands()
-            if not self._established and (self._closing or not data):
-                return
-        self._decrypt(data, isNew)
+        if self._established:
+            self._decrypt(data)
+        else:
+            self._shakeHands(data)
 
-    def _shakeHands(self) -> None:
+    def _shakeHands(self, data: bytes) -> None:
         """Go on with the handshake."""
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
-        except ssl.SSLError as error:
-            self._fail(error)
+        answer, rest, fault = shakeHands(self._tls, data)
+        answer = self._takeHeld() + answer
+        if fault is not None:
+            self._fail(fault, answer)
+        elif rest is None:
+            if answer:
+                self._transport.write(answer)
         else:
             self._established = True
+            self._held = answer + self._greet()
+            self._decrypt(rest, isNew=True)
 
-    def _decrypt(self, data: bytes, isNew: bool) -> None:
+    def _greet(self) -> bytes:
+        """Return what is to be sent, sealed, as soon as the handshake is done."""
+        return b""
+
+    def _decrypt(self, data: bytes, isNew: bool = False) -> None:
         """Deliver what these bytes complete.
 
         :param isNew: the handshake is done just now; the protocol hears of it when OpenSSL has read
             everything, so that it may close.
         """
         records: list[bytes] = []
-        fault: ssl.SSLError | None = None
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        try:
-            if len(data) <= SLICE_SIZE:
-                self._readRecords(data, records)
-            else:
-                rest = memoryview(data)
-                for start in range(0, len(data), SLICE_SIZE):
-                    self._readRecords(rest[start : start + SLICE_SIZE], records)
-                    if len(records) > RECORDS_AT_ONCE and self._mayWait():
-                        self._rest = bytes(rest[start + SLICE_SIZE :])
-                        break
-        except ssl.SSLError as error:
-            fault = error.with_traceback(None)  # which refers to this very frame
+        answer, isClosed, fault = self._read(data, records) if data else NO_PROGRESS
+        if isClosed:
+            self._closedByClient = True
+        if fault is not None:
             self._closing = True  # nothing can be sent any more
+        if answer:
+            self._held += answer
         if isNew and IHandshakeListener.providedBy(self._protocol):
             self._protocol.handshakeCompleted()  # the end of ours goes with what it writes
-        if self._outgoing.pending:
+        if self._held:
             self._answer()
         if records and not self._aborted:
             self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
         if fault is not None:
-            self._fail(fault)
+            self._fail(fault, b"")
         elif self._closedByClient:
             self._clientLeft()
         elif self._rest:
             self._transport.pauseProducing()
             self._awaitTurn()
+
+    def _read(self, data: bytes, records: list[bytes]) -> Progress:
+        """Do what `decrypt` does, as far as others need not get their turn before."""
+        if len(data) <= SLICE_SIZE:
+            return decrypt(self._tls, data, records)
+        answers = []
+        rest = memoryview(data)
+        for count, start in enumerate(range(0, len(data), SLICE_SIZE)):
+            answer, isClosed, fault = decrypt(self._tls, rest[start : start + SLICE_SIZE], records)
+            answers.append(answer)
+            if isClosed or fault is not None:
+                break
+            # Where even full records would have been more, much is what TLS says by itself.
+            isDear = len(records) > RECORDS_AT_ONCE or len(records) < count
+            if isDear and self._turns is not None:
+                self._rest = bytes(rest[start + SLICE_SIZE :])
+                break
+        return b"".join(answers), isClosed, fault
 
     def _clientLeft(self) -> None:
         """Both directions are over; who has left calls unread answers them first."""
@@ -191,9 +214,6 @@ class TlsTransport:
         if isListener:
             self._protocol.clientLeft()
         self._sayGoodbye()
-
-    def _mayWait(self) -> bool:
-        return self._turns is not None and not self._closedByClient
 
     def _awaitTurn(self) -> None:
         if self._isPaused or self._aborted:
@@ -208,7 +228,7 @@ class TlsTransport:
             return
         if self._rest:
             self._transport.resumeProducing()
-            self._decrypt(b"", False)
+            self._decrypt(b"")
         elif self._endWaits:
             self._clientLeft()
 
@@ -216,35 +236,21 @@ class TlsTransport:
         log.failure("internal error below TLS", failure)
         self.abortConnection()
 
-    def _readRecords(self, data: bytes | memoryview, records: list[bytes]) -> None:
-        incoming, read = self._incoming, self._tls.read
-        incoming.write(data)
-        try:
-            while record := read(RECORD_SIZE):
-                records.append(record)
-                if not incoming.pending:
-                    return
-        except ssl.SSLWantReadError:
-            return  # a record that has not arrived whole, or one of TLS's own
-        except ssl.SSLZeroReturnError:
-            pass
-        self._closedByClient = True
-
     def _answer(self) -> None:
         """Send what TLS has to say by itself, unless the client does not take anything."""
         if self._closedByUs:
-            self._outgoing.read()  # nothing may follow the goodbye
+            self._held = b""  # nothing may follow the goodbye
         elif not self._transport.blocked:
-            self._flush()
-        elif self._outgoing.pending > MAX_UNSENT_ANSWERS:
+            self._transport.write(self._takeHeld())
+        elif len(self._held) > MAX_UNSENT_ANSWERS:
             self.abortConnection()
 
-    def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._transport.write(self._outgoing.read())
+    def _takeHeld(self) -> bytes:
+        held, self._held = self._held, b""
+        return held
 
-    def _fail(self, fault: ssl.SSLError) -> None:
-        """The client broke TLS; OpenSSL has written the alert that says so."""
+    def _fail(self, fault: ssl.SSLError, alert: bytes) -> None:
+        """The client broke TLS; OpenSSL has made the alert that says so."""
         if self._aborted:
             return
         self._fault = self._fault or Failure(fault.with_traceback(None))
@@ -254,7 +260,8 @@ class TlsTransport:
         elif self._transport.blocked:
             self.abortConnection()  # it would not take the alert
         else:
-            self._flush()
+            if alert:
+                self._transport.write(alert)
             self._transport.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -274,22 +281,14 @@ class TlsTransport:
         """Encrypt and send."""
         if self._closing:
             return
-        encrypt, take = self._tls.write, self._outgoing.read
         try:
-            if len(data) <= RECORD_SIZE:
-                encrypt(data)
-                sealed = take()
-            else:
-                records = []
-                rest = memoryview(data)
-                for start in range(0, len(data), RECORD_SIZE):
-                    encrypt(rest[start : start + RECORD_SIZE])
-                    records.append(take())
-                sealed = b"".join(records)
+            sealed = encrypt(self._tls, data)
         except ssl.SSLError as error:
-            self._fail(error)
-        else:
-            self._transport.write(sealed)
+            self._fail(error, b"")
+            return
+        if self._held:
+            sealed = self._takeHeld() + sealed
+        self._transport.write(sealed)
 
     def loseWriteConnection(self) -> None:
         """Send what waits, then the end of what we send; what still comes is delivered."""
@@ -309,10 +308,7 @@ class TlsTransport:
             return
         if not self._closedByUs:
             self._closedByUs = True
-            # It fails as long as theirs is missing, and if they broke TLS, which reading tells.
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()
-            self._flush()
+            self._transport.write(self._takeHeld() + sayGoodbye(self._tls))
         if self._closedByClient:
             self._transport.loseConnection()
         else:
@@ -361,27 +357,3 @@ class TlsTransport:
     def lowest(self) -> DirectTransport:
         """What is below TLS."""
         return self._transport
-
-
-class TlsFactory(WrappingFactory):
-    """Speaks TLS on the connections of another factory.
-
-    :param turns: see `TlsTransport`.
-    :ivar context: of a server; for those who connect from now on.
-    """
-
-    noisy = False
-
-    def __init__(self, context: ssl.SSLContext, factory: Any, turns: Turns | None = None) -> None:
-        super().__init__(factory)
-        self.context = context
-        self._turns = turns
-
-    def logPrefix(self) -> str:
-        """In the log it is the factory behind it that listens."""
-        return f"{self.wrappedFactory.logPrefix()} (TLS)"
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        # A connection that is refused is not worth the expense of TLS.
-        protocol = self.wrappedFactory.buildProtocol(addr)
-        return None if protocol is None else TlsTransport(self.context, protocol, self._turns)

@@ -27,18 +27,19 @@ from nymearemoteproxy.common.certificates import (
     validity,
 )
 from nymearemoteproxy.common.files import Files
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.listening.tls import loadCertificate
 from tests.support.certificates import withNames
 from tests.support.identities import DAY, NOW, Identity, clientContext
 
 
-def shake(server: ssl.SSLContext, client: SSL.Context) -> SSL.Connection:
+def shake(server: ServerContexts, client: SSL.Context) -> SSL.Connection:
     """Perform a handshake in memory; return the client's end.
 
     :raises SSL.Error: the server refuses.
     """
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    serverEnd = server.wrap_bio(incoming, outgoing, server_side=True)
+    serverEnd = server.default.wrap_bio(incoming, outgoing, server_side=True)
     clientEnd = SSL.Connection(client, None)
     clientEnd.set_connect_state()
     for _ in range(4):
@@ -64,9 +65,10 @@ class TlsCase(SynchronousTestCase):
 
     def assertServes(self, files: CertificateFiles, *identities: Identity) -> None:
         """A server with these files shows exactly these certificates."""
-        client = shake(loadCertificate(files), clientContext())
-        shown = [certificate.to_cryptography() for certificate in client.get_peer_cert_chain()]
-        self.assertEqual(shown, [identity.certificate for identity in identities])
+        for context in loadCertificate(files):
+            client = shake(ServerContexts(context), SSL.Context(SSL.TLS_CLIENT_METHOD))
+            shown = [certificate.to_cryptography() for certificate in client.get_peer_cert_chain()]
+            self.assertEqual(shown, [identity.certificate for identity in identities])
 
     def assertFails(self, files: CertificateFiles, *words: str) -> None:
         """The files cannot be used, and one line says so."""

@@ -179,7 +179,7 @@ class ReloadTests(ServiceCase):
             "terms": switchboard.terms,
             "allowed": switchboard._allowed,
             "admin": admin.told,
-            "certificates": [factory.context for _, factory in made._makers._tlsFactories],
+            "certificates": [factory.contexts for _, factory in made._makers._tlsFactories],
             "times": self.times(made),
         }
 

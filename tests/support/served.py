@@ -28,7 +28,8 @@ from nymearemoteproxy.wires.control import Control
 from nymearemoteproxy.wires.direct import DirectFactory, DirectTransport
 from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
-from nymearemoteproxy.wires.tlstransport import TlsFactory, TlsTransport
+from nymearemoteproxy.wires.tlsserver import TlsFactory
+from nymearemoteproxy.wires.tlstransport import TlsTransport
 from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
 from tests.support.endtoend import PATIENCE
 from tests.support.parts import makeProxy

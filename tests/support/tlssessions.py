@@ -27,10 +27,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from nymearemoteproxy.common.certificates import CertificateFiles
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.listening.tls import loadCertificate
+from nymearemoteproxy.wires import tlsbuffers
 from nymearemoteproxy.wires.direct import DirectFactory
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from tests.support.identities import Identity, clientContext
 from tests.support.memory import Pipe
 
@@ -57,13 +59,19 @@ NOISE = hashlib.shake_256(b"payload").digest(1 << 18)
 
 
 @functools.cache
-def serverContext() -> ssl.SSLContext:
+def serverContext() -> ServerContexts:
     """Return what the service would serve with."""
     own = Identity("server")
     with tempfile.NamedTemporaryFile() as file:
         file.write(own.pem + own.keyPem)
         file.flush()
         return loadCertificate(CertificateFiles(file.name))
+
+
+def assertBuffersEmpty() -> None:
+    """Nothing of one connection waits where another one would find it."""
+    left = tlsbuffers._INCOMING.pending, tlsbuffers._OUTGOING.pending
+    assert left == (0, 0), left
 
 
 def splitRecords(data: bytes) -> list[bytes]:
@@ -90,7 +98,12 @@ class Lower(Pipe):
         self.waiting: list[bytes] = []
         self.aborted = False
 
+    def receive(self, data: bytes) -> None:
+        super().receive(data)
+        assertBuffersEmpty()
+
     def send(self, data: bytes) -> int:
+        assertBuffersEmpty()
         size = super().send(data)
         self.sent.append(data)
         return size
@@ -132,10 +145,12 @@ class Recorder(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Be told, if it says that it listens."""
+        assertBuffersEmpty()
         self.handshakes += 1
         self.onHandshake()
 
     def dataReceived(self, data: bytes) -> None:
+        assertBuffersEmpty()
         self.chunks.append(data)
         self.onData(data)
 

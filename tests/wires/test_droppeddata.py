@@ -12,7 +12,7 @@ from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import READ_SIZE, DirectFactory
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.transports import MOST_DROPPED
 from tests.support.identities import clientContext
 from tests.support.inmemory import InMemory, isWebSocket

@@ -29,7 +29,7 @@ from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.transports import MOST_DROPPED
 from tests.support.endtoend import (
     ESTABLISHED_FIRST,

@@ -12,13 +12,14 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.proxyheader import ProxyHeaderError
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
 
@@ -80,7 +81,9 @@ class IntroductionTests(SynchronousTestCase):
 
     def test_withinTls(self) -> None:
         """A protocol that need not know at once is not told; its transport knows."""
-        factory = TlsFactory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), Factory.forProtocol(Client))
+        factory = TlsFactory(
+            ServerContexts(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)), Factory.forProtocol(Client)
+        )
         pipe = Pipe(PROXY)
         DirectFactory(IntroductionFactory(factory)).buildProtocol(PROXY).makeConnection(pipe)
         tls = pipe.protocol._protocol
@@ -106,7 +109,7 @@ class ReverseProxyTests(InMemory):
         """Let a reverse proxy on loopback connect."""
         factory: Any = ProxyFactory(self.nextProxy(), kind, secure, True, self.builders[kind])
         if secure:
-            factory = TlsFactory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), factory)
+            factory = TlsFactory(ServerContexts(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)), factory)
         direct = DirectFactory(IntroductionFactory(factory)).buildProtocol(self.local)
         pipe = Pipe(self.local)
         direct.makeConnection(pipe)

@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from nymearemoteproxy.wires.direct import DirectFactory
-from nymearemoteproxy.wires.tlstransport import MAX_UNSENT_ANSWERS, TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
+from nymearemoteproxy.wires.tlstransport import MAX_UNSENT_ANSWERS
 from tests.support.identities import clientContext
 from tests.support.tlssessions import (
     ALERT,

@@ -14,6 +14,7 @@ from nymearemoteproxy.common.openssl import GROUP, inMemory
 from nymearemoteproxy.wires import tlsclient
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport, TlsSessions
+from nymearemoteproxy.wires.tlsserver import TlsServerTransport
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 from tests.support.identities import Identity
 from tests.support.tlssessions import (
@@ -115,7 +116,7 @@ class ClientTests(SynchronousTestCase):
         preface: bytes = b"",
         greeting: bytes = b"",
     ) -> Attempted:
-        return Attempted(self.context, serverContext(), protocol, name, preface, greeting)
+        return Attempted(self.context, serverContext().default, protocol, name, preface, greeting)
 
     def test_beginsAtOnce(self) -> None:
         """The first thing to be sent is a ClientHello that names the server."""
@@ -139,7 +140,7 @@ class ClientTests(SynchronousTestCase):
 
     def test_piecewise(self) -> None:
         """However the server's bytes arrive."""
-        server, sessions = serverContext(), TlsSessions()
+        server, sessions = serverContext().default, TlsSessions()
         attempt = Attempted(self.context, server, sessions=sessions)
         while answer := attempt.exchange():
             for octet in answer:
@@ -177,7 +178,7 @@ class ClientTests(SynchronousTestCase):
         """The client does not trust the server: it says so, and the protocol hears why."""
         context = ssl.create_default_context()
         context.set_ecdh_curve(GROUP)
-        attempt = Attempted(context, serverContext(), greeting=bytes(100))
+        attempt = Attempted(context, serverContext().default, greeting=bytes(100))
         while not attempt.lower.disconnecting:
             attempt.lower.receive(attempt.exchange())
         self.assertEqual(attempt.protocol.handshakes, 0)
@@ -236,7 +237,7 @@ class SessionTests(SynchronousTestCase):
         self.sessions = TlsSessions()
 
     def attempt(self, name: str) -> Attempted:
-        return Attempted(self.context, serverContext(), name=name, sessions=self.sessions)
+        return Attempted(self.context, serverContext().default, name=name, sessions=self.sessions)
 
     def test_resumed(self) -> None:
         """From the second connection on; several may be at once."""
@@ -305,5 +306,5 @@ class SessionTests(SynchronousTestCase):
 
     def test_serversPathIsItsOwn(self) -> None:
         """What the server's end does with each read is not touched by all this."""
-        for name in ("dataReceived", "write", "_decrypt"):
-            self.assertIs(getattr(TlsClientTransport, name), getattr(TlsTransport, name))
+        for name in ("dataReceived", "write", "_decrypt", "_read"):
+            self.assertIs(getattr(TlsServerTransport, name), getattr(TlsTransport, name))

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.wires import tlsbuffers
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlstransport import SLICE_SIZE
 from tests.support.identities import clientContext
@@ -21,6 +22,7 @@ from tests.support.tlssessions import (
     PEER,
     RECORD,
     VERSIONS,
+    Forger,
     Recorder,
     Session,
     TlsCase,
@@ -73,6 +75,20 @@ class SmallRecordTests(SynchronousTestCase):
         self.assertTrue(self.session.lower.aborted)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_noData(self) -> None:
+        """Messages of TLS's own, of which each costs as much as twenty records, are no data."""
+        context = clientContext()
+        forger = Forger(context)
+        self.session = session = Session(context=context, line=Turns(self.clock)).shaken()
+        flood = b"".join(forger.keyUpdate() for _ in range(6 * SLICE_SIZE // 27))
+        session.receive(flood + forger.seal(APPLICATION_DATA, b"data"))
+        for _turn in range(3):
+            self.assertFalse(self.isRead)
+            self.assertEqual(self.arrived, b"")
+            oneTurn(self.clock)
+        self.assertTrue(self.isRead)
+        self.assertEqual(self.arrived, b"data")
+
     def test_largerRecords(self) -> None:
         """What records of 512 bytes a read holds is looked at at once."""
         self.session = Session(line=Turns(self.clock)).shaken()
@@ -80,6 +96,17 @@ class SmallRecordTests(SynchronousTestCase):
         self.session.receive(data)
         self.assertEqual(len(self.session.protocol.chunks), 1)
         self.assertTrue(self.isRead)
+
+    def test_fullRecords(self) -> None:
+        """So is what one of full records holds, wherever it begins; those of 1.2 are larger."""
+        for version in VERSIONS.values():
+            for begin in (0, 1, 7, 100, RECORD, RECORD + 20):
+                self.session = Session(context=clientContext(version), line=Turns(self.clock))
+                self.session.shaken()
+                data = self.session.client.encrypt(NOISE[: 8 * RECORD])
+                self.session.receive(data[:begin])
+                self.session.receive(data[begin:][: 6 * SLICE_SIZE])
+                self.assertTrue(self.isRead, (version, begin))
 
     def test_paused(self) -> None:
         """While the protocol wants nothing it gets nothing; then the rest, in turns."""
@@ -194,8 +221,8 @@ class DataTests(TlsCase):
             stream = 3 * (29 + 50)
             self.checkReceiving(version, [50] * 3, [place / stream for place in range(stream)])
 
-    def test_memory(self) -> None:
-        """OpenSSL is not given more at a time than it should keep memory for."""
+    def test_slices(self) -> None:
+        """OpenSSL is not given more at a time than one turn should be for."""
         session = Session().shaken()
         given: list[int] = []
 
@@ -203,7 +230,7 @@ class DataTests(TlsCase):
             """Looks at what waits to be read."""
 
             def read(self, size: int) -> bytes:
-                given.append(session.transport._incoming.pending)
+                given.append(tlsbuffers._INCOMING.pending)
                 return tls.read(size)
 
         tls = session.transport._tls

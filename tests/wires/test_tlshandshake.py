@@ -11,7 +11,8 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.wires.tlstransport import SLICE_SIZE, TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
+from nymearemoteproxy.wires.tlstransport import SLICE_SIZE
 from tests.support.identities import clientContext
 from tests.support.tlssessions import (
     ALERT,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +21,7 @@ from nymearemoteproxy.common.certificates import (
     selfSignedFiles,
 )
 from nymearemoteproxy.common.files import Read
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.paths import stateDirectory
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.listening.tls import loadCertificate
@@ -51,10 +51,10 @@ def loadCertificates(
     isNeeded = None in wanted or settings.ssl.enabled
     given = settings.ssl
     madePrint = None
-    certificates: dict[CertificateFiles | None, ssl.SSLContext] = {}
+    certificates: dict[CertificateFiles | None, ServerContexts] = {}
 
     def load(key: CertificateFiles | None, files: CertificateFiles) -> None:
-        context = mistakes.attempt(
+        contexts = mistakes.attempt(
             lambda: parts.part(
                 _IT_STAYS,
                 partial(_load, files, parts.read, warn),
@@ -62,8 +62,8 @@ def loadCertificates(
             ),
             None,
         )
-        if context is not None:  # there may have been none that no listener needs
-            certificates[key] = context
+        if contexts is not None:  # there may have been none that no listener needs
+            certificates[key] = contexts
 
     for files in wanted:
         if files is not None:
@@ -122,7 +122,7 @@ def _ownFiles(settings: Settings) -> CertificateFiles:
     return files
 
 
-def _selfSignedUnlessGivenBefore(parts: Parts) -> tuple[ssl.SSLContext, str | None] | None:
+def _selfSignedUnlessGivenBefore(parts: Parts) -> tuple[ServerContexts, str | None] | None:
     """Return the self-signed one. No client would accept it that knows the one which was given.
 
     :raises MissingError: one was given before.
@@ -133,8 +133,8 @@ def _selfSignedUnlessGivenBefore(parts: Parts) -> tuple[ssl.SSLContext, str | No
     return _loadSelfSigned(parts)
 
 
-def _load(files: CertificateFiles, read: Read, warn: Callable[[str], object]) -> ssl.SSLContext:
-    context = loadCertificate(files, read)
+def _load(files: CertificateFiles, read: Read, warn: Callable[[str], object]) -> ServerContexts:
+    contexts = loadCertificate(files, read)
     begins = beginning(files, read)
     if begins > datetime.now(UTC):
         warn(
@@ -142,7 +142,7 @@ def _load(files: CertificateFiles, read: Read, warn: Callable[[str], object]) ->
             f"{begins:%Y-%m-%d %H:%M:%S} UTC, and clients refuse it until then; is the clock "
             "right?"
         )
-    return context
+    return contexts
 
 
 def _refuseIni(path: str, read: Read) -> None:
@@ -165,7 +165,7 @@ def _stateDirectory() -> Path:
         ) from None
 
 
-def _loadSelfSigned(parts: Parts) -> tuple[ssl.SSLContext, str | None] | None:
+def _loadSelfSigned(parts: Parts) -> tuple[ServerContexts, str | None] | None:
     """Return it with its fingerprint; None if there is none, and nothing is going to run now."""
     read, directory = parts.read, _stateDirectory()
     files = selfSignedFiles(directory)

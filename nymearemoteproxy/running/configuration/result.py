@@ -5,7 +5,6 @@ Owns what is decided before the parts are made. Knows nothing of how it was work
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -14,6 +13,7 @@ from nymearemoteproxy.accounting.bookkeeping import Books
 from nymearemoteproxy.authentication.keysets import KeySet
 from nymearemoteproxy.authentication.webtokens import Demands
 from nymearemoteproxy.common.certificates import CertificateFiles
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.connections.accounts import AccountBounds
 from nymearemoteproxy.connections.denylist import DenyList
 from nymearemoteproxy.connections.limits import Bounds
@@ -38,7 +38,7 @@ class WebTokens:
     keys: KeySet | None
 
 
-Certificates = Mapping[CertificateFiles | None, ssl.SSLContext]
+Certificates = Mapping[CertificateFiles | None, ServerContexts]
 """What each secure listener speaks TLS with, by its `Listener.files`."""
 
 

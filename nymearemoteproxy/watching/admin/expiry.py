@@ -13,6 +13,7 @@ from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.common.certificates import CertificateFiles, validity
+from nymearemoteproxy.common.openssl import ServerContexts
 
 FRESH = 60.0
 """Seconds for which an answer is good: a handshake in memory costs a millisecond or two."""
@@ -22,13 +23,13 @@ _FLIGHTS = 4
 with another key."""
 
 
-def servedCertificate(context: ssl.SSLContext) -> x509.Certificate | None:
-    """Return the certificate that a context shows its clients; None when it cannot be had."""
+def servedCertificate(contexts: ServerContexts) -> x509.Certificate | None:
+    """Return the certificate that clients are shown; None when it cannot be had."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
     toServer, toClient = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = context.wrap_bio(toServer, toClient, server_side=True)
+    ours = contexts.default.wrap_bio(toServer, toClient, server_side=True)
     theirs = client.wrap_bio(toClient, toServer)
     for _flight in range(_FLIGHTS):
         for side in (theirs, ours):
@@ -49,13 +50,13 @@ class Expiry:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._certificates: Mapping[CertificateFiles | None, ssl.SSLContext] = {}
+        self._certificates: Mapping[CertificateFiles | None, ServerContexts] = {}
         self._own = ""
         self._asked: float | None = None
         self._answer: dict[str, float] = {}
 
     def replace(
-        self, certificates: Mapping[CertificateFiles | None, ssl.SSLContext], own: str
+        self, certificates: Mapping[CertificateFiles | None, ServerContexts], own: str
     ) -> None:
         """From now on these are in use.
 
@@ -77,8 +78,8 @@ class Expiry:
         if self._asked is not None and 0 <= now - self._asked < FRESH:
             return
         certificates, answer = self._certificates, {}
-        for files, context in certificates.items():
-            certificate = servedCertificate(context)
+        for files, contexts in certificates.items():
+            certificate = servedCertificate(contexts)
             if certificate is not None:
                 name = self._own if files is None else files.certificate
                 answer[name] = validity(certificate)[1].timestamp()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
-from ssl import SSLContext
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +17,7 @@ from twisted.internet.interfaces import IListeningPort
 from nymearemoteproxy.common.addresses import describePlace
 from nymearemoteproxy.common.certificates import CertificateFiles
 from nymearemoteproxy.common.logs import ProxyLogger
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.watching.admin.access import Access
 from nymearemoteproxy.watching.admin.api import PREFIX, ActionPath, AdminApi, asProblem
@@ -159,7 +159,7 @@ class AdminEndpoint:
         self,
         name: str,
         users: Mapping[str, str] | None,
-        certificates: Mapping[CertificateFiles | None, SSLContext],
+        certificates: Mapping[CertificateFiles | None, ServerContexts],
         ownCertificate: str,
     ) -> None:
         """Do what is configured, from now on; before the first time nothing is served.

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common.certificates import CertificateFiles, validity
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
@@ -323,14 +324,14 @@ class ExpiryTests(SynchronousTestCase):
     def test_served(self) -> None:
         """It is the one that clients get, in both versions of TLS."""
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            self.context.maximum_version = version
+            self.context.default.maximum_version = version
             self.assertEqual(servedCertificate(self.context), self.certificate)
 
     def test_cannotBeHad(self) -> None:
         """A context without a certificate fails the handshake."""
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.assertIsNone(servedCertificate(bare))
-        self.assertEqual(makeExpiry(self.clock, {None: bare}, "own")(), {})
+        self.assertIsNone(servedCertificate(ServerContexts(bare)))
+        self.assertEqual(makeExpiry(self.clock, {None: ServerContexts(bare)}, "own")(), {})
 
     def test_gaveUp(self) -> None:
         """It does not wait for ever for a side that has nothing to say."""

@@ -14,13 +14,14 @@ from twisted.logger import globalLogPublisher
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.common import tally
+from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS
 from nymearemoteproxy.watching.admin import seats
 from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.web import HttpFactory, text
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IntroductionFactory
-from nymearemoteproxy.wires.tlstransport import TlsFactory
+from nymearemoteproxy.wires.tlsserver import TlsFactory
 from tests.support.adminhttp import GET, WebCase, address
 from tests.support.memory import Pipe
 
@@ -174,7 +175,7 @@ class PlacesTests(WebCase):
 
     def test_introduced(self) -> None:
         """What is for the TLS below it is not taken for its own."""
-        secured = TlsFactory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.factory)
+        secured = TlsFactory(ServerContexts(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)), self.factory)
         pipe = Pipe(address())
         pipe.protocol = DirectTransport(IntroductionFactory(secured).buildProtocol(address()))
         pipe.protocol.makeConnection(pipe)
