@@ -40,6 +40,7 @@ class Scale:
     :ivar latencySeconds: how long the latency is watched.
     :ivar siblingSeconds: the same while another client of the server is slow; enough that one which
         has stopped reading is too far behind before it ends.
+    :ivar visitors: of one home, that are there at a time.
     :ivar watched: tunnels that are idle while somebody watches the server.
     :ivar watchSeconds: how long it is watched.
     :ivar freshProcesses: what depends on a server's age is measured on a new process.
@@ -57,6 +58,7 @@ class Scale:
     flood: int = 95
     latencySeconds: float = 4.0
     siblingSeconds: float = 8.0
+    visitors: int = 1000
     watched: int = 500
     watchSeconds: float = 5.0
     freshProcesses: bool = True
@@ -76,6 +78,7 @@ QUICK = Scale(
     flood=10,
     latencySeconds=0.5,
     siblingSeconds=0.5,
+    visitors=50,
     watched=20,
     watchSeconds=1.0,
     freshProcesses=False,
@@ -116,8 +119,8 @@ class Bench:
         self.results.judged = [peer.name for peer in peers if peer.isJudged]
         competitors = await self._start(peers)
         for transport in transports:
-            able = [each for each in competitors if transport in each[0].transports]
             for workload in workloads:
+                able = [each for each in competitors if _takesPart(each[0], transport, workload)]
                 say(f"{transport} {workload.name}: {', '.join(peer.name for peer, _ in able)}")
                 await workload.run(self, transport, able)
 
@@ -128,6 +131,9 @@ class Bench:
                 self.results.notes.append(f"{peer.name} was skipped: {missing}")
                 say(self.results.notes[-1])
                 continue
+
+            if version := peer.version():
+                self.results.machine[peer.name] = version
 
             async def begin(peer: Peer = peer) -> None:
                 server = await peer.start(self.lab)
@@ -193,6 +199,11 @@ class Bench:
             self.results.fail(workload, transport, peer.name, reason)
             say(f"FAILED {transport} {workload} {peer.name}: {reason}")
             traceback.print_exc()
+
+
+def _takesPart(peer: Peer, transport: str, workload: Workload) -> bool:
+    isAsked = peer.workloads is None or workload.name in peer.workloads
+    return isAsked and transport in peer.transports
 
 
 BEGIN = now()

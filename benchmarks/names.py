@@ -6,9 +6,13 @@ OWN = "nymea-remoteproxy"
 STOCK = "stock"
 HAPROXY = "haproxy"
 TRANSIT_RELAY = "transit-relay"
+STRELAYSRV = "strelaysrv"
+SNITUN = "snitun"
+BEFORE = "before"
+"""This server, as it was: an older checkout."""
 
-REFERENCES = (STOCK, HAPROXY)
-"""What the others are compared with: the first of these that speaks the transport."""
+REFERENCES = (STOCK, HAPROXY, SNITUN)
+"""What the others are compared with: the first of these that takes part."""
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls")
 
