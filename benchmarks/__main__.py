@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure what a tunnel costs nymea-remoteproxy and other servers, in CPU time "
-        "of the server. All load stays on this machine. A full run takes half an hour.",
+        "of the server. All load stays on this machine. A full run takes 25 minutes.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="everything once and small: shows that it works")

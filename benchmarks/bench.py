@@ -48,19 +48,19 @@ class Scale:
 
     rounds: int = 5
     longRounds: int = 3
-    window: float = 1.5
-    warmUp: float = 0.3
+    window: float = 0.6
+    warmUp: float = 0.2
     settling: float = 0.5
-    setUp: int = 4000
+    setUp: int = 2000
     idle: tuple[int, ...] = (0, 1000, 10000)
-    slowBytes: int = 128 << 20
+    slowBytes: int = 64 << 20
     crowd: int = 2000
     flood: int = 95
-    latencySeconds: float = 4.0
+    latencySeconds: float = 2.0
     siblingSeconds: float = 8.0
     visitors: int = 1000
     watched: int = 500
-    watchSeconds: float = 5.0
+    watchSeconds: float = 4.0
     freshProcesses: bool = True
 
 
@@ -115,6 +115,7 @@ class Bench:
         self, peers: Sequence[Peer], transports: Sequence[str], workloads: Sequence[Workload]
     ) -> None:
         """Measure everything."""
+        begin = now()
         self.results.machine = describe(self.lab)
         self.results.judged = [peer.name for peer in peers if peer.isJudged]
         competitors = await self._start(peers)
@@ -123,6 +124,7 @@ class Bench:
                 able = [each for each in competitors if _takesPart(each[0], transport, workload)]
                 say(f"{transport} {workload.name}: {', '.join(peer.name for peer, _ in able)}")
                 await workload.run(self, transport, able)
+        self.results.machine["length of the run"] = f"{(now() - begin) / 60:.0f} minutes"
 
     async def _start(self, peers: Sequence[Peer]) -> list[Competitor]:
         competitors: list[Competitor] = []

@@ -16,6 +16,10 @@ REFERENCES = (STOCK, HAPROXY, SNITUN)
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls")
 
+TUNNEL_WORKLOADS = ("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up")
+"""What a tunnel costs."""
+VISIT_WORKLOADS = ("visits", "visitors")
+"""What the visitors of a home cost."""
 
 FLOODS = {
     "hello": "calls of Hello",

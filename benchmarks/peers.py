@@ -43,6 +43,8 @@ from benchmarks.names import (
     STRELAYSRV,
     TRANSIT_RELAY,
     TRANSPORTS,
+    TUNNEL_WORKLOADS,
+    VISIT_WORKLOADS,
 )
 from benchmarks.registered import visit
 from benchmarks.snitunpeer import NAME as SNITUN_HOME
@@ -273,9 +275,13 @@ class Own(Peer):
 
 
 class Before(Own):
-    """This server as it was, which is compared with, and not held to any target."""
+    """This server as it was, which is compared with, and not held to any target.
+
+    It takes part where it is told what something costs. Latencies have limits of their own.
+    """
 
     isJudged = False
+    workloads = (*TUNNEL_WORKLOADS, "slow-reader", "tunnelproxy", *VISIT_WORKLOADS)
 
     def __init__(self, path: Path) -> None:
         super().__init__(BEFORE, path)
@@ -370,7 +376,7 @@ class Strelaysrv(Peer):
 
     name = STRELAYSRV
     transports = ("tcp",)
-    workloads = ("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up")
+    workloads = TUNNEL_WORKLOADS
 
     def missing(self) -> str | None:
         if shutil.which("strelaysrv"):
@@ -411,7 +417,7 @@ class Snitun(Peer):
     name = SNITUN
     transports = ("tcp",)
     hasHomes = True
-    workloads = ("visits", "visitors")
+    workloads = VISIT_WORKLOADS
 
     def __init__(self, python: str | Path = SNITUN_PYTHON) -> None:
         self._python = python

@@ -81,23 +81,29 @@ def _figures(results: Results) -> list[str]:
             name = other.peer if other is not None else next(iter(of), "")
             of.setdefault(name, []).append(group)
     return [
-        f"**{transport}{', beside ' if name else ''}{name}**\n\n{_compare(groups, name)}"
+        f"**{transport}{', beside ' if name else ''}{name}**\n\n{compare(groups, name)}"
         for transport, of in tables.items()
         for name, groups in of.items()
     ]
 
 
-def _compare(groups: Sequence[Sequence[Series]], other: str) -> str:
+def compare(groups: Sequence[Sequence[Series]], other: str) -> str:
+    """Return the table of some figures.
+
+    :param other: the name of the one that the others are compared with, if there is one.
+    """
     peers = list(dict.fromkeys(series.peer for group in groups for series in group))
     compared = [peer for peer in peers if other and peer != other]
     rows = []
     for group in groups:
         found = {series.peer: series for series in group}
-        base = reference(group)
+        base = found.get(other)
         row = [group[0].figure.title, group[0].figure.unit]
         row += [_values(found[peer]) if peer in found else EMPTY for peer in peers]
         row += [
-            f"{found[peer].median / base.median:.2f}" if peer in found and base else EMPTY
+            f"{found[peer].median / base.median:.2f}"
+            if peer in found and base is not None and base.median
+            else EMPTY
             for peer in compared
         ]
         rows.append(row)
