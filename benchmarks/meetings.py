@@ -224,13 +224,26 @@ class SyncthingMeeting:
         await syncthing.succeeded(self._joined.take)
 
     async def open(self, transport: str, address: Address, source: str | None = None) -> Tunnel:
+        while True:  # until whoever wants the tunnel loses patience
+            try:
+                return await self._session(transport, address, source)
+            except syncthing.FullError:
+                # It says so, too, to one who comes while it is busy with the one before.
+                continue
+
+    async def _session(self, transport: str, address: Address, source: str | None) -> Tunnel:
         asking = await connect("tls", address, source, self._context)
         async with self._asking:
             asking.send(syncthing.message(syncthing.CONNECT, self._device))
             keys = [await syncthing.invitationKey(each.take) for each in (asking, self._joined)]
         asking.close()
-        # One after the other: two at once, and the relay may tell one that the session is full.
-        first, second = [await self._enter(transport, address, source, key) for key in keys]
+        # One after the other, or the relay would be busy with the first one each time.
+        first = await self._enter(transport, address, source, keys[0])
+        try:
+            second = await self._enter(transport, address, source, keys[1])
+        except ConnectionError:
+            first.transport.abort()
+            raise
         # The relay tells nobody that the other one has gone, until it has something to send to it.
         first.closed.add_done_callback(lambda _closed: second.close())
         return first, second
@@ -240,7 +253,11 @@ class SyncthingMeeting:
     ) -> Wire:
         wire = await connect(transport, address, source)
         wire.send(syncthing.message(syncthing.JOIN_SESSION, key))
-        await syncthing.succeeded(wire.take)
+        try:
+            await syncthing.succeeded(wire.take)
+        except ConnectionError:
+            wire.transport.abort()
+            raise
         return wire
 
 

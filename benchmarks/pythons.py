@@ -40,7 +40,7 @@ SCALE = dataclasses.replace(FULL, rounds=9)
 
 
 def _name(interpreter: str) -> str:
-    """Return what an interpreter is called in the table.
+    """Return what an interpreter is called in the table: its version.
 
     :raises argparse.ArgumentTypeError: it does not run.
     """
@@ -51,7 +51,7 @@ def _name(interpreter: str) -> str:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise argparse.ArgumentTypeError(f"{interpreter} does not run: {error}") from error
-    return f"Python {done.stdout.strip()}"
+    return done.stdout.strip()
 
 
 def _interpreter(text: str) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def _install(name: str, interpreter: str) -> Path:
 
     :raises subprocess.CalledProcessError: it cannot be installed.
     """
-    directory = ENVIRONMENTS / name.replace(" ", "-")
+    directory = ENVIRONMENTS / name
     python = directory / "bin" / "python"
     if not python.exists():
         subprocess.run((interpreter, "-m", "venv", directory), check=True)
@@ -113,7 +113,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     peers = []
     for name, interpreter in options.interpreters:
-        say(f"{name}: installing")
+        say(f"Python {name}: installing")
         peers.append(Own(name, ROOT, _install(name, interpreter)))
     results = measure(peers, options)
     text = render(results)

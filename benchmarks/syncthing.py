@@ -17,8 +17,8 @@ PROTOCOL = "bep-relay"
 
 JOIN_RELAY, JOIN_SESSION, RESPONSE, CONNECT, INVITATION = 2, 3, 4, 5, 6
 """Types of messages; the others are pings, pongs, and that the relay is full."""
-SUCCESS = 0
-"""The code of a response."""
+SUCCESS, ALREADY_CONNECTED = 0, 2
+"""Codes of a response."""
 
 _HEADER = struct.Struct(">III")
 _NUMBER = struct.Struct(">I")
@@ -33,6 +33,10 @@ Take = Callable[[int], Awaitable[bytes]]
 
 class RelayError(ConnectionError):
     """The relay refuses, or says what is no message; the text says what."""
+
+
+class FullError(RelayError):
+    """The session has both its devices already."""
 
 
 def deviceId(certificate: str) -> bytes:
@@ -74,8 +78,10 @@ async def succeeded(take: Take) -> None:
     :raises RelayError: it tells of no success.
     """
     content = await _read(take, RESPONSE)
-    if _NUMBER.unpack_from(content)[0] != SUCCESS:
-        raise RelayError(f"the relay refuses: {content!r}")
+    (code,) = _NUMBER.unpack_from(content)
+    if code != SUCCESS:
+        kind = FullError if code == ALREADY_CONNECTED else RelayError
+        raise kind(f"the relay refuses: {content!r}")
 
 
 async def invitationKey(take: Take) -> bytes:

@@ -152,6 +152,10 @@ class SyncthingTests(SynchronousTestCase):
         with self.assertRaises(syncthing.RelayError):
             self.run_(syncthing.succeeded, response(code, text))
 
+    def test_full(self) -> None:
+        with self.assertRaises(syncthing.FullError):
+            self.run_(syncthing.succeeded, response(2, b"already connected"))
+
     def test_another(self) -> None:
         with self.assertRaises(syncthing.RelayError):
             self.run_(syncthing.invitationKey, response(1, b"not found"))
