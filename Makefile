@@ -5,9 +5,10 @@
 # make docs        build the documentation (needs Graphviz)
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
-# make benchmark   measure (half an hour; haproxy should be installed); OPTIONS=--quick for a trial
+# make benchmark   measure (25 minutes; see docs/development.rst for what to install); OPTIONS=--quick for a trial
 
 PYTHON ?= python3
+SNITUN_PYTHON ?= $(PYTHON)
 VENV := .venv
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
@@ -39,11 +40,11 @@ deb:
 	@# Only Debian's own Python and packages, whatever else there is.
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -b -us -uc
 
-benchmark: $(VENV)/installed-benchmark
+benchmark: $(VENV)/installed-benchmark $(VENV)-snitun/installed
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info _trial_temp*
+	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp*
 
 $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
@@ -61,4 +62,10 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 $(VENV)/installed-benchmark: $(VENV)/installed
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[benchmark]"
+	@touch $@
+
+# Apart from the rest, since it needs other versions of the same packages, and may have another Python.
+$(VENV)-snitun/installed:
+	$(SNITUN_PYTHON) -m venv $(VENV)-snitun
+	$(VENV)-snitun/bin/pip install --quiet snitun uvloop
 	@touch $@

@@ -4,9 +4,10 @@ Nothing in `nymearemoteproxy` knows of this package, and it imports nothing from
 is started as a process of its own, and spoken to like any other.
 
 From the bottom up: `names`, `lab` (processes, what the kernel counts), `wires` (connections),
-`meetings` (how a tunnel is made), `traffic` (messages, and the check of what arrives), `peers`
-(the servers; `stock` is one), `tunnels`. Then the workloads, `steady`, `connections` and
-`pressure`, with the processes that help them, `holder`, `crowd` and `flood` (`helper`); `bench`
-runs them, `__main__` chooses. What comes out is in `results`; `targets`, `report`, `plot` and
-`machine` are about showing it.
+`meetings` (how a tunnel is made; `syncthing` has the words of one of them), `traffic` (messages,
+and the check of what arrives), `peers` (the servers; `stock` and `snitunpeer` are two), `tunnels`.
+Then the workloads, `steady`, `connections`, `pressure`, `tunnelproxy`, `visits` and `watching`,
+with the processes that help them, `holder`, `crowd` and `flood` (`helper`); `bench` runs them,
+`__main__` chooses. What comes out is in `results`; `targets`, `tables`, `report`, `plot` and
+`machine` are about showing it. `pythons`, `cluster` and others measure other things in this way.
 """

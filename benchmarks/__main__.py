@@ -17,12 +17,26 @@ from benchmarks.bench import FULL, QUICK, Bench, Workload
 from benchmarks.connections import Idle, SetUp
 from benchmarks.lab import Lab
 from benchmarks.names import TRANSPORTS
-from benchmarks.peers import Haproxy, Own, Peer, PeerError, Stock, Target, TransitRelay
+from benchmarks.peers import (
+    SNITUN_PYTHON,
+    Before,
+    Haproxy,
+    Own,
+    Peer,
+    PeerError,
+    Snitun,
+    Stock,
+    Strelaysrv,
+    Target,
+    TransitRelay,
+)
 from benchmarks.pressure import Crowd, Flood, SlowReader
-from benchmarks.report import render, write
+from benchmarks.report import write
 from benchmarks.results import Results
 from benchmarks.steady import STEADY
+from benchmarks.tables import render
 from benchmarks.tunnelproxy import Relayed, Siblings
+from benchmarks.visits import Visitors, Visits
 from benchmarks.watching import Watching
 
 WORKLOADS: tuple[Workload, ...] = (
@@ -34,6 +48,8 @@ WORKLOADS: tuple[Workload, ...] = (
     Flood(),
     Relayed(),
     Siblings(),
+    Visits(),
+    Visitors(),
     Watching(),
 )
 
@@ -45,11 +61,15 @@ def _named(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _checkout(text: str) -> Own:
-    name, path = _named(text)
+def _checkout(path: str) -> Path:
     if not (Path(path) / "nymearemoteproxy").is_dir():
         raise argparse.ArgumentTypeError(f"{path} is no checkout of nymea-remoteproxy")
-    return Own(name, Path(path).resolve())
+    return Path(path).resolve()
+
+
+def _ours(text: str) -> Own:
+    name, path = _named(text)
+    return Own(name, _checkout(path))
 
 
 def _running(text: str) -> tuple[str, str, int]:
@@ -78,16 +98,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure what a tunnel costs nymea-remoteproxy and other servers, in CPU time "
-        "of the server. All load stays on this machine. A full run takes half an hour.",
+        "of the server. All load stays on this machine. A full run takes 25 minutes.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="everything once and small: shows that it works")
     add(
         "--ours",
         action="append",
-        type=_checkout,
+        type=_ours,
         metavar="NAME=PATH",
         help="measure the server of this checkout; may be repeated [default: this one]",
+    )
+    add(
+        "--over",
+        type=_checkout,
+        metavar="PATH",
+        help="measure the server of this older checkout, too, and tell the ratios to it",
+    )
+    add(
+        "--snitun",
+        type=Path,
+        default=SNITUN_PYTHON,
+        metavar="PYTHON",
+        help="an interpreter that has snitun and uvloop [default: %(default)s]",
     )
     add(
         "--target",
@@ -131,7 +164,9 @@ def main() -> None:
         peers += [Target(name, url, pid, options.token) for name, url, pid in options.target]
     except PeerError as error:
         parser.error(str(error))
-    peers += [Stock(), Haproxy(), TransitRelay()]
+    if options.over:
+        peers.append(Before(options.over))
+    peers += [Stock(), Haproxy(), TransitRelay(), Strelaysrv(), Snitun(options.snitun)]
     names = [peer.name for peer in peers]
     if len(set(names)) < len(names):
         parser.error("two servers have the same name")

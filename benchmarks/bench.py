@@ -40,6 +40,7 @@ class Scale:
     :ivar latencySeconds: how long the latency is watched.
     :ivar siblingSeconds: the same while another client of the server is slow; enough that one which
         has stopped reading is too far behind before it ends.
+    :ivar visitors: of one home, that are there at a time.
     :ivar watched: tunnels that are idle while somebody watches the server.
     :ivar watchSeconds: how long it is watched.
     :ivar freshProcesses: what depends on a server's age is measured on a new process.
@@ -47,18 +48,19 @@ class Scale:
 
     rounds: int = 5
     longRounds: int = 3
-    window: float = 1.5
-    warmUp: float = 0.3
+    window: float = 0.6
+    warmUp: float = 0.2
     settling: float = 0.5
-    setUp: int = 4000
+    setUp: int = 2000
     idle: tuple[int, ...] = (0, 1000, 10000)
-    slowBytes: int = 128 << 20
+    slowBytes: int = 64 << 20
     crowd: int = 2000
     flood: int = 95
-    latencySeconds: float = 4.0
+    latencySeconds: float = 2.0
     siblingSeconds: float = 8.0
+    visitors: int = 1000
     watched: int = 500
-    watchSeconds: float = 5.0
+    watchSeconds: float = 4.0
     freshProcesses: bool = True
 
 
@@ -76,6 +78,7 @@ QUICK = Scale(
     flood=10,
     latencySeconds=0.5,
     siblingSeconds=0.5,
+    visitors=50,
     watched=20,
     watchSeconds=1.0,
     freshProcesses=False,
@@ -112,14 +115,16 @@ class Bench:
         self, peers: Sequence[Peer], transports: Sequence[str], workloads: Sequence[Workload]
     ) -> None:
         """Measure everything."""
+        begin = now()
         self.results.machine = describe(self.lab)
         self.results.judged = [peer.name for peer in peers if peer.isJudged]
         competitors = await self._start(peers)
         for transport in transports:
-            able = [each for each in competitors if transport in each[0].transports]
             for workload in workloads:
+                able = [each for each in competitors if _takesPart(each[0], transport, workload)]
                 say(f"{transport} {workload.name}: {', '.join(peer.name for peer, _ in able)}")
                 await workload.run(self, transport, able)
+        self.results.machine["length of the run"] = f"{(now() - begin) / 60:.0f} minutes"
 
     async def _start(self, peers: Sequence[Peer]) -> list[Competitor]:
         competitors: list[Competitor] = []
@@ -128,6 +133,9 @@ class Bench:
                 self.results.notes.append(f"{peer.name} was skipped: {missing}")
                 say(self.results.notes[-1])
                 continue
+
+            if version := peer.version():
+                self.results.machine[peer.name] = version
 
             async def begin(peer: Peer = peer) -> None:
                 server = await peer.start(self.lab)
@@ -193,6 +201,11 @@ class Bench:
             self.results.fail(workload, transport, peer.name, reason)
             say(f"FAILED {transport} {workload} {peer.name}: {reason}")
             traceback.print_exc()
+
+
+def _takesPart(peer: Peer, transport: str, workload: Workload) -> bool:
+    isAsked = peer.workloads is None or workload.name in peer.workloads
+    return isAsked and transport in peer.transports
 
 
 BEGIN = now()

@@ -25,9 +25,9 @@ from benchmarks.lab import Lab, now
 from benchmarks.members import Machines, Workers
 from benchmarks.names import MACHINES, WORKERS
 from benchmarks.peers import Own, Server
-from benchmarks.report import number, table
 from benchmarks.results import Figure, Results, Series
 from benchmarks.steady import PING_PONG, Steady
+from benchmarks.tables import number, table
 from benchmarks.tunnels import tunnelsTo
 
 ONE = "one process"

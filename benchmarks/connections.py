@@ -88,7 +88,11 @@ class SetUp:
 
 
 class Idle:
-    """Ping-pong in one tunnel, while others are open and silent."""
+    """Ping-pong in one tunnel, while others are open and silent.
+
+    Of those that are judged only: what it is compared with is the same without the others, and
+    filling a server takes long.
+    """
 
     name = "idle"
 
@@ -96,6 +100,8 @@ class Idle:
         async with contextlib.AsyncExitStack() as stack:
             filled: list[Filled] = []
             for peer, running in competitors:
+                if not peer.isJudged:
+                    continue
 
                 async def fill(peer: Peer = peer, running: Server = running) -> None:
                     if bench.isFresh(peer):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from benchmarks.lab import Child, Lab
 
@@ -31,10 +32,20 @@ async def _readable(descriptor: int) -> bytes:
     return os.read(descriptor, LONGEST)
 
 
-def start(lab: Lab, module: str, *arguments: object) -> Child:
-    """Start a helper on the load generator's core."""
-    command = (sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments))
-    return lab.start(command, core=lab.generatorCore, piped=True)
+def start(
+    lab: Lab,
+    module: str,
+    *arguments: object,
+    python: str | Path = sys.executable,
+    core: int | None = None,
+) -> Child:
+    """Start a helper.
+
+    :param core: where, if not on the load generator's.
+    """
+    command = (python, "-m", f"benchmarks.{module}", *map(str, arguments))
+    core = lab.generatorCore if core is None else core
+    return lab.start(command, core=core, piped=True)
 
 
 async def hear(child: Child) -> str:

@@ -11,13 +11,11 @@ import os
 import platform
 import re
 import ssl
-import subprocess
 from pathlib import Path
 
 from OpenSSL import SSL
 
 from benchmarks.lab import Lab
-from benchmarks.peers import haproxyPath
 
 PACKAGES = (
     ("Twisted", "twisted"),
@@ -45,8 +43,6 @@ def describe(lab: Lab) -> dict[str, str]:
     }
     for name, package in PACKAGES:
         found[name] = _version(package)
-    if path := haproxyPath():
-        found["haproxy"] = _haproxy(path)
     return found
 
 
@@ -60,10 +56,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _haproxy(path: str) -> str:
-    text = subprocess.run((path, "-vv"), capture_output=True, text=True, check=True).stdout
-    version = re.search(r"version (\S+)", text)
-    openssl = re.search(r"Running on OpenSSL version : (\S+ \S+)", text)
-    return f"{version[1] if version else '?'}, {openssl[1] if openssl else 'no OpenSSL'}"

@@ -12,9 +12,12 @@ import os
 import secrets
 import ssl
 import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.wires import Wire, connect, listen
+from benchmarks import syncthing
+from benchmarks.wires import Wire, clientContext, connect, listen
 
 Tunnel = tuple[Wire, Wire]
 Address = tuple[str, int]
@@ -109,8 +112,8 @@ class TransitMeeting:
 class ForwardMeeting:
     """haproxy: one connects to it, and it connects to a listening socket of ours.
 
-    Which of the connections from haproxy belongs to which of those to it is told by the first
-    line, which is answered, so that a helper process too knows when its tunnel stands.
+    Which of the connections from it belongs to which of those to it is told by the first line,
+    which is answered, so that a helper process too knows when its tunnel stands.
 
     :ivar ports: where haproxy has to connect to, by transport.
     """
@@ -124,11 +127,10 @@ class ForwardMeeting:
     def __str__(self) -> str:
         return "forward"
 
-    async def listen(self, context: ssl.SSLContext) -> None:
+    async def listen(self, transport: str, context: ssl.SSLContext | None) -> None:
         """Wait for haproxy's connections."""
-        for transport, secure in (("tcp", None), ("tls", context)):
-            server = await listen(secure, self._accepted)
-            self.ports[transport] = server.sockets[0].getsockname()[1]
+        server = await listen(context, self._accepted)
+        self.ports[transport] = server.sockets[0].getsockname()[1]
 
     def _accepted(self, wire: Wire) -> None:
         task = asyncio.get_running_loop().create_task(self._greet(wire))
@@ -137,7 +139,7 @@ class ForwardMeeting:
 
     async def _greet(self, wire: Wire) -> None:
         try:
-            hello = await wire.line()
+            hello = await self.greeting(wire)
         except ConnectionError:
             return  # somebody only tried whether haproxy listens
         wire.send(b"ok\n")
@@ -151,11 +153,112 @@ class ForwardMeeting:
         isListening = bool(self.ports)  # otherwise this is a helper, which has one end only
         if isListening:
             self._expected[hello] = partner
-        wire = await connect(transport, address, source)
+        wire = await self.connect(transport, address, source)
         wire.send(hello + b"\n")
         if (answer := await wire.line()) != b"ok":
-            raise ConnectionError(f"behind haproxy answers {answer!r}")
+            raise ConnectionError(f"at the far end answers {answer!r}")
         return wire, (await partner if isListening else wire)
+
+    async def connect(self, transport: str, address: Address, source: str | None) -> Wire:
+        """Connect, so far that what is sent from now on goes through the tunnel."""
+        return await connect(transport, address, source)
+
+    async def greeting(self, wire: Wire) -> bytes:
+        """Return the first line that came through the tunnel.
+
+        :raises ConnectionError: none did.
+        """
+        return await wire.line()
+
+
+class HomeMeeting(ForwardMeeting):
+    """The tunnel proxy: a visitor connects to it, and the client at home to a service of ours.
+
+    Every visitor begins with the first record of a TLS handshake, by which some proxies find the
+    home; so all of them relay the same.
+
+    :param visit: what a visitor says to the proxy before that.
+    :param clientHello: the record.
+    """
+
+    def __init__(self, visit: Callable[[Wire], Awaitable[None]], clientHello: bytes) -> None:
+        super().__init__()
+        self._visit = visit
+        self._clientHello = clientHello
+
+    async def connect(self, transport: str, address: Address, source: str | None) -> Wire:
+        wire = await super().connect(transport, address, source)
+        await self._visit(wire)
+        wire.send(self._clientHello)
+        return wire
+
+    async def greeting(self, wire: Wire) -> bytes:
+        await wire.take(len(self._clientHello))
+        return await wire.line()
+
+
+class SyncthingMeeting:
+    """Syncthing's relay: one device has joined it, the other asks for a session with that one.
+
+    The asking takes a connection over TLS for each session. Both devices are the same one, which
+    the relay does not mind.
+
+    :param certificate: the device's, PEM, with its key.
+    """
+
+    def __init__(self, certificate: Path) -> None:
+        self._context = clientContext()
+        self._context.load_cert_chain(certificate)
+        self._context.set_alpn_protocols([syncthing.PROTOCOL])
+        self._device = syncthing.deviceId(certificate.read_text())
+        # An invitation does not say whose request it comes from.
+        self._asking = asyncio.Lock()
+
+    async def join(self, address: Address) -> None:
+        """Let the first device be one that sessions can be had with.
+
+        :raises ConnectionError: the relay does not take it.
+        """
+        self._joined = await connect("tls", address, context=self._context)
+        self._joined.send(syncthing.message(syncthing.JOIN_RELAY))
+        await syncthing.succeeded(self._joined.take)
+
+    async def open(self, transport: str, address: Address, source: str | None = None) -> Tunnel:
+        while True:  # until whoever wants the tunnel loses patience
+            try:
+                return await self._session(transport, address, source)
+            except syncthing.FullError:
+                # It says so, too, to one who comes while it is busy with the one before.
+                continue
+
+    async def _session(self, transport: str, address: Address, source: str | None) -> Tunnel:
+        asking = await connect("tls", address, source, self._context)
+        async with self._asking:
+            asking.send(syncthing.message(syncthing.CONNECT, self._device))
+            keys = [await syncthing.invitationKey(each.take) for each in (asking, self._joined)]
+        asking.close()
+        # One after the other, or the relay would be busy with the first one each time.
+        first = await self._enter(transport, address, source, keys[0])
+        try:
+            second = await self._enter(transport, address, source, keys[1])
+        except ConnectionError:
+            first.transport.abort()
+            raise
+        # The relay tells nobody that the other one has gone, until it has something to send to it.
+        first.closed.add_done_callback(lambda _closed: second.close())
+        return first, second
+
+    async def _enter(
+        self, transport: str, address: Address, source: str | None, key: bytes
+    ) -> Wire:
+        wire = await connect(transport, address, source)
+        wire.send(syncthing.message(syncthing.JOIN_SESSION, key))
+        try:
+            await syncthing.succeeded(wire.take)
+        except ConnectionError:
+            wire.transport.abort()
+            raise
+        return wire
 
 
 def meeting(how: str) -> Meeting:

@@ -105,14 +105,20 @@ class Group:
         self.worker = ReportingRegistry(clock, Turns(clock), 1, self.up.send)
         self.atParent, self.atWorker = _Stopwatch(), _Stopwatch()
 
+    def admit(self) -> Record:
+        """Let a client come to the parent, who gives it to the worker."""
+        record = self.parent.admit(ADDRESS, WEBSOCKET, True)
+        assert record is not None
+        self.mirror.take(record)
+        return record
+
     def connect(self, count: int) -> list[Record]:
         """Let clients come."""
         with self.atParent:
-            admitted = [self.mirror.admit(ADDRESS, WEBSOCKET, True) for _ in range(count)]
+            admitted = [self.admit() for _ in range(count)]
         records = []
         with self.atWorker:
             for number, each in enumerate(admitted):
-                assert each is not None
                 self.worker.expect(each.number, each.ticket.source)
                 record = self.worker.admit(ADDRESS, WEBSOCKET, True)
                 introduce(record, number)
@@ -194,7 +200,7 @@ def memory(clock: Clock) -> None:
     """What a connection takes in the parent and what more in the worker."""
     group = Group(clock)
     tracemalloc.start()
-    admitted = [group.mirror.admit(ADDRESS, WEBSOCKET, True) for _ in range(CONNECTIONS)]
+    admitted = [group.admit() for _ in range(CONNECTIONS)]
     print(
         f"a connection in the parent: {tracemalloc.get_traced_memory()[0] / CONNECTIONS:.0f} bytes"
     )

@@ -6,12 +6,20 @@ OWN = "nymea-remoteproxy"
 STOCK = "stock"
 HAPROXY = "haproxy"
 TRANSIT_RELAY = "transit-relay"
+STRELAYSRV = "strelaysrv"
+SNITUN = "snitun"
+BEFORE = "before"
+"""This server, as it was: an older checkout."""
 
-REFERENCES = (STOCK, HAPROXY)
-"""What the others are compared with: the first of these that speaks the transport."""
+REFERENCES = (STOCK, HAPROXY, SNITUN)
+"""What the others are compared with: the first of these that takes part."""
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls")
 
+TUNNEL_WORKLOADS = ("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up")
+"""What a tunnel costs."""
+VISIT_WORKLOADS = ("visits", "visitors")
+"""What the visitors of a home cost."""
 
 FLOODS = {
     "hello": "calls of Hello",

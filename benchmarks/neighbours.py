@@ -1,8 +1,7 @@
 """``python -m benchmarks.neighbours``: what one visitor of a home notices of another's download.
 
-The home is our own client with ``--serve``, or snitun's, if that is installed (``pip install
-snitun``). Owns what the visitors do, and what is measured. Knows nothing of how the home shares its
-connection.
+The home is our own client with ``--serve``, or snitun's, if that is installed. Owns what the
+visitors do, and what is measured. Knows nothing of how the home shares its connection.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ import json
 import math
 import signal
 import statistics
-import sys
 import uuid
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 
 from benchmarks.helper import hear, start
 from benchmarks.homeservice import DOWNLOAD, ECHO, SIZE
 from benchmarks.lab import Lab, now
-from benchmarks.names import OWN
-from benchmarks.peers import Own
-from benchmarks.report import table
+from benchmarks.names import OWN, SNITUN
+from benchmarks.peers import Own, Snitun
 from benchmarks.snitunpeer import clientHello
+from benchmarks.tables import table
 
 Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Visit = Callable[[], Awaitable[Visitor]]
@@ -45,45 +42,34 @@ LONGEST = 60.0
 
 async def _ownHome(lab: Lab, service: int) -> Visit:
     """Start our proxy and our client; return how to visit it."""
-    server = await Own().start(lab)
+    proxy = Own()
+    server = await proxy.start(lab)
+    home = await proxy.startHome(lab, server, service)
     host, port = server.addresses["tcp"]
-    home = str(uuid.uuid4())
-    lab.start(
-        (
-            *(sys.executable, "-c", "from nymearemoteproxy.commands import client; client()"),
-            *("--url", f"tcp://{host}:{port}", "--serve", home),
-            *("--forward", f"127.0.0.1:{service}"),
-        ),
-        core=lab.generatorCore,
-    )
 
     async def visit() -> Visitor:
-        deadline = now() + LONGEST
-        while True:
-            reader, writer = await asyncio.open_connection(host, port, limit=PIECE)
-            params = {"clientName": "", "clientUuid": str(uuid.uuid4()), "serverUuid": home}
-            call = {"id": 1, "method": "TunnelProxy.RegisterClient", "params": params}
-            writer.write(json.dumps(call).encode() + b"\n")
-            answer = json.loads(await reader.readline())
-            if answer["params"]["tunnelProxyError"] == "TunnelProxyErrorNoError":
-                return reader, writer
-            writer.close()
-            if now() > deadline:
-                raise ConnectionError(f"there is no home: {answer}")
-            await asyncio.sleep(GAP)
+        reader, writer = await asyncio.open_connection(host, port, limit=PIECE)
+        params = {"clientName": "", "clientUuid": str(uuid.uuid4()), "serverUuid": home.name}
+        call = {"id": 1, "method": "TunnelProxy.RegisterClient", "params": params}
+        writer.write(json.dumps(call).encode() + b"\n")
+        answer = json.loads(await reader.readline())
+        if answer["params"]["tunnelProxyError"] != "TunnelProxyErrorNoError":
+            raise ConnectionError(f"there is no home: {answer}")
+        return reader, writer
 
     return visit
 
 
 async def _snitunHome(lab: Lab, service: int) -> Visit:
     """Start snitun's server and its client; return how to visit it."""
-    server = start(lab, "snitunpeer", "server")
-    port = int(await hear(server))
-    await hear(start(lab, "snitunpeer", "home", port, service))
+    proxy = Snitun()
+    server = await proxy.start(lab)
+    await proxy.startHome(lab, server, service)
+    host, port = server.addresses["tcp"]
     hello = clientHello()
 
     async def visit() -> Visitor:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=PIECE)
+        reader, writer = await asyncio.open_connection(host, port, limit=PIECE)
         writer.write(hello)
         return reader, writer
 
@@ -169,8 +155,8 @@ HEADER = ("", "what the other one does", "median", "worst", "")
 def run(rounds: int, seconds: float) -> None:
     """Measure everything that is installed, and print a table."""
     homes: dict[str, Home] = {OWN: _ownHome}
-    if find_spec("snitun"):
-        homes["snitun"] = _snitunHome
+    if not Snitun().missing():
+        homes[SNITUN] = _snitunHome
     rows = []
 
     async def once(lab: Lab, home: Home, rate: float | None) -> list[str]:

@@ -11,7 +11,9 @@ import importlib.util
 import re
 import shutil
 import socket
+import subprocess
 import sys
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,10 +24,31 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from benchmarks.directory import Directory
+from benchmarks.helper import hear, start
 from benchmarks.lab import ROOT, Child, Lab, cpuTime, memory, now
-from benchmarks.meetings import Address, ForwardMeeting, Meeting, TokenMeeting, TransitMeeting
-from benchmarks.names import HAPROXY, OWN, STOCK, TRANSIT_RELAY, TRANSPORTS
-from benchmarks.wires import serverContext
+from benchmarks.meetings import (
+    Address,
+    ForwardMeeting,
+    Meeting,
+    SyncthingMeeting,
+    TokenMeeting,
+    TransitMeeting,
+)
+from benchmarks.names import (
+    BEFORE,
+    HAPROXY,
+    OWN,
+    SNITUN,
+    STOCK,
+    STRELAYSRV,
+    TRANSIT_RELAY,
+    TRANSPORTS,
+    TUNNEL_WORKLOADS,
+    VISIT_WORKLOADS,
+)
+from benchmarks.registered import visit
+from benchmarks.snitunpeer import NAME as SNITUN_HOME
+from benchmarks.wires import Wire, connect, serverContext
 
 TOKEN = "benchmark"
 STARTING = 15.0
@@ -51,6 +74,15 @@ listen tls
     bind 127.0.0.1:{front[tls]} ssl crt {certificate}
     server generator 127.0.0.1:{back[tls]} ssl verify none
 """
+
+HOME_COMES = 30.0
+"""Seconds until a home must be there."""
+AGAIN = 0.05
+"""Seconds between two looks whether a server is ready."""
+WHOLE_RUN = "24h"
+"""For limits on silence: longer than a run, so that tunnels stay, and nobody is pinged."""
+SNITUN_PYTHON = ROOT / ".venv-snitun" / "bin" / "python"
+"""Where ``make benchmark`` installs snitun."""
 
 _LISTENING = re.compile(r"listening on (\w+)://127\.0\.0\.1:(\d+)")
 
@@ -107,6 +139,8 @@ class Peer:
     :ivar isJudged: it is held to the targets; the others are what it is compared with.
     :ivar canStart: each start makes a new process.
     :ivar hasTunnelProxy: servers can register with it, and clients be connected to them.
+    :ivar hasHomes: it has a client that makes a service reachable for visitors.
+    :ivar workloads: the names of those that it takes part in; None = all.
     """
 
     name: str
@@ -114,10 +148,16 @@ class Peer:
     isJudged = False
     canStart = True
     hasTunnelProxy = False
+    hasHomes = False
+    workloads: tuple[str, ...] | None = None
 
     def missing(self) -> str | None:
         """Return what has to be installed first."""
         return None
+
+    def version(self) -> str:
+        """Return which one it is, if it is installed; nothing if another row tells."""
+        return ""
 
     async def start(self, lab: Lab) -> Server:
         """Start a process.
@@ -126,20 +166,51 @@ class Peer:
         """
         raise NotImplementedError
 
+    async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
+        """Start the client at home.
+
+        :param service: the port of 127.0.0.1 that visitors are to reach.
+        :raises ConnectionError: it does not come.
+        """
+        raise NotImplementedError
+
+    async def visit(self, wire: Wire, home: str) -> None:
+        """Say what a visitor has to say to the proxy.
+
+        :param home: the name of the one that is visited.
+        :raises ConnectionError: there is none.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Home:
+    """A client that makes a service reachable.
+
+    :ivar name: for visitors.
+    """
+
+    name: str
+    child: Child
+
 
 class Own(Peer):
-    """This server, from any checkout."""
+    """This server, from any checkout, with any Python."""
 
     transports = TRANSPORTS
     isJudged = True
     hasTunnelProxy = True
+    hasHomes = True
 
     program = ("-c", "from nymearemoteproxy.commands import server; server()")
     """What Python is given."""
 
-    def __init__(self, name: str = OWN, path: Path = ROOT) -> None:
+    def __init__(
+        self, name: str = OWN, path: Path = ROOT, python: str | Path = sys.executable
+    ) -> None:
         self.name = name
         self._path = path
+        self._python = python
 
     @property
     def canBeWatched(self) -> bool:
@@ -151,7 +222,7 @@ class Own(Peer):
         log = lab.directory / f"{self.name}-{now()}.log"
         child = lab.start(
             (
-                *(sys.executable, *self.program),
+                *(self._python, *self.program),
                 *("--token", TOKEN, "--certificate", certificate(lab), "--logging", log),
                 "--tunnelproxy",
                 *("--websocket", "tcp:0:interface=127.0.0.1"),
@@ -173,6 +244,47 @@ class Own(Peer):
         :raises PeerError: it does not.
         """
         return await _listening(child, log, self.transports)
+
+    async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
+        host, port = address = server.addresses["tcp"]
+        name = str(uuid.uuid4())
+        child = lab.start(
+            (
+                *(self._python, "-c", "from nymearemoteproxy.commands import client; client()"),
+                *("--url", f"tcp://{host}:{port}", "--serve", name),
+                *("--forward", f"127.0.0.1:{service}"),
+            ),
+            core=lab.generatorCore,
+            directory=self._path,
+        )
+        deadline = now() + HOME_COMES
+        while True:
+            wire = await connect("tcp", address)
+            try:
+                await self.visit(wire, name)
+                return Home(name, child)
+            except ConnectionError:
+                if now() > deadline or not child.isRunning:
+                    raise
+                await asyncio.sleep(AGAIN)
+            finally:
+                wire.transport.abort()
+
+    async def visit(self, wire: Wire, home: str) -> None:
+        await visit(wire, home)
+
+
+class Before(Own):
+    """This server as it was, which is compared with, and not held to any target.
+
+    It takes part where it is told what something costs. Latencies have limits of their own.
+    """
+
+    isJudged = False
+    workloads = (*TUNNEL_WORKLOADS, "slow-reader", "tunnelproxy", *VISIT_WORKLOADS)
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(BEFORE, path)
 
 
 class Stock(Peer):
@@ -202,10 +314,19 @@ class Haproxy(Peer):
     def missing(self) -> str | None:
         return None if haproxyPath() else "haproxy is not installed (apt-get install haproxy)"
 
+    def version(self) -> str:
+        if not haproxyPath():
+            return ""
+        text = _said(haproxyPath(), "-vv")
+        version = re.search(r"version (\S+)", text)
+        openssl = re.search(r"Running on OpenSSL version : (\S+ \S+)", text)
+        return f"{version[1] if version else '?'}, {openssl[1] if openssl else 'no OpenSSL'}"
+
     async def start(self, lab: Lab) -> Server:
         path = certificate(lab)
         meeting = ForwardMeeting()
-        await meeting.listen(serverContext(path))
+        await meeting.listen("tcp", None)
+        await meeting.listen("tls", serverContext(path))
         addresses = {transport: ("127.0.0.1", _freePort()) for transport in self.transports}
         configuration = lab.directory / f"haproxy-{now()}.cfg"
         configuration.write_text(
@@ -245,6 +366,91 @@ class TransitRelay(Peer):
         return Server(self.name, child.pid, {"tcp": address}, TransitMeeting(), child)
 
 
+class Strelaysrv(Peer):
+    """Syncthing's relay, in Go: TCP only, with rendezvous over TLS.
+
+    For a tunnel it makes a handshake with one of the two, who then asks for a session; so its
+    set-up is another thing than that of the others. It counts each tunnel twice towards its own
+    limit, four fifths of the open files, so it is not filled to the brim.
+    """
+
+    name = STRELAYSRV
+    transports = ("tcp",)
+    workloads = TUNNEL_WORKLOADS
+
+    def missing(self) -> str | None:
+        if shutil.which("strelaysrv"):
+            return None
+        return "strelaysrv is not installed (see docs/development.rst: Benchmarks)"
+
+    def version(self) -> str:
+        return "" if self.missing() else _said("strelaysrv", "-version").partition('"')[0].strip()
+
+    async def start(self, lab: Lab) -> Server:
+        address = _host, port = "127.0.0.1", _freePort()
+        keys = lab.directory / f"strelaysrv-{now()}"
+        keys.mkdir()
+        # Its own would be over P-384, which Go computes slowly.
+        for name in ("cert.pem", "key.pem"):
+            (keys / name).symlink_to(certificate(lab))
+        child = lab.start(
+            (
+                *("strelaysrv", "-keys", keys, "-protocol", "tcp4", "-listen", f"127.0.0.1:{port}"),
+                # By default it offers itself to everybody, by a public list of relays.
+                *("-pools", "", "-status-srv", ""),
+                *("-network-timeout", WHOLE_RUN, "-ping-interval", WHOLE_RUN),
+            ),
+            core=lab.serverCore,
+        )
+        await _accepting(child, address)
+        meeting = SyncthingMeeting(certificate(lab))
+        await meeting.join(address)
+        return Server(self.name, child.pid, {"tcp": address}, meeting, child)
+
+
+class Snitun(Peer):
+    """snitun: the tunnel proxy of Home Assistant Cloud, on asyncio.
+
+    :param python: an interpreter that it is installed for.
+    """
+
+    name = SNITUN
+    transports = ("tcp",)
+    hasHomes = True
+    workloads = VISIT_WORKLOADS
+
+    def __init__(self, python: str | Path = SNITUN_PYTHON) -> None:
+        self._python = python
+
+    def missing(self) -> str | None:
+        try:
+            self.version()
+        except (OSError, subprocess.CalledProcessError):
+            return f"{self._python} has no snitun (see docs/development.rst: Benchmarks)"
+        return None
+
+    def version(self) -> str:
+        return _said(self._python, "-m", "benchmarks.snitunpeer", "version")
+
+    def _start(self, lab: Lab, core: int, *arguments: object) -> Child:
+        return start(lab, "snitunpeer", *arguments, python=self._python, core=core)
+
+    async def start(self, lab: Lab) -> Server:
+        child = self._start(lab, lab.serverCore, "server")
+        address = "127.0.0.1", int(await hear(child))
+        # Tunnels by token are not there; a visit needs a home.
+        return Server(self.name, child.pid, {"tcp": address}, ForwardMeeting(), child)
+
+    async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
+        _host, port = server.addresses["tcp"]
+        child = self._start(lab, lab.generatorCore, "home", port, service)
+        await hear(child)
+        return Home(SNITUN_HOME, child)
+
+    async def visit(self, wire: Wire, home: str) -> None:
+        """Say nothing: the first record of what follows has the name of the home."""
+
+
 class Target(Peer):
     """A server that somebody else started, and that speaks API 0.3."""
 
@@ -275,6 +481,18 @@ def haproxyPath() -> str:
     """Return where haproxy is, or nothing."""
     # Debian keeps it where only root's PATH leads.
     return shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin") or ""
+
+
+def _said(*command: str | Path) -> str:
+    """Return what a program says, without the end of the last line.
+
+    :raises OSError: it is not there.
+    :raises subprocess.CalledProcessError: it fails.
+    """
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=STARTING
+    )
+    return done.stdout.strip()
 
 
 def _freePort() -> int:
@@ -310,7 +528,7 @@ async def _accepting(child: Child, *addresses: Address) -> None:
 async def _again(child: Child, deadline: float) -> None:
     if not child.isRunning or now() > deadline:
         raise PeerError(f"does not start: {child.lastWords}")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(AGAIN)
 
 
 def certificate(lab: Lab) -> Path:

@@ -23,11 +23,15 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 """Of Okabe and Ito, to be told apart with any eyes."""
 REFERENCE_COLOUR = "#767676"
 TARGET_COLOUR = "#d00000"
-COMPARED = ("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up", "close", "memory")
+COMPARED = (
+    *("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up", "close", "memory"),
+    *("visits-ping-pong", "visits-down", "visits-down-text", "visits-up", "visits-up-text"),
+    *("visitors-set-up", "visitors-close", "visitors-memory"),
+)
 """Figures of the first plot: those that a reference has too."""
 KINDS = ("idle", "set-up")
 """Of the curves in the second plot: by idle tunnels, by open tunnels."""
@@ -64,17 +68,20 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _costs(results: Results, colours: dict[str, str], path: Path) -> None:
     """Draw each cost relative to the peer it is compared with."""
-    panels = {transport: _compared(results, transport) for transport in TRANSPORTS}
-    panels = {transport: groups for transport, groups in panels.items() if groups}
+    panels = [
+        (transport, groups)
+        for transport in TRANSPORTS
+        for groups in _compared(results, transport).values()
+    ]
     if not panels:
         return
     rows = -(-len(panels) // COLUMNS)
-    most = max(sum(len(shown) + GAP for shown, _other in groups) for groups in panels.values())
+    most = max(sum(len(shown) + GAP for shown, _other in groups) for _transport, groups in panels)
     size = 10, rows * (BAR * most + 0.9) + 0.6
     figure = Figure(size, layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
     figure.suptitle("Cost relative to another server: shorter is better")
-    for panel, (transport, groups) in zip(axes.flat, panels.items(), strict=False):
+    for panel, (transport, groups) in zip(axes.flat, panels, strict=False):
         _panel(panel, transport, groups, colours)
     for unused in axes.flat[len(panels) :]:
         unused.remove()
@@ -82,14 +89,14 @@ def _costs(results: Results, colours: dict[str, str], path: Path) -> None:
     _save(figure, path)
 
 
-def _compared(results: Results, transport: str) -> list[Compared]:
-    """Return what has a counterpart in the server that the judged ones are compared with."""
-    found = []
+def _compared(results: Results, transport: str) -> dict[str, list[Compared]]:
+    """Return what has a counterpart in a server that the judged ones are compared with, by that."""
+    found: dict[str, list[Compared]] = {}
     for figure, its, group in results.groups():
         other = reference(group)
         shown = [series for series in group if series.peer in results.judged]
         if its == transport and figure.name in COMPARED and shown and other is not None:
-            found.append((shown, other))
+            found.setdefault(other.peer, []).append((shown, other))
     return found
 
 

@@ -14,7 +14,7 @@ from benchmarks.bench import Bench, Competitor
 from benchmarks.helper import ask, hear, start
 from benchmarks.lab import now
 from benchmarks.names import FLOODS, STREAM_FLOODS, isSecure, isWebSocket
-from benchmarks.peers import Server
+from benchmarks.peers import Peer, Server
 from benchmarks.results import Figure
 from benchmarks.traffic import ContentError, Flow, ring
 from benchmarks.tunnels import tunnelsTo
@@ -154,7 +154,11 @@ class Crowd:
 
 
 class Flood:
-    """The latency in one tunnel while others make as much work for the server as goes in."""
+    """The latency in one tunnel while others make as much work for the server as goes in.
+
+    Each time on a new process: what was sent and waits in the kernel is worked off when those who
+    sent it are long gone, which takes minutes.
+    """
 
     name = "flood"
 
@@ -163,12 +167,15 @@ class Flood:
             return  # what is flooded with comes in large records, so that TLS makes no difference
         for _round in range(bench.scale.longRounds):
             for sort in FLOODS if isWebSocket(transport) else STREAM_FLOODS:
-                for peer, server in competitors:
+                for peer, running in competitors:
                     if not peer.hasTunnelProxy:
                         continue
 
-                    async def once(sort: str = sort, server: Server = server) -> None:
-                        await self._measure(bench, transport, sort, server)
+                    async def once(
+                        sort: str = sort, peer: Peer = peer, running: Server = running
+                    ) -> None:
+                        async with bench.fresh(peer, running) as server:
+                            await self._measure(bench, transport, sort, server)
 
                     await bench.attempt(self.name, transport, peer, once)
 

@@ -58,12 +58,7 @@ class Registered:
         """Connect a client; return the server's end and the client's."""
         async with asyncio.timeout(SECONDS):
             client = await connect(transport, address)
-            params = {
-                "clientName": "benchmark",
-                "clientUuid": str(uuid.uuid4()),
-                "serverUuid": self._uuid,
-            }
-            await _call(client, "TunnelProxy.RegisterClient", params)
+            await visit(client, self._uuid)
             notification: dict[str, Any] = json.loads(await self._channels[PROXY].line())
         channel = Channel(self.wire)
         self._channels[notification["params"]["socketAddress"]] = channel
@@ -80,6 +75,19 @@ class _Unbounded(Channel):
 
     def write(self, data: bytes) -> None:
         self._server.write(data)
+
+
+async def visit(wire: Wire, serverUuid: str) -> None:
+    """Make a connection one to a registered server.
+
+    :raises ConnectionError: the proxy refuses.
+    """
+    params = {
+        "clientName": "benchmark",
+        "clientUuid": str(uuid.uuid4()),
+        "serverUuid": serverUuid,
+    }
+    await _call(wire, "TunnelProxy.RegisterClient", params)
 
 
 async def register(transport: str, address: Address, serverUuid: str = "") -> Registered:

@@ -6,6 +6,7 @@ Owns framing and TLS of the client's side. Knows nothing of tunnels, and does no
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 import ssl
@@ -21,6 +22,10 @@ LARGEST_FRAME = 4 << 20
 """Bytes; above the largest message."""
 BACKLOG = 1024
 """Connections from haproxy that wait to be accepted; the usual 100 is too few for set-up."""
+SOURCES = 100
+"""Addresses of this machine that connections come from in turn. A closed one keeps its port for a
+minute, and one address has 28,000: too few for the set-up of thousands, and what is to listen on
+127.0.0.1 would find none either."""
 
 Receive = Callable[["bytes | memoryview", "bool | None"], None]
 """Takes payload as it comes, and whether a message ends with it; None on a stream."""
@@ -65,7 +70,7 @@ def frame(payload: bytes, opcode: int = TEXT) -> bytes:
 class Wire:
     """One connection.
 
-    :ivar receive: gets what comes. At first it is collected into lines.
+    :ivar receive: gets what comes. At first it is kept, for `line` and `take`.
     :ivar closed: done when the connection is gone.
     :ivar problem: what the server did wrong, as far as it shows in framing.
     :ivar canWrite: cleared while the kernel takes no more.
@@ -73,7 +78,7 @@ class Wire:
     """
 
     def __init__(self) -> None:
-        self._lines = bytearray()
+        self._kept = bytearray()
         self._waiting: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.receive: Receive = self._collect
@@ -84,7 +89,7 @@ class Wire:
         self.canWrite.set()
 
     def _collect(self, data: bytes | memoryview, _last: bool | None) -> None:
-        self._lines += data
+        self._kept += data
         self._wake()
 
     def _wake(self) -> None:
@@ -96,14 +101,27 @@ class Wire:
 
         :raises ConnectionError: the connection was closed.
         """
-        while b"\n" not in self._lines:
+        await self._until(lambda: b"\n" in self._kept)
+        line, _newline, rest = self._kept.partition(b"\n")
+        self._kept = rest
+        return bytes(line)
+
+    async def take(self, count: int) -> bytes:
+        """Return so many of the next bytes.
+
+        :raises ConnectionError: the connection was closed.
+        """
+        await self._until(lambda: len(self._kept) >= count)
+        taken = bytes(self._kept[:count])
+        del self._kept[:count]
+        return taken
+
+    async def _until(self, isThere: Callable[[], bool]) -> None:
+        while not isThere():
             if self.closed.done():
-                raise ConnectionError(f"the server closed, after {bytes(self._lines)!r}")
+                raise ConnectionError(f"the server closed, after {bytes(self._kept)!r}")
             self._waiting = self._loop.create_future()
             await self._waiting
-        line, _newline, rest = self._lines.partition(b"\n")
-        self._lines = rest
-        return bytes(line)
 
     def _gone(self) -> None:
         self.canWrite.set()
@@ -193,17 +211,24 @@ class WebSocketWire(Wire, WSListener):
         self._webSocket.send_close(WSCloseCode.OK)
 
 
+_sources = itertools.cycle(f"127.2.0.{number + 1}" for number in range(SOURCES))
+
+
 async def connect(
-    transport: str, address: tuple[str, int], source: str | None = None
+    transport: str,
+    address: tuple[str, int],
+    source: str | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> StreamWire | WebSocketWire:
     """Connect to a server.
 
-    :param source: the address to connect from, for more connections than one address has ports.
+    :param source: the address to connect from.
+    :param context: for TLS, if not that of all.
     :raises OSError: there is no connection.
     """
     host, port = address
-    local = None if source is None else (source, 0)
-    context = CONTEXT if isSecure(transport) else None
+    local = source or next(_sources), 0
+    context = (context or CONTEXT) if isSecure(transport) else None
     if isWebSocket(transport):
         _webSocket, listener = await ws_connect(
             WebSocketWire,
