@@ -127,7 +127,7 @@ class PacketReader:
         begin = 0
         for index, end in enumerate(ends):
             if self._held or self._isInvalid:
-                self._hold(data[:end], index in invalid)
+                self._hold(memoryview(data)[:end], index in invalid)
                 self._finish(packets)
             elif index in invalid:
                 self.dropped += 1
@@ -137,10 +137,10 @@ class PacketReader:
             elif end > begin:
                 self.dropped += 1
             begin = end + 1
-        self._hold(data[begin:], len(ends) in invalid)
+        self._hold(memoryview(data)[begin:], len(ends) in invalid)
         return packets
 
-    def _hold(self, piece: bytes, isInvalid: bool) -> None:
+    def _hold(self, piece: memoryview, isInvalid: bool) -> None:
         """Keep a piece of a packet."""
         if isInvalid or self._isInvalid:
             self._isInvalid = True
