@@ -7,7 +7,7 @@ messages or of transports: bytes go in, packets come out, and the other way roun
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 
 from nymearemoteproxy.protocol.unescaping import (
     END,
@@ -120,7 +120,7 @@ class PacketReader:
         return self._read(data[:-1] if self._isCut else data, ends)
 
     def _read(self, data: bytes, ends: Sequence[int]) -> list[Packet]:
-        invalid: Collection[int] = ()
+        invalid: Set[int] = frozenset()
         if ESC in data:
             data, ends, invalid = self._undo(data, ends)
         packets: list[Packet] = []

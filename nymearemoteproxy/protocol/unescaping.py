@@ -5,7 +5,7 @@ Owns what an escape means, and the choice between implementations. Knows nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 END = b"\xc0"
@@ -13,7 +13,7 @@ ESC = b"\xdb"
 ESC_END = b"\xdc"
 ESC_ESC = b"\xdd"
 
-Undone = tuple[bytes, Sequence[int], Collection[int]]
+Undone = tuple[bytes, Sequence[int], Set[int]]
 """What is meant, where in it the packets end, and which of them have an invalid escape."""
 
 Undo = Callable[[bytes, Sequence[int]], Undone]
@@ -38,7 +38,7 @@ def undoByParts(data: bytes, ends: Sequence[int]) -> Undone:
     """
     packets = []
     moved = []
-    invalid = []
+    invalid = set()
     begin = size = 0
     for index, end in enumerate((*ends, len(data))):
         parts = data[begin:end].split(ESC)
@@ -50,7 +50,7 @@ def undoByParts(data: bytes, ends: Sequence[int]) -> Undone:
                 position += len(part)
                 packet[position] = _MEANT[packet[position]]
         except LookupError:
-            invalid.append(index)
+            invalid.add(index)
         packets.append(packet)
         size += len(packet)
         moved.append(size)
@@ -93,9 +93,9 @@ def _makeUndoWithNumpy(numpy: Any) -> Undo:
         # It needs a place all the same.
         decoded = view(bytearray().join((data.replace(ESC, b""), END)), octet)
         decoded[escapes - arange(len(escapes))] = values
-        invalid = ()
+        invalid = set()
         if 0 in values.tobytes():
-            invalid = search(ends, escapes[values == 0]).tolist()
+            invalid.update(search(ends, escapes[values == 0]).tolist())
         moved = (ends - search(escapes, ends)).tolist()
         return decoded[:-1].tobytes(), moved, invalid
 
