@@ -137,7 +137,8 @@ class PacketReader:
             elif end > begin:
                 self.dropped += 1
             begin = end + 1
-        self._hold(memoryview(data)[begin:], len(ends) in invalid)
+        if self._size:  # one that only has invalid escapes leaves nothing here
+            self._hold(memoryview(data)[begin:], len(ends) in invalid)
         return packets
 
     def _hold(self, piece: memoryview, isInvalid: bool) -> None:

@@ -17,8 +17,8 @@ Undone = tuple[bytes, Sequence[int], Set[int]]
 """What is meant, where in it the packets end, and which of them have an invalid escape."""
 
 Undo = Callable[[bytes, Sequence[int]], Undone]
-"""(packets as they were sent, where each END stands) → the same packets without escapes, each with
-its END. What stands behind the last END is the beginning of one more, which may be invalid too; an
+"""(packets as they were sent, where each END stands) → the same without escapes, and an END between
+any two. What stands behind the last END is the beginning of one more, which may be invalid too; an
 escape that is not whole is.
 """
 
@@ -31,32 +31,43 @@ _MEANT = {ESC_END[0]: END[0], ESC_ESC[0]: ESC[0]}
 """What stands behind ESC, and what is meant. The latter never stands there."""
 
 
+def _undoOne(packet: bytes | bytearray) -> tuple[bytearray, bool]:
+    parts = packet.split(ESC)
+    decoded = bytearray().join(parts)
+    parts.pop()
+    position = 0
+    try:
+        for part in parts:
+            position += len(part)
+            decoded[position] = _MEANT[decoded[position]]
+    except LookupError:
+        return decoded, False
+    return decoded, True
+
+
 def undoByParts(data: bytes, ends: Sequence[int]) -> Undone:
     """Change what stands behind each ESC, one after the other: no dependency.
 
     To search for pairs of bytes, as `bytes.replace` would, takes longer.
     """
-    packets = []
+    packets: list[bytes | bytearray] = []
     moved = []
-    invalid = set()
+    invalid: set[int] = set()
     begin = size = 0
-    for index, end in enumerate((*ends, len(data))):
-        parts = data[begin:end].split(ESC)
-        packet = bytearray().join(parts)
-        parts.pop()
-        position = 0
-        try:
-            for part in parts:
-                position += len(part)
-                packet[position] = _MEANT[packet[position]]
-        except LookupError:
-            invalid.add(index)
+    hasTail = not ends or ends[-1] + 1 < len(data)
+    for end in (*ends, len(data)) if hasTail else ends:
+        packet: bytes | bytearray = data[begin:end]
+        if ESC in packet:
+            packet, isValid = _undoOne(packet)
+            if not isValid:
+                invalid.add(len(packets))
         packets.append(packet)
         size += len(packet)
         moved.append(size)
         size += 1
         begin = end + 1
-    moved.pop()  # there is no END
+    if hasTail:
+        moved.pop()  # there is no END
     return END.join(packets), moved, invalid
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.protocol import unescaping
+from nymearemoteproxy.protocol.slip import PacketReader
 from nymearemoteproxy.protocol.unescaping import Undo
-from tests.support.packets import END, ESC, ESC_END, ESC_ESC, SPECIAL
+from tests.support.packets import END, ESC, ESC_END, ESC_ESC, SPECIAL, Reference, cut
 
 PROPERTY = settings(max_examples=300, deadline=None, database=None)
 
@@ -71,6 +72,20 @@ class AgreementTests(SynchronousTestCase):
         """Any packets, with valid escapes and others."""
         for name, undo in self.undos.items():
             self.check(name, undo, packets)
+
+    @PROPERTY
+    @given(st.lists(OCTETS, max_size=40).map(bytes), st.lists(st.integers(0, 10_000), max_size=5))
+    @example(b"\x00\x01\xdb\xdb\xc0\x00\x02a\xc0", [4])
+    @example(b"\x00\x01a\xdb", [])
+    def test_reader(self, data: bytes, places: list[int]) -> None:
+        """With each a reader finds the same packets, however the stream is cut."""
+        for name, undo in self.undos.items():
+            reader, reference = PacketReader(0, undo=undo), Reference()
+            for chunk in cut(data, places):
+                before = len(reference.packets)
+                reference.read(chunk)
+                self.assertEqual(reader.receive(chunk), reference.packets[before:], name)
+                self.assertEqual(reader.dropped, reference.dropped, name)
 
     def test_large(self) -> None:
         """What is as large as a read, with nothing, some things or everything escaped."""
