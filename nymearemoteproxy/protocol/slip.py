@@ -7,11 +7,16 @@ messages or of transports: bytes go in, packets come out, and the other way roun
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence, Set
 
-END = b"\xc0"
-ESC = b"\xdb"
-ESC_END = b"\xdc"
-ESC_ESC = b"\xdd"
+from nymearemoteproxy.protocol.unescaping import (
+    END,
+    ESC,
+    ESC_END,
+    ESC_ESC,
+    Undo,
+    undoByParts,
+)
 
 PROXY = 0
 """The address of the proxy itself: its packets are JSON-RPC."""
@@ -19,8 +24,6 @@ HIGHEST_ADDRESS = 0xFFFE
 """FFFF is never used."""
 
 _ADDRESS_SIZE = 2
-_ESCAPED = {ESC_END[0]: END[0], ESC_ESC[0]: ESC[0]}
-"""What stands behind ESC, and what is meant. The latter never stands there."""
 
 Packet = tuple[int, bytes]
 """An address, and data."""
@@ -40,25 +43,6 @@ def encode(address: int, data: bytes) -> bytes:
     return escape(address.to_bytes(_ADDRESS_SIZE, "big") + data) + END
 
 
-def _unescape(packet: bytes) -> bytes | bytearray | None:
-    """Undo `escape`; return None when something else than it made this."""
-    parts = packet.split(ESC)
-    if len(parts) == 1:
-        return packet
-    # Without any ESC, and then the bytes behind each are changed in place: to search for pairs of
-    # bytes, as `bytes.replace` would, takes longer.
-    decoded = bytearray().join(parts)
-    parts.pop()
-    position = 0
-    try:
-        for part in parts:
-            position += len(part)
-            decoded[position] = _ESCAPED[decoded[position]]
-    except LookupError:
-        return None
-    return decoded
-
-
 class PacketReader:
     """Finds the packets in a stream, however it is cut.
 
@@ -67,17 +51,29 @@ class PacketReader:
 
     :param limit: the most bytes a packet may have as it is sent, without its end; 0 = no limit.
     :param atOnce: how many packets `receive` reads at a time, empty ones included.
+    :param undo: how escapes are undone.
     :ivar rest: more has arrived than that; `receive` goes on with it, given anything or nothing.
     :ivar dropped: packets that were dropped for an invalid escape or for having no address.
     """
 
-    __slots__ = ("dropped", "rest", "_held", "_isCut", "_isInvalid", "_limit", "_round", "_size")
+    __slots__ = (
+        "dropped",
+        "rest",
+        "_held",
+        "_isCut",
+        "_isInvalid",
+        "_limit",
+        "_round",
+        "_size",
+        "_undo",
+    )
 
-    def __init__(self, limit: int, atOnce: int = sys.maxsize) -> None:
+    def __init__(self, limit: int, atOnce: int = sys.maxsize, undo: Undo = undoByParts) -> None:
         self.dropped = 0
         self.rest = b""
-        self._limit = limit
+        self._limit = limit or sys.maxsize
         self._round = range(atOnce)
+        self._undo = undo
         # Of a packet whose end has not arrived:
         self._size = 0  # how many bytes came
         self._held = bytearray()  # what they are without escapes
@@ -97,56 +93,68 @@ class PacketReader:
         :raises PacketTooLarge: a packet is larger than the limit, finished or not. The packets
             before it are lost.
         """
-        packets: list[Packet] = []
         if self.rest:
             data = self.rest + data
             self.rest = b""
         if self._isCut:
-            self._isCut = False
             self._size -= 1
             data = ESC + data
-        position = 0
+        ends: list[int] = []
+        position, size, limit = 0, self._size, self._limit
         for _ in self._round:
             end = data.find(END, position)
             if end < 0:
                 break
-            if self._size:
-                self._hold(data[position:end])
-                self._take(None if self._isInvalid else self._held, packets)
-                self._size = 0
-                self._held = bytearray()
-                self._isInvalid = False
-            elif end > position:
-                self._check(end - position)
-                self._take(_unescape(data[position:end]), packets)
+            if size + end - position > limit:
+                raise PacketTooLarge
+            ends.append(end)
             position = end + 1
+            size = 0
         else:
             self.rest = data[position:]
-            return packets
-        if position < len(data):
-            self._isCut = data.endswith(ESC)
-            self._hold(data[position:-1] if self._isCut else data[position:])
-            self._size += self._isCut
-            self._check(self._size)
+            data = data[:position]
+        self._size = size + len(data) - position
+        if self._size > limit:
+            raise PacketTooLarge
+        self._isCut = data.endswith(ESC)
+        return self._read(data[:-1] if self._isCut else data, ends)
+
+    def _read(self, data: bytes, ends: Sequence[int]) -> list[Packet]:
+        invalid: Set[int] = frozenset()
+        if ESC in data:
+            data, ends, invalid = self._undo(data, ends)
+        packets: list[Packet] = []
+        begin = 0
+        for index, end in enumerate(ends):
+            if self._held or self._isInvalid:
+                self._hold(memoryview(data)[:end], index in invalid)
+                self._finish(packets)
+            elif index in invalid:
+                self.dropped += 1
+            elif end - begin >= _ADDRESS_SIZE:
+                address = data[begin] << 8 | data[begin + 1]
+                packets.append((address, data[begin + _ADDRESS_SIZE : end]))
+            elif end > begin:
+                self.dropped += 1
+            begin = end + 1
+        if self._size:  # one that only has invalid escapes leaves nothing here
+            self._hold(memoryview(data)[begin:], len(ends) in invalid)
         return packets
 
-    def _check(self, size: int) -> None:
-        if 0 < self._limit < size:
-            raise PacketTooLarge
-
-    def _hold(self, piece: bytes) -> None:
-        self._size += len(piece)
-        self._check(self._size)
-        decoded = _unescape(piece)
-        if decoded is None:
+    def _hold(self, piece: memoryview, isInvalid: bool) -> None:
+        """Keep a piece of a packet."""
+        if isInvalid or self._isInvalid:
             self._isInvalid = True
             self._held.clear()
-        elif not self._isInvalid:
-            self._held += decoded
+        else:
+            self._held += piece
 
-    def _take(self, decoded: bytes | bytearray | None, packets: list[Packet]) -> None:
-        if decoded is None or len(decoded) < _ADDRESS_SIZE:
+    def _finish(self, packets: list[Packet]) -> None:
+        """What is held is all of a packet."""
+        held = self._held
+        if self._isInvalid or len(held) < _ADDRESS_SIZE:
             self.dropped += 1
         else:
-            address = decoded[0] << 8 | decoded[1]
-            packets.append((address, bytes(memoryview(decoded)[_ADDRESS_SIZE:])))
+            packets.append((held[0] << 8 | held[1], bytes(memoryview(held)[_ADDRESS_SIZE:])))
+        self._held = bytearray()
+        self._isInvalid = False

@@ -66,7 +66,7 @@ _LINE_ENDS = (b"\n", b"\r\n")
 class ServerEnd(End):
     """The far end of a registered server's tunnel: its packets, taken apart.
 
-    :param packetLimit: bytes; 0 = none.
+    :param reader: reads `PACKETS_A_TURN` at a time.
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
     :param backlog: where it is counted what waits for the rest of a packet.
@@ -104,7 +104,7 @@ class ServerEnd(End):
         clock: IReactorTime,
         origin: Origin,
         dialogue: Dialogue,
-        packetLimit: int,
+        reader: PacketReader,
         timeout: float,
         turns: Turns,
         backlog: Backlog,
@@ -112,7 +112,7 @@ class ServerEnd(End):
     ) -> None:
         super().__init__(clock, origin)
         self._dialogue = dialogue
-        self._reader = PacketReader(packetLimit, PACKETS_A_TURN)
+        self._reader = reader
         self._timeout = timeout
         self._turns = turns
         self._backlog = backlog

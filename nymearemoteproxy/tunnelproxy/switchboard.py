@@ -27,13 +27,14 @@ from nymearemoteproxy.protocol.registration import (
     ServerRegistration,
 )
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Role
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
+from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PacketReader
+from nymearemoteproxy.protocol.unescaping import fastest
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.counts import ICounts, Release, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.pacedend import PacedClientEnd
-from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
+from nymearemoteproxy.tunnelproxy.serverend import PACKETS_A_TURN, ServerEnd
 
 
 class ISwitchboard(Interface):
@@ -106,6 +107,7 @@ class Switchboard:
         self._servers: dict[UUID, ServerEnd] = {}
         self._clients: dict[UUID, ClientEnd] = {}
         self._counts = counts or SourceCounts()
+        self._undo = fastest()  # found at the start, since to import it would hold up everybody
 
     @property
     def servers(self) -> int:
@@ -221,7 +223,7 @@ class Switchboard:
             self._clock,
             origin,
             Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize),
-            terms.packetSize,
+            PacketReader(terms.packetSize, PACKETS_A_TURN, self._undo),
             terms.serverTimeout,
             self._turns,
             self._backlog,

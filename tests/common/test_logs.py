@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -12,14 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from twisted.internet import tcp
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
     LogLevel,
     LogPublisher,
+    eventAsText,
     formatEvent,
+    formatTime,
     globalLogPublisher,
+    jsonFileLogObserver,
 )
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,6 +38,7 @@ from nymearemoteproxy.common.logs import (
     LogStream,
     ProxyLogger,
     asJson,
+    asPlainText,
     asText,
     forJournal,
     isNoise,
@@ -97,6 +104,76 @@ class TextTests(SynchronousTestCase):
         """Events without text leave no line."""
         self.assertIsNone(asText(event(log_format="")))
         self.assertIsNone(asText(event(log_format=None)))
+
+
+class Odd:
+    """What is only called, or cannot be formatted."""
+
+    attribute = {"key": 7}
+
+    def __call__(self) -> str:
+        return "called"
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+
+class SameTextTests(SynchronousTestCase):
+    """Texts are those that Twisted makes, which takes its time."""
+
+    FORMATS = (
+        "plain",
+        "{{braces}} {what}",
+        "{what!r:>10} {count:05d} {count:.1f}",
+        "{odd()} {what}",
+        "{odd.attribute[key]}",
+        "{odd}",
+        "{missing}",
+        "{}",
+        "{0}",
+        "{what",
+        "{count:nonsense}",
+        "",
+        b"bytes of {what}",
+        b"\xff",
+        None,
+        7,
+    )
+
+    def test_text(self) -> None:
+        """Whatever the format is, be there a failure or not."""
+        for format in self.FORMATS:
+            for more in ({}, {"log_failure": failure()}):
+                made = event(log_format=format, odd=Odd(), **more)
+                expected = eventAsText(made, includeTimestamp=False, includeSystem=False)
+                text = asPlainText(made)
+                if "MESSAGE LOST" in expected or "Unable" in expected:  # with a traceback of it
+                    assert text is not None
+                    expected, text = (each.partition("\n")[0] for each in (expected, text))
+                    self.assertEqual(text, expected)
+                else:
+                    self.assertEqual(text, f"{expected}\n" if expected else None)
+
+    def test_flattened(self) -> None:
+        """What it was is told, not what that has become."""
+        changing = [1]
+        made = event(log_format="{changing}", changing=changing)
+        jsonFileLogObserver(io.StringIO())(made)
+        changing.append(2)
+        self.assertEqual(asPlainText(made), "[1]\n")
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.lists(st.floats(1e9, 3e9), min_size=1, max_size=4))
+    @example([1_700_000_000.0, 1_700_000_000.999, 1_700_000_001.0, 1_700_000_000.5])
+    def test_time(self, moments: list[float]) -> None:
+        """It is that of this event, to the second, whatever was before."""
+        for moment in moments:
+            second = int(moment)  # as `datetime` would round what is close to the next one up
+            self.assertEqual(
+                (asText(event(log_time=moment)) or "").partition(" ")[0], formatTime(second)
+            )
 
 
 class JsonTests(SynchronousTestCase):
