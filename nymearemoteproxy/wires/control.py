@@ -112,7 +112,7 @@ class Control(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
-        self.linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
+        self.linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
         tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)

@@ -104,7 +104,7 @@ class Upgrade(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
-        self._linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
+        self._linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
         self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
