@@ -66,6 +66,8 @@ def _invalid(text: str) -> MessageError:
 class MessageSplitter(ObjectSplitter):
     """Finds messages in a byte stream: `take` raises `MessageError` where there can be none."""
 
+    __slots__ = ()
+
     def refusal(self, fault: Fault) -> MessageError:
         if fault is Fault.TOO_LARGE:
             return tooLarge(self._limit)

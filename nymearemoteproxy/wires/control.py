@@ -12,7 +12,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, Record
@@ -29,15 +28,13 @@ from nymearemoteproxy.protocol.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.wires.errands import Errands
+from nymearemoteproxy.wires.errands import Errands, IClientOfErrands, logFault
 from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.phase import Phase
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
-log = ProxyLogger()
 
-
-@implementer(IPresent, IPushProducer)
+@implementer(IClientOfErrands, IPresent, IPushProducer)
 class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
@@ -50,7 +47,7 @@ class Control(Phase, Protocol):
         self._blocked = False
         self._closing = False
         self._lost = False
-        self._errands = Errands(proxy, record, self.session, self.perform, self._internalError)
+        self._errands = Errands(self, proxy, record, self.session)
 
     @property
     def stage(self) -> str:  # type: ignore[override]
@@ -170,7 +167,7 @@ class Control(Phase, Protocol):
         # Calls of a client that does not take its answers are left until it does.
         if isLeft and not (self._blocked and self.session.expectsMessages):
             self.transport.pauseProducing()
-            self.proxy.turns.wait(self._goOn, self._internalError)
+            self.proxy.turns.wait(self._goOn, self.failed)
             return False
         # Behind a registration all is the far end's.
         return not self._blocked and not self.session.leavesTheRest
@@ -205,7 +202,7 @@ class Control(Phase, Protocol):
             return False  # what is left is for the leg
         return (session.expectsMessages and calls == CALLS_A_TURN) or self.holdsMore()
 
-    def _hasMore(self) -> bool:
+    def hasMore(self) -> bool:
         """Tell whether something is left to be looked at, TLS record by TLS record."""
         return self.proxy.turns.isWaiting(self._goOn)
 
@@ -221,7 +218,7 @@ class Control(Phase, Protocol):
                     if self.session.leavesTheRest:
                         self.transport.pauseProducing()  # what comes is kept, in the kernel
                     self.setDeadline(self.proxy.policy.timing.authentication)
-                    self._errands.checkToken(token, self._hasMore)
+                    self._errands.checkToken(token)
                 case Join():
                     self.proxy.registry.authenticated(self.record)
                     self.setDeadline(self.proxy.policy.timing.alone)
@@ -235,8 +232,8 @@ class Control(Phase, Protocol):
                 case _:
                     self._close(effect.outcome)
 
-    def _internalError(self, failure: Failure) -> None:
-        log.failure("connection {number}: internal error", failure, number=self.record.number)
+    def failed(self, failure: Failure) -> None:
+        logFault(self.record.number, failure)
         if self._errands.tunnel is not None:
             self._errands.tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)
