@@ -47,6 +47,7 @@ class Control(Phase, Protocol):
         self._blocked = False
         self._closing = False
         self._lost = False
+        self._unsent = b""
         self._errands = Errands(self, proxy, record, self.session)
 
     @property
@@ -76,8 +77,8 @@ class Control(Phase, Protocol):
         """True when there is anything that `take` did not return, be it a part of a message."""
         raise NotImplementedError
 
-    def sendMessage(self, data: bytes) -> None:
-        """Write one message."""
+    def framed(self, message: bytes) -> bytes:
+        """Return one message of ours as it is sent."""
         raise NotImplementedError
 
     def sayGoodbye(self, outcome: Outcome) -> None:
@@ -207,11 +208,18 @@ class Control(Phase, Protocol):
         return self.proxy.turns.isWaiting(self._goOn)
 
     def perform(self, effects: Effects) -> None:
-        """Do what the session asks for."""
+        """Do what the session asks for.
+
+        Messages go out together, before anything else is done with the connection: whose partner
+        waits already gets the answer and the notification in one write.
+        """
         for effect in effects:
+            if isinstance(effect, Send):
+                self._unsent += self.framed(effect.data)
+                continue
+            if not isinstance(effect, Join):
+                self._flush()
             match effect:
-                case Send(data):
-                    self.sendMessage(data)
                 case RestartDeadline():
                     self.setDeadline(self.proxy.policy.timing.inactive)
                 case CheckToken(token):
@@ -231,6 +239,18 @@ class Control(Phase, Protocol):
                     self._startTunnel(effect)
                 case _:
                     self._close(effect.outcome)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what is to be sent."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            self.write(unsent)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self.record.sent += len(data)
+        self.transport.write(data)
 
     def failed(self, failure: Failure) -> None:
         logFault(self.record.number, failure)

@@ -60,7 +60,7 @@ class WebSocketControl(Control):
         controls, self._reader.controls = self._reader.controls, []
         pings = [payload for opcode, payload in controls if opcode == PING]
         if pings and not self._closing:
-            self._write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
+            self.write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
         isClosed = bool(controls) and controls[-1][0] == CLOSE
         if self._frames and self.session.expectsMessages:
             # Calls that came before the end are answered before it.
@@ -106,15 +106,15 @@ class WebSocketControl(Control):
     def holdsData(self) -> bool:
         return bool(self._frames or self._message) or self._reader.inMessage
 
-    def sendMessage(self, data: bytes) -> None:
-        self._write(frame(self._opcode or TEXT, data))
+    def framed(self, message: bytes) -> bytes:
+        return frame(self._opcode or TEXT, message)
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         error = self._reader.error
         if error is not None:
-            self._write(closeFrame(error.code, error.reason))
+            self.write(closeFrame(error.code, error.reason))
         else:
-            self._write(closeFrame(outcome.closeCode, outcome.reason))
+            self.write(closeFrame(outcome.closeCode, outcome.reason))
         self.proxy.keepalive.remove(self)
 
     def makeLeg(self, start: StartTunnel) -> Leg:
@@ -138,10 +138,6 @@ class WebSocketControl(Control):
         self.proxy.keepalive.remove(self)
         super().connectionLost(reason)
 
-    def _write(self, data: bytes) -> None:
-        self.record.sent += len(data)
-        self.transport.write(data)
-
     # Keepalive
 
     def signsOfLife(self) -> int:
@@ -154,7 +150,7 @@ class WebSocketControl(Control):
         """It is read from, so its end is noticed."""
 
     def ping(self) -> None:
-        self._write(frame(PING, b""))
+        self.write(frame(PING, b""))
 
     def ask(self) -> Callable[[], bool]:
         if self._blocked:
