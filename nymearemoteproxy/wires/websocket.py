@@ -7,7 +7,6 @@ streams, tokens or pairing.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -51,7 +50,7 @@ class WebSocketControl(Control):
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
         self._reader = FrameReader()
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []  # no deque, which takes half a KiB also when it is empty
         self._message = bytearray()
         self._opcode = 0  # the type of the client's first message; our answers have the same
         self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
@@ -82,7 +81,7 @@ class WebSocketControl(Control):
 
     def feed(self, data: bytes) -> None:
         if data or not self._frames:
-            self._frames.extend(self._reader.receive(data))
+            self._frames += self._reader.receive(data)
 
     def holdsMore(self) -> bool:
         return self._reader.hasMore
@@ -90,7 +89,8 @@ class WebSocketControl(Control):
     def take(self) -> bytes | None:
         limit = self.proxy.policy.messageLimit
         while self._frames:
-            header, payload = self._frames.popleft(), self._frames.popleft()
+            header, payload = self._frames[:2]
+            del self._frames[:2]
             opcode = header[0] & ~FIN
             self._opcode = self._opcode or opcode
             self._lastOpcode = opcode or self._lastOpcode
@@ -126,8 +126,8 @@ class WebSocketControl(Control):
 
     def handOver(self, leg: Leg) -> None:
         if self._frames:
-            leg.partner.sendFrames(list(self._frames))
-            self._frames.clear()
+            leg.partner.sendFrames(self._frames)
+            self._frames = []
         if not self._reader.hasMore:  # or that waits for its turn, like any other read
             leg.dataReceived(b"")  # it looks at what else the reader holds
 
