@@ -7,6 +7,7 @@ transports, framing or deadlines.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -18,7 +19,7 @@ from nymearemoteproxy.common.delays import Delay
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
-from nymearemoteproxy.meeting.place import Place, PlaceRefused
+from nymearemoteproxy.meeting.place import Look, Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Effects, Join, Register, Session
@@ -184,7 +185,7 @@ class Errands:
         """Find the partner of a client that is authenticated."""
         record, identity = self._record, join.identity
         record.name, record.uuid = identity.name, identity.uuid or ""
-        self._pending = self._proxy.rendezvous.join(join.key, identity, self._look, record)
+        self._pending = self._proxy.rendezvous.join(join.key, identity, self._look(), record)
         self._pending.addBoth(self._placed)
 
     def register(self, register: Register) -> None:
@@ -199,12 +200,12 @@ class Errands:
         if isinstance(registration, ClientRegistration):
             record.serverUuid = str(registration.serverUuid)
         source = record.ticket.source
-        origin = Origin(record.number, record.host, source, self._look, record, register.subject)
+        origin = Origin(record.number, record.host, source, self._look(), record, register.subject)
         switchboard.register(registration, origin).addBoth(self._placed)
 
-    def _look(self) -> Deferred[bool]:
-        looked: Deferred[bool] = self._proxy.registry.presence.look(self._record)
-        return looked
+    def _look(self) -> Look:
+        # Not a method of this object, which has the tunnel: what is at its other end keeps it.
+        return partial(self._proxy.registry.presence.look, self._record)
 
     def _placed(self, answer: Place | Failure) -> None:
         if isinstance(answer, Failure):
