@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.authentication.backend import IAuthenticator
+from nymearemoteproxy.common.delays import Delays
 from nymearemoteproxy.common.rates import ByteBucket
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.connections.keepalive import Keepalive
@@ -22,6 +23,7 @@ class Proxy:
     """Everything that a connection of one server may need.
 
     :param keys: says which clients belong together; the same as long as anybody waits.
+    :ivar delays: the time limits of all connections.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to whoever has no tunnel yet; see `setPolicy`.
     :ivar totalRate: what all tunnels share that begin from now on; None = they may be as fast as
@@ -45,6 +47,7 @@ class Proxy:
         switchboard: ISwitchboard | None = None,
     ) -> None:
         self.clock = clock
+        self.delays = Delays(clock)
         self.turns = turns
         self.totalRate: ByteBucket | None = None
         self.setPolicy(policy)

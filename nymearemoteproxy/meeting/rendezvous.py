@@ -49,7 +49,7 @@ class WaiterLeft(Exception):
     """The one that was offered has left, and others are here: ask again."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Waiter:
     key: bytes
     identity: Identity

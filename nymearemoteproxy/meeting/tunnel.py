@@ -128,13 +128,14 @@ class Tunnel:
 
     def __init__(self, release: Callable[[], object]) -> None:
         self._release: Callable[[], object] | None = release
-        self._legs: list[ILeg] = []
-        self._ended: set[ILeg] = set()
+        # Tuples, for there are few of them and many tunnels.
+        self._legs: tuple[ILeg, ...] = ()
+        self._ended: tuple[ILeg, ...] = ()
         self._abandoned = False
 
     def attach(self, leg: ILeg) -> None:
         """Add one side; with the second one relaying begins."""
-        self._legs.append(leg)
+        self._legs += (leg,)
         leg.enter(self)
         if self._abandoned:
             self._bereave(leg)
@@ -148,7 +149,7 @@ class Tunnel:
     def ended(self, leg: ILeg) -> None:
         """The client of `leg` will send nothing more."""
         if leg not in self._ended:
-            self._ended.add(leg)
+            self._ended += (leg,)
             for other in self._others(leg):
                 other.finish(Outcome.PARTNER_LEFT)
 
@@ -156,7 +157,7 @@ class Tunnel:
         """The connection of `leg` is closed, or as good as closed."""
         self.giveUpKey()
         hadEnded = leg in self._ended
-        self._ended.update(self._legs)  # the leg cannot be told anything more
+        self._ended = self._legs  # the leg cannot be told anything more
         self._abandoned = True
         for other in self._others(leg):
             if not hadEnded:

@@ -58,6 +58,8 @@ class ObjectSplitter:
     :param limit: the most bytes one object may have; 0 = no limit.
     """
 
+    __slots__ = ("_limit", "_buffer", "_scanned", "_depth", "_inString", "_lineEndDue")
+
     def __init__(self, limit: int) -> None:
         self._limit = limit or sys.maxsize
         self._buffer = bytearray()

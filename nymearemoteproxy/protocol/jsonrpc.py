@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectSplitter
@@ -64,6 +65,8 @@ def _invalid(text: str) -> MessageError:
 
 class MessageSplitter(ObjectSplitter):
     """Finds messages in a byte stream: `take` raises `MessageError` where there can be none."""
+
+    __slots__ = ()
 
     def refusal(self, fault: Fault) -> MessageError:
         if fault is Fault.TOO_LARGE:
@@ -119,14 +122,23 @@ def decodeObject(raw: bytes) -> dict[str, Any]:
     return message
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""Kept, for `json.dumps` makes one for each message that is not encoded in the usual way."""
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
     """Encode one message, ended by a line feed as field clients expect it."""
-    return json.dumps(message, separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode(message).encode("ascii") + b"\n"
 
 
 def encodeParams(params: Mapping[str, Any]) -> bytes:
-    """Encode the params of a response that is sent often; see `encodeSuccess`."""
+    """Encode the params of a message that is sent often; see `encodeSuccess`, `encodeNotice`."""
     return encode(params).rstrip()
+
+
+def encodeString(text: str) -> bytes:
+    """Encode a string that such params have in them, which takes a tenth of the time for both."""
+    return _ENCODER.encode(text).encode("ascii")
 
 
 def encodeSuccess(requestId: int, params: bytes) -> bytes:
@@ -152,7 +164,13 @@ def notice(number: int, notification: Notification, params: Mapping[str, Any]) -
 
     :param number: its id; see `FIRST_NOTIFICATION`.
     """
-    return encode({"id": number, "notification": notification.name, "params": params})
+    return encodeNotice(number, notification, encodeParams(params))
+
+
+def encodeNotice(number: int, notification: Notification, params: bytes) -> bytes:
+    """Encode one notification, the params of which are encoded already."""
+    name = notification.name.encode("ascii")
+    return b'{"id":%d,"notification":"%b","params":%b}\n' % (number, name, params)
 
 
 def _isInteger(value: object) -> bool:
@@ -187,18 +205,30 @@ class Method:
 
         :raises MessageError: a param is missing, unknown or of the wrong type; the text names it.
         """
-        required = {name for name in self.params if not name.startswith("o:")}
-        if any(name in params for name in self.together):
-            required.update(self.together)
-        declared = {name.removeprefix("o:"): kind for name, kind in self.params.items()}
-        for name in declared:
-            if name in required and name not in params:
+        isTogether = any(name in params for name in self.together)
+        for name in self._orTogether if isTogether else self._required:
+            if name not in params:
                 raise self._refusal(requestId, f'Missing param "{name}"')
+        declared = self._declared
         for name, value in params.items():
             if name not in declared:
                 raise self._refusal(requestId, f'Unknown param "{name}"')
             if not _CHECKS[declared[name]](value):
                 raise self._refusal(requestId, f'Param "{name}" is no {declared[name]}')
+
+    # What is looked up for each call; the names in the order they are declared in, and told of.
+
+    @cached_property
+    def _declared(self) -> Mapping[str, str]:
+        return {name.removeprefix("o:"): kind for name, kind in self.params.items()}
+
+    @cached_property
+    def _required(self) -> Sequence[str]:
+        return [name for name in self.params if not name.startswith("o:")]
+
+    @cached_property
+    def _orTogether(self) -> Sequence[str]:
+        return [name for name in self._declared if name in {*self._required, *self.together}]
 
     def _refusal(self, requestId: int, text: str) -> MessageError:
         return MessageError(requestId, f"{text} in call of {self.name}.", Outcome.INVALID_REQUEST)

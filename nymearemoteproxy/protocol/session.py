@@ -31,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -45,10 +45,11 @@ from nymearemoteproxy.protocol.jsonrpc import (
     Notification,
     Request,
     encode,
+    encodeNotice,
     encodeParams,
+    encodeString,
     encodeSuccess,
     failure,
-    notice,
     success,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -367,23 +368,34 @@ TRANSITIONS: Mapping[State, Mapping[Event, Step]] = {
 }
 
 
-@dataclass(frozen=True)
+_NO_ERROR = encodeParams({"authenticationError": AuthenticationError.NO_ERROR.value})
+
+
 class _Authenticating:
-    """What is known of a client from its Authenticate on."""
+    """What is known of a client from its Authenticate on.
 
-    requestId: int
-    identity: Identity
-    nonce: str = field(repr=False)
+    :ivar nonce: empty, once it is part of a key.
+    """
 
-    def answer(self, error: AuthenticationError, text: str | None = None) -> Effect:
+    __slots__ = ("requestId", "identity", "nonce")
+
+    def __init__(self, requestId: int, identity: Identity, nonce: str) -> None:
+        self.requestId = requestId
+        self.identity = identity
+        self.nonce = nonce
+
+    def welcome(self) -> Effect:
+        """Say that the token is accepted."""
         if self.identity.uuid is None:
-            return Send(
-                encode(success(self.requestId) if text is None else failure(self.requestId, text))
-            )
+            return Send(encode(success(self.requestId)))
+        return Send(encodeSuccess(self.requestId, _NO_ERROR))
+
+    def answer(self, error: AuthenticationError, text: str) -> Effect:
+        """Say why the client is not let in."""
+        if self.identity.uuid is None:
+            return Send(encode(failure(self.requestId, text)))
         message = success(self.requestId, {"authenticationError": error.value})
-        if text is not None:
-            message["error"] = text
-        return Send(encode(message))
+        return Send(encode({**message, "error": text}))
 
 
 @dataclass(frozen=True)
@@ -463,6 +475,17 @@ class Session:
     :param hello: the params of the answer to Hello.
     :param proven: who has to show a token to be registered.
     """
+
+    __slots__ = (
+        "state",
+        "_api",
+        "_hello",
+        "_keys",
+        "_proven",
+        "_authenticating",
+        "_verifying",
+        "_registering",
+    )
 
     def __init__(
         self,
@@ -620,13 +643,11 @@ class Session:
         return (CheckToken(params["token"]),)
 
     def _accept(self, token: str, subject: str | None) -> Effects:
-        assert self._authenticating is not None
-        key = self._keys.key(token, subject, self._authenticating.nonce)
-        self._authenticating = replace(self._authenticating, nonce="")
-        return (
-            self._authenticating.answer(AuthenticationError.NO_ERROR),
-            Join(key, self.identity),
-        )
+        authenticating = self._authenticating
+        assert authenticating is not None
+        key = self._keys.key(token, subject, authenticating.nonce)
+        authenticating.nonce = ""
+        return (authenticating.welcome(), Join(key, authenticating.identity))
 
     def _fail(self, error: AuthenticationError, text: str, outcome: Outcome) -> Effects:
         asking = self._authenticating or self._verifying
@@ -652,8 +673,11 @@ class Session:
         if self._authenticating.identity.uuid is None:
             established = encode({"id": "1", "notification": TUNNEL_ESTABLISHED_FIRST_API.name})
             return (Send(established), StartTunnel())
-        about = {"name": partner.name, "uuid": partner.uuid or ""}
-        established = notice(FIRST_NOTIFICATION, TUNNEL_ESTABLISHED, about)
+        about = b'{"name":%b,"uuid":%b}' % (
+            encodeString(partner.name),
+            encodeString(partner.uuid or ""),
+        )
+        established = encodeNotice(FIRST_NOTIFICATION, TUNNEL_ESTABLISHED, about)
         return (Send(established), StartTunnel(needsGap=True))
 
     def _register(self, request: Request, registration: Registration) -> Effects:

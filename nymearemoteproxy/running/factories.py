@@ -18,7 +18,7 @@ from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlsserver import TlsFactory
-from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Judge, Upgrade
 
 
 class ListenerFactories:
@@ -30,7 +30,7 @@ class ListenerFactories:
     def __init__(self, reactor: Any, proxy: Proxy, certificates: Certificates) -> None:
         self._proxy = proxy
         self._certificates = certificates
-        self._upgradeFactory = makeUpgradeFactory(reactor)
+        self._judge = Judge(reactor)
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
 
     def factory(self, listener: Listener) -> IProtocolFactory:
@@ -54,7 +54,7 @@ class ListenerFactories:
         return IntroductionFactory(factory) if listener.behindProxy else factory
 
     def _buildUpgrade(self, proxy: Proxy, record: Record) -> Upgrade:
-        return Upgrade(proxy, record, self._upgradeFactory)
+        return Upgrade(proxy, record, self._judge)
 
     def change(self, certificates: Certificates) -> None:
         """Show these to those who come from now on."""

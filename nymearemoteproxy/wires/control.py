@@ -12,7 +12,6 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, Record
@@ -29,15 +28,13 @@ from nymearemoteproxy.protocol.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.wires.errands import Errands
+from nymearemoteproxy.wires.errands import Errands, IClientOfErrands, logFault
 from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.phase import Phase
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
-log = ProxyLogger()
 
-
-@implementer(IPresent, IPushProducer)
+@implementer(IClientOfErrands, IPresent, IPushProducer)
 class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
@@ -50,7 +47,8 @@ class Control(Phase, Protocol):
         self._blocked = False
         self._closing = False
         self._lost = False
-        self._errands = Errands(proxy, record, self.session, self.perform, self._internalError)
+        self._unsent = b""
+        self._errands = Errands(self, proxy, record, self.session)
 
     @property
     def stage(self) -> str:  # type: ignore[override]
@@ -79,8 +77,8 @@ class Control(Phase, Protocol):
         """True when there is anything that `take` did not return, be it a part of a message."""
         raise NotImplementedError
 
-    def sendMessage(self, data: bytes) -> None:
-        """Write one message."""
+    def framed(self, message: bytes) -> bytes:
+        """Return one message of ours as it is sent."""
         raise NotImplementedError
 
     def sayGoodbye(self, outcome: Outcome) -> None:
@@ -112,7 +110,7 @@ class Control(Phase, Protocol):
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
-        self.linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
+        self.linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
         tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.transport.registerProducer(self, True)
         self.setDeadline(timing.inactive)
@@ -170,7 +168,7 @@ class Control(Phase, Protocol):
         # Calls of a client that does not take its answers are left until it does.
         if isLeft and not (self._blocked and self.session.expectsMessages):
             self.transport.pauseProducing()
-            self.proxy.turns.wait(self._goOn, self._internalError)
+            self.proxy.turns.wait(self._goOn, self.failed)
             return False
         # Behind a registration all is the far end's.
         return not self._blocked and not self.session.leavesTheRest
@@ -205,23 +203,30 @@ class Control(Phase, Protocol):
             return False  # what is left is for the leg
         return (session.expectsMessages and calls == CALLS_A_TURN) or self.holdsMore()
 
-    def _hasMore(self) -> bool:
+    def hasMore(self) -> bool:
         """Tell whether something is left to be looked at, TLS record by TLS record."""
         return self.proxy.turns.isWaiting(self._goOn)
 
     def perform(self, effects: Effects) -> None:
-        """Do what the session asks for."""
+        """Do what the session asks for.
+
+        Messages go out together, before anything else is done with the connection: whose partner
+        waits already gets the answer and the notification in one write.
+        """
         for effect in effects:
+            if isinstance(effect, Send):
+                self._unsent += self.framed(effect.data)
+                continue
+            if not isinstance(effect, Join):
+                self._flush()
             match effect:
-                case Send(data):
-                    self.sendMessage(data)
                 case RestartDeadline():
                     self.setDeadline(self.proxy.policy.timing.inactive)
                 case CheckToken(token):
                     if self.session.leavesTheRest:
                         self.transport.pauseProducing()  # what comes is kept, in the kernel
                     self.setDeadline(self.proxy.policy.timing.authentication)
-                    self._errands.checkToken(token, self._hasMore)
+                    self._errands.checkToken(token)
                 case Join():
                     self.proxy.registry.authenticated(self.record)
                     self.setDeadline(self.proxy.policy.timing.alone)
@@ -234,9 +239,21 @@ class Control(Phase, Protocol):
                     self._startTunnel(effect)
                 case _:
                     self._close(effect.outcome)
+        self._flush()
 
-    def _internalError(self, failure: Failure) -> None:
-        log.failure("connection {number}: internal error", failure, number=self.record.number)
+    def _flush(self) -> None:
+        """Write what is to be sent."""
+        if self._unsent:
+            unsent, self._unsent = self._unsent, b""
+            self.write(unsent)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def failed(self, failure: Failure) -> None:
+        logFault(self.record.number, failure)
         if self._errands.tunnel is not None:
             self._errands.tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.delays import Delay
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -31,19 +31,19 @@ class Phase:
     def __init__(self, proxy: Proxy, record: Record) -> None:
         self.proxy = proxy
         self.record = record
-        self._deadline: IDelayedCall | None = None
+        self._deadline: Delay | None = None
         record.client = self
 
     def setDeadline(self, seconds: float) -> None:
         """Have `deadlinePassed` called; replaces an earlier deadline."""
         self.clearDeadline()
-        self._deadline = self.proxy.clock.callLater(seconds, self.deadlinePassed)
+        self._deadline = self.proxy.delays.start(seconds, self.deadlinePassed)
 
     def clearDeadline(self) -> None:
         """No deadline any more."""
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+        if self._deadline is not None:
+            self._deadline.remove(self.deadlinePassed)
+            self._deadline = None
 
     def deadlinePassed(self) -> None:
         """The time for this phase is over."""

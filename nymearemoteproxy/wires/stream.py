@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.delays import Delay
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.frames import Frames
@@ -47,9 +48,8 @@ class StreamControl(Control):
         self._splitter.skipWhiteSpace()
         return self._splitter.pending > 0
 
-    def sendMessage(self, data: bytes) -> None:
-        self.record.sent += len(data)
-        self.transport.write(data)
+    def framed(self, message: bytes) -> bytes:
+        return message
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         if self._inputEnded:
@@ -104,7 +104,7 @@ class StreamLeg(Leg):
     ) -> None:
         super().__init__(proxy, record, linger)
         self._gap = gap
-        self._gapTimer: IDelayedCall | None = None
+        self._gapTimer: Delay | None = None
         self._held: list[bytes] | None = [] if gap else None
         self._lineEndUntil = proxy.clock.seconds() + LINE_END_TIMEOUT if lineEndDue else None
         self._inputEnded = False
@@ -118,7 +118,7 @@ class StreamLeg(Leg):
     def resumeProducing(self) -> None:
         if self._gap:
             # Our last message has left our buffers: the gap begins.
-            self._gapTimer = self.proxy.clock.callLater(self._gap, self._gapOver)
+            self._gapTimer = self.proxy.delays.start(self._gap, self._gapOver)
             self._gap = 0.0
         else:
             super().resumeProducing()
@@ -137,7 +137,7 @@ class StreamLeg(Leg):
     def _stopGap(self) -> None:
         self._gap = 0.0
         if self._gapTimer is not None:
-            self._gapTimer.cancel()
+            self._gapTimer.remove(self._gapOver)
             self._gapTimer = None
 
     def dataReceived(self, data: bytes) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from nymearemoteproxy.common.delays import Delay, Delays
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.protocol.session import Role
 
@@ -142,7 +143,7 @@ class Linger:
     """
 
     __slots__ = (
-        "_clock",
+        "_delays",
         "_transport",
         "_seconds",
         "_number",
@@ -152,12 +153,12 @@ class Linger:
         "_over",
     )
 
-    def __init__(self, clock: IReactorTime, transport: Any, seconds: float, number: int) -> None:
-        self._clock = clock
+    def __init__(self, delays: Delays, transport: Any, seconds: float, number: int) -> None:
+        self._delays = delays
         self._transport = transport
         self._seconds = seconds
         self._number = number
-        self._timer: IDelayedCall | None = None
+        self._timer: Delay | None = None
         self._closed = False
         self._drops = False
         self._over = False
@@ -176,7 +177,7 @@ class Linger:
     def start(self) -> None:
         """Let the time begin in which the client has to close."""
         if self._timer is None and not self._over:
-            self._timer = self._clock.callLater(self._seconds, self._expired)
+            self._timer = self._delays.start(self._seconds, self._expired)
 
     def drop(self) -> None:
         """Nobody takes what the client still sends: let the time begin, and bound how much."""
@@ -188,16 +189,16 @@ class Linger:
     def stop(self) -> None:
         """The connection is closed; there is nothing more to do, whoever asks for it."""
         self._over = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        if self._timer is not None:
+            self._timer.remove(self._expired)
+            self._timer = None
 
     def _expired(self) -> None:
         if self._closed:
             self._transport.abortConnection()
             return
         self._closed = True
-        self._timer = self._clock.callLater(self._seconds, self._expired)
+        self._timer = self._delays.start(self._seconds, self._expired)
         self._transport.lowest.loseConnection()
 
     def _exceeded(self) -> None:

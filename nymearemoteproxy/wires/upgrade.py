@@ -1,7 +1,7 @@
 """The HTTP upgrade of WebSocket clients.
 
-Autobahn does it, with a request that `httphead` has checked. From the first frame on the connection
-is ours. Owns what Autobahn gets to see. Knows nothing of frames.
+Autobahn decides, with a request that `httphead` has checked, and writes the answer. From the first
+frame on the connection is ours. Owns what Autobahn gets to see. Knows nothing of frames.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
-from twisted.internet.protocol import connectionDone
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.connections.proxy import Proxy
@@ -32,33 +33,78 @@ class _Silence:
     trace = info = warn = error = failure = debug
 
 
-def makeUpgradeFactory(clock: Any) -> WebSocketServerFactory:
-    """Return the Autobahn factory that holds the settings of the HTTP upgrade."""
-    factory = WebSocketServerFactory(server=SERVER, reactor=clock)
-    # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
-    factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
-    return factory
+class Hearing(WebSocketServerProtocol):
+    """Autobahn's end of one upgrade, without a transport: what it would send is kept.
 
-
-class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within Autobahn
-    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it."""
+    :ivar answer: what the client is to be sent.
+    :ivar isGranted: from then on it is a WebSocket.
+    """
 
     # It logs what it received.
     log = _Silence()
-    # It would copy its settings into each connection, and format them for the log.
-    CONFIG_ATTRS: list[str] = []
 
-    def __init__(self, proxy: Proxy, record: Record, factory: WebSocketServerFactory) -> None:
-        WebSocketServerProtocol.__init__(self)
-        Phase.__init__(self, proxy, record)
+    def __init__(self, factory: WebSocketServerFactory) -> None:
+        super().__init__()
         self.factory = factory
+        self.answer = b""
+        self.isGranted = False
+        self.makeConnection(None)
+
+    def copied(self) -> Hearing:
+        """Return another one, like one made anew; Autobahn takes as long for that as to decide.
+
+        What both share no upgrade changes: the settings, and what is there for frames.
+        """
+        other = Hearing.__new__(Hearing)
+        vars(other).update(vars(self))
+        other.is_open = Deferred()
+        return other
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        """Accept the subprotocol that the checked request has, if it has one."""
+        return request.protocols[0] if request.protocols else None
+
+    def onOpen(self) -> None:
+        self.isGranted = True
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        self.answer += data
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """It is for the `Upgrade` to close."""
+
+
+class Judge:
+    """Has Autobahn decide about requests, by the settings of the HTTP upgrade."""
+
+    def __init__(self, clock: Any) -> None:
+        factory = WebSocketServerFactory(server=SERVER, reactor=clock)
+        # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
+        factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
+        self._model = Hearing(factory)
+
+    def decide(self, request: bytes) -> Hearing:
+        """Return what Autobahn says to a request.
+
+        :param request: whole, and with nothing behind it.
+        """
+        hearing = self._model.copied()
+        hearing.data = request
+        hearing.processHandshake()
+        return hearing
+
+
+class Upgrade(Phase, Protocol):
+    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it."""
+
+    def __init__(self, proxy: Proxy, record: Record, judge: Judge) -> None:
+        super().__init__(proxy, record)
+        self._judge = judge
         self._head = HeadReader(proxy.policy.subprotocols)
-        self._opened = False
 
     def connectionMade(self) -> None:
-        super().connectionMade()
         timing = self.proxy.policy.timing
-        self._linger = Linger(self.proxy.clock, self.transport, timing.close, self.record.number)
+        self._linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
         self.setDeadline(timing.webSocketHandshake)
 
     def dataReceived(self, data: bytes) -> None:
@@ -74,26 +120,14 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
         if read is None:
             return
         request, rest = read
-        super().dataReceived(request)
-        if self._opened:
+        hearing = self._judge.decide(request)
+        self.transport.write(hearing.answer)
+        if hearing.isGranted:
             self._takeOver(rest)
         else:
             self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
-    def onConnect(self, request: ConnectionRequest) -> str | None:
-        """Accept the subprotocol that the checked request has, if it has one."""
-        return request.protocols[0] if request.protocols else None
-
-    def onOpen(self) -> None:
-        self._opened = True
-
-    def __getattr__(self, name: str) -> Any:
-        if name in WebSocketServerProtocol.CONFIG_ATTRS:
-            return getattr(self.factory, name)
-        raise AttributeError(name)
-
     def _takeOver(self, rest: bytes) -> None:
-        self.factory.countConnections -= 1  # it will not hear of the end
         control = WebSocketControl(self.proxy, self.record)
         self.next(control)
         if rest:
@@ -114,5 +148,4 @@ class Upgrade(Phase, WebSocketServerProtocol):  # type: ignore[misc]  # within A
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._linger.stop()
         self.record.endsWith(Outcome.LEFT_EARLY)
-        WebSocketServerProtocol.connectionLost(self, reason)
-        Phase.connectionLost(self, reason)
+        super().connectionLost(reason)

@@ -7,7 +7,6 @@ streams, tokens or pairing.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -51,7 +50,7 @@ class WebSocketControl(Control):
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
         self._reader = FrameReader()
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []  # no deque, which takes half a KiB also when it is empty
         self._message = bytearray()
         self._opcode = 0  # the type of the client's first message; our answers have the same
         self._lastOpcode = 0  # the type of its latest message; relayed bytes have the same
@@ -60,7 +59,7 @@ class WebSocketControl(Control):
         controls, self._reader.controls = self._reader.controls, []
         pings = [payload for opcode, payload in controls if opcode == PING]
         if pings and not self._closing:
-            self._write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
+            self.write(frame(PONG, pings[-1]))  # enough for all (RFC 6455 section 5.5.3)
         isClosed = bool(controls) and controls[-1][0] == CLOSE
         if self._frames and self.session.expectsMessages:
             # Calls that came before the end are answered before it.
@@ -82,7 +81,7 @@ class WebSocketControl(Control):
 
     def feed(self, data: bytes) -> None:
         if data or not self._frames:
-            self._frames.extend(self._reader.receive(data))
+            self._frames += self._reader.receive(data)
 
     def holdsMore(self) -> bool:
         return self._reader.hasMore
@@ -90,7 +89,8 @@ class WebSocketControl(Control):
     def take(self) -> bytes | None:
         limit = self.proxy.policy.messageLimit
         while self._frames:
-            header, payload = self._frames.popleft(), self._frames.popleft()
+            header, payload = self._frames[:2]
+            del self._frames[:2]
             opcode = header[0] & ~FIN
             self._opcode = self._opcode or opcode
             self._lastOpcode = opcode or self._lastOpcode
@@ -106,15 +106,15 @@ class WebSocketControl(Control):
     def holdsData(self) -> bool:
         return bool(self._frames or self._message) or self._reader.inMessage
 
-    def sendMessage(self, data: bytes) -> None:
-        self._write(frame(self._opcode or TEXT, data))
+    def framed(self, message: bytes) -> bytes:
+        return frame(self._opcode or TEXT, message)
 
     def sayGoodbye(self, outcome: Outcome) -> None:
         error = self._reader.error
         if error is not None:
-            self._write(closeFrame(error.code, error.reason))
+            self.write(closeFrame(error.code, error.reason))
         else:
-            self._write(closeFrame(outcome.closeCode, outcome.reason))
+            self.write(closeFrame(outcome.closeCode, outcome.reason))
         self.proxy.keepalive.remove(self)
 
     def makeLeg(self, start: StartTunnel) -> Leg:
@@ -126,8 +126,8 @@ class WebSocketControl(Control):
 
     def handOver(self, leg: Leg) -> None:
         if self._frames:
-            leg.partner.sendFrames(list(self._frames))
-            self._frames.clear()
+            leg.partner.sendFrames(self._frames)
+            self._frames = []
         if not self._reader.hasMore:  # or that waits for its turn, like any other read
             leg.dataReceived(b"")  # it looks at what else the reader holds
 
@@ -137,10 +137,6 @@ class WebSocketControl(Control):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.proxy.keepalive.remove(self)
         super().connectionLost(reason)
-
-    def _write(self, data: bytes) -> None:
-        self.record.sent += len(data)
-        self.transport.write(data)
 
     # Keepalive
 
@@ -154,7 +150,7 @@ class WebSocketControl(Control):
         """It is read from, so its end is noticed."""
 
     def ping(self) -> None:
-        self._write(frame(PING, b""))
+        self.write(frame(PING, b""))
 
     def ask(self) -> Callable[[], bool]:
         if self._blocked:

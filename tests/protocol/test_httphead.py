@@ -541,6 +541,26 @@ class PropertyTests(HeadCase):
             place += size
         self.assertEqual(self.outcome([*pieces, data[place:]]), whole)
 
+    @PROPERTY
+    @given(
+        st.lists(
+            st.sampled_from([b"\r", b"\n", b"\t", b"\0", b"\x0b", b"\x1f", b"\x7f", b"x", b"\xff"])
+        )
+    )
+    def test_misplacedBytes(self, pieces: list[bytes]) -> None:
+        """Looked at one by one: no control characters but HTAB, CR and LF only as line ends."""
+        data = b"GET / HTTP/1.1\r\nX: " + b"".join(pieces) + b"x"
+        bad = any(
+            (byte < 0x20 and byte not in b"\t\r\n")
+            or byte == 0x7F
+            or (byte == 0x0A and data[place - 1] != 0x0D)
+            or (byte == 0x0D and data[place + 1] != 0x0A)
+            for place, byte in enumerate(data.partition(b"\r\n\r\n")[0])
+        )
+        outcome = self.outcome([data])
+        said = b"There is a control character" in outcome if isinstance(outcome, bytes) else False
+        self.assertEqual(said, bad)
+
     def outcome(self, pieces: list[bytes]) -> object:
         """Return the head that is accepted, and what is behind it; or the answer; or None."""
         reader = HeadReader()

@@ -19,8 +19,11 @@ from nymearemoteproxy.protocol.jsonrpc import (
     Request,
     decodeObject,
     encode,
+    encodeNotice,
+    encodeString,
     encodeSuccess,
     failure,
+    notice,
     success,
     tooLarge,
 )
@@ -400,3 +403,16 @@ class IntrospectionTests(SynchronousTestCase):
                 encodeSuccess(number, API.encodedIntrospection),
                 encode(success(number, API.introspection)),
             )
+
+    @PROPERTY
+    @given(st.integers(), st.text(), st.text())
+    def test_noticeInParts(self, number: int, name: str, uuid: str) -> None:
+        """A notification is the same, however it is put together."""
+        notification = Notification("A.Happened", "It did.", {"name": "String", "uuid": "String"})
+        params = b'{"name":%b,"uuid":%b}' % (encodeString(name), encodeString(uuid))
+        whole = {"name": name, "uuid": uuid}
+        made = encodeNotice(number, notification, params)
+        self.assertEqual(made, notice(number, notification, whole))
+        expected = {"id": number, "notification": "A.Happened", "params": whole}
+        self.assertEqual(json.loads(made), expected)
+        self.assertTrue(made.isascii() and made.endswith(b"}\n"))

@@ -32,6 +32,7 @@ from tests.support.sessions import (
     TOKEN,
     authenticating,
     newSession,
+    reachable,
     waiting,
 )
 
@@ -42,23 +43,6 @@ def tunneled(params: Mapping[str, Any]) -> Session:
     session.placed(PARTNER)
     assert session.state is State.TUNNELED
     return session
-
-
-def reachable(thing: object) -> set[str]:
-    """Return every text that our objects hold, from this one on."""
-    texts, seen, todo = set(), set(), [thing]
-    while todo:
-        thing = todo.pop()
-        if isinstance(thing, str):
-            texts.add(thing)
-        elif isinstance(thing, Mapping):
-            todo += [*thing, *thing.values()]
-        elif isinstance(thing, (list, tuple, set, frozenset)):
-            todo += thing
-        elif type(thing).__module__.startswith("nymearemoteproxy.") and id(thing) not in seen:
-            seen.add(id(thing))
-            todo += vars(thing).values()
-    return texts
 
 
 class DataTests(SynchronousTestCase):

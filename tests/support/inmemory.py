@@ -24,7 +24,7 @@ from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.stream import StreamControl
-from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Judge, Upgrade
 from tests.support.memory import Pipe
 from tests.support.parts import makeProxy
 from tests.support.wires import maskedFrame
@@ -82,9 +82,9 @@ class InMemory(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.backend = Backend()
         self.makeProxies()
-        upgrade = makeUpgradeFactory(self.clock)
+        self.judge = Judge(self.clock)
         self.builders: dict[str, Any] = {
-            "WebSocket": lambda proxy, record: Upgrade(proxy, record, upgrade),
+            "WebSocket": lambda proxy, record: Upgrade(proxy, record, self.judge),
             "TCP": StreamControl,
         }
         self.events: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.tlstransport import TlsTransport
-from nymearemoteproxy.wires.upgrade import Upgrade, makeUpgradeFactory
+from nymearemoteproxy.wires.upgrade import Judge, Upgrade
 from tests.support.endtoend import PATIENCE
 from tests.support.parts import makeProxy
 from tests.support.wires import Connector, Inline, reactor
@@ -92,7 +92,7 @@ class Served(TestCase):
     def setUp(self) -> None:
         self.backend = Backend()
         self.ports: list[Any] = []
-        self._upgrade = makeUpgradeFactory(reactor)
+        self._judge = Judge(reactor)
         self._context = loadCertificate(selfSigned(Path(self.mktemp())))
         self.start()
 
@@ -133,7 +133,7 @@ class Served(TestCase):
                     "WebSocket",
                     secure,
                     False,
-                    lambda proxy, record: Upgrade(proxy, record, self._upgrade),
+                    lambda proxy, record: Upgrade(proxy, record, self._judge),
                 )
             else:
                 factory = ProxyFactory(proxy, "TCP", secure, False, StreamControl)

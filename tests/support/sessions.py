@@ -118,3 +118,21 @@ INPUTS: dict[str, Callable[[Session], Effects]] = {
     "register nobody": lambda session: session.messageReceived(REGISTER_NOBODY),
     "disconnect": lambda session: session.messageReceived(DISCONNECT),
 }
+
+
+def reachable(thing: object) -> set[str]:
+    """Return every text that our objects hold, from this one on."""
+    texts, seen, todo = set(), set(), [thing]
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, str):
+            texts.add(thing)
+        elif isinstance(thing, Mapping):
+            todo += [*thing, *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            todo += thing
+        elif type(thing).__module__.startswith("nymearemoteproxy.") and id(thing) not in seen:
+            seen.add(id(thing))
+            todo += getattr(thing, "__dict__", {}).values()
+            todo += (getattr(thing, name) for name in getattr(thing, "__slots__", ()))
+    return texts

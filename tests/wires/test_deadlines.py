@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -111,15 +110,6 @@ class DeadlineTests(InMemory):
         two.lose(ConnectionDone())
         self.goneAfterAborting(one)
 
-    def test_autobahnCopiesNoSettings(self) -> None:
-        """An upgrade reads its settings from the factory: copies cost as much as all else."""
-        names = WebSocketServerProtocol.CONFIG_ATTRS
-        self.assertIn("maxMessagePayloadSize", names)
-        upgrade = self.accept("WebSocket").protocol
-        self.assertEqual([name for name in names if name in vars(upgrade)], [])
-        self.assertFalse(upgrade.webStatus)
-        self.assertRaises(AttributeError, getattr, upgrade, "noSuchThing")
-
     def test_failedUpgradeIsNotReadFurther(self) -> None:
         pipe = self.accept("WebSocket")
         pipe.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -138,15 +128,6 @@ class DeadlineTests(InMemory):
         self.assertTrue(pipe.halfClosed)
         self.assertFalse(pipe.disconnecting)
         pipe.receive(b"more" * 10_000)
-        pipe.lose(ConnectionDone())
-        self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
-
-    def test_whatAutobahnRefuses(self) -> None:
-        """It has the last word, though it is asked for nothing that it does not take today."""
-        pipe = self.accept("WebSocket")
-        pipe.protocol.factory.setProtocolOptions(versions=[8])
-        pipe.receive(UPGRADE)
-        self.assertTrue(pipe.take().startswith(b"HTTP/1.1 400 "))
         pipe.lose(ConnectionDone())
         self.assertOutcomes(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
 
