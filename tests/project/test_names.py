@@ -32,7 +32,7 @@ INTENDED: dict[str, set[str]] = {
     "Port": {"createInternetSocket", "transport"},
     # A link is read as TCP is, whether it was accepted or made.
     "Server": {"doRead", "repstr"},
-    "EPollReactor": {"runUntilCurrent", "timeout", "doPoll", "doIteration"},
+    "EPollReactor": {"mainLoop"},
     # Or an IPv6 address would be taken for an international name.
     "URL": {"to_uri"},
     # The descriptor is systemd's, and not to be shut down.

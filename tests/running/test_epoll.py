@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.application.reactors import getReactorTypes
@@ -100,20 +101,25 @@ class EventTests(SynchronousTestCase):
         self.reactor.addReader(descriptor)
         return descriptor
 
+    def turn(self) -> None:
+        """Let the main loop take one turn."""
+        self.reactor.callWhenRunning(self.reactor.callLater, 0, self.reactor.crash)
+        self.reactor.run(installSignalHandlers=False)
+
     def readers(self) -> list[Descriptor]:
         """Return those that we added; the reactor has one of its own, to be woken by."""
         return [each for each in self.descriptors if each in self.reactor.getReaders()]
 
     def test_read(self) -> None:
         one = self.reading(Descriptor())
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual(one.log, [b"x"])
         self.assertEqual(self.readers(), [one])
 
     def test_readAndWritten(self) -> None:
         one = self.reading(Descriptor())
         self.reactor.addWriter(one)
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual(one.log, [b"x", "written"])
 
     def raising(self) -> object:
@@ -121,7 +127,7 @@ class EventTests(SynchronousTestCase):
 
     def test_errorIsItsOwn(self) -> None:
         all = [self.reading(Descriptor(act)) for act in (list, self.raising, list)]
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual([each.log for each in all], [[b"x"], [b"x", KeyError], [b"x"]])
         self.assertEqual(self.readers(), [all[0], all[2]])
         (error,) = self.flushLoggedErrors()
@@ -131,21 +137,21 @@ class EventTests(SynchronousTestCase):
         all = [self.reading(Descriptor(act)) for act in (list, self.raising, list)]
         for each in all:
             self.reactor.addWriter(each)
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual([len(each.log) for each in all], [2, 2, 2])
         self.assertEqual(all[1].log, [b"x", KeyError])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_notEvenTheEndIsTaken(self) -> None:
         first, second = self.reading(Failing(self.raising)), self.reading(Descriptor())
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual((first.log, second.log), ([b"x", KeyError], [b"x"]))
         self.assertEqual(self.readers(), [second])
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 2)
 
     def test_end(self) -> None:
         one = self.reading(Descriptor(lambda: CONNECTION_DONE))
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual(one.log, [b"x", ConnectionDone])
         self.assertEqual(self.readers(), [])
 
@@ -153,7 +159,7 @@ class EventTests(SynchronousTestCase):
         one = self.reading(HalfCloseable(lambda: CONNECTION_DONE))
         self.reactor.addWriter(one)
         self.reactor.removeWriter(one)
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual(one.log, [b"x", "read end"])
         self.assertEqual(self.readers(), [])
 
@@ -164,7 +170,7 @@ class EventTests(SynchronousTestCase):
         one._near.shutdown(socket.SHUT_RDWR)
         self.reactor.removeReader(one)
         self.reactor.addWriter(one)
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertEqual(one.log, [ConnectionLost])
 
     def test_endedByAnEarlierEvent(self) -> None:
@@ -176,8 +182,25 @@ class EventTests(SynchronousTestCase):
                     self.reactor.removeReader(each)
 
         both += [self.reading(Descriptor(endTheOther)) for _ in range(2)]
-        self.reactor.doIteration(1)
+        self.turn()
         self.assertCountEqual([each.log for each in both], [[b"x"], []])
+
+
+class Poller:
+    """Stands before the real poller: notes how long it is to wait, and lets time pass instead."""
+
+    def __init__(self, real: Any, steps: list[Callable[[], object]]) -> None:
+        self._real = real
+        self._steps = steps
+        self.timeouts: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        self.timeouts.append(timeout)
+        self._steps.pop(0)()
+        return []
 
 
 class PauseTests(SynchronousTestCase):
@@ -187,72 +210,81 @@ class PauseTests(SynchronousTestCase):
         self.now = 1000.0
         self.reactor = DirectEPollReactor()
         self.reactor.seconds = lambda: self.now
-        self.addCleanup(self.reactor.disconnectAll)
+        self.addCleanup(self.reactor.removeAll)
         self.done: list[str] = []
 
-    def turn(self) -> float | None:
-        self.reactor.runUntilCurrent()
-        return self.reactor.timeout()
+    def polls(self, *steps: Callable[[], object]) -> list[float]:
+        """Run the reactor with these steps in place of events; return how long it would wait."""
+        poller = Poller(self.reactor._poller, [*steps, self.reactor.crash])
+        self.reactor._poller = poller
+        self.reactor.run(installSignalHandlers=False)
+        return poller.timeouts
+
+    def passing(self, seconds: float) -> Callable[[], None]:
+        def step() -> None:
+            self.now += seconds
+
+        return step
+
+    def note(self, what: str) -> None:
+        self.done.append(f"{what} at {self.now:g}")
 
     def test_nothingToWaitFor(self) -> None:
-        self.assertIsNone(self.turn())
+        self.assertEqual(self.polls(self.passing(1)), [-1, -1])
 
     def test_untilNextCall(self) -> None:
-        self.reactor.callLater(5, self.done.append, "call")
-        self.assertEqual(self.turn(), 5)
-        self.now += 4
-        self.assertEqual((self.turn(), self.done), (1, []))
-        self.now += 1
-        self.assertEqual((self.turn(), self.done), (None, ["call"]))
+        self.reactor.callLater(5, self.note, "call")
+        self.assertEqual(self.polls(self.passing(4), self.passing(1)), [5, 1, -1])
+        self.assertEqual(self.done, ["call at 1005"])
 
     def test_newCallIsSooner(self) -> None:
-        self.reactor.callLater(5, self.done.append, "later")
-        self.turn()
-        self.reactor.callLater(2, self.done.append, "sooner")
-        self.assertEqual(self.turn(), 2)
+        self.reactor.callLater(5, self.note, "later")
+        sooner = partial(self.reactor.callLater, 2, self.note, "sooner")
+        self.assertEqual(self.polls(sooner, self.passing(2)), [5, 2, 3])
+        self.assertEqual(self.done, ["sooner at 1002"])
 
     def test_callIsMadeSooner(self) -> None:
-        call = self.reactor.callLater(5, self.done.append, "call")
-        self.turn()
-        call.reset(1)
-        self.assertEqual(self.turn(), 1)
-        self.now += 1
-        self.turn()
-        self.assertEqual(self.done, ["call"])
+        call = self.reactor.callLater(5, self.note, "call")
+        self.assertEqual(self.polls(lambda: call.reset(1), self.passing(1)), [5, 1, -1])
+        self.assertEqual(self.done, ["call at 1001"])
 
     def test_callIsPutOff(self) -> None:
-        call = self.reactor.callLater(5, self.done.append, "call")
-        self.turn()
-        call.delay(5)
-        self.now += 5
-        self.assertEqual((self.turn(), self.done), (5, []))
+        call = self.reactor.callLater(5, self.note, "call")
+        steps = (lambda: call.delay(5), self.passing(5), self.passing(5))
+        self.assertEqual(self.polls(*steps), [5, 5, 5, -1])
+        self.assertEqual(self.done, ["call at 1010"])
 
     def test_callIsTakenBack(self) -> None:
-        call = self.reactor.callLater(5, self.done.append, "call")
-        self.turn()
-        call.cancel()
-        self.now += 5
-        self.assertEqual((self.turn(), self.done), (None, []))
+        call = self.reactor.callLater(5, self.note, "call")
+        self.polls(call.cancel, self.passing(5))
+        self.assertEqual(self.done, [])
 
     def test_callOfAnotherThread(self) -> None:
         self.reactor.callLater(5, list)
-        self.turn()
-        self.reactor.callFromThread(self.done.append, "call")
-        self.assertEqual((self.turn(), self.done), (5, ["call"]))
+        call = partial(self.reactor.callFromThread, self.note, "call")
+        self.assertEqual(self.polls(call), [5, 5])
+        self.assertEqual(self.done, ["call at 1000"])
 
     def test_moreThanTheKernelCanBeTold(self) -> None:
         """epoll_wait is told milliseconds in 31 bits."""
         self.reactor.callLater(1e9, list)
-        for _ in range(2):
-            self.assertEqual(self.turn(), 2147483)
+        self.assertEqual(self.polls(list, list), [2147483] * 3)
 
     def test_stop(self) -> None:
-        self.reactor.callLater(3600 * 24, list)
-        self.reactor.callWhenRunning(self.reactor.callLater, 0, self.reactor.stop)
-        self.reactor.addSystemEventTrigger("before", "shutdown", self.done.append, "stopped")
-        self.reactor.seconds = EPollReactor.seconds
-        self.reactor.run(installSignalHandlers=False)
-        self.assertEqual(self.done, ["stopped"])
+        """What is to be done before the end is done at once, however far the next call is."""
+        self.reactor.callLater(3600, list)
+        self.reactor.addSystemEventTrigger("before", "shutdown", self.note, "stopped")
+        self.assertEqual(self.polls(self.reactor.stop), [3600, 0])
+        self.assertEqual(self.done, ["stopped at 1000"])
+
+    def test_errorInATurn(self) -> None:
+        """It is logged, and the next turn comes."""
+
+        def fail() -> None:
+            raise OSError("of the poller")
+
+        self.assertEqual(self.polls(fail, list), [-1, -1, -1])
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
 
 class InstallTests(SynchronousTestCase):
