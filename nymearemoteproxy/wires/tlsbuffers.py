@@ -74,33 +74,38 @@ def shakeHands(tls: ssl.SSLObject, data: bytes) -> tuple[bytes, bytes | None, ss
         _empty()
 
 
-def decrypt(tls: ssl.SSLObject, data: bytes | memoryview, records: list[bytes]) -> Progress:
+def decrypt(tls: ssl.SSLObject, data: bytes | memoryview, records: list[bytes]) -> Progress | None:
     """Read.
 
     :param data: that arrived.
     :param records: what it completes is added here.
+    :returns: None if that is all, as nearly always: records that have arrived whole.
     """
     isClosed, fault = False, None
-    incoming, read = _INCOMING, tls.read
+    incoming, outgoing, read = _INCOMING, _OUTGOING, tls.read
     try:
         incoming.write(data)
-        try:
-            while record := read(RECORD_SIZE):
-                records.append(record)
-                if not incoming.pending:
-                    break
-            else:
-                isClosed = True
-        except ssl.SSLWantReadError:
-            pass  # a record that has not arrived whole, or one of TLS's own
-        except ssl.SSLZeroReturnError:
+        while record := read(RECORD_SIZE):
+            records.append(record)
+            if not incoming.pending:
+                break
+        else:
             isClosed = True
-        except ssl.SSLError as error:
-            fault = error.with_traceback(None)  # which refers to this very frame
-        return _OUTGOING.read() if _OUTGOING.pending else b"", isClosed, fault
+        if not (isClosed or outgoing.pending):
+            return None
+    except ssl.SSLWantReadError:
+        pass  # a record that has not arrived whole, or one of TLS's own
+    except ssl.SSLZeroReturnError:
+        isClosed = True
+    except ssl.SSLError as error:
+        fault = error.with_traceback(None)  # which refers to this very frame
+    except BaseException:
+        _empty()
+        raise
+    try:
+        return outgoing.read(), isClosed, fault
     finally:
-        if incoming.pending or _OUTGOING.pending:
-            _empty()
+        _empty()
 
 
 def encrypt(tls: ssl.SSLObject, data: bytes) -> bytes:

@@ -102,7 +102,7 @@ class TlsClientTransport(TlsTransport):
             self._sessions.forget(self._name)
         return encrypt(self._tls, self._greeting) if self._greeting else b""
 
-    def _read(self, data: bytes, records: list[bytes]) -> Progress:
+    def _read(self, data: bytes, records: list[bytes]) -> Progress | None:
         read = super()._read(data, records)
         if self._awaitsTicket:
             self._keepSession()

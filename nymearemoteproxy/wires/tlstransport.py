@@ -44,9 +44,6 @@ RECORDS_AT_ONCE = 256
 """Records after which others get their turn, if more than one slice has arrived. Each takes some
 microseconds; a read has fewer when they are of more than 350 bytes."""
 
-NO_PROGRESS: Progress = (b"", False, None)
-"""When nothing has arrived behind the handshake: asking OpenSSL costs 10 µs."""
-
 MAX_UNSENT_ANSWERS = 1 << 14
 """Bytes of TLS's own answers, say to renegotiation attempts, that a client does not take."""
 
@@ -165,7 +162,16 @@ class TlsTransport:
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        answer, isClosed, fault = self._read(data, records) if data else NO_PROGRESS
+        # With nothing behind the handshake OpenSSL is not asked, which costs 10 µs.
+        progress = self._read(data, records) if data else None
+        if progress is None and not (isNew or self._held or self._aborted):
+            self._protocol.dataReceived(b"".join(records))
+        else:
+            self._proceed(progress or (b"", False, None), records, isNew)
+
+    def _proceed(self, progress: Progress, records: list[bytes], isNew: bool) -> None:
+        """Deliver, and do what else is to be done."""
+        answer, isClosed, fault = progress
         if isClosed:
             self._closedByClient = True
         if fault is not None:
@@ -177,7 +183,7 @@ class TlsTransport:
         if self._held:
             self._answer()
         if records and not self._aborted:
-            self._protocol.dataReceived(records[0] if len(records) == 1 else b"".join(records))
+            self._protocol.dataReceived(b"".join(records))
         if fault is not None:
             self._fail(fault, b"")
         elif self._closedByClient:
@@ -186,17 +192,20 @@ class TlsTransport:
             self._transport.pauseProducing()
             self._awaitTurn()
 
-    def _read(self, data: bytes, records: list[bytes]) -> Progress:
+    def _read(self, data: bytes, records: list[bytes]) -> Progress | None:
         """Do what `decrypt` does, as far as others need not get their turn before."""
         if len(data) <= SLICE_SIZE:
             return decrypt(self._tls, data, records)
-        answers = []
+        answers: list[bytes] = []
+        isClosed, fault = False, None
         rest = memoryview(data)
         for count, start in enumerate(range(0, len(data), SLICE_SIZE)):
-            answer, isClosed, fault = decrypt(self._tls, rest[start : start + SLICE_SIZE], records)
-            answers.append(answer)
-            if isClosed or fault is not None:
-                break
+            progress = decrypt(self._tls, rest[start : start + SLICE_SIZE], records)
+            if progress is not None:
+                answer, isClosed, fault = progress
+                answers.append(answer)
+                if isClosed or fault is not None:
+                    break
             # Where even full records would have been more, much is what TLS says by itself.
             isDear = len(records) > RECORDS_AT_ONCE or len(records) < count
             if isDear and self._turns is not None:
