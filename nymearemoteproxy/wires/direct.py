@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IAddress, IPullProducer, IPushProducer
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IPullProducer,
+    IPushProducer,
+)
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 READ_SIZE = 6 * (16384 + 22)
 """Bytes read at a time, at most: six full records of TLS 1.3, so that reads of a burst do not cut
@@ -45,16 +50,15 @@ class _Drain:
 class _Rest:
     """Stands before the protocol of a connection, and hands on no more than so many bytes.
 
-    :ivar protocol: of the connection. What Twisted asks for it provides, this does as well.
+    :ivar protocol: of the connection.
     """
 
-    __slots__ = ("protocol", "_left", "_exceeded", "__provides__")
+    __slots__ = ("protocol", "_left", "_exceeded")
 
     def __init__(self, protocol: Any, size: int, exceeded: Callable[[], object]) -> None:
         self.protocol = protocol
         self._left = size
         self._exceeded = exceeded
-        directlyProvides(self, providedBy(protocol))
 
     def dataReceived(self, data: bytes) -> None:
         self._left -= len(data)
@@ -63,14 +67,21 @@ class _Rest:
         else:
             self.protocol.dataReceived(data)
 
+    def connectionLost(self, reason: Failure) -> None:
+        self.protocol.connectionLost(reason)
+
+
+@implementer(IHalfCloseableProtocol)
+class _HalfCloseableRest(_Rest):
+    """The same, where the protocol wants to know of the end of one direction."""
+
+    __slots__ = ()
+
     def readConnectionLost(self) -> None:
         self.protocol.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
         self.protocol.writeConnectionLost()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.protocol.connectionLost(reason)
 
 
 class DirectTransport:
@@ -201,7 +212,10 @@ class DirectTransport:
 
         :param exceeded: is called instead, for each read that brings more.
         """
-        self._lowest.protocol = _Rest(self._lowest.protocol, size, exceeded)
+        protocol = self._lowest.protocol
+        # That is all that Twisted asks for.
+        kind = _HalfCloseableRest if IHalfCloseableProtocol.providedBy(protocol) else _Rest
+        self._lowest.protocol = kind(protocol, size, exceeded)
 
     def getPeer(self) -> IAddress:
         """The client's address, which may be the one a PROXY header told."""
