@@ -5,11 +5,12 @@
 # make docs        build the documentation (needs Graphviz)
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
-# make benchmark   measure (25 minutes; see docs/development.rst for what to install); OPTIONS=--quick for a trial
+# make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
 VENV := .venv
+SNITUN_READY := $(VENV)-snitun/for-$(notdir $(SNITUN_PYTHON))
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
@@ -40,7 +41,7 @@ deb:
 	@# Only Debian's own Python and packages, whatever else there is.
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage -b -us -uc
 
-benchmark: $(VENV)/installed-benchmark $(VENV)-snitun/installed
+benchmark: $(VENV)/installed-benchmark $(SNITUN_READY)
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
 
 clean:
@@ -65,7 +66,7 @@ $(VENV)/installed-benchmark: $(VENV)/installed
 	@touch $@
 
 # Apart from the rest, since it needs other versions of the same packages, and may have another Python.
-$(VENV)-snitun/installed:
-	$(SNITUN_PYTHON) -m venv $(VENV)-snitun
+$(SNITUN_READY):
+	$(SNITUN_PYTHON) -m venv --clear $(VENV)-snitun
 	$(VENV)-snitun/bin/pip install --quiet snitun uvloop
 	@touch $@

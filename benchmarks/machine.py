@@ -22,6 +22,7 @@ PACKAGES = (
     ("Autobahn", "autobahn"),
     ("pyOpenSSL", "pyopenssl"),
     ("websockets (unmasking)", "websockets"),
+    ("numpy (escapes)", "numpy"),
     ("magic-wormhole-transit-relay", "magic-wormhole-transit-relay"),
     ("picows", "picows"),
     ("uvloop", "uvloop"),

@@ -6,6 +6,7 @@ Owns command lines and configurations. Knows nothing of workloads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import importlib.util
 import re
@@ -286,6 +287,12 @@ class Before(Own):
     def __init__(self, path: Path) -> None:
         super().__init__(BEFORE, path)
 
+    def version(self) -> str:
+        """Return its commit, or where it is."""
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return _said("git", "-C", self._path, "describe", "--always", "--dirty")
+        return str(self._path)
+
 
 class Stock(Peer):
     """The relay in `benchmarks.stock`."""
@@ -315,8 +322,6 @@ class Haproxy(Peer):
         return None if haproxyPath() else "haproxy is not installed (apt-get install haproxy)"
 
     def version(self) -> str:
-        if not haproxyPath():
-            return ""
         text = _said(haproxyPath(), "-vv")
         version = re.search(r"version (\S+)", text)
         openssl = re.search(r"Running on OpenSSL version : (\S+ \S+)", text)
@@ -384,7 +389,7 @@ class Strelaysrv(Peer):
         return "strelaysrv is not installed (see docs/development.rst: Benchmarks)"
 
     def version(self) -> str:
-        return "" if self.missing() else _said("strelaysrv", "-version").partition('"')[0].strip()
+        return _said("strelaysrv", "-version").partition('"')[0].strip()
 
     async def start(self, lab: Lab) -> Server:
         address = _host, port = "127.0.0.1", _freePort()
@@ -425,7 +430,7 @@ class Snitun(Peer):
     def missing(self) -> str | None:
         try:
             self.version()
-        except (OSError, subprocess.CalledProcessError):
+        except (OSError, subprocess.SubprocessError):
             return f"{self._python} has no snitun (see docs/development.rst: Benchmarks)"
         return None
 
@@ -437,14 +442,16 @@ class Snitun(Peer):
 
     async def start(self, lab: Lab) -> Server:
         child = self._start(lab, lab.serverCore, "server")
-        address = "127.0.0.1", int(await hear(child))
+        async with asyncio.timeout(STARTING):
+            address = "127.0.0.1", int(await hear(child))
         # Tunnels by token are not there; a visit needs a home.
         return Server(self.name, child.pid, {"tcp": address}, ForwardMeeting(), child)
 
     async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
         _host, port = server.addresses["tcp"]
         child = self._start(lab, lab.generatorCore, "home", port, service)
-        await hear(child)
+        async with asyncio.timeout(HOME_COMES):
+            await hear(child)
         return Home(SNITUN_HOME, child)
 
     async def visit(self, wire: Wire, home: str) -> None:

@@ -24,7 +24,7 @@ from benchmarks.names import TRANSPORTS
 from benchmarks.peers import Own
 from benchmarks.results import Results, Series
 from benchmarks.steady import STEADY
-from benchmarks.tables import compare
+from benchmarks.tables import compare, machine
 
 ENVIRONMENTS = ROOT / "build" / "pythons"
 """They are kept for the next run."""
@@ -67,7 +67,9 @@ def _install(name: str, interpreter: str) -> Path:
     python = directory / "bin" / "python"
     if not python.exists():
         subprocess.run((interpreter, "-m", "venv", directory), check=True)
-    subprocess.run((python, "-m", "pip", "install", "--quiet", ROOT), check=True)
+    # One that was kept gets the same versions as a new one.
+    upgrade = "--upgrade", "--upgrade-strategy", "eager"
+    subprocess.run((python, "-m", "pip", "install", "--quiet", *upgrade, ROOT), check=True)
     return python
 
 
@@ -77,10 +79,11 @@ def render(results: Results) -> str:
     for figure, transport, group in results.groups():
         if figure.name in SHOWN:
             tables.setdefault(transport, []).append(group)
-    return "\n".join(
+    parts = [
         f"**{transport}**\n\n{compare(groups, results.judged[0])}"
         for transport, groups in tables.items()
-    )
+    ]
+    return "\n".join((*parts, machine(results)))
 
 
 def measure(peers: Sequence[Own], options: argparse.Namespace) -> Results:
@@ -110,6 +113,8 @@ def main() -> None:
     add("--rounds", type=count)
     add("--output", type=Path, metavar="DIR", help="write the figures and the tables there, too")
     options = parser.parse_args()
+    if len(dict(options.interpreters)) < len(options.interpreters):
+        parser.error("two have the same version")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     peers = []
     for name, interpreter in options.interpreters:

@@ -15,7 +15,7 @@ HOW_TO_READ = """\
 Medians of all rounds, with the lowest and the highest value. CPU is the server's own CPU time. Of
 two servers the ratio of their medians is given.
 """
-COSTS = "CPU", "KiB"
+COSTS = "CPU", "KiB", "MiB"
 """How the units of what a server takes begin; the other figures are of latencies and rates."""
 EMPTY = "–"
 """In a cell: there is nothing. An empty first cell would continue the row above."""
@@ -29,7 +29,7 @@ def render(results: Results) -> str:
         HOW_TO_READ,
         *_over(results),
         *_figures(results),
-        _machine(results),
+        machine(results),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -154,6 +154,7 @@ def _remarks(results: Results) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _machine(results: Results) -> str:
+def machine(results: Results) -> str:
+    """Return what was measured with; nothing if that is not known."""
     rows = list(results.machine.items())
     return table(("measured with", ""), rows) if rows else ""
