@@ -22,8 +22,15 @@ from twisted.python.log import callWithLogger
 log = Logger()
 
 NEEDED = (
-    *("_poller", "_selectables", "_doReadOrWrite", "_disconnectSelectable"),
-    *("_started", "_justStopped", "_pendingTimedCalls", "_newTimedCalls", "threadCallQueue"),
+    "_poller",
+    "_selectables",
+    "_doReadOrWrite",
+    "_disconnectSelectable",
+    "_started",
+    "_justStopped",
+    "_pendingTimedCalls",
+    "_newTimedCalls",
+    "threadCallQueue",
 )
 """What has to be there of Twisted's own. There is no public way to who is behind a descriptor, nor
 to what is due next. Without one of them Twisted's reactor is used as it is."""
@@ -48,11 +55,15 @@ class DirectEPollReactor(EPollReactor):
         poll, selectables = self._poller.poll, self._selectables
         while self._started:
             calls = self._pendingTimedCalls
-            pause = calls[0].time - self.seconds() if calls else 0.0
-            isPlain = 0 < pause < LONGEST_PAUSE
-            if not isPlain or self._newTimedCalls or self.threadCallQueue or self._justStopped:
+            pause: Any = calls[0].time - self.seconds() if calls else 0.0
+            if (
+                not 0 < pause < LONGEST_PAUSE
+                or self._newTimedCalls
+                or self.threadCallQueue
+                or self._justStopped
+            ):
                 self.runUntilCurrent()
-                pause = self._untilNextCall()
+                pause = self.timeout() if self.running else 0.0  # None = for ever
             for descriptor, event in poll(pause, len(selectables)):
                 selectable = selectables.get(descriptor)
                 if selectable is None:
@@ -64,16 +75,12 @@ class DirectEPollReactor(EPollReactor):
                     why = selectable.doRead()
                 except BaseException as error:  # whatever it is, it is this one's alone
                     log.failure("internal error while reading from {who}", who=selectable)
-                    why = error
-                if why:
-                    callWithLogger(selectable, self._disconnectSelectable, selectable, why, True)
-
-    def _untilNextCall(self) -> float:
-        """Return for how many seconds events may be waited for; -1 = for ever."""
-        if not self.running:
-            return 0.0
-        pause: float | None = self.timeout()
-        return -1.0 if pause is None else pause
+                    callWithLogger(selectable, self._disconnectSelectable, selectable, error, False)
+                else:
+                    if why:
+                        callWithLogger(
+                            selectable, self._disconnectSelectable, selectable, why, True
+                        )
 
 
 def install() -> None:

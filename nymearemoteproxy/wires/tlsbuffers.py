@@ -12,7 +12,8 @@ happens: what OpenSSL says is taken at once, and what it is given it takes at on
 is not there as a whole it keeps the beginning itself; it asks for more only when the buffer is
 empty. What it leaves, behind close_notify or a fault, is of no use to anybody.
 
-So every function here leaves both buffers empty, whatever happens, and calls nothing but OpenSSL.
+So every function here leaves both buffers empty, whatever happens, and calls nothing but OpenSSL,
+which calls nobody back but the cluster's `sni_callback`. That must not write to any connection.
 Bytes that were left would be taken for another connection's. They are encrypted for, or by, one
 client, so nobody could read them, but the other connection would break.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.common import openssl
 from nymearemoteproxy.common.openssl import P256, X25519, ServerContexts, serverContexts
 
 DEBIANS = (3, 11, 2)
@@ -18,17 +19,13 @@ class Context:
     """A context of which only the groups can be set.
 
     :ivar groups: those that were set.
-    :param refused: which group's names OpenSSL refuses.
     """
 
-    def __init__(self, refused: str = "") -> None:
+    def __init__(self) -> None:
         self.groups = ""
-        self._refused = refused
 
     def set_ecdh_curve(self, name: str) -> None:
         """Take this group only."""
-        if self._refused and self._refused in name:
-            raise ssl.SSLError(1, "unsupported")
         self.groups = name
 
 
@@ -37,14 +34,15 @@ class NewerContext(Context):
 
     def set_groups(self, names: str) -> None:
         """Take these groups only."""
-        self.set_ecdh_curve(names)
+        self.groups = names
 
 
 class ServerContextsTests(SynchronousTestCase):
     """Which there are, and which is chosen."""
 
-    def made(self, kind: Any, refused: str = "") -> ServerContexts:
-        return serverContexts(lambda: kind(refused))
+    def made(self, kind: Any, isUsable: bool = True) -> ServerContexts:
+        self.patch(openssl, "_isUsable", lambda name: isUsable)
+        return serverContexts(kind)
 
     def groups(self, contexts: ServerContexts) -> list[str]:
         """Return what each takes."""
@@ -76,9 +74,9 @@ class ServerContextsTests(SynchronousTestCase):
         self.assertIs(contexts.choose([X25519], [X25519]), contexts.default)
 
     def test_refused(self) -> None:
-        """An OpenSSL that has no X25519, or may not use it."""
+        """An OpenSSL that has no X25519, or may not use it, has P-256 for all."""
         for kind in (Context, NewerContext):
-            contexts = self.made(kind, "X25519")
+            contexts = self.made(kind, isUsable=False)
             self.assertEqual(self.groups(contexts), ["prime256v1"])
             self.assertIs(contexts.choose([X25519], [X25519]), contexts.default)
 
@@ -87,3 +85,10 @@ class ServerContextsTests(SynchronousTestCase):
         contexts = serverContexts(lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         isOne = hasattr(ssl.SSLContext, "set_groups") or sys.version_info[:3] == DEBIANS
         self.assertEqual(len(list(contexts)), 1 if isOne else 2)
+
+    def test_forbidden(self) -> None:
+        """OpenSSL knows the name of a group, and that is all: no client is told to use it."""
+        self.patch(openssl, "X25519_NAME", "sect163k1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        contexts = serverContexts(lambda: context)
+        self.assertEqual(list(contexts), [context])

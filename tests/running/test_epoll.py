@@ -14,6 +14,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.test import test_tcp, test_unix
 from twisted.internet.test.test_core import SystemEventTestsBuilder
 from twisted.internet.test.test_fdset import ReactorFDSetTestsBuilder
 from twisted.internet.test.test_socket import (
@@ -29,11 +30,6 @@ from zope.interface import implementer
 
 from nymearemoteproxy.running import epoll
 from nymearemoteproxy.running.epoll import NEEDED, DirectEPollReactor, install, takeReactor
-
-try:
-    from twisted.internet.test import test_tcp, test_unix
-except ImportError:  # they need packages that Twisted itself does not
-    test_tcp = test_unix = None
 
 
 class Descriptor:
@@ -163,6 +159,15 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(one.log, [b"x", "read end"])
         self.assertEqual(self.readers(), [])
 
+    def test_errorIsNoEndOfOneDirection(self) -> None:
+        def end() -> None:
+            raise ConnectionDone
+
+        one = self.reading(HalfCloseable(end))
+        self.turn()
+        self.assertEqual(one.log, [b"x", ConnectionDone])
+        self.assertEqual(len(self.flushLoggedErrors(ConnectionDone)), 1)
+
     def test_hangUp(self) -> None:
         one = self.reading(Descriptor())
         one._near.recv(1)
@@ -192,12 +197,12 @@ class Poller:
     def __init__(self, real: Any, steps: list[Callable[[], object]]) -> None:
         self._real = real
         self._steps = steps
-        self.timeouts: list[float] = []
+        self.timeouts: list[float | None] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+    def poll(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
         self.timeouts.append(timeout)
         self._steps.pop(0)()
         return []
@@ -213,7 +218,7 @@ class PauseTests(SynchronousTestCase):
         self.addCleanup(self.reactor.removeAll)
         self.done: list[str] = []
 
-    def polls(self, *steps: Callable[[], object]) -> list[float]:
+    def polls(self, *steps: Callable[[], object]) -> list[float | None]:
         """Run the reactor with these steps in place of events; return how long it would wait."""
         poller = Poller(self.reactor._poller, [*steps, self.reactor.crash])
         self.reactor._poller = poller
@@ -230,11 +235,11 @@ class PauseTests(SynchronousTestCase):
         self.done.append(f"{what} at {self.now:g}")
 
     def test_nothingToWaitFor(self) -> None:
-        self.assertEqual(self.polls(self.passing(1)), [-1, -1])
+        self.assertEqual(self.polls(self.passing(1)), [None, None])
 
     def test_untilNextCall(self) -> None:
         self.reactor.callLater(5, self.note, "call")
-        self.assertEqual(self.polls(self.passing(4), self.passing(1)), [5, 1, -1])
+        self.assertEqual(self.polls(self.passing(4), self.passing(1)), [5, 1, None])
         self.assertEqual(self.done, ["call at 1005"])
 
     def test_newCallIsSooner(self) -> None:
@@ -245,13 +250,13 @@ class PauseTests(SynchronousTestCase):
 
     def test_callIsMadeSooner(self) -> None:
         call = self.reactor.callLater(5, self.note, "call")
-        self.assertEqual(self.polls(lambda: call.reset(1), self.passing(1)), [5, 1, -1])
+        self.assertEqual(self.polls(lambda: call.reset(1), self.passing(1)), [5, 1, None])
         self.assertEqual(self.done, ["call at 1001"])
 
     def test_callIsPutOff(self) -> None:
         call = self.reactor.callLater(5, self.note, "call")
         steps = (lambda: call.delay(5), self.passing(5), self.passing(5))
-        self.assertEqual(self.polls(*steps), [5, 5, 5, -1])
+        self.assertEqual(self.polls(*steps), [5, 5, 5, None])
         self.assertEqual(self.done, ["call at 1010"])
 
     def test_callIsTakenBack(self) -> None:
@@ -283,7 +288,7 @@ class PauseTests(SynchronousTestCase):
         def fail() -> None:
             raise OSError("of the poller")
 
-        self.assertEqual(self.polls(fail, list), [-1, -1, -1])
+        self.assertEqual(self.polls(fail, list), [None, None, None])
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
 
@@ -346,7 +351,9 @@ class ThreadTests(Ours, ThreadTestsBuilder, SynchronousTestCase):
 
 
 class DescriptorTests(Ours, ReactorFDSetTestsBuilder, SynchronousTestCase):
-    test_negativeOneFileDescriptor = other("who has none any more is not asked for it in vain")
+    test_negativeOneFileDescriptor = other(
+        "one that denies its descriptor, and can be read from, is read from"
+    )
     test_lostFileDescriptor = other("no reactor over epoll can")
 
 
@@ -362,16 +369,17 @@ class AdoptedConnectionTests(Ours, AdoptStreamConnectionErrorsTestsBuilder, Sync
     pass
 
 
-if test_tcp is not None:
+class TcpTests(Ours, test_tcp.TCPConnectionTestsBuilder, SynchronousTestCase):
+    pass
 
-    class TcpTests(Ours, test_tcp.TCPConnectionTestsBuilder, SynchronousTestCase):
-        pass
 
-    class TcpClientTests(Ours, test_tcp.TCP4ClientTestsBuilder, SynchronousTestCase):
-        test_logPrefix = NO_CONTEXT
+class TcpClientTests(Ours, test_tcp.TCP4ClientTestsBuilder, SynchronousTestCase):
+    test_logPrefix = NO_CONTEXT
 
-    class AbortTests(Ours, test_tcp.AbortConnectionTests, SynchronousTestCase):
-        pass
 
-    class UnixTests(Ours, test_unix.UNIXTestsBuilder, SynchronousTestCase):
-        test_logPrefix = NO_CONTEXT
+class AbortTests(Ours, test_tcp.AbortConnectionTests, SynchronousTestCase):
+    pass
+
+
+class UnixTests(Ours, test_unix.UNIXTestsBuilder, SynchronousTestCase):
+    test_logPrefix = NO_CONTEXT

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.common.openssl import GROUP, inMemory
+from nymearemoteproxy.common.openssl import P256_NAME, inMemory
 from nymearemoteproxy.wires import tlsclient
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.tlsclient import TlsClientTransport, TlsSessions
@@ -30,7 +30,7 @@ from tests.support.tlssessions import (
 def trusting() -> ssl.SSLContext:
     """Return a client that trusts everybody, and begins with the server's group."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_ecdh_curve(GROUP)
+    context.set_ecdh_curve(P256_NAME)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
@@ -177,7 +177,7 @@ class ClientTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """The client does not trust the server: it says so, and the protocol hears why."""
         context = ssl.create_default_context()
-        context.set_ecdh_curve(GROUP)
+        context.set_ecdh_curve(P256_NAME)
         attempt = Attempted(context, serverContext().default, greeting=bytes(100))
         while not attempt.lower.disconnecting:
             attempt.lower.receive(attempt.exchange())

@@ -5,5 +5,5 @@ from twisted.application.reactors import Reactor
 nymeaReactor = Reactor(
     "nymea",
     "nymearemoteproxy.running.epoll",
-    "epoll(7) based reactor, with a shorter way for what is to be read.",
+    "epoll(7) based reactor, with a main loop for many small messages.",
 )

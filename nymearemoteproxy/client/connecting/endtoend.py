@@ -41,7 +41,7 @@ from nymearemoteproxy.client.rules.endtoend import (
 )
 from nymearemoteproxy.client.rules.errors import TunnelError, oneLine
 from nymearemoteproxy.common.certificates import CertificateAndKey
-from nymearemoteproxy.common.openssl import GROUP
+from nymearemoteproxy.common.openssl import P256_NAME
 
 HANDSHAKE_TIMEOUT = 30.0
 """Seconds for the handshake, which is two ways through the proxy."""
@@ -186,10 +186,10 @@ class ServingSide:
 def _limitGroups(context: Any) -> None:
     """Keep an old OpenSSL from costly groups; both ends, or the first hello would be for nothing.
 
-    See `GROUP`. A newer one is better left alone: it withstands quantum computers.
+    See `P256_NAME`. A newer one is better left alone: it withstands quantum computers.
     """
     if SSL.OPENSSL_VERSION_NUMBER < _LEAN_DEFAULTS:
-        context.set_tmp_ecdh(crypto.get_elliptic_curve(GROUP))
+        context.set_tmp_ecdh(crypto.get_elliptic_curve(P256_NAME))
 
 
 def _checkAgreement(connection: SSL.Connection, name: bytes) -> None:
