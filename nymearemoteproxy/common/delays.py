@@ -100,7 +100,7 @@ class Delays:
         self._queues: dict[float, Delay] = {}
 
     def start(self, seconds: float, call: Call) -> Delay:
-        """Have `call` called after so many seconds, in a later turn of the reactor in any case.
+        """Have `call` called after so many seconds, and never before this returns.
 
         :param call: one that does not wait for the same time already.
         """

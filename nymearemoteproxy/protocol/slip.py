@@ -137,7 +137,7 @@ class PacketReader:
             elif end > begin:
                 self.dropped += 1
             begin = end + 1
-        if self._size:  # one that only has invalid escapes leaves nothing here
+        if self._size:  # of a packet whose end has not come
             self._hold(memoryview(data)[begin:], len(ends) in invalid)
         return packets
 

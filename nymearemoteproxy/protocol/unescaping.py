@@ -17,7 +17,7 @@ Undone = tuple[bytes, Sequence[int], Set[int]]
 """What is meant, where in it the packets end, and which of them have an invalid escape."""
 
 Undo = Callable[[bytes, Sequence[int]], Undone]
-"""(packets as they were sent, where each END stands) → the same without escapes, and an END between
+"""(packets as they were sent, where each END stands) → the same without escapes, and a byte between
 any two. What stands behind the last END is the beginning of one more, which may be invalid too; an
 escape that is not whole is.
 """
@@ -74,12 +74,13 @@ def undoByParts(data: bytes, ends: Sequence[int]) -> Undone:
 def implementations() -> dict[str, Undo]:
     """What is installed, fastest first.
 
-    numpy takes 0.1 s to import, and 17 MB, so this is not done before somebody asks.
+    numpy takes 0.1 s to import, 17 MB, and a sleeping thread for each further core, so this is not
+    done before somebody asks.
     """
     found: dict[str, Undo] = {}
     try:
         import numpy
-    except ImportError:
+    except Exception:  # it is not there, or, as it says itself, not for this processor
         pass
     else:
         found["numpy"] = _makeUndoWithNumpy(numpy)

@@ -39,7 +39,12 @@ class Control(Phase, Protocol):
     """Runs one client's session; a subclass adds the framing.
 
     A client that does not read its answers is not read from either.
+
+    :cvar gathers: messages that are sent at one moment are one write. Some stream clients of API
+        0.3 take whatever they read for one message, so there each is a write of its own.
     """
+
+    gathers = False
 
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
@@ -210,14 +215,14 @@ class Control(Phase, Protocol):
     def perform(self, effects: Effects) -> None:
         """Do what the session asks for.
 
-        Messages go out together, before anything else is done with the connection: whose partner
-        waits already gets the answer and the notification in one write.
+        Messages go out before anything else is done with the connection. If they are gathered,
+        whose partner waits already gets the answer and the notification in one write.
         """
         for effect in effects:
             if isinstance(effect, Send):
                 self._unsent += self.framed(effect.data)
                 continue
-            if not isinstance(effect, Join):
+            if not (self.gathers and isinstance(effect, Join)):
                 self._flush()
             match effect:
                 case RestartDeadline():

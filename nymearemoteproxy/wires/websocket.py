@@ -47,6 +47,8 @@ TEXT_TAIL_TIMEOUT = 1.0
 class WebSocketControl(Control):
     """A WebSocket client before its tunnel."""
 
+    gathers = True
+
     def __init__(self, proxy: Proxy, record: Record) -> None:
         super().__init__(proxy, record)
         self._reader = FrameReader()

@@ -110,6 +110,21 @@ class ChoiceTests(SynchronousTestCase):
             self.assertEqual(list(unescaping.implementations()), ["parts"])
             self.assertIs(unescaping.fastest(), unescaping.undoByParts)
 
+    def test_cannotRun(self) -> None:
+        """Numpy says so as it likes, say of a processor that is too old for it."""
+
+        class Finder:
+            """Finds a numpy that fails."""
+
+            def find_spec(self, name: str, path: object, target: object = None) -> None:
+                if name == "numpy":
+                    raise RuntimeError("your machine doesn't support it")
+
+        self.patch(sys, "meta_path", [Finder(), *sys.meta_path])
+        with mock.patch.dict(sys.modules):
+            sys.modules.pop("numpy", None)
+            self.assertIs(unescaping.fastest(), unescaping.undoByParts)
+
     def test_fastest(self) -> None:
         """The first one."""
         first = unescaping.undoByParts
