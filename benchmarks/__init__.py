@@ -1,7 +1,7 @@
 """Measures what a tunnel costs this server and others: ``make benchmark``.
 
-Nothing in `nymearemoteproxy` knows of this package, and it imports nothing from there: the server
-is started as a process of its own, and spoken to like any other.
+Nothing in `nymearemoteproxy` knows of this package, and it imports little from there, SLIP above
+all: the server is started as a process of its own, and spoken to like any other.
 
 From the bottom up: `names`, `lab` (processes, what the kernel counts), `wires` (connections),
 `meetings` (how a tunnel is made; `syncthing` has the words of one of them), `traffic` (messages,

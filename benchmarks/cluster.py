@@ -26,7 +26,7 @@ from benchmarks.members import Machines, Workers
 from benchmarks.names import MACHINES, WORKERS
 from benchmarks.peers import Own, Server
 from benchmarks.results import Figure, Results, Series
-from benchmarks.steady import PING_PONG, Steady
+from benchmarks.steady import LARGE, PING_PONG
 from benchmarks.tables import number, table
 from benchmarks.tunnels import tunnelsTo
 
@@ -76,7 +76,7 @@ class IdleCost:
 
 
 WORKLOADS: tuple[Workload, ...] = (
-    Steady("64KiB", "2 tunnels, 64 KiB", 2, 64 << 10, underWay=4),
+    LARGE,
     PING_PONG,
     ClusterSetUp(),
     IdleCost(),

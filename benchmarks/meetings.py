@@ -110,12 +110,12 @@ class TransitMeeting:
 
 
 class ForwardMeeting:
-    """haproxy: one connects to it, and it connects to a listening socket of ours.
+    """haproxy and its like: one connects to it, and it connects to a listening socket of ours.
 
     Which of the connections from it belongs to which of those to it is told by the first line,
     which is answered, so that a helper process too knows when its tunnel stands.
 
-    :ivar ports: where haproxy has to connect to, by transport.
+    :ivar ports: where it has to connect to, by transport.
     """
 
     def __init__(self) -> None:

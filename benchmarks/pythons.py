@@ -120,7 +120,10 @@ def main() -> None:
     for name, interpreter in options.interpreters:
         say(f"Python {name}: installing")
         peers.append(Own(name, ROOT, _install(name, interpreter)))
-    results = measure(peers, options)
+    try:
+        results = measure(peers, options)
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
     text = render(results)
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)

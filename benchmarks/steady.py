@@ -81,11 +81,13 @@ class Steady:
 
 PING_PONG = Steady("ping-pong", "ping-pong, 256 B", 1, 256, isPingPong=True)
 
+LARGE = Steady("64KiB", "2 tunnels, 64 KiB", 2, 64 << 10, underWay=4)
+
 STEADY = (
     PING_PONG,
     Steady("256B-x1", "20 tunnels, 256 B, one a write", 20, 256),
     Steady("256B-x32", "20 tunnels, 256 B, 32 a write", 20, 256, perWrite=32),
-    Steady("64KiB", "2 tunnels, 64 KiB", 2, 64 << 10, underWay=4),
+    LARGE,
     Steady("1MiB", "2 tunnels, 1 MiB", 2, 1 << 20, underWay=2),
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.bench import Bench, Competitor
 from benchmarks.lab import now
@@ -16,14 +16,14 @@ from benchmarks.peers import Server
 from benchmarks.pressure import LATENCY_MESSAGE, addLatencies, takeLatencies
 from benchmarks.registered import register
 from benchmarks.results import Figure
-from benchmarks.steady import PING_PONG, Load, Steady, measure, measureLoad
+from benchmarks.steady import LARGE, PING_PONG, Load, Steady, measure, measureLoad
 from benchmarks.traffic import Flow, ring
 from benchmarks.tunnels import closing
 from benchmarks.wires import BINARY, Wire, frame
 from nymearemoteproxy.protocol import slip
 
-DOWN = Steady("tunnelproxy-down", "", 2, 64 << 10, underWay=4)
-UP = Steady("tunnelproxy-up", "", 2, 64 << 10, underWay=4)
+DOWN = replace(LARGE, name="tunnelproxy-down")
+UP = replace(LARGE, name="tunnelproxy-up")
 TITLES = {
     PING_PONG: "tunnel proxy, ping-pong, 256 B",
     DOWN: "tunnel proxy, 64 KiB, server to client",

@@ -18,14 +18,12 @@ from benchmarks.meetings import HomeMeeting
 from benchmarks.peers import Peer, Server
 from benchmarks.results import Figure
 from benchmarks.snitunpeer import clientHello
-from benchmarks.steady import NS_PER_US, PING_PONG, Load, Steady, measureLoad
+from benchmarks.steady import LARGE, NS_PER_US, PING_PONG, Load, Steady, measureLoad
 from benchmarks.traffic import ring
 from benchmarks.tunnels import CONCURRENT, closeAll, openMany, tunnelsTo
 
 TRANSPORT = "tcp"
 """Over TLS snitun speaks with nobody: its visitors bring their own, which it passes on."""
-
-LARGE = Steady("", "64 KiB", 2, 64 << 10, underWay=4)
 
 
 @dataclasses.dataclass(frozen=True)
