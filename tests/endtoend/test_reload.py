@@ -94,6 +94,7 @@ class ReloadTests(LifeCase):
         )
         file = state / "certificate.pem"
         first = fingerprint(server.url("wss"))
+        server.waitFor("fingerprint")
         mark = reload(server)
         self.assertEqual(server.find("fingerprint", mark), [])
         self.assertEqual(fingerprint(server.url("wss")), first)

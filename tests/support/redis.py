@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import signal
 import socket
@@ -18,6 +19,9 @@ from tests.support.endtoend import PATIENCE, until
 
 PROGRAM = shutil.which("redis-server")
 
+FIXED_PORTS = range(20000, 32768)
+"""From 32768 on Linux gives ports to whoever wants any (ip_local_port_range)."""
+
 
 def reasonToSkip() -> str | None:
     """Return why the tests with a Redis cannot be run here."""
@@ -27,11 +31,13 @@ def reasonToSkip() -> str | None:
 
 
 def freePort() -> int:
-    """Return a port on which nobody listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """Return a port on which nobody listens, and which the kernel gives to nobody meanwhile."""
+    while True:
+        # Not by `random`: with Hypothesis all processes draw the same from it.
+        port = FIXED_PORTS.start + secrets.randbelow(len(FIXED_PORTS))
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
