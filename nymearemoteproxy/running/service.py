@@ -32,7 +32,7 @@ from nymearemoteproxy.running.announcing import essentials, showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.factories import ListenerFactories
-from nymearemoteproxy.running.garbage import GarbageCollection
+from nymearemoteproxy.running.memory import Memory
 from nymearemoteproxy.running.options import ServerOptions, refused
 from nymearemoteproxy.running.systemd import Notifier
 from nymearemoteproxy.running.watchers import Watchers
@@ -126,7 +126,7 @@ class ProxyService(Service):
         self._stopping = False
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
-        self._garbage = GarbageCollection()
+        self._memory = Memory(reactor, lambda: len(self.proxy.registry.records))
         self.ports: list[IListeningPort] = []
         self._places: Sequence[Entrance] = ()
 
@@ -178,7 +178,7 @@ class ProxyService(Service):
         """The reactor runs: signals are ours from now on, and clients may come."""
         configuration = self._configuration
         self._handleSignals()
-        self._garbage.makeRare()
+        self._memory.start()
         if self._clustering is not None:
             self._clustering.start()
         self._watchers.start()
@@ -345,7 +345,7 @@ class ProxyService(Service):
         self._stopping = True
         log.info("stopping")
         self.notifier.stopping()
-        self._garbage.restore()
+        self._memory.stop()
         self.pulse.stop()
         self._accounts.stop()
         if self._drainTimer is not None and self._drainTimer.active():

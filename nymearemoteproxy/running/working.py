@@ -31,8 +31,8 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
 from nymearemoteproxy.running.epoll import takeReactor
 from nymearemoteproxy.running.factories import ListenerFactories
-from nymearemoteproxy.running.garbage import GarbageCollection
 from nymearemoteproxy.running.heritage import BEGIN, RELOAD, SERVE, inherit, readFiles
+from nymearemoteproxy.running.memory import Memory
 from nymearemoteproxy.running.neighbourhood import Neighbourhood
 from nymearemoteproxy.watching.admin.delay import DELAY_BUCKETS, DelaySampler
 from nymearemoteproxy.workers.adopting import adopt
@@ -233,7 +233,7 @@ class Crew:
         self._figures = FiguresReporter(reactor, self._readFigures, channel.send)
         self._makers = ListenerFactories(reactor, self._proxy, configuration.certificates)
         self._factories = [self._makers.factory(each) for each in configuration.listeners]
-        self._garbage = GarbageCollection()
+        self._memory = Memory(reactor, lambda: len(self._registry.records))
         self._untaken = Tally(
             reactor,
             "a connection cannot be served: {reason}",
@@ -280,7 +280,7 @@ class Crew:
             self._delaySampler.start()
             self._registry.observers.append(JudgementReporter(self._send))
         self._figures.start()
-        self._garbage.makeRare()
+        self._memory.start()
 
     def reload(self, files: dict[str, Any]) -> None:
         """The parent has read its files anew; what is to be told of it, the parent tells."""
@@ -319,7 +319,7 @@ class Crew:
 
         :param isOrphan: nobody is there who could say that they are gone: cut them off.
         """
-        self._garbage.restore()
+        self._memory.stop()
         dismissal = self._registry.dismissal
         gone = dismissal.dismissAll()
         grace = 0.0

@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from nymearemoteproxy.accounting.linefile import runAtOnce
 from nymearemoteproxy.running import assembly, service
 from nymearemoteproxy.running.configuration import certificates
-from nymearemoteproxy.running.garbage import GarbageCollection
+from nymearemoteproxy.running.memory import Memory
 from nymearemoteproxy.running.service import ProxyService
 from nymearemoteproxy.running.settings.declarations import Setting
 from nymearemoteproxy.running.settings.sections import SETTINGS
@@ -63,7 +63,7 @@ class ReloadTests(ServiceCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(service, "RunInThread", lambda reactor: runAtOnce)
-        self.patch(GarbageCollection, "makeRare", lambda made: None)  # takes long
+        self.patch(Memory, "start", lambda made: None)  # takes long
         # What stands for the parts can be compared.
         self.patch(routes, "AdminEndpoint", AdminEndpoint)
         self.patch(assembly, "HttpAuthenticator", authenticationServer)
