@@ -64,10 +64,9 @@ def closing(code: int, reason: bytes = b"") -> bytes:
     return maskedFrame(CLOSE, code.to_bytes(2, "big") + reason)
 
 
-def reserving(bits: int, opcode: int) -> bytes:
+def reserving(bits: int, frame: bytes) -> bytes:
     """Return a frame with reserved bits."""
-    first, *rest = maskedFrame(opcode, b"")
-    return bytes([first | bits, *rest])
+    return bytes([frame[0] | bits]) + frame[1:]
 
 
 class ServerTests(PeerCase):
@@ -117,8 +116,9 @@ class ServerTests(PeerCase):
 
     def test_5_2_reservedBits(self) -> None:
         """RSV1, RSV2 and RSV3 are 0, since no extension says what they mean."""
-        self.assertFailed(*(reserving(bits, TEXT) for bits in (0x40, 0x20, 0x10, 0x70)))
-        self.assertFailed(*(reserving(0x40, opcode) for opcode in CONTROL))
+        frames = [maskedFrame(opcode, b"") for opcode in (TEXT, *CONTROL)]
+        self.assertFailed(*(reserving(bits, frames[0]) for bits in (0x40, 0x20, 0x10, 0x70)))
+        self.assertFailed(*(reserving(0x40, each) for each in frames))
 
     def test_5_2_reservedOpcodes(self) -> None:
         """Opcodes 3 to 7 and B to F are reserved."""
