@@ -18,7 +18,6 @@ from nymearemoteproxy.protocol.frames import BINARY, CLOSE, TEXT
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlsserver import TlsFactory
 from tests.support.endtoend import authenticate, call
 from tests.support.inmemory import TIMING, UPGRADE, InMemory
@@ -99,10 +98,7 @@ class PeerCase(InMemory):
         if not self.isSecure:
             return Visitor(self.accept("WebSocket"))
         factory = ProxyFactory(self.proxy, "WebSocket", True, False, self.builders["WebSocket"])
-        direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
-        pipe = self.makePipe(PEER)
-        pipe.protocol = direct
-        direct.makeConnection(pipe)
+        pipe = self.attach(TlsFactory(serverContext(), factory), PEER)
         return TlsVisitor(pipe, SSL.TLS1_3_VERSION)
 
     def arrive(self) -> Peer:
@@ -128,7 +124,8 @@ class PeerCase(InMemory):
         for each in client, partner:
             each.say(authenticate("the same"))
             self.clock.advance(0)
-        client.frames(), partner.frames()
+        client.frames()
+        partner.frames()
         words = maskedFrame(BINARY, WORDS)
         return Place("paired", client, partner, words, ((BINARY, True, WORDS), PARTNER_LEFT))
 
@@ -165,7 +162,8 @@ class PeerCase(InMemory):
         core.say(call("TunnelProxy.RegisterServer", serverName="", serverUuid=CORE))
         self.clock.advance(TIMING.notificationGap)
         app.say(call("TunnelProxy.RegisterClient", clientName="", clientUuid=APP, serverUuid=CORE))
-        core.frames(), app.frames()
+        core.frames()
+        app.frames()
         return core, app
 
     def ends(self, outcome: Outcome) -> int:

@@ -142,6 +142,10 @@ class InMemory(SynchronousTestCase):
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
         factory = ProxyFactory(self.nextProxy(), kind, secure, False, self.builders[kind])
+        return self.attach(factory, peer)
+
+    def attach(self, factory: Any, peer: IAddress) -> Pipe:
+        """Let a client connect to whatever listens."""
         direct = DirectFactory(factory).buildProtocol(peer)
         pipe = self.makePipe(peer)
         pipe.protocol = direct

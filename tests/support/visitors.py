@@ -47,8 +47,12 @@ class TlsVisitor(Visitor):
             pipe.receive(said)
             said = self._client.shakeHands(pipe.take())
 
+    def encrypt(self, data: bytes) -> bytes:
+        """Return what it sends on TCP for these data."""
+        return self._client.encrypt(data)
+
     def send(self, data: bytes) -> None:
-        self.pipe.receive(self._client.encrypt(data))
+        self.pipe.receive(self.encrypt(data))
 
     def take(self) -> bytes:
         self._client.take(self.pipe.take())

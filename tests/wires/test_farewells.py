@@ -28,7 +28,6 @@ from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.transports import MOST_DROPPED
 from tests.support.endtoend import (
@@ -92,11 +91,7 @@ class MemoryFarewellTests(InMemory):
 
     def connect(self, version: int, factory: Factory) -> TlsVisitor:
         """The same, to whatever listens."""
-        direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
-        pipe = self.makePipe(PEER)
-        pipe.protocol = direct
-        direct.makeConnection(pipe)
-        return TlsVisitor(pipe, version)
+        return TlsVisitor(self.attach(TlsFactory(serverContext(), factory), PEER), version)
 
     def ask(self, visitor: TlsVisitor, token: str = RIGHT) -> bytes:
         """Authenticate; return what is said to that."""
