@@ -312,7 +312,9 @@ class ServerTests(PeerCase):
     def test_5_5_3_unsolicited(self) -> None:
         """A pong that nobody asked for is not answered, and breaks nothing."""
         for place in self.places():
-            place.client.send(maskedFrame(PONG, b"heartbeat"), maskedFrame(PING, b"?"))
+            place.client.send(maskedFrame(PONG, b"heartbeat"))
+            self.assertEqual(place.client.frames(), [], place.name)
+            place.client.send(maskedFrame(PING, b"?"))
             self.assertEqual(place.client.frames(), [(PONG, True, b"?")], place.name)
 
     # 5.6 Data frames, 8.1 errors in UTF-8
@@ -383,6 +385,9 @@ class ServerTests(PeerCase):
         place = self.paired()
         place.client.visitor.pipe.lose(ConnectionDone())
         self.goneAfterAborting(place.partner.visitor.pipe)
+        client, stream = self.join("WebSocket", "TCP")
+        stream.protocol.readConnectionLost()  # it still takes what the client sends
+        self.goneAfterAborting(client)
 
     def test_7_1_5_noCode(self) -> None:
         """1005 means that there was no code: the answer to such a frame has none."""
