@@ -40,7 +40,7 @@ AFTER = maskedFrame(PING, b"after") + maskedFrame(BINARY, b"after")
 """What comes behind the end is neither relayed nor answered."""
 
 GRUSS = "grüße".encode()
-"""Its third character is of two bytes, the third and fourth."""
+"""Behind three bytes it is cut within a character."""
 
 DATA = TEXT, BINARY
 CONTROL = CLOSE, PING, PONG

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 
 from twisted.internet.error import ConnectionDone
 
@@ -380,6 +381,13 @@ class UpgradeTests(PeerCase):
         self.assertNotIn("sec-websocket-protocol", headers)
         self.assertNotIn("content-length", headers)
         self.assertNotIn("transfer-encoding", headers)
+
+    def test_6455_4_2_2_subprotocol(self) -> None:
+        """None is chosen but one that was offered, by the client's preference."""
+        self.proxy.setPolicy(replace(self.proxy.policy, subprotocols=(b"nymea", b"chat")))
+        for offer, chosen in (("x, chat, nymea", "chat"), ("Chat", None), ("", None)):
+            headers = self.assertGranted(request(f"Sec-WebSocket-Protocol: {offer}"))
+            self.assertEqual(headers.get("sec-websocket-protocol"), chosen)
 
     def test_6455_4_4_version(self) -> None:
         """Another version is answered with 426, and with those that there are."""
