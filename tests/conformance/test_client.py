@@ -293,6 +293,14 @@ class ClientTests(SynchronousTestCase):
             self.assertEqual(self.frames(), [(CLOSE, True, closeBody(1000))])
             self.assertEqual(protocol.data, b"")
 
+    def test_5_5_1_nothingKept(self) -> None:
+        """What comes behind a close frame is discarded, however much it is."""
+        self.joined()
+        self.send(frame(CLOSE, b""))
+        for _ in range(3):
+            self.send(bytes(1 << 16))
+        self.assertEqual(self.line.protocol.data, b"")
+
     def test_5_5_2_pingAnswered(self) -> None:
         """By a pong with the same data."""
         self.joined()
