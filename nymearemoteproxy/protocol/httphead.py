@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from email.utils import formatdate
 from http import HTTPStatus
 
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -77,7 +78,8 @@ Fields = dict[bytes, list[bytes]]
 class Refusal(Exception):
     """The request gets an HTTP error.
 
-    :ivar answer: the whole response. Nothing in it comes from the client.
+    :param text: its content; the answer to HEAD has none.
+    :ivar answer: the whole response, but for its date. Nothing in it comes from the client.
     :ivar outcome: why the connection ends.
     """
 
@@ -90,15 +92,16 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(text)
         body = f"{text}.\n" if text else ""
-        lines = (
-            f"HTTP/1.1 {status.value} {status.phrase}",
-            *headers,
-            "Connection: close",
-            "Content-Type: text/plain",
-            f"Content-Length: {len(body)}",
-        )
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *headers, "Connection: close"]
+        if body:
+            lines += "Content-Type: text/plain", f"Content-Length: {len(body)}"
         self.answer = "".join(f"{line}\r\n" for line in (*lines, "")).encode() + body.encode()
         self.outcome = outcome
+
+    def dated(self, unixTime: float) -> bytes:
+        """Return the whole response, with its date as RFC 9110 section 6.6.1 wants it."""
+        line, end, rest = self.answer.partition(b"\r\n")
+        return line + end + f"Date: {formatdate(unixTime, usegmt=True)}\r\n".encode() + rest
 
 
 def _bad(text: str) -> Refusal:
@@ -178,7 +181,8 @@ def _checkRequestLine(line: bytes) -> None:
         raise _bad("The first line is not METHOD TARGET HTTP/1.1")
     method, target, major, minor = match.groups()
     if method != b"GET":
-        # RFC 9110 section 9.3.2: an answer to HEAD has no content.
+        # RFC 9110 sections 8.6 and 9.3.2: an answer to HEAD has no content, and no length unless it
+        # is that of the answer to GET.
         text = "" if method == b"HEAD" else _WHAT_THIS_IS
         raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, text, "Allow: GET")
     if major != b"1":

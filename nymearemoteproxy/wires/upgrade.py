@@ -6,6 +6,8 @@ frame on the connection is ours. Owns what Autobahn gets to see. Knows nothing o
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -75,13 +77,21 @@ class Hearing(WebSocketServerProtocol):
 
 
 class Judge:
-    """Has Autobahn decide about requests, by the settings of the HTTP upgrade."""
+    """Has Autobahn decide about requests, by the settings of the HTTP upgrade.
 
-    def __init__(self, clock: Any) -> None:
+    :param unixTime: tells the date.
+    """
+
+    def __init__(self, clock: Any, unixTime: Callable[[], float] = time.time) -> None:
         factory = WebSocketServerFactory(server=SERVER, reactor=clock)
         # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
         factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self._model = Hearing(factory)
+        self._unixTime = unixTime
+
+    def refuse(self, refusal: Refusal) -> bytes:
+        """Return the answer to a request that Autobahn does not get to see."""
+        return refusal.dated(self._unixTime())
 
     def decide(self, request: bytes) -> Hearing:
         """Return what Autobahn says to a request.
@@ -114,7 +124,7 @@ class Upgrade(Phase, Protocol):
         try:
             read = self._head.receive(data)
         except Refusal as refusal:
-            self.transport.write(refusal.answer)
+            self.transport.write(self._judge.refuse(refusal))
             self._fail(refusal.outcome)
             return
         if read is None:

@@ -81,6 +81,7 @@ INTENDED: dict[str, set[str]] = {
         "onMessageFrameData",
         "onMessageFrameEnd",
         "onOpen",
+        "processData",
     },
 }
 """By the base that defines them first, or is meant by it."""

@@ -71,8 +71,12 @@ def isWebSocket(pipe: Pipe) -> bool:
 
 
 class InMemory(SynchronousTestCase):
-    """A proxy on a fake clock."""
+    """A proxy on a fake clock.
 
+    :ivar date: seconds since 1970, as its machine knows it.
+    """
+
+    date = 0.0
     bounds = Bounds()
     traceTraffic = False
     terms: Terms | None = None  # of the tunnel proxy, where there is one
@@ -82,7 +86,7 @@ class InMemory(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.backend = Backend()
         self.makeProxies()
-        self.judge = Judge(self.clock)
+        self.judge = Judge(self.clock, lambda: self.date)
         self.builders: dict[str, Any] = {
             "WebSocket": lambda proxy, record: Upgrade(proxy, record, self.judge),
             "TCP": StreamControl,
@@ -138,6 +142,10 @@ class InMemory(SynchronousTestCase):
         peer: IAddress = UNIXAddress(None) if kind == "unix" else IPv4Address("TCP", host, 1)
         kind = "TCP" if kind == "unix" else kind
         factory = ProxyFactory(self.nextProxy(), kind, secure, False, self.builders[kind])
+        return self.attach(factory, peer)
+
+    def attach(self, factory: Any, peer: IAddress) -> Pipe:
+        """Let a client connect to whatever listens."""
         direct = DirectFactory(factory).buildProtocol(peer)
         pipe = self.makePipe(peer)
         pipe.protocol = direct

@@ -11,13 +11,13 @@ from twisted.internet.error import ConnectionDone
 from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.direct import READ_SIZE, DirectFactory
+from nymearemoteproxy.wires.direct import READ_SIZE
 from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.transports import MOST_DROPPED
-from tests.support.identities import clientContext
 from tests.support.inmemory import InMemory, isWebSocket
 from tests.support.memory import Pipe
-from tests.support.tlssessions import PEER, Client, serverContext
+from tests.support.tlssessions import PEER, serverContext
+from tests.support.visitors import TlsVisitor
 from tests.support.wires import maskedFrame
 
 KINDS = "WebSocket", "TCP", "unix"
@@ -117,17 +117,10 @@ class MemoryTests(InMemory):
     def test_tls(self) -> None:
         """Counted as it comes, encrypted."""
         factory = ProxyFactory(self.proxy, "TCP", True, False, self.builders["TCP"])
-        direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
-        pipe = Pipe(PEER)
-        pipe.protocol = direct
-        direct.makeConnection(pipe)
-        client = Client(clientContext(SSL.TLS1_3_VERSION))
-        said = client.shakeHands()
-        while said:
-            pipe.receive(said)
-            said = client.shakeHands(pipe.take())
-        pipe.receive(client.encrypt(b"no JSON"))
-        self.assertBounded(pipe, Outcome.INVALID_JSON, client.encrypt)
+        pipe = self.attach(TlsFactory(serverContext(), factory), PEER)
+        visitor = TlsVisitor(pipe, SSL.TLS1_3_VERSION)
+        visitor.send(b"no JSON")
+        self.assertBounded(pipe, Outcome.INVALID_JSON, visitor.encrypt)
 
     def test_stillRelayed(self) -> None:
         """A partner that only sends nothing more takes all that comes."""

@@ -28,7 +28,6 @@ from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.web import Answer, HttpFactory
 from nymearemoteproxy.wires.arrival import ProxyFactory
-from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.tlsserver import TlsFactory
 from nymearemoteproxy.wires.transports import MOST_DROPPED
 from tests.support.endtoend import (
@@ -49,10 +48,10 @@ from tests.support.endtoend import (
     secret,
     tunnel,
 )
-from tests.support.identities import clientContext
 from tests.support.inmemory import TIMING, UPGRADE, InMemory
 from tests.support.memory import Pipe
-from tests.support.tlssessions import PEER, Client, serverContext
+from tests.support.tlssessions import PEER, serverContext
+from tests.support.visitors import TlsVisitor
 from tests.support.wires import maskedFrame, slip
 
 RIGHT, WRONG = "secret token", "wrong token"
@@ -64,40 +63,6 @@ SIZE = 8 << 20
 
 
 FLOOD = bytes(1 << 16)
-
-
-class Visitor:
-    """A client over TLS in memory that never answers a close_notify.
-
-    :ivar pipe: the server's end of its connection.
-    """
-
-    def __init__(self, pipe: Pipe, version: int) -> None:
-        self.pipe = pipe
-        self._client = Client(clientContext(version))
-        said = self._client.shakeHands()
-        while said:
-            pipe.receive(said)
-            said = self._client.shakeHands(pipe.take())
-
-    def send(self, data: bytes) -> None:
-        """Send data."""
-        self.pipe.receive(self._client.encrypt(data))
-
-    def take(self) -> bytes:
-        """Return what has arrived since."""
-        self._client.take(self.pipe.take())
-        data, self._client.received = self._client.received, b""
-        return data
-
-    def leave(self) -> None:
-        """Say goodbye in TLS, first."""
-        self.pipe.receive(self._client.close())
-
-    @property
-    def isTold(self) -> bool:
-        """Whether it got a close_notify, and with it the end of the stream."""
-        return self._client.closed and self.pipe.halfClosed
 
 
 def hellos(count: int) -> bytes:
@@ -119,26 +84,22 @@ class MemoryFarewellTests(InMemory):
     def _judge(self, token: str) -> Deferred[Verdict]:
         return succeed(Verdict(token != WRONG))
 
-    def visit(self, version: int, kind: str = "TCP") -> Visitor:
+    def visit(self, version: int, kind: str = "TCP") -> TlsVisitor:
         """Let a client of TLS connect."""
         factory = ProxyFactory(self.nextProxy(), kind, True, False, self.builders[kind])
         return self.connect(version, factory)
 
-    def connect(self, version: int, factory: Factory) -> Visitor:
+    def connect(self, version: int, factory: Factory) -> TlsVisitor:
         """The same, to whatever listens."""
-        direct = DirectFactory(TlsFactory(serverContext(), factory)).buildProtocol(PEER)
-        pipe = self.makePipe(PEER)
-        pipe.protocol = direct
-        direct.makeConnection(pipe)
-        return Visitor(pipe, version)
+        return TlsVisitor(self.attach(TlsFactory(serverContext(), factory), PEER), version)
 
-    def ask(self, visitor: Visitor, token: str = RIGHT) -> bytes:
+    def ask(self, visitor: TlsVisitor, token: str = RIGHT) -> bytes:
         """Authenticate; return what is said to that."""
         visitor.send(authenticate(token))
         self.clock.advance(0)
         return visitor.take()
 
-    def joined(self, version: int) -> tuple[Visitor, Pipe]:
+    def joined(self, version: int) -> tuple[TlsVisitor, Pipe]:
         """Return a client in a tunnel, and its partner's connection, which is plain TCP."""
         visitor, partner = self.visit(version), self.accept("TCP")
         self.ask(visitor)
@@ -147,7 +108,7 @@ class MemoryFarewellTests(InMemory):
         partner.take()
         return visitor, partner
 
-    def registered(self, version: int) -> tuple[Visitor, Visitor]:
+    def registered(self, version: int) -> tuple[TlsVisitor, TlsVisitor]:
         """Return the server of a tunnel proxy and a client of it."""
         core, app = self.visit(version), self.visit(version)
         core.send(call("TunnelProxy.RegisterServer", serverName="", serverUuid=CORE))
@@ -158,7 +119,7 @@ class MemoryFarewellTests(InMemory):
         core.take()
         return core, app
 
-    def assertTold(self, visitor: Visitor, outcome: Outcome, said: bytes = b"") -> None:
+    def assertTold(self, visitor: TlsVisitor, outcome: Outcome, said: bytes = b"") -> None:
         """It hears the last words and the end, and closes in its own way; that is no fault."""
         self.assertIn(said, visitor.take())
         self.assertTrue(visitor.isTold)

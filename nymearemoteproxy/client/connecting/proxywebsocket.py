@@ -6,10 +6,12 @@ closed. Framing is Autobahn's. Knows nothing of what the proxy's messages mean.
 
 from __future__ import annotations
 
+from random import SystemRandom
 from typing import Any
 
 import txaio
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.websocket import protocol as autobahnProtocol
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -23,6 +25,10 @@ from nymearemoteproxy.client.connecting.tunneltransport import WebSocketTranspor
 from nymearemoteproxy.client.rules.errors import TunnelError, isTransientStatus
 
 txaio.use_twisted()
+
+# Nobody may foretell a mask from others (RFC 6455 section 5.3). Autobahn takes them from a
+# generator that shows its whole state in 624 of them, and cannot be given any.
+autobahnProtocol.random = SystemRandom()  # type: ignore[assignment, attr-defined]
 
 USER_AGENT = f"nymea-remoteproxy-client/{__version__}"
 """What HTTP servers log of us."""
@@ -86,6 +92,8 @@ class ProxyWebSocket(ProxyConnection, WebSocketClientProtocol):  # type: ignore[
         WebSocketClientProtocol.connectionMade(self)
 
     def dataReceived(self, data: bytes) -> None:
+        if self._dropping is not None:
+            return
         self.heartbeat.heard()
         if self.state != self.STATE_CONNECTING:
             super().dataReceived(data)
@@ -97,6 +105,10 @@ class ProxyWebSocket(ProxyConnection, WebSocketClientProtocol):  # type: ignore[
             self.failed(self.attempt.control.stranger(f"HTTP answer: {problem}"))
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_HTTP_HEADER_SIZE:
             self.failed(self.attempt.control.stranger("its HTTP answer has no end"))
+
+    def processData(self) -> bool:
+        # Behind a close frame there is nothing (RFC 6455 section 5.5.1); Autobahn would read on.
+        return self._dropping is None and super().processData()
 
     def onOpen(self) -> None:
         self._isOpen = True

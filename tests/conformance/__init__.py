@@ -1,0 +1,1 @@
+"""The tests of what the RFCs demand, named by section."""
