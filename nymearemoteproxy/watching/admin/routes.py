@@ -144,7 +144,9 @@ class AdminEndpoint:
         self._making = DeferredLock()
         self._measures = False
         self._routes = self._makeRoutes()
-        self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
+        self.factory = Seats(
+            HttpFactory(reactor, self.answer), reactor, self._access.isKnown, listener.secure
+        )
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
