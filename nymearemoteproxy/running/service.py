@@ -228,6 +228,7 @@ class ProxyService(Service):
         self._onSignal(signal.SIGINT, self.stop)
         self._onSignal(signal.SIGHUP, self.reload)
         self._onSignal(signal.SIGUSR2, self.drain)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # now those that came at the start
         atexit.register(_ignoreSignals)
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:
