@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,7 @@ class ProxyService(Service):
                 close(port)
             self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
+                sys.tracebacklimit = 0  # it ends the process, and the log is to have one line of it
                 raise StartError(str(error)) from None
             raise refused(str(error)) from None
         self._places = [
