@@ -14,7 +14,7 @@ from typing import Protocol
 
 from benchmarks.lab import Lab, now
 from benchmarks.machine import describe
-from benchmarks.names import isSecure
+from benchmarks.names import REGISTERED_WORKLOADS, VISIT_WORKLOADS, isSecure
 from benchmarks.peers import Peer, Server
 from benchmarks.results import Results
 from benchmarks.tunnels import tunnelsTo
@@ -205,7 +205,10 @@ class Bench:
 
 def _takesPart(peer: Peer, transport: str, workload: Workload) -> bool:
     isAsked = peer.workloads is None or workload.name in peer.workloads
-    return isAsked and transport in peer.transports
+    isAble = (peer.hasHomes or workload.name not in VISIT_WORKLOADS) and (
+        peer.hasTunnelProxy or workload.name not in REGISTERED_WORKLOADS
+    )
+    return isAsked and isAble and transport in peer.transports
 
 
 BEGIN = now()

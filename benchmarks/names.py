@@ -20,6 +20,8 @@ TUNNEL_WORKLOADS = ("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up
 """What a tunnel costs."""
 VISIT_WORKLOADS = ("visits", "visitors")
 """What the visitors of a home cost."""
+REGISTERED_WORKLOADS = ("tunnelproxy", "siblings", "flood")
+"""What needs a tunnel proxy."""
 
 FLOODS = {
     "hello": "calls of Hello",

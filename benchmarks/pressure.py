@@ -168,8 +168,6 @@ class Flood:
         for _round in range(bench.scale.longRounds):
             for sort in FLOODS if isWebSocket(transport) else STREAM_FLOODS:
                 for peer, running in competitors:
-                    if not peer.hasTunnelProxy:
-                        continue
 
                     async def once(
                         sort: str = sort, peer: Peer = peer, running: Server = running

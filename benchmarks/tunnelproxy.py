@@ -53,8 +53,6 @@ class Relayed:
     async def run(self, bench: Bench, transport: str, competitors: Sequence[Competitor]) -> None:
         for _round in range(bench.scale.rounds):
             for peer, server in competitors:
-                if not peer.hasTunnelProxy:
-                    continue
 
                 async def once(server: Server = server) -> None:
                     cost = await measure(server, transport, PING_PONG, bench.scale)
@@ -119,8 +117,6 @@ class Siblings:
         for _round in range(bench.scale.longRounds):
             for slow in SLOW:
                 for peer, server in competitors:
-                    if not peer.hasTunnelProxy:
-                        continue
 
                     async def once(slow: Slow = slow, server: Server = server) -> None:
                         await self._measure(bench, transport, slow, server)

@@ -26,7 +26,7 @@ from nymearemoteproxy.accounting.bookkeeping import Bookkeeping
 from nymearemoteproxy.authentication.tokens import AnyToken
 from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.limits import Bounds, Gate, Ticket
+from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS, Bounds, Gate, Ticket
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Load, Record, Totals
@@ -204,18 +204,27 @@ class Crowd:
             record.role, record.joined = Role.CLIENT, self.clock.rightNow
             record.serverUuid = f"{{uuid-{number - 1}}}"
 
-    def get(self, path: str) -> int:
-        """Get a page of the admin endpoint; return how many turns that took."""
+    def get(self, path: str, times: int = 1) -> int:
+        """Get a page of the admin endpoint; return how many turns that took.
+
+        :param times: so many ask for it at once.
+        """
+        asked = [self._ask(path) for _ in range(times)]
+        turns = self.clock.settle()
+        for connection, watcher in asked:
+            if not b"".join(watcher.received).startswith(b"HTTP/1.1 200 "):
+                raise RuntimeError(f"{path}: {watcher.received[:1]}")
+            connection.connectionLost(None)
+        return turns
+
+    def _ask(self, path: str) -> tuple[Any, Watcher]:
+        """Have somebody ask for a page."""
         watcher = Watcher()
         connection = self.admin.factory.buildProtocol(UNIXAddress("watcher"))
         connection.makeConnection(watcher)
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         self.clock.measure(lambda: connection.dataReceived(request))
-        turns = self.clock.settle()
-        if not b"".join(watcher.received).startswith(b"HTTP/1.1 200 "):
-            raise RuntimeError(f"{path}: {watcher.received[:1]}")
-        connection.connectionLost(None)
-        return turns
+        return connection, watcher
 
     def refresh(self) -> int:
         """Ask the monitor socket for everything."""
@@ -287,8 +296,11 @@ def main() -> None:
             "/api/history": lambda: crowd.get("/api/history"),
             "/api/tunnels": lambda: crowd.get("/api/tunnels?rows=200"),
             "/api/tunnels, filtered": lambda: crowd.get("/api/tunnels?filter=phone&rows=200"),
-            "/api/servers, filtered": lambda: crowd.get("/api/servers?filter=phone&rows=200"),
             "/api/waiting, filtered": lambda: crowd.get("/api/waiting?filter=phone&rows=200"),
+            "/api/servers, filtered": lambda: crowd.get("/api/servers?filter=phone&rows=200"),
+            f"the same, {MOST_ADMIN_CONNECTIONS} times": lambda: crowd.get(
+                "/api/servers?filter=phone&rows=200", MOST_ADMIN_CONNECTIONS
+            ),
             "the monitor socket": crowd.refresh,
             f"{ENDING * 3 // 10:,} tunnels end": crowd.end,
         }

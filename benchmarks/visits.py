@@ -75,8 +75,6 @@ class Visits:
         async with contextlib.AsyncExitStack() as stack:
             homes: list[tuple[Peer, Server]] = []
             for peer, running in competitors:
-                if not peer.hasHomes:
-                    continue
 
                 async def begin(peer: Peer = peer, running: Server = running) -> None:
                     server = await stack.enter_async_context(_home(bench, peer, running))
@@ -110,8 +108,6 @@ class Visitors:
             return
         for _round in range(bench.scale.longRounds):
             for peer, running in competitors:
-                if not peer.hasHomes:
-                    continue
 
                 async def once(peer: Peer = peer, running: Server = running) -> None:
                     async with _home(bench, peer, running) as server:

@@ -1,13 +1,17 @@
 """Where the console scripts begin.
 
-Owns that Ctrl-C and SIGTERM end a program silently that is still being loaded, which takes half a
-second. Knows nothing of the programs: nothing may be imported here that takes time.
+Owns what signals do to a program that is still being loaded, which takes half a second: Ctrl-C and
+SIGTERM end it silently, and what is for a server that runs waits until it does. Knows nothing of
+the programs: nothing may be imported here that takes time.
 """
 
 from __future__ import annotations
 
 import signal
 from importlib import import_module
+
+HELD = (signal.SIGHUP, signal.SIGUSR2)
+"""Reload and drain, which would end a process that does not know them yet."""
 
 
 def _run(program: str) -> int | None:
@@ -23,7 +27,8 @@ def _run(program: str) -> int | None:
 
 
 def server() -> int | None:
-    """Run ``nymea-remoteproxy``."""
+    """Run ``nymea-remoteproxy``, which unblocks what is held as soon as it knows what it means."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     return _run("nymearemoteproxy.running.cli")
 
 

@@ -25,6 +25,7 @@ from twisted.logger import (
     formatEvent,
     formatTime,
 )
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.common.journal import withPriority
@@ -51,6 +52,14 @@ class ProxyLogger(Logger):
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         if level >= ProxyLogger.threshold:
             super().emit(level, format, **kwargs)
+
+    def fault(self, number: int, failure: Failure | None = None) -> None:
+        """Log a fault of ours that costs a connection.
+
+        :param number: of the connection.
+        :param failure: None = the exception that is being handled.
+        """
+        self.failure("connection {number}: internal error", failure, number=number)
 
 
 def setVerbose(verbose: bool) -> None:

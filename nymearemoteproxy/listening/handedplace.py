@@ -32,7 +32,7 @@ from zope.interface import implementer
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.listening.adoption import AdoptedEndpoint
 from nymearemoteproxy.listening.listeners import close
-from nymearemoteproxy.listening.locks import LOCK, disownOlder
+from nymearemoteproxy.listening.locks import LOCK, disown
 
 log = ProxyLogger()
 
@@ -62,8 +62,7 @@ class HandedPlace:
         return execute(self._listen, factory)
 
     def _listen(self, factory: IProtocolFactory) -> IListeningPort:
-        disownOlder(self._path)
-        if not self._lock.lock():
+        if not (disown(self._path) and self._lock.lock()):
             raise CannotListenError(None, self._path, "Cannot acquire lock")
         try:
             descriptor = self._bind()

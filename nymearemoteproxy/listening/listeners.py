@@ -30,7 +30,7 @@ from nymearemoteproxy.common.loopback import isLoopback
 from nymearemoteproxy.listening.adoption import AdoptedEndpoint, takeSocket
 from nymearemoteproxy.listening.descriptions import whyNot
 from nymearemoteproxy.listening.dualstack import DualStack
-from nymearemoteproxy.listening.locks import disownOlder
+from nymearemoteproxy.listening.locks import disown
 
 log = ProxyLogger()
 
@@ -110,13 +110,14 @@ class Listener:
     def endpoint(self, reactor: IReactorCore) -> IStreamServerEndpoint:
         """Return the Twisted endpoint.
 
-        :raises ListenerError: the description cannot be understood, or there is no such socket.
+        :raises ListenerError: the description cannot be understood, there is no such socket, or
+            another server has it.
         """
+        if self.socketPath is not None and not disown(self.socketPath):
+            raise ListenerError(f"cannot listen on {self.description}: another server does")
         try:
             if self.isShared:
                 return _systemdEndpoint(reactor, self.plain)
-            if self.socketPath is not None:
-                disownOlder(self.socketPath)
             endpoint: IStreamServerEndpoint = serverFromString(
                 DualStack(reactor), _withMode(self.plain)
             )

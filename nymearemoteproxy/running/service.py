@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,7 @@ class ProxyService(Service):
                 close(port)
             self._warn()  # one of them may be about this very listener
             if self._configuration.inBackground:
+                sys.tracebacklimit = 0  # it ends the process, and the log is to have one line of it
                 raise StartError(str(error)) from None
             raise refused(str(error)) from None
         self._places = [
@@ -228,6 +230,7 @@ class ProxyService(Service):
         self._onSignal(signal.SIGINT, self.stop)
         self._onSignal(signal.SIGHUP, self.reload)
         self._onSignal(signal.SIGUSR2, self.drain)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # now those that came at the start
         atexit.register(_ignoreSignals)
 
     def _onSignal(self, number: int, act: Callable[[], object]) -> None:

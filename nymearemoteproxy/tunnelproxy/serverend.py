@@ -352,7 +352,7 @@ class ServerEnd(End):
 
     def _failedFor(self, client: IClientEnd) -> None:
         """A fault of ours while this client was sent something: it costs its connection."""
-        log.failure("connection {number}: internal error", number=client.origin.number)
+        log.fault(client.origin.number)
         if self._clients.get(client.address) is client:  # or it was ended meanwhile
             client.giveUp(Outcome.INTERNAL_ERROR)
 
@@ -392,7 +392,7 @@ class ServerEnd(End):
 
     def _failed(self, failure: Failure) -> None:
         """A fault of ours: it costs this server's connection."""
-        log.failure("connection {number}: internal error", failure, number=self.origin.number)
+        log.fault(self.origin.number, failure)
         self._leg.cutOff(Outcome.INTERNAL_ERROR)
         self._end(Outcome.PARTNER_LEFT)
 
@@ -446,6 +446,6 @@ class ServerEnd(End):
                     client.resume()  # a slow one leaves later, or before
                 client.leave(Outcome.PARTNER_LEFT)
             except Exception:  # the others are to be told all the same
-                log.failure("connection {number}: internal error", number=client.origin.number)
+                log.fault(client.origin.number)
         if self._clients:
             self._turns.wait(self._dismissClients, relays=True)

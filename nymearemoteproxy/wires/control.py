@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import CLOSING, Record
@@ -28,10 +29,12 @@ from nymearemoteproxy.protocol.session import (
     StartTunnel,
     State,
 )
-from nymearemoteproxy.wires.errands import Errands, IClientOfErrands, logFault
+from nymearemoteproxy.wires.errands import Errands, IClientOfErrands
 from nymearemoteproxy.wires.leg import Leg
 from nymearemoteproxy.wires.phase import Phase
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
+
+log = ProxyLogger()
 
 
 @implementer(IClientOfErrands, IPresent, IPushProducer)
@@ -258,7 +261,7 @@ class Control(Phase, Protocol):
         self.transport.write(data)
 
     def failed(self, failure: Failure) -> None:
-        logFault(self.record.number, failure)
+        log.fault(self.record.number, failure)
         if self._errands.tunnel is not None:
             self._errands.tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)

@@ -60,15 +60,7 @@ class _Gone:
         """Nobody is there."""
 
     def failed(self, failure: Failure) -> None:
-        logFault(self._number, failure)
-
-
-def logFault(number: int, failure: Failure) -> None:
-    """Log a fault of ours.
-
-    :param number: of the connection that it costs.
-    """
-    log.failure("connection {number}: internal error", failure, number=number)
+        log.fault(self._number, failure)
 
 
 class Errands:

@@ -252,7 +252,7 @@ class Leg:
 
     def failed(self, failure: Failure) -> None:
         """A fault of ours: it costs this connection."""
-        log.failure("connection {number}: internal error", failure, number=self.record.number)
+        log.fault(self.record.number, failure)
         self._abortWith(Outcome.INTERNAL_ERROR)
 
     def dismiss(self, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.connections.records import CONNECTING, IClient, Record
+from nymearemoteproxy.connections.records import CLOSING, CONNECTING, IClient, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.protocol.linkrecords import outcomeOf
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -51,6 +51,7 @@ class MirroredClient:
         self.mirror.shutDown(self._record.number)
 
     def dismiss(self, outcome: Outcome) -> None:
+        self.stage = CLOSING  # as it will be: whoever asks for its end once more is too late
         self.mirror.send(("dismiss", self._record.number, outcome.label))
 
     def abort(self) -> None:

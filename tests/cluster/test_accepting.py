@@ -114,6 +114,17 @@ class StrangerTests(SynchronousTestCase):
             self.clock.advance(self.timeLimit / 5)
         self.assertTrue(caller.aborted)
 
+    def test_unfinishedHandshake(self) -> None:
+        """Whose first bytes are a member's has no more time for the handshake."""
+        caller = self.come()
+        caller.receive(MemberIdentity(SECRET, HERE).prefaceTo(THERE) + b"\x16\x03\x01\x02\x00")
+        self.clock.advance(self.timeLimit * 0.99)
+        self.assertFalse(caller.aborted)
+        caller.receive(b"\x01")
+        self.clock.advance(self.timeLimit * 0.01)
+        self.assertTrue(caller.aborted)
+        self.assertEqual(dict(self.factory.refused), {"too-slow": 1})
+
     def test_proven(self) -> None:
         """Who has proven who it is has all the time in the world, and is no stranger."""
         caller = self.come()

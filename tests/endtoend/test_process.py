@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -216,6 +217,27 @@ class ReactorTests(EndToEnd):
         one, two = tunnel(server.url("ws"), token)
         one.sendMessage(b"there")
         self.assertEqual(two.message(), b"there")
+
+
+class BackgroundTests(EndToEnd):
+    """twistd without ``--nodaemon``."""
+
+    @inThread
+    def testPortIsTaken(self) -> None:
+        """Who starts it is told, and the log has one line about it."""
+        directory = self.temporary()
+        files = f"--pidfile={directory}/pid", f"--logfile={directory}/log"
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            program = self.run_(
+                [*TWISTD[:3], *files, TWISTD[-1], "--stream", taken, "--token", secret()]
+            )
+            self.assertEqual(program.wait(), 1)
+        self.assertIn("cannot listen on", program.text())
+        log = (directory / "log").read_text()
+        self.assertIn("Address already in use", log)
+        self.assertNotIn("Traceback", log)
+        self.assertFalse((directory / "pid").exists())
 
 
 class FirstRunTests(EndToEnd):

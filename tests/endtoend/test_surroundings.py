@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from signal import SIGUSR2
 
 from tests.support.endtoend import (
     CLIENT,
@@ -53,18 +54,20 @@ else:
 """The server, whose date differs from the machine's by the seconds in a file."""
 
 _LOADING = """
-import sys, time
+import os, sys, time
+path, program = sys.argv.pop(1), sys.argv.pop(1)
 class Finder:
     @staticmethod
     def find_spec(name, *details):
         if name.endswith(".cli"):
             print("loading", flush=True)
-            time.sleep(60)
+            while not os.path.exists(path):
+                time.sleep(0.01)
 sys.meta_path.insert(0, Finder)
 from nymearemoteproxy import commands
-getattr(commands, sys.argv[1])()
+getattr(commands, program)()
 """
-"""A console script that takes its time to be loaded."""
+"""A console script that is not loaded before there is a file."""
 
 _ENDING = """
 import os, sys, time
@@ -193,10 +196,26 @@ class SignalTests(EndToEnd):
         """Each program ends without a word, as others do."""
         for command in ("server", "client", "monitor"):
             for number in (SIGINT, SIGTERM):
-                program = self.launchProgram([sys.executable, "-c", _LOADING, command])
+                never = str(self.temporary() / "go")
+                program = self.launchProgram([sys.executable, "-c", _LOADING, never, command])
                 program.waitFor("loading")
                 program.signal(number)
                 self.assertEqual(self.ended(program), -number)
+
+    @inThread
+    def testHeldWhileLoading(self) -> None:
+        """What is for a server that runs is done as soon as it does."""
+        for number, done in ((SIGHUP, " reloaded: "), (SIGUSR2, " drained: ")):
+            path = self.temporary() / "go"
+            program = self.launchProgram(
+                [sys.executable, "-c", _LOADING, str(path), "server", "--token", secret(), *NO_MAIN]
+            )
+            program.waitFor("loading")
+            program.signal(number)
+            path.touch()
+            program.waitFor(done)
+            program.signal(SIGTERM)
+            self.assertEqual(program.wait(), 0)
 
     @inThread
     def testWhileEnding(self) -> None:
@@ -209,7 +228,7 @@ class SignalTests(EndToEnd):
         program.signal(SIGINT)
         program.signal(SIGTERM)
         program.waitFor("^ended")
-        for number in SIGINT, SIGTERM, SIGHUP:
+        for number in SIGINT, SIGTERM, SIGHUP, SIGUSR2:
             program.signal(number)
         path.touch()
         self.assertEqual(program.wait(), 0)

@@ -197,6 +197,7 @@ class ServiceTests(ServiceCase):
         options.parent = {"nodaemon": False}
         options.parseOptions(["--websocket", "systemd:domain=INET:index=7", "--token", "t"])
         made = makeService(options, self.reactor)
+        self.addCleanup(delattr, sys, "tracebacklimit")  # or other tests' failures are cut short
         self.assertIn("systemd", str(self.assertRaises(StartError, made.privilegedStartService)))
 
     def test_tunnelProxyInTheBackground(self) -> None:

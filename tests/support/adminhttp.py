@@ -52,7 +52,13 @@ class WebCase(SynchronousTestCase):
         self.clock = Clock()
         self.asked: list[Question] = []
         self.result: Any = text(200, "ok")
-        self.factory = Seats(HttpFactory(self.clock, self.answer), self.clock)
+        self.known: set[str | None] = set()
+        self.factory = self.seats()
+
+    def seats(self, secure: bool = False) -> Seats:
+        """Return the seats of an endpoint."""
+        http = HttpFactory(self.clock, self.answer)
+        return Seats(http, self.clock, self.known.__contains__, secure)
 
     def answer(self, question: Question) -> Answer | Deferred[Answer]:
         self.asked.append(question)

@@ -265,7 +265,7 @@ class MemoryFarewellTests(InMemory):
         """The admin endpoint, when the last response is sent."""
         for version in self.versions:
             http = HttpFactory(self.clock, lambda _question: Answer(200, b"words"))
-            factory = Seats(http, self.clock)
+            factory = Seats(http, self.clock, isKnown=lambda _source: False)
             visitor = self.connect(version, factory)
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             self.clock.advance(0)

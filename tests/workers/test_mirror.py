@@ -24,9 +24,11 @@ from nymearemoteproxy.connections.records import TCP, IClient, Record, Totals
 from nymearemoteproxy.connections.registry import IRegistry
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
+from nymearemoteproxy.watching.actions import TooLateError
 from nymearemoteproxy.workers import mirror, reporting
 from nymearemoteproxy.workers.facts import MOST_TOLD
 from nymearemoteproxy.workers.reporting import REPORT_INTERVAL, JudgementReporter
+from tests.support.acting import ActedOn
 from tests.support.memory import oneTurn
 from tests.support.mirrored import Member, Together
 from tests.support.observed import Observer
@@ -174,6 +176,16 @@ class FactTests(MirrorCase):
         visitor.leave()
         self.assertEqual(seen.name, visitor.record.name)
         self.assertLess(self.first.up.size, 2 * MOST_TOLD)
+
+    def test_endsByOperator(self) -> None:
+        """Whoever asks for it again is too late, also before the worker has closed it."""
+        visitor = Visitor(self.first)
+        actions = ActedOn(self.clock, self.parent).actions
+        actions.endConnection(visitor.record.number, "anna")
+        with self.assertRaises(TooLateError):
+            actions.endConnection(visitor.record.number, "anna")
+        self.wait()
+        self.assertEqual(visitor.asked, ["dismiss: ended-by-operator"])
 
     def test_endWithoutReason(self) -> None:
         visitor = Visitor(self.first)

@@ -53,7 +53,8 @@ GUESSES_PER_SECOND = 1.0
 """From then on: as many as six addresses may try."""
 
 MOST_KNOWN = 256
-"""How many addresses are remembered that gave a right password: they need not wait for others."""
+"""How many addresses are remembered that gave a right password: they need not wait for others, nor
+make room for those that did not."""
 
 OWN_SITE = ("same-origin", "none")
 """Values of Sec-Fetch-Site (Fetch Metadata): our own page, or the person at the browser."""
@@ -102,6 +103,13 @@ class Access:
         """True when it is known who asks, so that something may be done."""
         return self.users is not None or self._private
 
+    def isKnown(self, source: str | None) -> bool:
+        """Tell whether somebody gave a right password from there.
+
+        :param source: what the limits count a client as; None on a Unix socket.
+        """
+        return (source or "") in self._known
+
     def refusalToAct(self, question: Question) -> Answer | None:
         """Return what keeps this question, which may be asked, from having something done."""
         if not self.protects:
@@ -140,7 +148,7 @@ class Access:
         return _askForPassword()
 
     def _mustWaitForOthers(self, source: str) -> bool:
-        if source in self._known or not self._guesses.isEmpty():
+        if self.isKnown(source) or not self._guesses.isEmpty():
             return False
         self._guessing.add(source="many addresses")
         return True

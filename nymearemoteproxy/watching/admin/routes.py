@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IListeningPort
 
 from nymearemoteproxy.common.addresses import describePlace
@@ -139,9 +139,14 @@ class AdminEndpoint:
         self._rows = Rows(reactor, proxy)
         self._access = Access(reactor, listener.isPrivate)
         self._api = AdminApi(reactor, watched, lambda: self._access.protects)
+        # One at a time: of each so much is remembered that the garbage collector, which looks at
+        # all of it, would stop the server for far longer than a turn.
+        self._making = DeferredLock()
         self._measures = False
         self._routes = self._makeRoutes()
-        self.factory = Seats(HttpFactory(reactor, self.answer), reactor, listener.secure)
+        self.factory = Seats(
+            HttpFactory(reactor, self.answer), reactor, self._access.isKnown, listener.secure
+        )
 
     def start(self, port: IListeningPort) -> None:
         """Say where it is, and begin to measure; the pulse has to begin after this.
@@ -192,7 +197,8 @@ class AdminEndpoint:
         answer = self._answer(question)
         if isinstance(answer, Answer):
             return _secured(answer)
-        return self._proxy.turns.run(answer).addCallback(_secured)
+        made: Deferred[Answer] = self._making.run(self._proxy.turns.run, answer)
+        return made.addCallback(_secured)
 
     def _answer(self, question: Question) -> Answer | Work[Answer]:
         route, question = self._find(question)

@@ -6,7 +6,7 @@ Owns what clients may use of connections and time. Knows nothing of what is spok
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import (
@@ -40,7 +40,7 @@ machine may be. Whoever comes beyond that takes the seat of another connection."
 
 HANDSHAKES = 50
 """TLS handshakes a second. One takes two milliseconds, so that these take a tenth of a processor; a
-browser needs six at once, Prometheus one for each scrape."""
+browser needs six at once, Prometheus one for each scrape. Those of the known are not counted."""
 
 HANDSHAKES_FROM_ADDRESS = 20
 """The same from one address, so that one host cannot keep the others out."""
@@ -157,10 +157,12 @@ class Seats(WrappingFactory):
     """Gives the connections of another factory seats, as many as there are.
 
     When all are taken, the connection that has waited longest for its client makes room for a new
-    one: so neither those that are idle nor those that send slowly keep others out.
+    one: so neither those that are idle nor those that send slowly keep others out. Whoever is known
+    makes room for a stranger only where there is no other stranger.
 
     :param factory: of the protocols that the connections are for.
     :param clock: for the time limits.
+    :param isKnown: tells of a source whether somebody there is no stranger.
     :param secure: every connection costs a TLS handshake.
     :ivar protocols: those that are taken, in the order of their last steps; the name is Twisted's.
     """
@@ -169,10 +171,15 @@ class Seats(WrappingFactory):
     protocols: dict[Any, int]
 
     def __init__(
-        self, factory: IProtocolFactory, clock: IReactorTime, secure: bool = False
+        self,
+        factory: IProtocolFactory,
+        clock: IReactorTime,
+        isKnown: Callable[[str | None], bool],
+        secure: bool = False,
     ) -> None:
         super().__init__(factory)
         self.clock = clock
+        self._isKnown = isKnown
         self._secure = secure
         bounds = Bounds(attemptsPerSecondPerAddress=HANDSHAKES_FROM_ADDRESS, exempt=())
         self._gate = Gate(clock, bounds)
@@ -204,8 +211,9 @@ class Seats(WrappingFactory):
         crowd = Counter(each.source for each in self.protocols)
         if len(self.protocols) >= MOST_ADMIN_CONNECTIONS:
             # Of those who have most: a crowd from a few addresses does not displace anybody else.
-            most = max(crowd.values())
-            self._makeRoom("all addresses", [one for one, count in crowd.items() if count == most])
+            strangers = [each for each in crowd if not self._isKnown(each)] or [*crowd]
+            most = max(crowd[each] for each in strangers)
+            self._makeRoom("all addresses", [each for each in strangers if crowd[each] == most])
         elif source is not None and crowd[source] >= MOST_FROM_ADDRESS:
             self._makeRoom(source, [source])
         return Seat(self, self.wrappedFactory.buildProtocol(addr), source)
@@ -215,6 +223,8 @@ class Seats(WrappingFactory):
         if isinstance(ticket, Outcome):
             return False
         self._gate.leave(ticket)
+        if self._isKnown(sourceOf(host, ())):
+            return True
         if self._handshakes.isEmpty():
             return False
         self._handshakes.take()

@@ -137,6 +137,18 @@ class PasswordTests(SynchronousTestCase):
         self.clock.advance(1 / access.GUESSES_PER_SECOND)
         self.assertEqual(self.status(right, "127.1.0.2"), 200)
 
+    def test_known(self) -> None:
+        """Who gave a right password, by what he is counted as."""
+        for host, source in (
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::/64"),
+            ("", None),
+        ):
+            self.guess(1, host)
+            self.assertFalse(self.access.isKnown(source))
+            self.status(basic("anna", "s3cret"), host)
+            self.assertTrue(self.access.isKnown(source))
+
     def test_theKnownAreFew(self) -> None:
         self.patch(access, "MOST_KNOWN", 3)
         for last in range(5):

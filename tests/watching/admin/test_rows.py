@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import turns
@@ -243,12 +243,16 @@ class TurnsTests(SynchronousTestCase):
         super().setUp()
         self.patch(turns, "TURN", 0)  # one piece in a turn
 
+    def begin(self, path: str, **query: str) -> Deferred[Answer]:
+        """Return an answer that is to be made."""
+        made = self.made.admin.answer(Question("GET", path, query, {"host": "localhost"}))
+        assert isinstance(made, Deferred)
+        return made
+
     def turns(self, path: str, **query: str) -> int:
         """Return how many turns of the reactor an answer takes."""
         answers: list[Answer] = []
-        made = self.made.admin.answer(Question("GET", path, query, {"host": "localhost"}))
-        assert isinstance(made, Deferred)
-        made.addCallback(answers.append)
+        self.begin(path, **query).addCallback(answers.append)
         clock, turns = self.made.clock, 0
         while not answers:
             oneTurn(clock)
@@ -286,6 +290,39 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual((row["clients"], row["traffic"]), (200, sum(range(200))))
         shown = [end["received"] for end in row["ends"][1:]]
         self.assertEqual(shown, list(range(199, 199 - rows.MOST_CLIENTS, -1)))
+
+    def fill(self) -> None:
+        """Let there be so many connections that a list takes several turns."""
+        self.patch(records, "RECORDS_A_TURN", 10)
+        self.made = AdminInMemory()
+        for _number in range(50):
+            addTunnel(self.made.proxy)
+
+    def test_sideBySide(self) -> None:
+        """One list is made after the other: nothing is kept for those that are not begun."""
+        self.fill()
+        alone = self.turns("/api/tunnels")
+        done: list[int] = []
+        for number in range(3):
+            self.begin("/api/tunnels").addCallback(
+                lambda _answer, number=number: done.append(number)
+            )
+        for finished in range(3):
+            self.assertEqual(len(done), finished)
+            for _turn in range(alone):
+                oneTurn(self.made.clock)
+        self.assertEqual(done, [0, 1, 2])
+
+    def test_gone(self) -> None:
+        """Who has left, before or while his list is made, holds up nobody."""
+        self.fill()
+        asked = [self.begin("/api/tunnels") for _number in range(3)]
+        for _turn in range(3):
+            oneTurn(self.made.clock)
+        for each in asked:
+            each.cancel()
+            self.failureResultOf(each, CancelledError)
+        self.assertGreater(self.turns("/api/tunnels"), 3)
 
     def test_history(self) -> None:
         """An hour is many numbers, too."""

@@ -16,9 +16,8 @@ from zope.interface.verify import verifyObject
 from nymearemoteproxy.common import tally
 from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.connections.limits import MOST_ADMIN_CONNECTIONS
-from nymearemoteproxy.watching.admin import seats
-from nymearemoteproxy.watching.admin.seats import Seats
-from nymearemoteproxy.watching.admin.web import HttpFactory, text
+from nymearemoteproxy.watching.admin import seats, web
+from nymearemoteproxy.watching.admin.web import text
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.tlsserver import TlsFactory
@@ -50,6 +49,22 @@ class PlacesTests(WebCase):
             self.connect(address(number % (MOST_ADMIN_CONNECTIONS // 2)))
         self.assertFalse(probe.lost)
         self.assertEqual(len(self.factory.protocols), MOST_ADMIN_CONNECTIONS)
+
+    def test_theKnownStay(self) -> None:
+        """Strangers make room for each other, and not those who gave a password, however many."""
+        self.known.update(("192.0.2.200", "192.0.2.201"))
+        known = [self.connect(address(last)) for last in (200, 201, 201)]
+        for number in range(10 * MOST_ADMIN_CONNECTIONS):
+            self.connect(address(number % 199))
+        self.assertFalse(any(pipe.lost for pipe in known))
+        self.assertEqual(len(self.factory.protocols), MOST_ADMIN_CONNECTIONS)
+
+    def test_onlyTheKnown(self) -> None:
+        """Among themselves it is as it is among strangers."""
+        self.known.update(f"192.0.2.{last}" for last in range(256))
+        pipes = self.fill()
+        self.connect(address(100))
+        self.assertEqual([pipe.lost for pipe in pipes[:2]], [True, False])
 
     def test_slowOnesMakeRoom(self) -> None:
         """Bytes alone are no step: neither of a request nor of a response that is not taken."""
@@ -107,7 +122,7 @@ class PlacesTests(WebCase):
 
     def test_handshakes(self) -> None:
         """They are costly: so many a second, from one address and from all."""
-        factory = Seats(HttpFactory(self.clock, self.answer), self.clock, secure=True)
+        factory = self.seats(secure=True)
 
         def taken(addresses: Iterable[IAddress]) -> int:
             return sum(factory.buildProtocol(one) is not None for one in addresses)
@@ -118,6 +133,27 @@ class PlacesTests(WebCase):
         self.assertEqual(taken([UNIXAddress("x")]), 0)
         self.clock.advance(0.1)
         self.assertEqual(taken(others), seats.HANDSHAKES // 10)
+
+    def test_handshakesOfTheKnown(self) -> None:
+        """Strangers do not use them up, but there are only so many from one address."""
+        self.known.add("192.0.2.200")
+        factory = self.seats(secure=True)
+        for last in range(1, 199):
+            factory.buildProtocol(address(last))
+        shaken = [factory.buildProtocol(address(200)) is not None for _ in range(100)]
+        self.assertEqual(shaken.count(True), seats.HANDSHAKES_FROM_ADDRESS)
+
+    def test_unfinishedHandshake(self) -> None:
+        """However slowly it goes on, there is an end to it, though nothing is asked."""
+        secured = TlsFactory(ServerContexts(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)), self.factory)
+        pipe = Pipe(address())
+        pipe.protocol = DirectTransport(secured.buildProtocol(address()))
+        pipe.protocol.makeConnection(pipe)
+        for octet in b"\x16\x03\x01\x02\x00\x01":  # a ClientHello begins
+            pipe.receive(bytes([octet]))
+            self.assertFalse(pipe.lost)
+            self.clock.advance(web.ARRIVE / 6)
+        self.assertTrue(pipe.lost)
 
     def test_withoutTls(self) -> None:
         """A connection that costs nothing is not refused."""
