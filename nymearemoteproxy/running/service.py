@@ -179,6 +179,7 @@ class ProxyService(Service):
         configuration = self._configuration
         self._handleSignals()
         self._garbage.makeRare()
+        self.proxy.waking.start()
         if self._clustering is not None:
             self._clustering.start()
         self._watchers.start()
@@ -346,6 +347,7 @@ class ProxyService(Service):
         log.info("stopping")
         self.notifier.stopping()
         self._garbage.restore()
+        self.proxy.waking.stop()
         self.pulse.stop()
         self._accounts.stop()
         if self._drainTimer is not None and self._drainTimer.active():

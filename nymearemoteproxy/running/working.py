@@ -274,6 +274,7 @@ class Crew:
 
     def ready(self) -> None:
         """Connections may come."""
+        self._proxy.waking.start()
         self._membership.start()
         self._registry.start()
         if self._options.configuration.admin is not None:
@@ -332,6 +333,7 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
+        self._proxy.waking.stop()
         self._delaySampler.stop()
         self._figures.stop()
         yield self._membership.stop()
