@@ -62,7 +62,7 @@ class WakingClockTests(SynchronousTestCase):
         """It never goes back, nor faster than the clock below, and is never stuck."""
         self.setUp()
         self.waking.start()
-        last, began = self.waking.seconds(), self.clock.seconds()
+        last = self.waking.seconds()
         for step in steps:
             self.clock.advance(step)
             now = self.waking.seconds()

@@ -68,7 +68,7 @@ class StandstillTests(EndToEnd):
     def launch(self, *arguments: str) -> Server:
         """Start a server that has little patience."""
         self.token = secret()
-        settings = {name: f"{LIMIT * 1000:.0f}" for name in LIMITS}
+        settings = dict.fromkeys(LIMITS, f"{LIMIT * 1000:.0f}")
         settings["ProxyServer.pingInterval"] = "500"
         return self.start(
             *("--websocket", STREAM, "--stream", STREAM, "--stream", TLS_STREAM),
