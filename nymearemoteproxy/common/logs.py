@@ -27,6 +27,7 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
+from nymearemoteproxy.common.files import openToWrite
 from nymearemoteproxy.common.journal import withPriority
 from nymearemoteproxy.common.spool import PAUSE, Spool
 from nymearemoteproxy.common.words import counted
@@ -291,10 +292,8 @@ def _tellTerminal(text: str) -> None:
 
 
 def _open(path: str) -> int:
-    # A pipe without a reader is an error; with one it may block us, as we can wait.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
-    descriptor = os.open(path, flags, MODE)
-    os.set_blocking(descriptor, True)
+    descriptor = openToWrite(path, os.O_CREAT | os.O_APPEND, MODE)
+    os.set_blocking(descriptor, True)  # the thread that writes can wait
     return descriptor
 
 
