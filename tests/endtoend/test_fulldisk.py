@@ -140,7 +140,7 @@ class FullDiskTests(EndToEnd):
 
     @inThread
     def testStart(self) -> None:
-        """Where there is no room for the certificate that it makes it says so, and leaves nothing."""
+        """Without room for the certificate that it makes it says so, and leaves nothing."""
         state = self.folder / "state"
         program = self.run_(
             [sys.executable, "-c", _FULL, *CONSOLE, "-p", "0", "--token", self.token],
