@@ -37,8 +37,12 @@ Format = Callable[[LogEvent], str | None]
 
 _NAMESPACE = "nymearemoteproxy"
 
-_ACCEPTING = "twisted.internet.tcp"
-"""What tells that a connection could not be accepted, be it one on a Unix socket."""
+NOT_ACCEPTED = ("EMFILE recovery: Closed socket", "Could not accept new connection")
+"""How it begins when one of Twisted's ports tells of a connection that it could not accept. By the
+namespace it may be one of ours."""
+
+_ACCEPTING = (*NOT_ACCEPTED, "EMFILE encountered", "Re-reserving EMFILE")
+"""And what else it tells then."""
 
 
 class ProxyLogger(Logger):
@@ -143,17 +147,17 @@ def forJournal(name: str) -> Format:
 
 
 def isNoise(event: LogEvent) -> bool:
-    """Tell whether an event is a detail of others' that nobody asked for.
-
-    Twisted tells of every port that it closes. But a connection that it could not accept it tells
-    at the same level, by a logger of its own.
-    """
-    namespace = str(event.get("log_namespace", ""))
+    """Tell whether an event is a detail of others' that nobody asked for."""
     return (
         ProxyLogger.threshold > LogLevel.debug
         and event.get("log_level", LogLevel.info) < LogLevel.warn
-        and not namespace.startswith((_NAMESPACE, _ACCEPTING))
+        and (not str(event.get("log_namespace", "")).startswith(_NAMESPACE) or isOfAccepting(event))
     )
+
+
+def isOfAccepting(event: LogEvent) -> bool:
+    """Tell whether one of Twisted's ports says this of a connection that it could not accept."""
+    return str(event.get("log_format", "")).startswith(_ACCEPTING)
 
 
 def lossOf(count: int, reason: str) -> LogEvent:

@@ -28,6 +28,7 @@ from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen
+from nymearemoteproxy.listening.shortage import Shortage
 from nymearemoteproxy.running.announcing import essentials, showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
@@ -127,6 +128,7 @@ class ProxyService(Service):
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
         self._garbage = GarbageCollection()
+        self._shortage = Shortage(reactor)
         self.ports: list[IListeningPort] = []
         self._places: Sequence[Entrance] = ()
 
@@ -180,6 +182,7 @@ class ProxyService(Service):
         self._handleSignals()
         self._garbage.makeRare()
         self.proxy.waking.start()
+        globalLogPublisher.addObserver(self._shortage)
         if self._clustering is not None:
             self._clustering.start()
         self._watchers.start()
@@ -347,6 +350,7 @@ class ProxyService(Service):
         log.info("stopping")
         self.notifier.stopping()
         self._garbage.restore()
+        globalLogPublisher.removeObserver(self._shortage)
         self.proxy.waking.stop()
         self.pulse.stop()
         self._accounts.stop()

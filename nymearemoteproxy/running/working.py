@@ -27,6 +27,7 @@ from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.listening.shortage import Shortage
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
 from nymearemoteproxy.running.epoll import takeReactor
@@ -350,7 +351,7 @@ def main() -> int:
     Factory.noisy = False
     worker = Worker(reactor)
     sender = LogSender(worker.channel, reactor.callFromThread)
-    globalLogBeginner.beginLoggingTo([sender], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([sender, Shortage(reactor)], redirectStandardIO=False)
     worker.start()
     reactor.run()
     return worker.status
