@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.task import Clock
-from twisted.logger import Logger, formatEvent, globalLogPublisher
+from twisted.logger import Logger, LogPublisher, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.logs import isNoise
@@ -18,14 +18,14 @@ from nymearemoteproxy.listening.shortage import Shortage
 class ShortageTests(SynchronousTestCase):
     """One line at once, and one every ten seconds, whatever Twisted says."""
 
-    log = Logger("nymearemoteproxy.cluster.localsockets.LocalPort")  # one of our own ports
-
     def setUp(self) -> None:
         self.clock = Clock()
         self.events: list[Any] = []
-        for observer in Shortage(self.clock), self.events.append:
-            globalLogPublisher.addObserver(observer)
-            self.addCleanup(globalLogPublisher.removeObserver, observer)
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        publisher = LogPublisher(Shortage(self.clock), self.events.append)
+        # One of our own ports.
+        self.log = Logger("nymearemoteproxy.cluster.localsockets.LocalPort", observer=publisher)
 
     def told(self) -> list[str]:
         """Return what is in the log."""
