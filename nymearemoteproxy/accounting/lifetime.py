@@ -23,7 +23,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.accounting.linefile import LAST_WORDS, Run, runAtOnce
-from nymearemoteproxy.common.files import readFile
+from nymearemoteproxy.common.files import openToWrite, readFile
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.connections.counters import Counters
@@ -110,9 +110,7 @@ class TotalsFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         # A file of its own, since the other one is replaced each time.
-        # O_NONBLOCK: a pipe of that name would wait for its reader.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
-        descriptor = os.open(f"{self.path}.lock", flags, 0o600)
+        descriptor = openToWrite(f"{self.path}.lock", os.O_CREAT)
         try:
             try:
                 # Never wait: whoever has it may have been stopped.
@@ -125,7 +123,7 @@ class TotalsFile:
 
     def _replace(self, counts: Mapping[str, Any], durably: bool) -> None:
         new = f"{self.path}.new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, MODE)
+        descriptor = openToWrite(new, os.O_CREAT | os.O_TRUNC, MODE)
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(json.dumps(counts) + "\n")
             if durably:

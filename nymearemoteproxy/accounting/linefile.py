@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from nymearemoteproxy.common.files import openToWrite
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.words import counted
 
@@ -282,8 +283,7 @@ def _close(descriptor: int | None) -> None:
 
 def _open(path: str) -> int:
     """Open a file so that the next byte begins a line."""
-    # A pipe without a reader must not hold up the server.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, MODE)
+    descriptor = openToWrite(path, os.O_CREAT | os.O_APPEND, MODE)
     try:
         if _isCut(path, descriptor):
             os.write(descriptor, b"\n")

@@ -6,6 +6,7 @@ whoever asks cancels when it took too long.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - a lookup imports it, and hangs when no file can be opened
 from collections.abc import Mapping
 from typing import Any
 

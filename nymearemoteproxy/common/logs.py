@@ -28,6 +28,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.files import openToWrite
 from nymearemoteproxy.common.journal import withPriority
 from nymearemoteproxy.common.spool import PAUSE, Spool
 from nymearemoteproxy.common.words import counted
@@ -37,8 +38,12 @@ Format = Callable[[LogEvent], str | None]
 
 _NAMESPACE = "nymearemoteproxy"
 
-_ACCEPTING = "twisted.internet.tcp"
-"""What tells that a connection could not be accepted, be it one on a Unix socket."""
+NOT_ACCEPTED = ("EMFILE recovery: Closed socket", "Could not accept new connection")
+"""How it begins when one of Twisted's ports tells of a connection that it could not accept. By the
+namespace it may be one of ours."""
+
+_ACCEPTING = (*NOT_ACCEPTED, "EMFILE encountered", "Re-reserving EMFILE")
+"""And what else it tells then."""
 
 
 class ProxyLogger(Logger):
@@ -151,17 +156,17 @@ def forJournal(name: str) -> Format:
 
 
 def isNoise(event: LogEvent) -> bool:
-    """Tell whether an event is a detail of others' that nobody asked for.
-
-    Twisted tells of every port that it closes. But a connection that it could not accept it tells
-    at the same level, by a logger of its own.
-    """
-    namespace = str(event.get("log_namespace", ""))
+    """Tell whether an event is a detail of others' that nobody asked for."""
     return (
         ProxyLogger.threshold > LogLevel.debug
         and event.get("log_level", LogLevel.info) < LogLevel.warn
-        and not namespace.startswith((_NAMESPACE, _ACCEPTING))
+        and (not str(event.get("log_namespace", "")).startswith(_NAMESPACE) or isOfAccepting(event))
     )
+
+
+def isOfAccepting(event: LogEvent) -> bool:
+    """Tell whether one of Twisted's ports says this of a connection that it could not accept."""
+    return str(event.get("log_format", "")).startswith(_ACCEPTING)
 
 
 def lossOf(count: int, reason: str) -> LogEvent:
@@ -300,10 +305,8 @@ def _tellTerminal(text: str) -> None:
 
 
 def _open(path: str) -> int:
-    # A pipe without a reader is an error; with one it may block us, as we can wait.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
-    descriptor = os.open(path, flags, MODE)
-    os.set_blocking(descriptor, True)
+    descriptor = openToWrite(path, os.O_CREAT | os.O_APPEND, MODE)
+    os.set_blocking(descriptor, True)  # the thread that writes can wait
     return descriptor
 
 

@@ -11,6 +11,7 @@ from nymearemoteproxy.authentication.backend import IAuthenticator
 from nymearemoteproxy.common.delays import Delays
 from nymearemoteproxy.common.rates import ByteBucket
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.common.waking import WakingClock
 from nymearemoteproxy.connections.keepalive import Keepalive
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.registry import Registry
@@ -23,6 +24,8 @@ class Proxy:
     """Everything that a connection of one server may need.
 
     :param keys: says which clients belong together; the same as long as anybody waits.
+    :param waking: see there; None = one that is not looked after.
+    :ivar waking: measures what clients are given time for.
     :ivar delays: the time limits of all connections.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to whoever has no tunnel yet; see `setPolicy`.
@@ -45,9 +48,11 @@ class Proxy:
         authenticator: IAuthenticator,
         rendezvous: IRendezvous,
         switchboard: ISwitchboard | None = None,
+        waking: WakingClock | None = None,
     ) -> None:
         self.clock = clock
-        self.delays = Delays(clock)
+        self.waking = waking or WakingClock(clock)
+        self.delays = Delays(self.waking)
         self.turns = turns
         self.totalRate: ByteBucket | None = None
         self.setPolicy(policy)
@@ -56,7 +61,7 @@ class Proxy:
         self.rendezvous = rendezvous
         self.switchboard = switchboard
         self.registry = registry
-        self.keepalive = Keepalive(clock, policy.timing.ping, policy.timing.pingAnswer)
+        self.keepalive = Keepalive(self.waking, policy.timing.ping, policy.timing.pingAnswer)
 
     def setPolicy(self, policy: Policy) -> None:
         """Go by this with whoever has no tunnel yet."""

@@ -17,6 +17,7 @@ from nymearemoteproxy.authentication.keysets import IKeys
 from nymearemoteproxy.authentication.remotekeys import RemoteKeys
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.common.waking import WakingClock
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
@@ -135,9 +136,10 @@ def makeProxy(
     turns = turns or Turns(reactor)
     shared = shared or Shared(Registry(reactor, turns, Gate(reactor, Bounds())))
     secret = shared.secret if configuration.cluster is None else SHOWN_TO_NOBODY
+    waking = WakingClock(reactor)
     switchboard = None
     if configuration.terms is not None:
-        switchboard = Switchboard(reactor, {}, configuration.terms, turns, shared.counts)
+        switchboard = Switchboard(waking, {}, configuration.terms, turns, shared.counts)
     proxy = Proxy(
         clock=reactor,
         turns=turns,
@@ -147,6 +149,7 @@ def makeProxy(
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
         switchboard=switchboard,
+        waking=waking,
     )
     apply(proxy, configuration, authenticators)
     return proxy

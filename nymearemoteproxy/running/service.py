@@ -29,6 +29,7 @@ from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen
+from nymearemoteproxy.listening.shortage import Shortage
 from nymearemoteproxy.running.announcing import essentials, showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
 from nymearemoteproxy.running.configuration.result import Configuration
@@ -128,6 +129,7 @@ class ProxyService(Service):
         self.isDraining = False
         self._drainTimer: IDelayedCall | None = None
         self._memory = Memory(reactor, lambda: len(self.proxy.registry.records))
+        self._shortage = Shortage(reactor)
         self.ports: list[IListeningPort] = []
         self._places: Sequence[Entrance] = ()
 
@@ -181,6 +183,8 @@ class ProxyService(Service):
         configuration = self._configuration
         self._handleSignals()
         self._memory.start()
+        self.proxy.waking.start()
+        globalLogPublisher.addObserver(self._shortage)
         if self._clustering is not None:
             self._clustering.start()
         self._watchers.start()
@@ -349,6 +353,8 @@ class ProxyService(Service):
         log.info("stopping")
         self.notifier.stopping()
         self._memory.stop()
+        globalLogPublisher.removeObserver(self._shortage)
+        self.proxy.waking.stop()
         self.pulse.stop()
         self._accounts.stop()
         if self._drainTimer is not None and self._drainTimer.active():

@@ -27,6 +27,7 @@ from nymearemoteproxy.common.logs import ProxyLogger, setVerbose
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.listening.shortage import Shortage
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.running.assembly import Authenticators, Shared, apply, makeProxy
 from nymearemoteproxy.running.epoll import takeReactor
@@ -274,6 +275,7 @@ class Crew:
 
     def ready(self) -> None:
         """Connections may come."""
+        self._proxy.waking.start()
         self._membership.start()
         self._registry.start()
         if self._options.configuration.admin is not None:
@@ -332,6 +334,7 @@ class Crew:
         if cutOff.active():
             cutOff.cancel()
         self._registry.stop()
+        self._proxy.waking.stop()
         self._delaySampler.stop()
         self._figures.stop()
         yield self._membership.stop()
@@ -348,7 +351,7 @@ def main() -> int:
     Factory.noisy = False
     worker = Worker(reactor)
     sender = LogSender(worker.channel, reactor.callFromThread)
-    globalLogBeginner.beginLoggingTo([sender], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([sender, Shortage(reactor)], redirectStandardIO=False)
     worker.start()
     reactor.run()
     return worker.status

@@ -58,7 +58,7 @@ class Limited(Leg):
 
     def __init__(self, proxy: Proxy, record: Record, linger: Linger, *more: Any) -> None:
         super().__init__(proxy, record, linger, *more)
-        limits, now = proxy.policy.tunnels, proxy.clock.seconds()
+        limits, now = proxy.policy.tunnels, proxy.waking.seconds()
         ownRate, maxAge, self._idleTimeout = limits.rate, limits.maxAge, limits.idleTimeout
         if record.role is Role.SERVER:
             ownRate = maxAge = self._idleTimeout = 0
@@ -78,7 +78,7 @@ class Limited(Leg):
             transport.lowest.readAtMost(portion(bucket.rate, seconds))
 
     def watching(self, partner: ILeg) -> ILeg:
-        self._relayedAt = self.proxy.clock.seconds()
+        self._relayedAt = self.proxy.waking.seconds()
         self._lookAtTime()
         return MeteredLeg(super().watching(partner), self._relayed)
 
@@ -94,7 +94,7 @@ class Limited(Leg):
 
     def _relayed(self, size: int) -> None:
         if size:  # an empty message is nothing to a stream
-            self._relayedAt = self.proxy.clock.seconds()
+            self._relayedAt = self.proxy.waking.seconds()
 
     # What is read
 
@@ -128,7 +128,7 @@ class Limited(Leg):
     def _lookAtTime(self) -> None:
         """End the tunnel when it is silent for too long, or too old; else look again later."""
         self._watch = None
-        now = self.proxy.clock.seconds()
+        now = self.proxy.waking.seconds()
         idleAt = self._relayedAt + self._idleTimeout if self._idleTimeout else math.inf
         if now >= self._endsAt:
             self.dismiss(Outcome.TUNNEL_TOO_OLD)

@@ -14,7 +14,7 @@ from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nymearemoteproxy.common.logs import LogEvent, lossOf
+from nymearemoteproxy.common.logs import LogEvent, isOfAccepting, lossOf
 from nymearemoteproxy.common.spool import SLOW, Spool
 from nymearemoteproxy.workers.channel import MessageChannel
 
@@ -43,7 +43,7 @@ class LogSender:
 
     def __call__(self, event: LogEvent) -> None:
         text = formatEvent(event)
-        if not text and "log_failure" not in event:
+        if isOfAccepting(event) or (not text and "log_failure" not in event):
             return
         if current_thread() is main_thread():
             self._send(reduced(event, text))

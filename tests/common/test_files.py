@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import files
-from nymearemoteproxy.common.files import Files, readFile
+from nymearemoteproxy.common.files import Files, openToWrite, readFile
 
 
 class FileCase(SynchronousTestCase):
@@ -60,6 +60,16 @@ class ReadFileTests(FileCase):
         self.assertEqual(readFile(self.path), b"late")
         writer.join()
 
+    def test_nobodyWrites(self) -> None:
+        """Who was to write does not come, or does not go on: it is not waited for any longer."""
+        self.patch(files, "PATIENCE", 0.01)
+        os.mkfifo(self.path)
+        self.assertRefused("nothing came from it", self.path, True)
+        writer = os.open(self.path, os.O_RDWR)
+        self.addCleanup(os.close, writer)
+        os.write(writer, b"the beginning")
+        self.assertRefused("nothing came from it", self.path, True)
+
     def test_doesNotWait(self) -> None:
         """Later a pipe is refused, with and without somebody at its other end."""
         os.mkfifo(self.path)
@@ -78,6 +88,31 @@ class ReadFileTests(FileCase):
         Path(self.path).write_bytes(bytes((3 << 20) + 1))
         for mayWait in (True, False):
             self.assertRefused("larger than 3 MiB", self.path, mayWait)
+
+
+class OpenToWriteTests(FileCase):
+    """A file that is written to."""
+
+    def test_file(self) -> None:
+        """It is made, and appended to."""
+        for content in b"one\n", b"two\n":
+            descriptor = openToWrite(self.path, os.O_CREAT | os.O_APPEND)
+            os.write(descriptor, content)
+            os.close(descriptor)
+        self.assertEqual(Path(self.path).read_bytes(), b"one\ntwo\n")
+        self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+
+    def test_doesNotWait(self) -> None:
+        """Neither for a pipe's reader to come, nor for one to read."""
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, openToWrite, self.path, os.O_APPEND)
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        descriptor = openToWrite(self.path, os.O_APPEND)
+        self.addCleanup(os.close, descriptor)
+        with self.assertRaises(BlockingIOError):
+            while True:
+                os.write(descriptor, bytes(1 << 16))
 
 
 class FilesTests(FileCase):

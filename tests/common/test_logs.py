@@ -15,7 +15,6 @@ from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from twisted.internet import tcp
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
@@ -291,14 +290,6 @@ class NoiseTests(SynchronousTestCase):
     def test_ours(self) -> None:
         """None of ours is noise."""
         self.assertFalse(self.isNoise(NAMESPACE))
-
-    def test_accepting(self) -> None:
-        """A connection that could not be accepted is none either."""
-        seen: list[Any] = []
-        logger = tcp.Port._logger
-        self.patch(logger, "observer", seen.append)
-        logger.info("Could not accept new connection ({acceptError})", acceptError="EMFILE")
-        self.assertFalse(isNoise(seen[0]))
 
     def test_stream(self) -> None:
         """It is not written."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from signal import SIGUSR2
 
+from tests.support.dates import Date
 from tests.support.endtoend import (
     CLIENT,
     CONSOLE,
@@ -38,20 +38,6 @@ os.dup2(writer, int(sys.argv[1]))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 """Becomes another program, one of whose file descriptors is a small pipe that nobody reads."""
-
-_DATE = """
-import sys, time
-real, path = time.time, sys.argv.pop(1)
-time.time = lambda: real() + float(open(path).read())
-program = sys.argv.pop(1)
-if program == "twistd":
-    from twisted.scripts.twistd import run
-    run()
-else:
-    from nymearemoteproxy.running.cli import main
-    main()
-"""
-"""The server, whose date differs from the machine's by the seconds in a file."""
 
 _LOADING = """
 import os, sys, time
@@ -141,15 +127,10 @@ class DateTests(EndToEnd):
 
     def check(self, *command: str) -> None:
         """No deadline notices."""
-        offset, token = Path(self.file("0")), secret()
-
-        def setDate(by: str) -> None:
-            (new := offset.with_suffix(".new")).write_text(by)
-            new.rename(offset)
-
+        date, token = Date(self.temporary()), secret()
         program = self.launchProgram(
             [
-                *(sys.executable, "-c", _DATE, str(offset), *command),
+                *date.command(*command),
                 *(*NO_MAIN, "--stream", "tcp:0:interface=127.0.0.1", "--token", token),
                 *("--set", "ProxyServer.inactiveTimeout=500"),
                 *("--set", "ProxyServer.aloneTimeout=100000"),
@@ -157,11 +138,11 @@ class DateTests(EndToEnd):
         )
         url = program.waitFor(r"listening on (tcp://\S+)")[1]
         waiting = join(url, token)
-        setDate("120")
+        date.set(120)
         partner = join(url, token)
         for client in (waiting, partner):
             self.assertEqual(client.message(), ESTABLISHED_FIRST)
-        setDate("-3600")
+        date.set(-3600)
         silent = connect(url)
         self.assertEqual(silent.rest(), b"")
         silent.close()

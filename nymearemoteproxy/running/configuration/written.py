@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nymearemoteproxy.accounting.bookkeeping import Books
+from nymearemoteproxy.common.files import openToWrite
 from nymearemoteproxy.running.configuration.mistakes import Mistakes
 from nymearemoteproxy.running.settings.errors import FileError
 
@@ -47,14 +48,16 @@ def checkSockets(paths: Iterable[str | None], mistakes: Mistakes) -> None:
             mistakes.add(
                 FileError(f"cannot listen on {path}: this user may not make a file in {directory}")
             )
+        elif os.path.lexists(path) and not Path(path).is_socket():
+            mistakes.add(FileError(f"cannot listen on {path}: there is something else already"))
 
 
 def _check(what: str, path: str) -> None:
     try:
         # What a start does, but for making the file. Nothing is read from a pipe by that.
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+        os.close(openToWrite(path, os.O_APPEND))
     except FileNotFoundError as error:
-        directory = Path(path).absolute().parent
+        directory = Path(path).resolve().parent  # of a link, that of the file to make
         if not directory.is_dir():
             raise FileError(f"cannot write the {what} {path}: {error.strerror}") from None
         if not os.access(directory, os.W_OK | os.X_OK):

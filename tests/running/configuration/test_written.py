@@ -53,6 +53,13 @@ class WrittenTests(SynchronousTestCase):
         ):
             self.assertEqual(self.mistake(str(path)), f"cannot write the log file {path}: {why}")
 
+    def test_link(self) -> None:
+        """It is the file it leads to that is made."""
+        (link := self.directory / "link").symlink_to(self.directory / "new")
+        self.assertEqual(self.mistake(str(link)), "")
+        (lost := self.directory / "lost").symlink_to(self.directory / "no" / "file")
+        self.assertIn(f"log file {lost}: No such file", self.mistake(str(lost)))
+
     def test_forbidden(self) -> None:
         """A directory in which this user may not make a file."""
         self.patch(os, "access", lambda path, mode: False)
@@ -87,6 +94,9 @@ class SocketTests(SynchronousTestCase):
         directory.mkdir()
         for good in path, "/run/nymea-remoteproxy-is-not-there/socket", "/run/socket":
             self.assertEqual(self.mistake(good), "")
+        Path(path).touch()
+        self.assertIn("something else already", self.mistake(path))
+        Path(path).unlink()
         self.assertIn("no directory", self.mistake("/run/nymea-remoteproxy-is-not-there/a/socket"))
         self.patch(os, "access", lambda path, mode: False)
         self.assertIn("this user may not make a file in", self.mistake(path))
