@@ -17,8 +17,8 @@ from twisted.internet.task import react
 from fuzz.network.campaign import Campaign
 from fuzz.network.planted import FAULTS
 
-LOG = Path("fuzz-network.log")
-"""Where the log of a server goes that had a problem."""
+LOG = Path("build/fuzz-network.log")
+"""Where the log of a server goes that had a problem; git knows nothing of that place."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,14 +52,15 @@ def main() -> None:
         indices = range(options.start, options.start + (options.conversations or 1000))
     campaign = Campaign(options.seed, options.planted, lambda line: print(line, flush=True))
 
-    def run(_reactor: object) -> Deferred[bool]:
-        held = Deferred.fromCoroutine(campaign.run(indices, options.seconds))
-        return held.addCallback(lambda isInOrder: isInOrder or _fail(campaign.log))
+    async def run() -> None:
+        if not await campaign.run(indices, options.seconds):
+            _fail(campaign.log)
 
-    react(run, [])
+    react(lambda _reactor: Deferred.fromCoroutine(run()))
 
 
 def _fail(log: str) -> None:
+    LOG.parent.mkdir(exist_ok=True)
     LOG.write_text(log)
     print(f"what the server wrote is in {LOG}")
     sys.exit(1)

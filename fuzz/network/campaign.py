@@ -86,7 +86,7 @@ class Campaign:
         try:
             batch = _Batch(self._seed, indices, target)
             await batch.hold()
-            problems = batch.problems or await deferToThread(target.settle)
+            problems = batch.problems or await deferToThread(target.promises.settle)
             problems = problems or await deferToThread(target.stop)
             if problems:
                 self.log = target.log()
@@ -156,7 +156,7 @@ class _Batch:
             self.held += 1
             self._running.discard(index)
             self._over.append(index)
-            problems = play.problems + self._target.look()
+            problems = play.problems + self._target.promises.look()
             if problems and not self.problems:
                 recent = sorted({*self._running, *self._over})
                 self.suspects = [index] if play.problems else recent

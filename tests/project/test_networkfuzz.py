@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from fuzz.network.campaign import BATCH, Campaign, conversation, variant
 from fuzz.network.grammars import GRAMMARS
 from fuzz.network.mutations import damaged
+from fuzz.network.promises import FORBIDDEN
 from fuzz.network.steps import Action
-from fuzz.network.target import FORBIDDEN, VARIANTS
+from fuzz.network.target import VARIANTS
 from tests.support.forking import ROOT
 
 FEW = 15
