@@ -72,7 +72,7 @@ class Campaign:
             if problems:
                 for problem in problems:
                     self._say(f"PROBLEM: {problem}")
-                await self._blame(suspects, variant(batch[0]))
+                await self._blame(suspects, batch)
                 return False
             self._say(
                 f"{batch[0]} to {batch[-1]} ({variant(batch[0])}): "
@@ -96,12 +96,17 @@ class Campaign:
         self.met += batch.met
         return problems, batch.suspects or list(indices)
 
-    async def _blame(self, suspects: list[int], how: str) -> None:
-        """Find the one conversation that it takes, if it is one, and tell."""
-        problems, _nobody = await self._hold([], how)
-        if problems:
+    async def _blame(self, suspects: list[int], batch: list[int]) -> None:
+        """Find the one conversation that it takes, if it is one, and tell.
+
+        :param batch: all that there were with that server.
+        """
+        how = variant(batch[0])
+        if (await self._hold([], how))[0]:
             self._say(f"no conversation is to blame: honest pairs are enough ({how})")
             return
+        if not (await self._hold(suspects, how))[0]:
+            suspects = batch
         while len(suspects) > 1:
             self._say(f"it is one of {len(suspects)} conversations, or several")
             middle = len(suspects) // 2
@@ -115,7 +120,8 @@ class Campaign:
         options = f" --planted {self._planted}" if self._planted else ""
         for index in suspects:
             self._say(f"python -m fuzz.network --seed {self._seed} --only {index}{options}")
-            self._say(conversation(self._seed, index).describe())
+        if len(suspects) == 1:
+            self._say(conversation(self._seed, suspects[0]).describe())
 
 
 class _Batch:

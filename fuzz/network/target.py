@@ -20,7 +20,7 @@ from fuzz.network.grammars import MEMBER, SECRET, SECRET_TEXT, TOKEN
 from fuzz.network.promises import Promises
 from fuzz.network.script import CLAIM, PREFACE, PROOF
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
-from tests.support.endtoend import PATIENCE, SIGTERM, UNMEASURED, Server
+from tests.support.endtoend import PATIENCE, SIGTERM, UNMEASURED, Server, until
 from tests.support.redis import RedisServer, freePort, reasonToSkip
 
 TIMES = {
@@ -44,6 +44,9 @@ SIZES = {
     "TunnelProxy.maxPacketSize": 1 << 17,
 }
 """Bytes: so small that a conversation reaches them."""
+
+PATIENT = 10_000
+"""Milliseconds that the directory may take: that it fails is an error, and the machine is busy."""
 
 GRACE = 10.0
 """Seconds from SIGTERM to the end: `shutdownTimeout`, and what a busy machine takes."""
@@ -82,8 +85,7 @@ class Target:
                 through=through,
             )
             self.doors = self._find()
-            if variant == "workers":
-                self._server.waitFor(r"worker \d serves", count=WORKERS)
+            self._waitForAll(variant)
             self.promises = Promises(self._server, self._admin, self._isSecure)
         except BaseException:
             self.close()
@@ -110,6 +112,7 @@ class Target:
         for name, value in (
             ("directory", f"redis://127.0.0.1:{self._redis.port}"),
             ("secretFile", secret),
+            ("directoryTimeout", PATIENT),
             ("listen", f"tcp:{self._linkPort}:interface=127.0.0.1"),
         ):
             yield from ("--set", f"Cluster.{name}={value}")
@@ -127,6 +130,13 @@ class Target:
             member = bytes.fromhex(self._server.waitFor(r"member (\w{32}) of the cluster")[1])
             doors["link"] = self._linkDoor(MemberIdentity(SECRET, MEMBER), member, self._redis)
         return doors
+
+    def _waitForAll(self, variant: str) -> None:
+        """Wait until all processes serve, and have the files open that they need."""
+        if variant == "workers":
+            self._server.waitFor(r"worker \d serves", count=WORKERS)
+        if (redis := self._redis) is not None:
+            until(lambda: redis.do("KEYS", "*:member:*") != "", "it is no member")
 
     def _linkDoor(self, identity: MemberIdentity, member: bytes, redis: RedisServer) -> Door:
         def filled(data: bytes) -> bytes:
