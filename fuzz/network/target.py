@@ -6,6 +6,7 @@ what it promises. Its methods block.
 
 from __future__ import annotations
 
+import atexit
 import re
 import shutil
 import socket
@@ -72,6 +73,7 @@ class Target:
     def __init__(self, variant: str, planted: str | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="fuzz-"))  # short, for Unix sockets
         self._redis: RedisServer | None = None
+        atexit.register(self.close)  # whatever ends this process
         try:
             isMember = variant == "cluster" and not reasonToSkip()
             if isMember:
@@ -178,6 +180,7 @@ class Target:
             self._server.stop()
         if self._redis is not None:
             self._redis.close()
+        atexit.unregister(self.close)
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
