@@ -54,9 +54,9 @@ GRACE = 10.0
 
 _PLACE = re.compile(rb'"place":"([^"]+)"')
 
-VARIANTS = ("single", "cluster", "workers")
+VARIANTS = ("single", "cluster", "workers", "cluster of workers")
 """How the server runs: as one process, its admin endpoint with TLS; as a member of a cluster, which
-has a door for links; as several workers."""
+has a door for links; as several workers; as workers that are members."""
 
 WORKERS = 2
 
@@ -75,8 +75,7 @@ class Target:
         self._redis: RedisServer | None = None
         atexit.register(self.close)  # whatever ends this process
         try:
-            isMember = variant == "cluster" and not reasonToSkip()
-            if isMember:
+            if variant.startswith("cluster") and not reasonToSkip():
                 self._redis = RedisServer()
             through = [sys.executable, "-m", "fuzz.network.planted", planted] if planted else []
             self._server = Server(
@@ -99,7 +98,7 @@ class Target:
             yield door.listener.replace("PATH", str(self._directory / name))
         yield from ("--token", TOKEN, "--tunnelproxy", "--verbose")
         yield from ("--admin", f"tls:{TCP}" if variant == "single" else TCP)
-        yield from ("--workers", str(WORKERS) if variant == "workers" else "1")
+        yield from ("--workers", str(WORKERS) if variant.endswith("workers") else "1")
         yield from ("--set", f"ProxyServer.monitorSocket={self._directory / 'monitor'}")
         for name, value in (TIMES | SIZES).items():
             yield from ("--set", f"{name}={value}")
@@ -135,10 +134,15 @@ class Target:
 
     def _waitForAll(self, variant: str) -> None:
         """Wait until all processes serve, and have the files open that they need."""
-        if variant == "workers":
-            self._server.waitFor(r"worker \d serves", count=WORKERS)
+        processes = 1
+        if variant.endswith("workers"):
+            processes = WORKERS
+            self._server.waitFor(r"worker \d serves", count=processes)
         if (redis := self._redis) is not None:
-            until(lambda: redis.do("KEYS", "*:member:*") != "", "it is no member")
+            until(
+                lambda: len(redis.do("KEYS", "*:member:*").split()) == processes,
+                "not all are members",
+            )
 
     def _linkDoor(self, identity: MemberIdentity, member: bytes, redis: RedisServer) -> Door:
         def filled(data: bytes) -> bytes:
