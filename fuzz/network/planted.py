@@ -67,7 +67,7 @@ def mixUp() -> None:
     def sendBytes(original: Any, leg: Any, data: bytes) -> None:
         nonlocal count
         count += 1
-        if not count % 200:
+        if not count % 20:
             data = data[: len(data) // 2] + b"?" + data[len(data) // 2 + 1 :]
         original(leg, data)
 
