@@ -1,0 +1,1 @@
+"""Fuzzers: whatever a stranger sends, the server and its parsers keep their promises."""
