@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from nymearemoteproxy.common.files import Read, readFile
+from nymearemoteproxy.common.texts import isText
 from nymearemoteproxy.running.settings.declarations import label
 from nymearemoteproxy.running.settings.errors import SettingsError
 from nymearemoteproxy.running.settings.guesses import unknown
 from nymearemoteproxy.running.settings.inifile import readIni
-from nymearemoteproxy.running.settings.notations import isText
 from nymearemoteproxy.running.settings.sections import RETIRED, SECTIONS, SETTINGS, Sections
 
 MAX_SHOWN = 80
