@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from nymearemoteproxy.common.files import Read, readFile
 from nymearemoteproxy.common.texts import isText
-from nymearemoteproxy.running.settings.declarations import label
+from nymearemoteproxy.running.settings.declarations import label, shown
 from nymearemoteproxy.running.settings.errors import SettingsError
 from nymearemoteproxy.running.settings.guesses import unknown
 from nymearemoteproxy.running.settings.inifile import readIni
@@ -137,7 +137,7 @@ class Settings(Sections):
         name, equals, value = assignment.partition("=")
         if not equals or "." not in name:
             raise SettingsError(
-                f"--set {assignment}: write SECTION.KEY=VALUE, such as "
+                f"--set {shown(assignment)}: write SECTION.KEY=VALUE, such as "
                 "ProxyServer.aloneTimeout=8000"
             )
         self.set(name.strip(), value)
