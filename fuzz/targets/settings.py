@@ -1,0 +1,93 @@
+"""The server's configuration: the file, single values, and assignments from the command line.
+
+The promises: whatever is no setting is a `SettingsError` in one line, and everything else is set
+all the same; what was set is written and read again as the same.
+"""
+
+from __future__ import annotations
+
+from fuzz.target import Planted, Target, isLine, taken
+from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.sections import SETTINGS
+from nymearemoteproxy.running.settings.values import Settings
+
+
+def check(data: bytes) -> None:
+    how, data = taken(data)
+    _load(data)
+    setting = SETTINGS[how % len(SETTINGS)]
+    text = data.decode("utf-8", "surrogateescape")
+    settings = Settings()
+    try:
+        settings.override(f"{setting.name}={text}")
+    except SettingsError as mistake:
+        assert isLine(str(mistake)), "no text to be shown"
+        assert not setting.hidden or len(text) < 12 or text not in str(mistake), "it is shown"
+        return
+    written = setting.notation.write(settings[setting.name])
+    again = Settings()
+    again.set(setting.name, written)
+    assert again[setting.name] == settings[setting.name], "what is written is not read"
+    _ = settings.doubts()
+
+
+def _load(content: bytes) -> None:
+    mistakes: list[SettingsError] = []
+    settings = Settings()
+    try:
+        settings.load("file", lambda _path: content, mistakes.append)
+    except SettingsError as mistake:
+        mistakes.append(mistake)
+    for mistake in mistakes:
+        assert isLine(str(mistake)), "no text to be shown"
+    lines = []
+    for setting in SETTINGS:
+        if settings.isSet(setting.name):
+            written = setting.notation.write(settings[setting.name])
+            lines += [f"[{setting.section}]", f'{setting.key} = "{written}"']
+    again = Settings()
+    for section, assignment in zip(lines[::2], lines[1::2], strict=True):
+        again.load("file", lambda _path: f"{section}\n{assignment}\n".encode())  # noqa: B023
+    for setting in SETTINGS:
+        if settings.isSet(setting.name):
+            assert again[setting.name] == settings[setting.name], "it is not read as written"
+
+
+TARGET = Target(
+    check,
+    covers=(
+        "running.settings.declarations",
+        "running.settings.guesses",
+        "running.settings.inifile",
+        "running.settings.notations",
+        "running.settings.sections",
+        "running.settings.values",
+    ),
+    planted=(
+        Planted(
+            "running/settings/notations.py",
+            "isNumber = _NUMBER.fullmatch(text) is not None",
+            "isNumber = True",
+        ),
+        Planted("running/settings/values.py", "if not isText(text) or any(", "if any("),
+        Planted("running/settings/notations.py", 'lambda value: f"{value:04o}"', "str"),
+        Planted(
+            "running/settings/inifile.py",
+            "except UnicodeDecodeError:",
+            "except LookupError:",
+        ),
+    ),
+    words=(
+        b"[ProxyServer]\n",
+        b"[Limits]\n",
+        b"[SSL]\n",
+        b"[DEFAULT]\n",
+        b"maxConnections = 5\n",
+        b"name = x\n",
+        b"10.0.0.0/8, ::1",
+        b"0660",
+        b"http://127.0.0.1:80/x",
+        b"logLevel",
+        b"\n  ",
+    ),
+)
