@@ -25,8 +25,8 @@ from fuzz.target import Planted, Target
 
 FINDINGS = Path("build/fuzz")
 
-FOUND = 1
-"""The exit status when something was found, or a planted fault was not."""
+FOUND = 3
+"""The exit status when something was found, or a planted fault was not; 1 would be Python's own."""
 
 WRONG_USAGE = 2
 
@@ -50,9 +50,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--findings", type=Path, default=FINDINGS, help=f"where they go; default {FINDINGS}"
     )
-    parser.add_argument(
-        "--keep", action="store_true", help="put what reaches something new into the corpora"
-    )
+    parser.add_argument("--keep", action="store_true", help="put what is new into the corpora")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="tell which modules a target is about")
     what.add_argument("--replay", action="store_true", help="only the corpora, without atheris")
@@ -84,7 +82,7 @@ def _chosen(options: argparse.Namespace) -> tuple[int, Tell]:
     if options.replay:
         return 1, _replay
     if options.planted:
-        return options.jobs, lambda name, target: _findPlanted(name, target, options.seconds)
+        return options.jobs, lambda name, target: _findPlanted(name, target, options)
     if not _hasAtheris():
         raise Mistake("there is no atheris: pip install atheris, or give --replay")
     return options.jobs, lambda name, target: _fuzz(name, target, options)
@@ -120,18 +118,18 @@ def _fuzz(name: str, target: Target, options: argparse.Namespace) -> bool:
     return _tell(name, f"FOUND {result.problem}{again}")
 
 
-def _findPlanted(name: str, target: Target, seconds: int) -> bool:
+def _findPlanted(name: str, target: Target, options: argparse.Namespace) -> bool:
     """See that each fault is found."""
     isGood = True
     for fault in target.planted:
-        how = _howFound(name, target, fault, seconds)
+        how = _howFound(name, target, fault, options)
         isGood = isGood and bool(how)
         words = f"found by {how}" if how else "NOT FOUND"
         print(f"{name}: {words}: {fault.path}: {fault.fault!r}", flush=True)
     return isGood
 
 
-def _howFound(name: str, target: Target, fault: Planted, seconds: int) -> str:
+def _howFound(name: str, target: Target, fault: Planted, options: argparse.Namespace) -> str:
     """Return by what a fault is found: by what is in the corpus, or else by fuzzing."""
     with planted(fault) as root, TemporaryDirectory() as findings:
         command = [sys.executable, "-m", "fuzz", name, "--replay"]
@@ -139,8 +137,12 @@ def _howFound(name: str, target: Target, fault: Planted, seconds: int) -> str:
             return "the corpus"
         if not _hasAtheris():
             return ""
-        result = fuzz(root, name, target.words, seconds, Path(findings))
-        return "fuzzing" if result.problem else ""
+        finding = fuzz(root, name, target.words, options.seconds, Path(findings)).finding
+        if finding is None:
+            return ""
+        if options.keep:
+            corpora.add(name, f"planted-{1 + target.planted.index(fault)}", finding)
+        return "fuzzing"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The inputs that are kept for each target: few, small, and together they reach all that is known.
 
-Those with names were written by hand, and stay. The others have a digest for a name, as libFuzzer
-gives it, and stay as long as they reach something that no smaller one does.
+Those with names were written by hand, or have found a planted fault, and stay. The others have a
+digest for a name, as libFuzzer gives it, and stay as long as they reach something that no smaller
+one does.
 
 Owns where they are, and which inputs take their place. Knows nothing of what they mean.
 """
@@ -24,14 +25,19 @@ def inputs(name: str, root: Path = ROOT) -> list[Path]:
     return sorted(root.joinpath(name).iterdir())
 
 
+def add(name: str, called: str, found: Path) -> None:
+    """Keep one more input, for good."""
+    ROOT.joinpath(name, called).write_bytes(found.read_bytes())
+
+
 def replace(name: str, merged: Path, root: Path = ROOT) -> None:
-    """Keep the inputs that were written by hand, and these."""
-    written = set()
+    """Keep the inputs that have names, and these."""
+    named = set()
     for old in inputs(name, root):
         if _DIGEST.fullmatch(old.name):
             old.unlink()
         else:
-            written.add(old.read_bytes())
+            named.add(old.read_bytes())
     for new in merged.iterdir():
-        if (content := new.read_bytes()) not in written:
+        if (content := new.read_bytes()) not in named:
             root.joinpath(name, new.name).write_bytes(content)

@@ -55,7 +55,7 @@ class _Client:
 
 def _ask(parts: list[bytes]) -> Verdict | str:
     """Return what comes of an answer in these pieces, behind which the connection ends."""
-    client = _Client()
+    client: Any = _Client()
     asked = HttpAuthenticator(client, _URL, 1).authenticate(_TOKEN)
     said: list[Verdict | Failure] = []
     asked.addBoth(said.append)

@@ -55,11 +55,7 @@ TARGET = Target(
             'digits = "01234567" if base == 8 else "0123456789"',
             'digits = "0123456789"',
         ),
-        Planted(
-            "listening/adoption.py",
-            "if not numbers or numbers[0] not in range(len(passed)):",
-            "if not numbers:",
-        ),
+        Planted("listening/adoption.py", "numbers[0] >= count", "numbers[0] > count"),
     ),
     words=(
         b"tcp:80:interface=127.0.0.1",

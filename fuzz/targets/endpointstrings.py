@@ -34,9 +34,9 @@ TARGET = Target(
     covers=("client.endpointstrings", "client.endpoints"),
     planted=(
         Planted(
-            "client/endpointstrings.py",
-            'f"[{host}]" if ":" in host else host',
-            'f"[{host}]" if ":" in host else host + token * ("/" in host)',
+            "client/connecting/trust.py",
+            'raise ValueError("a SHA-256 fingerprint has 64 hexadecimal digits")',
+            "raise KeyError(digits)",
         ),
     ),
     words=(

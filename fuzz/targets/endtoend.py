@@ -25,6 +25,7 @@ def check(data: bytes) -> None:
         assert not wasAsking or asksForEncryption(first), "who asked for encryption does no more"
         wasAsking = asksForEncryption(first)
         assert not isUnfinished(first) or end < FIRST_WORDS
+        assert not isUnfinished(first) or misfit(first, isCalling=False) is None
         for isCalling in (False, True):
             said = misfit(first, isCalling)
             assert said is None or isLine(said), "no text to be shown"
@@ -37,7 +38,7 @@ TARGET = Target(
     check,
     covers=("client.rules.endtoend",),
     planted=(
-        Planted("client/rules/endtoend.py", "if len(first) < _HEADER or not", "if not"),
+        Planted("client/rules/endtoend.py", " and not isUnfinished(heard)", ""),
         Planted(
             "client/rules/endtoend.py", "return heard == REFUSAL and", "return heard != said and"
         ),

@@ -148,7 +148,7 @@ TARGET = Target(
     planted=(
         Planted("protocol/frames.py", "if first & 0x70:", "if first & 0x60:"),
         Planted("protocol/frames.py", "self._mask[turn:] + self._mask[:turn]", "self._mask"),
-        Planted("protocol/frames.py", "if len(payload) == 1 or code not", "if code not"),
+        Planted("protocol/frames.py", "checkClose(payload)\n            self", "self"),
         Planted("protocol/frames.py", "self._tail = data[error.start :]", "self._tail = data[:0]"),
     ),
 )

@@ -69,9 +69,7 @@ TARGET = Target(
     covers=("client.rules.httpproxies", "common.loopback"),
     planted=(
         Planted(
-            "client/rules/httpproxies.py",
-            're.compile(rb"\\r?\\n\\r?\\n")',
-            're.compile(rb"\\n\\r?\\n")',
+            "client/rules/httpproxies.py", "self._data[end.end() :]", "self._data[end.start() :]"
         ),
         Planted(
             "client/rules/httpproxies.py",

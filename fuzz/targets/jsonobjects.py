@@ -15,7 +15,7 @@ from nymearemoteproxy.protocol.jsonobjects import Fault, ObjectError, ObjectSpli
 LIMIT = 100
 """Bytes of an object: few, so that it is reached."""
 
-_SPACE = b" \t\r\n"
+_SPACE = " \t\r\n"
 
 Found = tuple[list[bytes], Fault | None]
 
@@ -24,12 +24,7 @@ def check(data: bytes) -> None:
     how, data = taken(data)
     found, fault = _split(pieces(data, how))
     assert _split([data]) == (found, fault), "it depends on how it is cut"
-    position = 0
-    for each in found:
-        position += len(data[position:]) - len(data[position:].lstrip(_SPACE))
-        assert data[position:].startswith(each), "an object is not what was sent"
-        _compare(each)
-        position += len(each)
+    _compare(data, found)
 
 
 def _split(parts: list[bytes]) -> Found:
@@ -47,14 +42,20 @@ def _split(parts: list[bytes]) -> Found:
     return found, None
 
 
-def _compare(found: bytes) -> None:
-    """See that an object ends where it does for Python, if it is one for it."""
-    text = found.decode("latin-1")  # where something ends does not depend on the encoding
-    try:
-        _value, end = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return
-    assert end == len(text), "an object ends somewhere else"
+def _compare(data: bytes, found: list[bytes]) -> None:
+    """See that all objects are found that Python reads, as long as it does."""
+    text = data.decode("latin-1")  # where something ends does not depend on the encoding
+    rest = iter(found)
+    end = 0
+    while True:
+        begin = len(text) - len(text[end:].lstrip(_SPACE))
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(value, dict) or end - begin > LIMIT:
+            return
+        assert next(rest, b"") == data[begin:end], "an object is another one"
 
 
 TARGET = Target(
@@ -67,7 +68,7 @@ TARGET = Target(
             "self._lineEndDue",
         ),
         Planted("protocol/jsonobjects.py", "if len(buffer) > self._limit:", "if len(buffer) < 0:"),
-        Planted("protocol/jsonobjects.py", r'{0,1000}("|\\?[', r'{0,1000}("|\\\\?['),
+        Planted("protocol/jsonobjects.py", "self._inString = not self._inString", "pass"),
     ),
     words=(b'{"a":"', b'"}', b'\\"', b"\\u0041", b"\r\n"),
 )

@@ -7,12 +7,14 @@ value; what is taken for JSON is the same for Python's own decoder; and what is 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from fuzz.target import Planted, Target, pieces, taken
 from nymearemoteproxy.protocol.jsonrpc import (
     UNKNOWN_ID,
     MessageError,
     MessageSplitter,
+    Request,
     decodeObject,
     encode,
     encodeParams,
@@ -20,18 +22,19 @@ from nymearemoteproxy.protocol.jsonrpc import (
     failure,
     success,
 )
-from nymearemoteproxy.protocol.registration import parseUuid, readRegistration, takeToken
-from nymearemoteproxy.protocol.session import (
+from nymearemoteproxy.protocol.registration import (
     REGISTER_CLIENT,
     REGISTER_SERVER,
-    TOKEN_TUNNEL_API,
-    TUNNEL_PROXY_API,
+    parseUuid,
+    readRegistration,
+    takeToken,
 )
+from nymearemoteproxy.protocol.session import TOKEN_TUNNEL_API, TUNNEL_PROXY_API
 
 LIMIT = 1000
 """Bytes of a message."""
 
-_TYPES = {"String": str, "Uuid": str, "UInt": int, "Int": int, "Bool": bool}
+_TYPES: Mapping[str, type] = {"String": str, "Uuid": str, "UInt": int, "Int": int, "Bool": bool}
 
 Answered = list[tuple[object, ...]]
 
@@ -66,8 +69,8 @@ def _call(message: bytes) -> tuple[object, ...]:
         request = api.parse(message)  # the first one knows all that the second one does
         declared = {name.removeprefix("o:"): kind for name, kind in request.method.params.items()}
         for name, value in request.params.items():
-            assert type(value) is _TYPES[declared[name]], "a param is not as declared"
             assert declared[name] != "UInt" or value >= 0, "a param is not as declared"
+            assert type(value) is _TYPES[declared[name]], "a param is not as declared"
         needed = {name for name in request.method.params if not name.startswith("o:")}
         assert needed <= set(request.params), "a param is missing"
         params = encodeParams(dict(request.params))
@@ -80,9 +83,9 @@ def _call(message: bytes) -> tuple[object, ...]:
     return request.id, request.method.name, dict(request.params)
 
 
-def _register(request: object) -> None:
-    registration = readRegistration(request)  # type: ignore[arg-type]
-    bare, _token = takeToken(request)  # type: ignore[arg-type]
+def _register(request: Request) -> None:
+    registration = readRegistration(request)
+    bare, _token = takeToken(request)
     assert "token" not in bare.params
     if registration is not None:
         assert readRegistration(bare) == registration
@@ -102,6 +105,7 @@ def _checkDecoding(data: bytes) -> None:
         assert error.requestId == UNKNOWN_ID
         return
     assert message == json.loads(data), "Python reads something else"
+    json.dumps(message, ensure_ascii=False).encode()  # which is not possible of all that JSON has
     assert decodeObject(encode(message)) == message, "what is written is not read"
 
 
@@ -114,7 +118,7 @@ TARGET = Target(
         ),
         Planted(
             "protocol/jsonrpc.py",
-            "except RecursionError:",
+            "except ValueError:",
             "except LookupError:",
         ),
         Planted("protocol/jsonrpc.py", 'if "\\\\u" in text:', 'if "\\\\U" in text:'),

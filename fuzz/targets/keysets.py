@@ -39,11 +39,7 @@ TARGET = Target(
         Planted(
             "authentication/keysets.py", "if not isinstance(members, list):", "if members is None:"
         ),
-        Planted(
-            "authentication/keysets.py",
-            "not (isinstance(id, str) and len(id) <= MAX_ID)",
-            "not isinstance(id, str)",
-        ),
+        Planted("authentication/keysets.py", "isinstance(operations, list) and ", ""),
     ),
     words=(
         b'{"keys":[{',
@@ -55,6 +51,5 @@ TARGET = Target(
         b'"key_ops":["verify"]',
         b'"kid":"k"',
         b'"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"',
-        b'"kid":"%b"' % (b"k" * 1100),
     ),
 )

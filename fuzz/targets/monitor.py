@@ -36,7 +36,8 @@ def check(data: bytes) -> None:
 
 
 def _show(parts: list[bytes]) -> Shown:
-    clock, endpoint, model = Clock(), Endpoint(), Model()
+    clock, model = Clock(), Model()
+    endpoint: Any = Endpoint()
     shown: Shown = [], [], []
 
     def answered(message: Mapping[str, Any], sample: Sample) -> None:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz.target import Planted, Target, pieces, taken
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.protocol.slip import END
+from nymearemoteproxy.protocol.unescaping import END
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.packets import Reference
 from tests.support.switchboards import Heard, World, packet

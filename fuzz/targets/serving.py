@@ -38,9 +38,10 @@ def check(data: bytes) -> None:
 
 
 def _serve(parts: list[bytes]) -> Served:
-    clock, services = Clock(), Endpoint()
+    clock = Clock()
+    services: Any = Endpoint()
     said: list[str] = []
-    service: Any = LocalService(services, "127.0.0.1:22", MOST_CLIENTS)
+    service = LocalService(services, "127.0.0.1:22", MOST_CLIENTS)
     serving: Any = Serving(
         clock, service, Reports(said.append), said.append, Refusals(clock, said.append)
     )

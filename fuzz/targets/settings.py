@@ -28,7 +28,7 @@ def check(data: bytes) -> None:
     again = Settings()
     again.set(setting.name, written)
     assert again[setting.name] == settings[setting.name], "what is written is not read"
-    _ = settings.doubts()
+    assert all(map(isLine, settings.doubts())), "no text to be shown"
 
 
 def _load(content: bytes) -> None:
@@ -38,19 +38,17 @@ def _load(content: bytes) -> None:
         settings.load("file", lambda _path: content, mistakes.append)
     except SettingsError as mistake:
         mistakes.append(mistake)
-    for mistake in mistakes:
-        assert isLine(str(mistake)), "no text to be shown"
-    lines = []
-    for setting in SETTINGS:
-        if settings.isSet(setting.name):
-            written = setting.notation.write(settings[setting.name])
-            lines += [f"[{setting.section}]", f'{setting.key} = "{written}"']
+    assert all(isLine(str(each)) for each in mistakes), "no text to be shown"
+    there = [setting for setting in SETTINGS if settings.isSet(setting.name)]
+    lines: list[str] = []
+    for setting in there:
+        if (head := f"[{setting.section}]") not in lines:
+            lines.append(head)
+        lines.append(f'{setting.key} = "{setting.notation.write(settings[setting.name])}"')
     again = Settings()
-    for section, assignment in zip(lines[::2], lines[1::2], strict=True):
-        again.load("file", lambda _path: f"{section}\n{assignment}\n".encode())  # noqa: B023
-    for setting in SETTINGS:
-        if settings.isSet(setting.name):
-            assert again[setting.name] == settings[setting.name], "it is not read as written"
+    again.load("file", lambda _path: "\n".join(lines).encode())
+    for setting in there:
+        assert again[setting.name] == settings[setting.name], "it is not read as written"
 
 
 TARGET = Target(

@@ -55,7 +55,7 @@ class CorporaTests(SynchronousTestCase):
             self.assertTrue(0 < len(each) <= MOST_INPUTS, name)
         self.assertLess(sum(map(sum, sizes.values())), MOST_BYTES)
 
-    def test_keptByHand(self) -> None:
+    def test_kept(self) -> None:
         """Inputs with names stay; the others are replaced, and nothing is there twice."""
         root, merged = Path(self.mktemp()), Path(self.mktemp())
         for path, content in {
@@ -128,7 +128,7 @@ class CommandTests(SynchronousTestCase):
 
         self.patch(commandLine, "load", lambda name: replace(load(name), check=check))
         status, said, _ = run("urls", "--input", path)
-        self.assertEqual(status, 1)
+        self.assertEqual(status, commandLine.FOUND)
         self.assertIn("there is something", said)
         self.assertIn(path, said)
 
@@ -139,7 +139,10 @@ class CommandTests(SynchronousTestCase):
         harmless = Planted(
             "client/rules/urls.py", "_HIGHEST_PORT = 65535", "_HIGHEST_PORT = 0xFFFF"
         )
-        for fault, status, words in ((found, 0, "found by"), (harmless, 1, "NOT FOUND")):
+        for fault, status, words in (
+            (found, 0, "found by"),
+            (harmless, commandLine.FOUND, "NOT FOUND"),
+        ):
             target = replace(load("urls"), planted=(fault,))
             self.patch(commandLine, "load", lambda _name, target=target: target)
             ended, said, _ = run("urls", "--planted")
