@@ -19,6 +19,8 @@ from nymearemoteproxy.client.rules.urls import ProxyUrl
 _PROXY = HttpProxy("proxy", 80, "user:password-of-it")
 _URLS = tuple(map(ProxyUrl.parse, ("wss://home.example", "tcp://[2001:db8::1]:1", "ws://10.1.2.3")))
 
+_CONSENT = b"HTTP/1.1 200 OK\r\nx: y\r\n\r\n"
+
 
 def check(data: bytes) -> None:
     how, data = taken(data)
@@ -26,6 +28,7 @@ def check(data: bytes) -> None:
     assert answer == _answer(pieces(data, how)), "it depends on how it is cut"
     assert answer is not None or len(data) <= MAX_HEAD
     assert not isinstance(answer, bytes) or data.endswith(answer)
+    assert _answer(pieces(_CONSENT + data, how)) == data, "what follows is not what was sent"
     _parse(data.decode("utf-8", "surrogateescape"))
 
 

@@ -30,6 +30,7 @@ def check(data: bytes) -> None:
     how, data = taken(data)
     whole = _read([data])
     assert whole == _read(pieces(data, how)), "it depends on how it is cut"
+    assert whole[1] or not _hasReservedBit(data), "a reserved bit is no fault"
     _checkWritten(how, data)
 
 
@@ -45,6 +46,20 @@ def _read(parts: list[bytes]) -> Read:
     notices = [item.kind for item in items if isinstance(item, Notice)]
     assert len(notices) == len(set(notices)), "a notice comes twice"
     return _together(items), reader.error is not None
+
+
+def _hasReservedBit(data: bytes) -> bool:
+    """Tell whether a record has one, as far as lengths tell where records begin."""
+    at = 0
+    while at + 1 < len(data):
+        if data[at] & 0x70:
+            return True
+        size = data[at + 1]
+        at += 2
+        if width := {126: 2, 127: 8}.get(size, 0):
+            size = int.from_bytes(data[at : at + width], "big")
+        at += width + size
+    return False
 
 
 def _together(items: list[Item]) -> list[object]:

@@ -34,7 +34,6 @@ _READERS: tuple[Callable[[bytes], Any], ...] = (
     parseUsers,
     lambda content: parseUuids(parseEntries(content)),
     lambda content: TlsOptions(content),
-    lambda content: readCertificateAndKey(CertificateFiles("file"), lambda _path: content),
 )
 
 
@@ -42,9 +41,13 @@ def check(data: bytes) -> None:
     for read in _READERS:
         try:
             read(data)
-        except (ValueError, CertificateError) as mistake:
+        except ValueError as mistake:
             if not isinstance(mistake, UnicodeDecodeError):  # which is told in other words
                 assert isLine(str(mistake)), "no text to be shown"
+    try:
+        readCertificateAndKey(CertificateFiles("file"), lambda _path: data)
+    except CertificateError as mistake:
+        assert isLine(str(mistake)), "no text to be shown"
     try:
         entries = parseEntries(data)
     except ValueError:

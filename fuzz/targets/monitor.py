@@ -71,11 +71,7 @@ TARGET = Target(
         "monitor.text",
     ),
     planted=(
-        Planted(
-            "monitor/sample.py",
-            "return min(max(int(value), 0), _MOST)",
-            "return int(value) if value < 5 else _MOST",
-        ),
+        Planted("monitor/sample.py", " or not isinstance(value, (int, float))", ""),
         Planted(
             "monitor/sample.py",
             "if not math.isfinite(number):",

@@ -25,7 +25,7 @@ from tests.support.adminhttp import WebCase
 
 _RESPONSE = re.compile(rb"HTTP/1\.[01] \d{3} [^\r\n]+\r\n(?:[^\r\n]+\r\n)*\r\n")
 
-_ADMIN = AdminInMemory()
+_ADMIN = AdminInMemory("unix:/run/admin:mode=600")  # where everybody may act
 
 
 def check(data: bytes) -> None:
@@ -95,11 +95,7 @@ TARGET = Target(
             'except (ValueError, RecursionError):\n            raise _BadError("the body',
             'except RecursionError:\n            raise _BadError("the body',
         ),
-        Planted(
-            "watching/admin/web.py",
-            "        except ValueError:\n            # Twisted",
-            "        except LookupError:\n            # Twisted",
-        ),
+        Planted("watching/admin/routes.py", "if len(names) != len(parts):", "if False:"),
         Planted(
             "watching/monitorrequests.py",
             "isinstance(id, str) and _isNumber(id)",

@@ -47,7 +47,7 @@ TARGET = Target(
             'raise ValueError(f"{name} is not {value!r}")',
         ),
         Planted("client/rules/optionsfile.py", "oneLine(ascii(name))", "name"),
-        Planted("client/rules/optionsfile.py", "if not sign or not name:", "if not sign:"),
+        Planted("client/rules/optionsfile.py", "if len(value) > 1 and value[0]", "if value[0]"),
     ),
     words=(b"url = wss://h\n", b"token=", b'"x"', b"retry = yes", b"[Section]", b"\xef\xbb\xbf"),
 )

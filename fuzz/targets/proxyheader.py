@@ -30,6 +30,8 @@ def check(data: bytes) -> None:
     outcome, source, rest = read
     if outcome == "whole":
         assert data.endswith(rest)
+        begin = data[: len(data) - len(rest)]
+        assert begin.startswith(_SIGNATURE) or begin.find(b"\r\n") == len(begin) - 2
         assert _read([data[: len(data) - len(rest)]]) == ("whole", source, b"")
         assert len(data) - len(rest) <= (MOST_LINE if data.startswith(b"PROXY") else MOST_HEADER)
     elif outcome == "waits":

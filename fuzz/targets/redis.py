@@ -76,7 +76,8 @@ def _error(failure: Failure) -> tuple[str]:
 def _checkKept(data: bytes) -> None:
     holder = _read(readHolder, data)
     assert holder is None or spellHolder(holder) == data or b"#0" in data, "not as it was written"
-    _read(lambda reply: readHolders(reply, 2), data)
+    holders = _read(lambda reply: readHolders(reply, 2), data)
+    assert holders is None or len(holders) == 2, "one is missing"
     member = _read(lambda reply: readMember(_ID, reply), data)
     if member is not None:
         assert readMember(_ID, spellMember(member)) == member
@@ -117,11 +118,7 @@ TARGET = Target(
         ),
         Planted("cluster/rediswire.py", 're.sub(r"[^ -~…]", "?", words)', "words"),
         Planted("cluster/redisscripts.py", "if len(texts) != count:", "if not texts:"),
-        Planted(
-            "cluster/redisurl.py",
-            'not re.fullmatch("[0-9]{1,6}", found[1])',
-            "not found[1].isdigit()",
-        ),
+        Planted("cluster/redisurl.py", '/{self.database}"', '/0"'),
     ),
     words=(
         b"+OK\r\n",

@@ -81,12 +81,8 @@ TARGET = Target(
             "                self._deliver(waiting)\n                waiting = {}\n",
             "",
         ),
-        Planted("tunnelproxy/serverend.py", "client.leave(Outcome.DISCONNECTED_BY_SERVER)", "pass"),
-        Planted(
-            "protocol/dialogue.py",
-            "self._closed = True\n            return [Send(encode(failure",
-            "return [Send(encode(failure",
-        ),
+        Planted("tunnelproxy/serverend.py", 'b"".join(payloads))', "payloads[0])"),
+        Planted("protocol/dialogue.py", "if method is AUTHENTICATE:", "if method is None:"),
     ),
     words=(
         packet(0, b'{"id":1,"method":"TunnelProxy.DisconnectClient","params":{"socketAddress":2}}'),

@@ -56,10 +56,15 @@ MESSAGES = (
     b"{}",
 )
 
+
+def _acceptedWithoutToken(session: Session) -> Effects:
+    return session.accepted("", "somebody")
+
+
 EVENTS: tuple[Callable[[Session], Effects], ...] = (
     lambda session: session.accepted(_TOKEN, None),
     lambda session: session.accepted(_TOKEN, "somebody"),
-    lambda session: session.accepted("", "somebody"),
+    _acceptedWithoutToken,
     lambda session: session.refused(),
     lambda session: session.limited(Outcome.QUOTA_USED_UP),
     lambda session: session.backendFailed(),
@@ -83,23 +88,33 @@ def check(data: bytes) -> None:
     keys = PairingKeys(bySubject=bool(how & 1), secret=b"known")
     hello = makeHello("proxy", hasTunnelProxy=True)
     session = Session(TUNNEL_PROXY_API, hello, keys, _PROVEN[(how >> 1) % len(_PROVEN)])
-    isClosed = isTunneled = False
+    isClosed = isTunneled = hasAsked = False
     for step in data:
         before = session.state
         if step < 128:
             effects = session.messageReceived(MESSAGES[step % len(MESSAGES)])
         else:
-            effects = EVENTS[step % len(EVENTS)](session)
+            event = EVENTS[step % len(EVENTS)]
+            effects = event(session)
+            assert event is not _acceptedWithoutToken or not _asks(effects), "who is that"
+        begins = any(isinstance(effect, StartTunnel) for effect in effects)
+        assert not begins or hasAsked, "it has a tunnel, and asked for no place"
+        hasAsked = hasAsked or _asks(effects)
         if before in (State.TUNNELED, State.CLOSED):
             assert not effects, "it asks for something although it is over"
         _checkEffects(session, effects, isTunneled)
         closes = sum(isinstance(effect, Close) for effect in effects)
         assert closes <= (not isClosed), "it ends twice"
         isClosed = isClosed or bool(closes)
-        isTunneled = isTunneled or any(isinstance(effect, StartTunnel) for effect in effects)
+        isTunneled = isTunneled or begins
         assert (session.state is State.TUNNELED) <= isTunneled, "a tunnel that did not begin"
         if session.state is State.CLOSED:
             assert isClosed or isTunneled, "it is closed, and nobody was told"
+
+
+def _asks(effects: Effects) -> bool:
+    """Tell whether a place is asked for."""
+    return any(isinstance(effect, Join | Register) for effect in effects)
 
 
 def _checkEffects(session: Session, effects: Effects, isTunneled: bool) -> None:

@@ -25,6 +25,7 @@ def check(data: bytes) -> None:
         assert not setting.hidden or len(text) < 12 or text not in str(mistake), "it is shown"
         return
     written = setting.notation.write(settings[setting.name])
+    written.encode()
     again = Settings()
     again.set(setting.name, written)
     assert again[setting.name] == settings[setting.name], "what is written is not read"
@@ -62,11 +63,7 @@ TARGET = Target(
         "running.settings.values",
     ),
     planted=(
-        Planted(
-            "running/settings/notations.py",
-            "isNumber = _NUMBER.fullmatch(text) is not None",
-            "isNumber = True",
-        ),
+        Planted("running/settings/notations.py", "round(seconds * ", "round(1 + seconds * "),
         Planted("running/settings/values.py", "if not isText(text) or any(", "if any("),
         Planted("running/settings/notations.py", 'lambda value: f"{value:04o}"', "str"),
         Planted(

@@ -34,6 +34,7 @@ def check(data: bytes) -> None:
         assert url.host.isascii() and 0 < url.port <= 65535, "nothing to connect to"
         # It stands in a request's first line.
         assert url.resource.startswith("/") and url.resource.isascii() and isLine(url.resource)
+        assert " " not in url.resource, "the line has a word more"
         path = url.resource if url.isWebSocket else ""
         assert ProxyUrl.parse(f"{url.scheme}://{url.where}{path}") == url
 
@@ -54,11 +55,7 @@ TARGET = Target(
     check,
     covers=("client.rules.urls",),
     planted=(
-        Planted(
-            "client/rules/urls.py",
-            "isNumber = digits.isascii() and digits.isdigit()",
-            "isNumber = digits.isdigit()",
-        ),
+        Planted("client/rules/urls.py", "if not address.port:", "if address.port < 0:"),
         Planted(
             "client/rules/urls.py", 're.compile(r"[!#-;=?-\\[\\]_a-z~]*"', 're.compile(r"[ -~]*"'
         ),

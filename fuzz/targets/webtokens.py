@@ -52,6 +52,7 @@ def _read(text: str) -> None:
         else:
             expires = token.claims["exp"]
             assert expires > NOW - demands.leeway and not isinstance(expires, bool)
+            assert not isinstance(token.claims.get("nbf"), bool), "it is no time"
             assert not demands.issuer or token.claims["iss"] == demands.issuer
         subject = demands.subject(token.claims)
         assert subject is None or 0 < len(subject) <= MAX_SUBJECT
