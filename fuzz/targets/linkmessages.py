@@ -71,7 +71,7 @@ TARGET = Target(
         ),
         Planted("protocol/linkmessages.py", "self._scanned = size\n", "self._scanned = size + 1\n"),
         Planted(
-            "protocol/linkmessages.py", "del self._buffer[: end + 1]", "del self._buffer[:end]"
+            "protocol/linkmessages.py", "del self._buffer[: end + 1]", "del self._buffer[: end + 2]"
         ),
     ),
     words=(
