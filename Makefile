@@ -6,6 +6,7 @@
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
 # make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
+# make fuzz        look for inputs that break a promise, SECONDS=60 for each kind; OPTIONS=--planted
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
@@ -16,7 +17,10 @@ TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
-.PHONY: run test check hooks docs man deb benchmark clean
+# What each fuzzer is given.
+SECONDS ?= 60
+
+.PHONY: run test check hooks docs man deb benchmark fuzz clean
 
 run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
@@ -44,6 +48,9 @@ deb:
 benchmark: $(VENV)/installed-benchmark $(SNITUN_READY)
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
 
+fuzz: $(VENV)/installed-fuzz
+	$(BIN)/python -m fuzz --seconds $(SECONDS) $(OPTIONS)
+
 clean:
 	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp*
 
@@ -63,6 +70,10 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 $(VENV)/installed-benchmark: $(VENV)/installed
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[benchmark]"
+	@touch $@
+
+$(VENV)/installed-fuzz: $(VENV)/installed
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[fuzz]"
 	@touch $@
 
 # Apart from the rest, since it needs other versions of the same packages, and may have another Python.

@@ -112,9 +112,10 @@ def _isDeadConnection(error: Any) -> bool:
 
 def _checkType(response: IResponse) -> None:
     """Accept an answer that says it is JSON, or says nothing of its type."""
-    for value in response.headers.getRawHeaders("Content-Type", []):
-        kind = value.partition(";")[0].strip().lower()
-        if kind != "application/json" and not kind.endswith("+json"):
+    # As bytes: Twisted would raise UnicodeDecodeError for what is no UTF-8.
+    for value in response.headers.getRawHeaders(b"Content-Type", []):
+        kind = value.partition(b";")[0].strip().lower()
+        if kind != b"application/json" and not kind.endswith(b"+json"):
             raise BackendError("its answer is not of the type application/json")
 
 

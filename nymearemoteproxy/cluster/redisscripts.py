@@ -24,6 +24,7 @@ from nymearemoteproxy.cluster.directory import (
     Member,
 )
 from nymearemoteproxy.cluster.rediswire import RedisRefusal, refusal
+from nymearemoteproxy.common.texts import isText
 
 Read = TypeVar("Read")
 
@@ -226,6 +227,7 @@ def readMember(id: bytes, reply: Any) -> Member:
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
         raise DirectoryError("what it keeps as a member is none") from None
     texts = (member.address, member.name)
-    if not all(isinstance(text, str) for text in texts) or type(member.version) is not int:
+    areTexts = all(isinstance(text, str) and isText(text) for text in texts)
+    if not areTexts or type(member.version) is not int:
         raise DirectoryError("what it keeps as a member is none")
     return member

@@ -57,9 +57,9 @@ def passedSocket(environment: Mapping[str, str], index: str | None, name: str | 
     :raises LookupError: it passed no such socket.
     :raises ValueError: not one of them is given as it should be, or several sockets have that name.
     """
-    count = environment.get("LISTEN_FDS", "")
-    isOurs = environment.get("LISTEN_PID") == str(_PID) and count.isdecimal()
-    passed = range(FIRST_PASSED, FIRST_PASSED + int(count)) if isOurs else range(0)
+    passed = environment.get("LISTEN_FDS", "")
+    isOurs = environment.get("LISTEN_PID") == str(_PID) and passed.isdecimal()
+    count = int(passed) if isOurs else 0
     if (index is None) == (name is None) or (index is not None and not index.isdecimal()):
         raise ValueError("give index=NUMBER or name=NAME")
     if index is not None:
@@ -69,9 +69,9 @@ def passedSocket(environment: Mapping[str, str], index: str | None, name: str | 
         numbers = [number for number, each in enumerate(names) if each == name]
         if len(numbers) > 1:
             raise ValueError(f'systemd passed {len(numbers)} sockets named "{name}"; use index=')
-    if not numbers or numbers[0] not in range(len(passed)):
+    if not numbers or numbers[0] >= count:
         raise LookupError("systemd passed no such socket")
-    return passed[numbers[0]]
+    return FIRST_PASSED + numbers[0]
 
 
 def takeSocket(index: str | None, name: str | None) -> int:

@@ -180,6 +180,7 @@ class AnswerTests(InMemoryCase):
             b"application/jwt",
             b"json",
             b"x/application/json",
+            b"application/json\xff",
         ):
             self.assertFails(replying(type=type), "type")
 

@@ -69,7 +69,7 @@ class WrittenTests(SynchronousTestCase):
             *("", "http://", "http://:1", "http://h:x", "http://h:0", "http://h:1/path"),
             *("https://h:1", "socks5://me:secret@h:1", "http://me:secret@", "http://h_secret:1"),
             *("http://:secret@h:1", "http://a%3Ab:secret@h:1"),
-            "http://me:secret@h:port",
+            *("http://me:secret@h:port", "http://me:secret\udcff@h:1", "http://\udcff:secret@h:1"),
         ):
             problem = self.assertRaises(ValueError, HttpProxy.parse, text)
             self.assertIn("http://[USER:PASSWORD@]HOST[:PORT]", str(problem))

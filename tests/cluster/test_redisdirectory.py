@@ -600,6 +600,7 @@ class ContentTests(RedisCase):
             *("x", "1", "[]", "{}", "null", '{"address": 1, "version": 1}', "[" * 100000),
             *('{"address": "unix:/x", "version": "1"}', '{"address": "unix:/x", "version": true}'),
             '{"address": "unix:/x", "version": 1, "name": 7}',
+            '{"address": "unix:/x", "version": 1, "name": "\\ud800"}',
             b"\xff\xfe",
         ):
             self.server.do("SET", key, value)

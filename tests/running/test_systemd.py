@@ -353,6 +353,7 @@ class PassedSocketTests(SynchronousTestCase):
             (self.passed(LISTEN_FDNAMES="one:two:three"), None, "three"),
             (self.passed(LISTEN_PID="1"), "0", None),
             (self.passed(LISTEN_FDS="two"), "0", None),
+            (self.passed(LISTEN_FDS="9" * 20), "9" * 20, None),
             ({}, "0", None),
         ):
             self.assertRaises(LookupError, passedSocket, environment, index, name)

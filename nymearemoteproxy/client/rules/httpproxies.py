@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from nymearemoteproxy.client.rules.errors import TunnelError, isTransientStatus, oneLine
 from nymearemoteproxy.client.rules.urls import Address, ProxyUrl, parseRemote
 from nymearemoteproxy.common.loopback import isLoopback
+from nymearemoteproxy.common.texts import isText
 
 MAX_HEAD = 16 * 1024
 """Bytes of an answer before its empty line."""
@@ -141,7 +142,10 @@ def _credentials(who: str) -> str:
     user = unquote(user)
     if not user or ":" in user:  # RFC 7617 section 2: a colon ends it
         raise ValueError(f"it is not {_FORM}: the user name is empty, or has a colon in it")
-    return f"{user}:{unquote(password)}"
+    credentials = f"{user}:{unquote(password)}"
+    if not isText(credentials):
+        raise ValueError(f"it is not {_FORM}: the user name or the password is not UTF-8")
+    return credentials
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from nymearemoteproxy.authentication.tokens import parseTokens
 from nymearemoteproxy.common.files import Read
 from nymearemoteproxy.common.lists import parseSecret
+from nymearemoteproxy.common.texts import isText
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.settings.errors import MissingError, SettingsError
-from nymearemoteproxy.running.settings.notations import isText
 from nymearemoteproxy.running.settings.sections import Pairing
 from nymearemoteproxy.running.settings.values import Settings
 

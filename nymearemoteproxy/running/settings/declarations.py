@@ -69,4 +69,9 @@ def settingsOf(section: type[Any]) -> Iterator[Setting]:
 
 def label(section: str, key: str) -> str:
     """Return what a setting, or a section, is called where people read it."""
-    return f"[{section}] {key}".rstrip()
+    return shown(f"[{section}] {key}".rstrip())
+
+
+def shown(name: str) -> str:
+    """Return what an operator wrote so that it can do nothing to a terminal."""
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -15,7 +15,7 @@ from nymearemoteproxy.running.settings.sections import SECTIONS, SETTINGS
 def unknown(section: str, key: str) -> str:
     """Say that there is no such section or key, and which one may have been meant."""
     if section not in SECTIONS:
-        return f"there is no section [{section}]" + _nearest(
+        return f"there is no section {label(section, '')}" + _nearest(
             section, SECTIONS, "; the nearest known one is [{}]", "; there are {}"
         )
     name = label(section, key)

@@ -81,7 +81,7 @@ def _whyBroken(error: configparser.Error) -> str:
         case configparser.MissingSectionHeaderError():
             return f"there is no section header, such as [ProxyServer], before line {error.lineno}"
         case configparser.DuplicateSectionError():
-            return f"section [{error.section}] in line {error.lineno} already exists"
+            return f"section {label(error.section, '')} in line {error.lineno} already exists"
         case configparser.DuplicateOptionError():
             return f"{label(error.section, error.option)} in line {error.lineno} already exists"
     assert isinstance(error, configparser.ParsingError), error

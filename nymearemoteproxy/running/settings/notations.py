@@ -51,11 +51,6 @@ MAX_BYTES = 1 << 50
 MILLISECONDS_PER_SECOND = 1000
 
 
-def isText(text: str) -> bool:
-    """Tell whether a string from the command line is UTF-8; other bytes arrive as surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 @dataclass(frozen=True)
 class Range:
     """The whole numbers between two ends, both of which work where they are used.

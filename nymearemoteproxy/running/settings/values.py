@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from nymearemoteproxy.common.files import Read, readFile
-from nymearemoteproxy.running.settings.declarations import label
+from nymearemoteproxy.common.texts import isText
+from nymearemoteproxy.running.settings.declarations import label, shown
 from nymearemoteproxy.running.settings.errors import SettingsError
 from nymearemoteproxy.running.settings.guesses import unknown
 from nymearemoteproxy.running.settings.inifile import readIni
-from nymearemoteproxy.running.settings.notations import isText
 from nymearemoteproxy.running.settings.sections import RETIRED, SECTIONS, SETTINGS, Sections
 
 MAX_SHOWN = 80
@@ -137,7 +137,7 @@ class Settings(Sections):
         name, equals, value = assignment.partition("=")
         if not equals or "." not in name:
             raise SettingsError(
-                f"--set {assignment}: write SECTION.KEY=VALUE, such as "
+                f"--set {shown(assignment)}: write SECTION.KEY=VALUE, such as "
                 "ProxyServer.aloneTimeout=8000"
             )
         self.set(name.strip(), value)

@@ -72,6 +72,15 @@ class UnknownTests(SettingsCase):
             path = self.write(content)
             self.assertIn(path, self.assertFails(Settings().load, path))
 
+    def test_controlCharacters(self) -> None:
+        """What is said goes to a terminal: names that could do something there are escaped."""
+        for content in ("[\x1b[1m]\n", "[SSL]\n\x1bx=1\n", "[\r]\n[\r]\n", "[X]\n\x1b=1\n\x1b=1\n"):
+            said = self.assertFails(self.load, content)
+            self.assertTrue(said.isprintable(), said)
+        for assignment in ("\x1b", "SSL.\udcff=1"):
+            said = self.assertFails(self.settings.override, assignment)
+            self.assertTrue(said.isprintable(), said)
+
     @PROPERTY
     @given(st.text(max_size=12), st.text(max_size=12))
     def test_anyAssignment(self, name: str, value: str) -> None:

@@ -1,0 +1,161 @@
+"""The fuzzers: their corpora, what they are about, and that they can find something.
+
+What atheris does is not here: it is not in both worlds, and ``.ci/run`` has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from pkgutil import iter_modules
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import nymearemoteproxy
+from fuzz import __main__ as commandLine
+from fuzz import corpora
+from fuzz.catalogue import NAMES, NEEDED, available, load
+from fuzz.mistakes import Mistake
+from fuzz.planting import CHECKOUT, plant
+from fuzz.replaying import replay
+from fuzz.target import Planted, pieces
+
+PARSING = ("protocol", "client.rules")
+"""Where every module reads something that others have sent or written."""
+
+MOST_INPUTS = 100
+"""Of one target."""
+
+MOST_BYTES = 300 << 10
+"""Of all corpora."""
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Return the status of a command line, and what it says: of results, and of mistakes."""
+    said, mistakes = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(mistakes):
+        status = commandLine.main(list(arguments))
+    return status, said.getvalue(), mistakes.getvalue()
+
+
+class CorporaTests(SynchronousTestCase):
+    """What is kept."""
+
+    def test_replay(self) -> None:
+        """No input breaks a promise."""
+        for name in available():
+            self.assertEqual(replay(load(name), corpora.inputs(name)), "")
+
+    def test_small(self) -> None:
+        sizes = {name: [each.stat().st_size for each in corpora.inputs(name)] for name in NAMES}
+        for name, each in sizes.items():
+            self.assertTrue(0 < len(each) <= MOST_INPUTS, name)
+        self.assertLess(sum(map(sum, sizes.values())), MOST_BYTES)
+
+    def test_kept(self) -> None:
+        """Inputs with names stay; the others are replaced, and nothing is there twice."""
+        root, merged = Path(self.mktemp()), Path(self.mktemp())
+        for path, content in {
+            root / "x" / "by-hand": b"1",
+            root / "x" / ("0" * 40): b"2",
+            merged / ("1" * 40): b"1",
+            merged / ("3" * 40): b"3",
+        }.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        corpora.replace("x", merged, root)
+        self.assertEqual([each.name for each in corpora.inputs("x", root)], ["3" * 40, "by-hand"])
+
+
+class TargetTests(SynchronousTestCase):
+    """What is looked at."""
+
+    def test_allParsers(self) -> None:
+        """No module that reads what others have written is without a target."""
+        covered = {module for name in available() for module in load(name).covers}
+        (root,) = nymearemoteproxy.__path__
+        for folder in PARSING:
+            path = str(Path(root, *folder.split(".")))
+            modules = {f"{folder}.{module.name}" for module in iter_modules([path])}
+            self.assertEqual(modules - covered, set())
+        for module in covered:
+            self.assertIsNotNone(find_spec(f"nymearemoteproxy.{module}"), module)
+
+    def test_planted(self) -> None:
+        """Each has faults that can be planted."""
+        for name in available():
+            faults = load(name).planted
+            self.assertTrue(faults, name)
+            for fault in faults:
+                path = CHECKOUT / "nymearemoteproxy" / fault.path
+                compile(plant(path.read_text(encoding="utf-8"), fault), str(path), "exec")
+
+    def test_cannotBePlanted(self) -> None:
+        fault = Planted("x.py", "a", "b")
+        for text in ("", "aa"):
+            self.assertIn("x.py", str(self.assertRaises(Mistake, plant, text, fault)))
+
+    def test_needed(self) -> None:
+        self.assertLessEqual(set(NEEDED), set(NAMES))
+
+    def test_pieces(self) -> None:
+        """However bytes are cut, they are the same, and each way is always the same."""
+        data = bytes(range(256)) * 3
+        for how in range(256):
+            self.assertEqual(b"".join(pieces(data, how)), data)
+            self.assertEqual(pieces(data, how), pieces(data, how))
+        self.assertEqual(len(pieces(data, 0)), len(data))
+
+
+class CommandTests(SynchronousTestCase):
+    """The command line."""
+
+    def test_replay(self) -> None:
+        self.assertEqual(run("urls", "--list"), (0, "urls: client.rules.urls\n", ""))
+        status, said, _ = run("urls", "frames", "--replay")
+        self.assertEqual((status, said.count("good")), (0, 2))
+
+    def test_finding(self) -> None:
+        """Of an input that breaks a promise it is told how."""
+        path = self.mktemp()
+        Path(path).write_bytes(b"x")
+
+        def check(data: bytes) -> None:
+            assert not data, "there is something"
+
+        self.patch(commandLine, "load", lambda name: replace(load(name), check=check))
+        status, said, _ = run("urls", "--input", path)
+        self.assertEqual(status, commandLine.FOUND)
+        self.assertIn("there is something", said)
+        self.assertIn(path, said)
+
+    def test_plantedFaultIsFound(self) -> None:
+        """The corpora alone, in a copy of the program that has the fault; the copy is used."""
+        self.patch(commandLine, "_hasAtheris", lambda: False)
+        found = Planted("client/rules/urls.py", "host, int(digits)", "host, int(digits) + 1")
+        harmless = Planted(
+            "client/rules/urls.py", "_HIGHEST_PORT = 65535", "_HIGHEST_PORT = 0xFFFF"
+        )
+        for fault, status, words in (
+            (found, 0, "found by"),
+            (harmless, commandLine.FOUND, "NOT FOUND"),
+        ):
+            target = replace(load("urls"), planted=(fault,))
+            self.patch(commandLine, "load", lambda _name, target=target: target)
+            ended, said, _ = run("urls", "--planted")
+            self.assertEqual(ended, status, said)
+            self.assertIn(words, said)
+
+    def test_mistakes(self) -> None:
+        self.patch(commandLine, "_hasAtheris", lambda: False)
+        for arguments, words in {
+            ("x", "--replay"): "there is no target 'x'; there are: authserver, ",
+            ("--input", "x"): "which has to be named",
+            ("urls",): "pip install atheris",
+        }.items():
+            status, said, mistake = run(*arguments)
+            self.assertEqual((status, said, mistake.count("\n")), (2, "", 1))
+            self.assertIn(words, mistake)
