@@ -267,6 +267,8 @@ class RecordReaderPropertyTests(SynchronousTestCase):
     @given(st.lists(st.integers(0, 255), max_size=24).map(bytes), st.integers(0, 23))
     @example(b"\x82\x7e\x00\x7d" + b"x" * 16, 3)
     @example(b"\x83\x7e\x00\x7d" + b"x" * 16, 3)
+    @example(b"\x82\x7f" + bytes(7) + b"\x05" + b"x" * 16, 3)
+    @example(b"\x83\x7f" + bytes(7) + b"\x05" + b"x" * 16, 3)
     def test_anyBytes(self, data: bytes, place: int) -> None:
         """Whatever arrives, the reader and the reference agree, in one part or in two."""
         self.check(data, [data])
