@@ -60,6 +60,7 @@ class TunnelTests(ProxyCase):
         """When both are gone, with the last one first; then they know nothing of each other."""
         one, two = self.join()
         one.record.received, two.record.received = 3, 4
+        one.record.sent, two.record.sent = 5, 6
         self.assertEqual(self.proxy.registry.counters.load().totals.traffic, 7)
         one.leave()
         self.assertEqual(self.observer.ended, [])
@@ -69,7 +70,7 @@ class TunnelTests(ProxyCase):
         self.assertEqual((one.record.partner, two.record.partner), (None, None))
         load = self.proxy.registry.counters.load()
         self.assertEqual((load.tunnels, load.totals.traffic), (0, 7))
-        self.assertEqual((load.received, load.sent), ({TCP: 7}, {TCP: 0}))
+        self.assertEqual((load.received, load.sent), ({TCP: 7}, {TCP: 11}))
 
     def test_tunnelProxy(self) -> None:
         """Each end is told of by itself."""
@@ -83,6 +84,21 @@ class TunnelTests(ProxyCase):
         self.assertEqual(self.observer.ended, [(server.record, None), (client.record, None)])
         expected = Totals(connections=2, servers=1, clients=1, tunnelProxyTraffic=15)
         self.assertEqual(self.proxy.registry.counters.load().totals, expected)
+
+    def test_inTurns(self) -> None:
+        """What is counted over many turns is the same as at once."""
+        self.patch(records, "RECORDS_A_TURN", 1)
+        counters = self.proxy.registry.counters
+        for number, each in enumerate(self.join(), 3):
+            each.record.received = number
+        self.register(Role.SERVER, "s").record.received = 10
+        self.join()[0].leave()
+        load, totals = counters.count(), counters.countTotals()
+        self.clock.pump([0] * 5)
+        expected = counters.load()
+        self.assertEqual(expected.totals.traffic, 7)
+        self.assertEqual(self.successResultOf(load), expected)
+        self.assertEqual(self.successResultOf(totals), expected.totals)
 
     def test_withoutTunnel(self) -> None:
         """Nothing is told of who had none."""
