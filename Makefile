@@ -6,6 +6,7 @@
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
 # make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
+# make mutation    break the code in thousands of ways, and see which the tests do not notice; MODULE=protocol.slip
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
@@ -16,7 +17,7 @@ TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
-.PHONY: run test check hooks docs man deb benchmark clean
+.PHONY: run test check hooks docs man deb benchmark mutation clean
 
 run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
@@ -44,8 +45,12 @@ deb:
 benchmark: $(VENV)/installed-benchmark $(SNITUN_READY)
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
 
+mutation: $(VENV)/installed-mutation
+	$(BIN)/mutmut run --max-children 1 "nymearemoteproxy.$(or $(MODULE),*).*"
+	@$(BIN)/mutmut results | sed '/not checked/d'
+
 clean:
-	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp*
+	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp* mutants
 
 $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
@@ -63,6 +68,10 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 $(VENV)/installed-benchmark: $(VENV)/installed
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[benchmark]"
+	@touch $@
+
+$(VENV)/installed-mutation: $(VENV)/installed
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[mutation]"
 	@touch $@
 
 # Apart from the rest, since it needs other versions of the same packages, and may have another Python.
