@@ -160,6 +160,7 @@ class BytesTests(AccountCase):
 
     def test_quota(self) -> None:
         """When it is used up its tunnels end, and it gets no more that day."""
+        self.guest(None)
         one, two = self.pair("a")
         other, _partner = self.pair("b")
         waiting = self.guest("a")
