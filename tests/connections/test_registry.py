@@ -83,8 +83,8 @@ class ConnectionTests(ProxyCase):
         )
         refusal = self.registry.identified(second, real)
         self.assertIs(refusal, Outcome.TOO_MANY_FROM_ADDRESS)
-        self.assertIsNone(self.registry.identified(first, real), "as before")
-        self.assertIsNone(self.registry.identified(first, UNIXAddress(None)))
+        for known in real, UNIXAddress(None):
+            self.assertIs(self.registry.rename(first, known), False)
         self.assertEqual(first.host, "192.0.2.7")
 
     def test_ended(self) -> None:
