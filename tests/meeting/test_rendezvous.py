@@ -268,6 +268,7 @@ class ClashTests(RendezvousCase):
         """That it was there then means nothing any more."""
         self.first.cancel()
         self.looks[0].callback(True)
+        self.assertIsNone(self.successResultOf(self.looks[0]))
         self.assertNoResult(self.second)
         self.assertCounts(1, 0)
 
