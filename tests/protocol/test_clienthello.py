@@ -110,7 +110,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_compressing(self) -> None:
         """Before TLS 1.3 there was more than one way to compress, which is none."""
-        body = b"\x03\x03" + bytes(32) + listed(1, b"") + listed(2, bytes(2)) + listed(1, b"\1\0")
+        body = b"\x03\x03" + bytes(32) + listed(1, b"") + listed(2, bytes(2)) + listed(1, b"\x40\0")
         message = b"\x01" + listed(3, body + listed(2, supportedGroups([P256])))
         self.assertEqual(readClientHello(records(message)), ClientHello((), (P256,)))
 
