@@ -311,6 +311,13 @@ class RecordReaderTests(SynchronousTestCase):
             frames = [header(TEXT, True, size), b"a" * size, header(BINARY, True, 1), b"b"]
             self.assertEqual(RecordReader().receive(b"".join(frames)), [frames])
 
+    def test_lengthsInParts(self) -> None:
+        """The least that each form of the length stands for, of a record that comes in two."""
+        for size in (126, 65536):
+            data = encodeBytes(b"a" * size)
+            said, reader = readAll([data[:20], data[20:]])
+            self.assertEqual((said, reader.error), ([b"a" * size], None))
+
     def test_fragmentsPassAsTheyAre(self) -> None:
         """A message in parts, also with parts that are empty."""
         frames = [b"\x01\x01", b"a", b"\x00\x00", b"", b"\x80\x02", b"bc"]
