@@ -7,6 +7,7 @@
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
 # make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
 # make fuzz        look for inputs that break a promise, SECONDS=60 for each kind; OPTIONS=--planted
+# make mutation    break the code in thousands of ways, and see which the tests do not notice; MODULE=protocol.slip
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
@@ -20,7 +21,7 @@ JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 # What each fuzzer is given.
 SECONDS ?= 60
 
-.PHONY: run test check hooks docs man deb benchmark fuzz clean
+.PHONY: run test check hooks docs man deb benchmark fuzz mutation clean
 
 run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
@@ -51,8 +52,12 @@ benchmark: $(VENV)/installed-benchmark $(SNITUN_READY)
 fuzz: $(VENV)/installed-fuzz
 	$(BIN)/python -m fuzz --seconds $(SECONDS) $(OPTIONS)
 
+mutation: $(VENV)/installed-mutation
+	$(BIN)/mutmut run --max-children 1 "nymearemoteproxy.$(or $(MODULE),*).*"
+	@$(BIN)/mutmut results | sed '/not checked/d'
+
 clean:
-	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp*
+	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp* mutants
 
 $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
@@ -60,20 +65,9 @@ $(VENV)/installed: setup.cfg setup.py
 	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[test]"
 	@touch $@
 
-$(VENV)/installed-check: $(VENV)/installed
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[check]"
-	@touch $@
-
-$(VENV)/installed-docs: $(VENV)/installed
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[docs]"
-	@touch $@
-
-$(VENV)/installed-benchmark: $(VENV)/installed
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[benchmark]"
-	@touch $@
-
-$(VENV)/installed-fuzz: $(VENV)/installed
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[fuzz]"
+# One of the extras of setup.cfg
+$(VENV)/installed-%: $(VENV)/installed
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[$*]"
 	@touch $@
 
 # Apart from the rest, since it needs other versions of the same packages, and may have another Python.

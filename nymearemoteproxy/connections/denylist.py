@@ -105,8 +105,11 @@ def _parse(number: int, text: str) -> tuple[bytes, int]:
 
 
 def _unmapped(address: bytes, prefix: int) -> tuple[bytes, int]:
-    """Return the network of IPv4 that one of IPv6 stands for, if it does."""
+    """Return the network of IPv4 that one of IPv6 stands for, if it does.
+
+    :param prefix: no bit of the address is set behind it.
+    """
     size = len(_MAPPED)
-    if address.startswith(_MAPPED) and prefix >= 8 * size:
+    if address.startswith(_MAPPED):
         return address[size:], prefix - 8 * size
     return address, prefix

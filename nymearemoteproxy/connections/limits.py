@@ -63,7 +63,7 @@ def sourceOf(host: str | None, exempt: Sequence[Network]) -> str | None:
     :param host: an IP address as text; None for a Unix socket.
     """
     try:
-        address = ipaddress.ip_address((host or "").partition("%")[0])
+        address = ipaddress.ip_address(host or "")
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:

@@ -268,9 +268,12 @@ def _readLongSize(encoded: bytes) -> int:
 
 
 def _readLargeSize(data: bytes, position: int) -> int:
-    """Return the length in 64 bits of a record whose header has arrived; 0 if it is a fault."""
+    """Return the length in 64 bits of a record; 0 if it is a fault.
+
+    What of it has not arrived does not matter: then the record has not arrived whole either.
+    """
     size = int.from_bytes(data[position + 2 : position + 10], "big")
-    return size if size >= 1 << 16 and len(data) >= position + 10 else 0
+    return size if size >= 1 << 16 else 0
 
 
 def _addFrames(items: list[Item], frames: Frames) -> None:

@@ -110,9 +110,15 @@ class TunnelsTests(AccountCase):
 
     def test_withoutAccount(self) -> None:
         """Who has no account is not counted."""
-        for _ in range(5):
-            self.pair(None)
+        pairs = [self.pair(None) for _ in range(5)]
         self.assertIsNone(self.refusal(None))
+        self.assertFalse([each.asked for pair in pairs for each in pair if each.asked])
+
+    def test_toldTwice(self) -> None:
+        """A tunnel counts once, whenever it became known whose it is."""
+        for each in self.pair("a"):
+            self.registry.countTunnel(each.record)
+        self.assertIsNone(self.refusal("a"))
 
     def test_atOnce(self) -> None:
         """Those that were let in at the same moment are too many when they begin."""
@@ -154,6 +160,7 @@ class BytesTests(AccountCase):
 
     def test_quota(self) -> None:
         """When it is used up its tunnels end, and it gets no more that day."""
+        self.guest(None)
         one, two = self.pair("a")
         other, _partner = self.pair("b")
         waiting = self.guest("a")
@@ -200,6 +207,24 @@ class BytesTests(AccountCase):
         self.assertIsNone(self.refusal("b"))
         for subject in "a", "c":
             self.assertIs(self.refusal(subject), Outcome.QUOTA_USED_UP)
+
+    def test_changed(self) -> None:
+        """What was sent before another limit came counts."""
+        one, _two = self.pair("a")
+        self.clock.advance(1)
+        one.record.received = 600
+        self.limit(AccountBounds(bytesPerDay=600))
+        self.count()
+        self.assertIs(self.refusal("a"), Outcome.QUOTA_USED_UP)
+
+    def test_smallest(self) -> None:
+        """One byte is a limit, and not used up before it is sent."""
+        self.limit(AccountBounds(bytesPerDay=1))
+        self.assertIsNone(self.refusal("a"))
+        one, _two = self.pair("a")
+        one.record.received = 1
+        self.count()
+        self.assertIs(self.refusal("a"), Outcome.QUOTA_USED_UP)
 
     def test_off(self) -> None:
         """Without a limit nothing is kept."""

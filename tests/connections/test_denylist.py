@@ -65,7 +65,16 @@ class DenyListTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         """The line is named and not repeated."""
-        for line in "192.0.2", "1.2.3.4/33", "::/129", "1.2.3.4/", "::/-1", "x\0y", "1.2.3.4/²":
+        for line in (
+            "192.0.2",
+            "1.2.3.4/33",
+            "1.2.3.4/0032",
+            "::/129",
+            "1.2.3.4/",
+            "::/-1",
+            "x\0y",
+            "1.2.3.4/²",
+        ):
             with self.assertRaises(ValueError) as caught:
                 listOf("192.0.2.1", line)
             self.assertEqual(str(caught.exception), "line 2 is no address or network")

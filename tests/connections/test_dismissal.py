@@ -76,7 +76,9 @@ class DrainTests(ProxyCase):
         """Both who drains and who stops hear that all are gone."""
         one, two = self.join()
         drained = self.proxy.registry.dismissal.dismissIdle()
+        self.assertIs(self.proxy.registry.dismissal.isForAll, False)
         stopped = self.proxy.registry.dismissal.dismissAll()
+        self.assertIs(self.proxy.registry.dismissal.isForAll, True)
         self.assertEqual((one.asked, two.asked), (["shutDown"], ["shutDown"]))
         one.leave()
         two.leave()

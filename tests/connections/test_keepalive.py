@@ -195,6 +195,28 @@ class KeepaliveTests(SynchronousTestCase):
         self.runFor(100)
         self.assertEqual(second.pings, [])
 
+    def test_hurry(self) -> None:
+        """Who is pinged now is not pinged when it would have been due, nor twice."""
+        client = self.client(answers=True)
+        self.runFor(INTERVAL - 1)
+        self.keepalive.hurry(client)
+        self.keepalive.hurry(client)
+        self.runFor(INTERVAL)
+        self.assertEqual(client.pings, [INTERVAL - 1])
+        self.keepalive.remove(client)
+        self.keepalive.hurry(client)
+        self.assertEqual(client.pings, [INTERVAL - 1])
+        self.assertSilent()
+
+    def test_everySecond(self) -> None:
+        """An interval of 1 is one."""
+        keepalive = Keepalive(self.clock, 1, TIMEOUT)
+        client = Client(self.clock)
+        keepalive.add(client)
+        self.runFor(1)
+        self.assertEqual(client.pings, [1])
+        keepalive.remove(client)
+
     def test_off(self) -> None:
         """With an interval of 0 nobody is pinged."""
         keepalive = Keepalive(self.clock, 0, TIMEOUT)

@@ -77,6 +77,14 @@ class BoundTests(GateCase):
         gate.leave(first)
         self.assertRefused(gate, Outcome.TOO_MANY_UNAUTHENTICATED)
 
+    def test_oneUnauthenticated(self) -> None:
+        """One at a time is a bound, too."""
+        gate = self.gate(unauthenticated=1)
+        first = self.enter(gate)
+        self.assertRefused(gate, Outcome.TOO_MANY_UNAUTHENTICATED)
+        gate.authenticated(first)
+        self.enter(gate)
+
     def test_connectionsPerAddress(self) -> None:
         """One address's connections do not count against another's."""
         gate = self.gate(connectionsPerAddress=2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -21,7 +22,8 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.transports import askTcp, tuneTcp
 from tests.support.inmemory import TIMING, InMemory
-from tests.support.memory import Pipe, oneTurn
+from tests.support.memory import Guest, Pipe, oneTurn
+from tests.support.observed import ProxyCase
 from tests.support.wires import maskedFrame, reactor
 
 PING = b"\x89\x00"
@@ -50,6 +52,32 @@ class ClashCase(InMemory):
         """A WebSocket client is asked by a ping; of a stream client nobody sees it here."""
         self.assertEqual(pipe.take(), PING if kind == "WebSocket" else b"")
         self.assertFalse(pipe.lost)
+
+
+class AnswerTests(ProxyCase):
+    """What is told to whoever wants to know whether a client is there."""
+
+    def look(self, ask: Callable[[], Any]) -> tuple[Guest, Deferred[bool]]:
+        """Ask a client."""
+        guest = Guest(self.proxy)
+        guest.ask = ask  # type: ignore[attr-defined]
+        return guest, self.proxy.registry.presence.look(guest.record)
+
+    def test_gone(self) -> None:
+        """It left while it was asked."""
+        guest, known = self.look(lambda: lambda: False)
+        self.assertNoResult(known)
+        guest.leave()
+        self.clock.advance(0)
+        self.assertIs(self.successResultOf(known), False)
+
+    def test_fault(self) -> None:
+        """It counts as there if a fault of ours keeps it from being asked."""
+        for ask in (lambda: 1 // 0, lambda: lambda: 1 // 0):
+            _guest, known = self.look(ask)
+            self.clock.advance(INTERVAL)
+            self.assertIs(self.successResultOf(known), True)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class PartnerTests(ClashCase):

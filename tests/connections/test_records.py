@@ -49,6 +49,19 @@ def join(one: Record, other: Record) -> None:
 class RecordTests(SynchronousTestCase):
     """One connection."""
 
+    def test_newcomer(self) -> None:
+        """Nothing is known but where it comes from."""
+        record = Record(7, TCP, True, "192.0.2.7:1", "192.0.2.0", "192.0.2.7", Ticket(None), 5.0)
+        self.assertEqual((record.number, record.transport, record.secure), (7, TCP, True))
+        self.assertEqual((record.address, record.peer), ("192.0.2.7:1", "192.0.2.0"))
+        self.assertEqual((record.host, record.started), ("192.0.2.7", 5.0))
+        for name in ("worker", "received", "sent"):
+            self.assertEqual(getattr(record, name), 0, name)
+        for name in ("name", "uuid", "serverUuid"):
+            self.assertEqual(getattr(record, name), "", name)
+        for name in ("subject", "role", "trusted", "joined", "partner", "outcome", "client"):
+            self.assertIsNone(getattr(record, name), name)
+
     def test_firstReason(self) -> None:
         """It ends for the reason that came first."""
         record = make()
@@ -76,10 +89,10 @@ class TotalsTests(SynchronousTestCase):
     def test_joined(self) -> None:
         """Each role has its own."""
         totals = Totals()
-        for count, role in enumerate((Role.PARTNER, Role.SERVER, Role.CLIENT), 1):
+        for count, role in enumerate((Role.PARTNER, Role.SERVER, Role.CLIENT), 2):
             for _ in range(count):
                 totals.joined(role)
-        self.assertEqual(totals, Totals(tunnels=1, servers=2, clients=3))
+        self.assertEqual(totals, Totals(tunnels=2, servers=3, clients=4))
 
     def test_carried(self) -> None:
         """What clients sent, apart for the tunnel proxy."""
@@ -108,6 +121,30 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(load.totals, Totals(traffic=100, tunnelProxyTraffic=16))
         self.assertEqual((load.tunnels, load.servers, load.clients), (0, 1, 0))
         self.assertEqual(load.registered, {(UNIX, Role.SERVER): 1})
+
+    def test_severalOfAKind(self) -> None:
+        """Those that are closed by now carry, but are none; what was counted before stays."""
+        gone, server, waiting = make(received=1), make(TCP, Role.SERVER, 2), make(received=64)
+        gone.client = None
+        load = Load(Totals(traffic=100, tunnelProxyTraffic=200))
+        load.add([gone, server, make(TCP, Role.SERVER, 4), make(UNIX, Role.CLIENT, 8), waiting])
+        one, other = make(), make()
+        join(one, other)
+        other.received = 16
+        load.add([one, other, make(TCP, Role.SERVER, 32)])
+        expected = {(TCP, Role.SERVER): 3, (UNIX, Role.CLIENT): 1}
+        self.assertEqual(load.registered, expected)
+        self.assertEqual(load.totals, Totals(traffic=116, tunnelProxyTraffic=246))
+        self.assertEqual(load.connections[TCP, "tunneled"], 5)
+        self.assertEqual(load.connections[TCP, "waiting"], 1)
+
+    def test_registering(self) -> None:
+        """One that has a role and no tunnel yet is not registered."""
+        record = make(role=Role.SERVER)
+        record.client.stage = "registering"
+        load = Load(Totals())
+        load.add([record])
+        self.assertEqual(load.registered, {})
 
     @given(
         st.lists(st.booleans(), max_size=10),

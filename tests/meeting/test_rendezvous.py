@@ -264,6 +264,14 @@ class ClashTests(RendezvousCase):
         self.looks[0].callback(False)
         self.assertCounts(0, 1)
 
+    def test_firstLeavesWhenSeen(self) -> None:
+        """That it was there then means nothing any more."""
+        self.first.cancel()
+        self.looks[0].callback(True)
+        self.assertIsNone(self.successResultOf(self.looks[0]))
+        self.assertNoResult(self.second)
+        self.assertCounts(1, 0)
+
     def test_secondLeavesMeanwhile(self) -> None:
         """The first one waits on."""
         self.second.cancel()
@@ -404,6 +412,7 @@ class VisitTests(RendezvousCase):
         second = self.visit()
         second.cancel()
         self.failureResultOf(second, CancelledError)
+        self.assertCounts(1, 0)
         self.offers[0][2].callback(False)
         self.assertNoResult(first)
         self.assertCounts(1, 0)

@@ -108,6 +108,12 @@ class ReadTests(SynchronousTestCase):
         body = b"\x03\x03" + bytes(32) + listed(1, b"") + listed(2, bytes(2)) + listed(1, b"\0")
         self.assertEqual(readClientHello(records(b"\x01" + listed(3, body))), NOTHING)
 
+    def test_compressing(self) -> None:
+        """Before TLS 1.3 there was more than one way to compress, which is none."""
+        body = b"\x03\x03" + bytes(32) + listed(1, b"") + listed(2, bytes(2)) + listed(1, b"\x40\0")
+        message = b"\x01" + listed(3, body + listed(2, supportedGroups([P256])))
+        self.assertEqual(readClientHello(records(message)), ClientHello((), (P256,)))
+
     def test_openSsl(self) -> None:
         """A message that was not made here."""
         for name, number in (("X25519", X25519), ("prime256v1", P256)):
@@ -150,7 +156,11 @@ class ArrivingTests(SynchronousTestCase):
 
     def test_tooLong(self) -> None:
         """What is longer than a record is not waited for."""
-        for size, isWaited in ((MOST_BYTES - 4, True), (MOST_BYTES - 3, False), (1 << 23, False)):
+        for size, isWaited in (
+            (MOST_BYTES - 4, True),
+            (MOST_BYTES - 3, False),
+            ((1 << 23) + 8, False),
+        ):
             data = b"\x16\x03\x01\x40\x00\x01" + size.to_bytes(3, "big")
             self.assertEqual(readClientHello(data), None if isWaited else NOTHING)
 

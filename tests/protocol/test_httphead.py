@@ -223,6 +223,7 @@ BAD_REQUESTS = {
     "a long version": (request(line="GET / HTTP/1.10"), "first line"),
     "another protocol": (request(line="GET / ICY/1.1"), "first line"),
     "a method that is no token": (request(line="G(T / HTTP/1.1"), "first line"),
+    "two empty lines": (b"\r\n\r\n" + b"x" * MAX_HEAD, "first line"),
     "no HTTP": (b"garbage\r\n\r\n", "first line"),
     "a PROXY header": (
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + request(),
@@ -284,6 +285,7 @@ UPGRADE_REQUIRED = {
     "no Upgrade": (request(Upgrade=""), "Upgrade: websocket"),
     "another protocol": (request(Upgrade="Upgrade: h2c"), "Upgrade: websocket"),
     "a protocol of almost that name": (request(Upgrade="Upgrade: websocket/1"), "Upgrade: "),
+    "another one": (request(Upgrade="Upgrade: xwebsocketX"), "Upgrade: "),
     "no Connection": (request(Connection=""), "Connection: Upgrade"),
     "another option": (request(Connection="Connection: close"), "Connection: Upgrade"),
     "HTTP/1.0": (request(line="GET / HTTP/1.0"), "HTTP/1.1"),
@@ -436,7 +438,7 @@ class RefusedTests(HeadCase):
 
     def test_atOnce(self) -> None:
         """Who ends lines in another way never sends the empty line that would be waited for."""
-        for data in (b"GET / HTTP/1.1\n", b"\x16\x03\x01", b'{"id":0}\n', b"GET / HTTP/1.1\rX"):
+        for data in (b"GET / HTTP/1.1\n", b"\x16", b'{"id":0}\n', b"GET / HTTP/1.1\rX"):
             self.assertEqual(self.status(data), 400, data)
         self.assertIsNone(HeadReader().receive(b"GET / HTTP/1.1\r"))
 

@@ -284,6 +284,19 @@ class StrictnessTests(SynchronousTestCase):
                         continue
                     self.assertTrue(isRefused(self.variants(line, key, wrong)), (line, name, wrong))
 
+    def test_named(self) -> None:
+        """Whoever reads the log sees which value it is."""
+        for parse, messages in ((parseAsk, ASKS), (parseAnswer, ANSWERS)):
+            for line in (message.encode() for message in messages):
+                for key, (_holder, name) in enumerate(places(json.loads(line))):
+                    with self.assertRaises(LinkFault) as caught:
+                        parse(self.variants(line, key, []))
+                    self.assertEqual(str(caught.exception), f"{name} is of the wrong type")
+                    if name != "subject":
+                        with self.assertRaises(LinkFault) as caught:
+                            parse(self.variants(line, key, isLess=True))
+                        self.assertEqual(str(caught.exception), f"{name} is missing")
+
     def test_members(self) -> None:
         """Ids are written in one way."""
         text = MEMBER.hex()

@@ -267,6 +267,8 @@ class RecordReaderPropertyTests(SynchronousTestCase):
     @given(st.lists(st.integers(0, 255), max_size=24).map(bytes), st.integers(0, 23))
     @example(b"\x82\x7e\x00\x7d" + b"x" * 16, 3)
     @example(b"\x83\x7e\x00\x7d" + b"x" * 16, 3)
+    @example(b"\x82\x7f" + bytes(7) + b"\x05" + b"x" * 16, 3)
+    @example(b"\x83\x7f" + bytes(7) + b"\x05" + b"x" * 16, 3)
     def test_anyBytes(self, data: bytes, place: int) -> None:
         """Whatever arrives, the reader and the reference agree, in one part or in two."""
         self.check(data, [data])
@@ -308,6 +310,13 @@ class RecordReaderTests(SynchronousTestCase):
         for size in (0, 3, 125, 126, 65535, 65536):
             frames = [header(TEXT, True, size), b"a" * size, header(BINARY, True, 1), b"b"]
             self.assertEqual(RecordReader().receive(b"".join(frames)), [frames])
+
+    def test_lengthsInParts(self) -> None:
+        """The least that each form of the length stands for, of a record that comes in two."""
+        for size in (126, 65536):
+            data = encodeBytes(b"a" * size)
+            said, reader = readAll([data[:20], data[20:]])
+            self.assertEqual((said, reader.error), ([b"a" * size], None))
 
     def test_fragmentsPassAsTheyAre(self) -> None:
         """A message in parts, also with parts that are empty."""

@@ -23,6 +23,8 @@ from nymearemoteproxy.protocol.registration import (
     answer,
     clientConnected,
     clientDisconnected,
+    clientPaused,
+    clientResumed,
     errorFor,
     parseUuid,
     parseUuids,
@@ -245,16 +247,17 @@ class AnswerTests(SynchronousTestCase):
         params = self.notification(clientConnected(1, client, "", 1))["params"]
         self.assertEqual((params["clientPeerAddress"], params["clientName"]), ("", ""))
 
-    def test_clientDisconnected(self) -> None:
-        """The address, and nothing else."""
-        self.assertEqual(
-            self.notification(clientDisconnected(7, 258)),
-            {
-                "id": 7,
-                "notification": "TunnelProxy.ClientDisconnected",
-                "params": {"socketAddress": 258},
-            },
-        )
+    def test_ofAClient(self) -> None:
+        """Its address, and nothing else."""
+        for make, name in (
+            (clientDisconnected, "TunnelProxy.ClientDisconnected"),
+            (clientPaused, "TunnelProxy.ClientPaused"),
+            (clientResumed, "TunnelProxy.ClientResumed"),
+        ):
+            self.assertEqual(
+                self.notification(make(7, 258)),
+                {"id": 7, "notification": name, "params": {"socketAddress": 258}},
+            )
 
     def test_errorFor(self) -> None:
         """What is told follows from how the connection ends; the rest is no fault of the client."""

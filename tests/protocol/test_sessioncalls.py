@@ -289,6 +289,15 @@ class AuthenticateTests(SynchronousTestCase):
             ),
         )
 
+    def test_limited(self) -> None:
+        """The token is valid: it is not blamed, and the outcome is the limit's."""
+        self.assertFails(
+            lambda session: session.limited(Outcome.QUOTA_USED_UP),
+            AuthenticationError.PROXY_ERROR,
+            Outcome.QUOTA_USED_UP,
+            "A limit of this account is reached. Please try again later.",
+        )
+
     def test_backendFailed(self) -> None:
         """Nobody gets in, and the token is not blamed."""
         self.assertFails(

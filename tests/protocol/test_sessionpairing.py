@@ -236,6 +236,16 @@ class PairingKeyTests(SynchronousTestCase):
             self.assertEqual(close, Close(Outcome.AUTHENTICATION_ERROR))
             self.assertIs(session.state, State.CLOSED)
 
+    def test_shared(self) -> None:
+        """Members that share a secret have the same keys, of whatever version they are."""
+        for bySubject, subject, expected in (
+            (False, None, "480d2ba75ce9d527d133375ecaa32a78"),
+            (True, "t", "6b577d37b15b3da332e278a913017c73"),
+        ):
+            key = PairingKeys(bySubject, b"s").key("t", subject, "n")
+            self.assertEqual(key.hex(), expected)
+            self.assertNotEqual(PairingKeys(bySubject, b"r").key("t", subject, "n"), key)
+
     def test_keysHideWhatTheyAreMadeOf(self) -> None:
         """A key is short, holds no token, and is another one in the next process."""
         long = "t" * 10_000

@@ -454,7 +454,12 @@ class TokenTests(SynchronousTestCase):
             session = newSession(None, TUNNEL_PROXY_API, EVERYBODY)
             send, close = session.messageReceived(raw)
             assert isinstance(send, Send)
-            self.assertIn("TunnelProxyErrorForbiddenCall", send.data.decode())
+            told = json.loads(send.data)
+            self.assertEqual(told["error"], "A token is needed here.")
+            self.assertEqual(told["params"]["tunnelProxyError"], "TunnelProxyErrorForbiddenCall")
+            self.assertEqual(
+                told["params"]["authenticationError"], "AuthenticationErrorAuthenticationFailed"
+            )
             self.assertEqual(close, Close(Outcome.TOKEN_REFUSED))
 
     def test_meanwhile(self) -> None:

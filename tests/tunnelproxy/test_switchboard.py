@@ -78,6 +78,31 @@ class RegistrationTests(SwitchboardCase):
         client.receive(b"still here")
         self.assertEqual(server.heard(), [(client.address, b"still here")])
 
+    def test_origins(self) -> None:
+        """By uuid it is known where a server or a client comes from."""
+        server = self.world.server(1)
+        client = self.world.client(server, 2)
+        for number, leg in ((1, server), (2, client)):
+            origin = self.switchboard.origin(uuid(number))
+            assert origin is not None
+            self.assertIs(origin, leg.partner.origin)
+        self.assertIsNone(self.switchboard.origin(uuid(3)))
+
+    def test_endedByUuid(self) -> None:
+        """A server is expelled, a client dropped; nothing happens if there is none."""
+        server = self.world.server(1)
+        gone, other = self.world.client(server, 2), self.world.client(server, 3)
+        for number in (1, 4):
+            self.switchboard.drop(uuid(number))
+        for number in (2, 4):
+            self.switchboard.expel(uuid(number), Outcome.ENDED_BY_OPERATOR)
+        self.assertAlive(server, gone, other)
+        self.switchboard.drop(uuid(2))
+        self.assertOver(gone, Outcome.CONNECTION_LOST)
+        self.assertAlive(server, other)
+        self.switchboard.expel(uuid(1), Outcome.ENDED_BY_OPERATOR)
+        self.assertOver(server, Outcome.ENDED_BY_OPERATOR)
+
     def test_uuidIsFreeAgain(self) -> None:
         """As soon as its connection is lost, or ends; with a server its clients' are."""
         for part in (ServerLeg.leave, ServerLeg.end):
