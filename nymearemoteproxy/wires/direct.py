@@ -7,9 +7,11 @@ to Twisted, and what that means for producers. Knows nothing of TLS, framing or 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -29,6 +31,9 @@ larger reads save."""
 FIRST_READ_SIZE = 1 << 12
 """The same before anybody has said that more is to come: few clients say so much, and whoever does
 makes little work at a time."""
+
+FULL = (errno.EAGAIN, errno.ENOBUFS)
+"""What a socket says that takes nothing just now."""
 
 
 @implementer(IPullProducer)
@@ -84,6 +89,25 @@ class _HalfCloseableRest(_Rest):
         self.protocol.writeConnectionLost()
 
 
+class _Broken:
+    """Stands before the protocol of a connection that broke: no end of it is orderly any more.
+
+    The kernel tells of a reset once. When who sends was told, who reads gets what had come before,
+    and then an end like any other.
+    """
+
+    __slots__ = ("protocol",)
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def dataReceived(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def connectionLost(self, _reason: Failure) -> None:
+        self.protocol.connectionLost(Failure(ConnectionLost()))
+
+
 class DirectTransport:
     """A stream transport of Twisted's, as our protocols see it.
 
@@ -119,7 +143,8 @@ class DirectTransport:
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol; what is read goes straight to it."""
-        self._lowest.protocol = protocol
+        isBroken = isinstance(self._lowest.protocol, _Broken)
+        self._lowest.protocol = _Broken(protocol) if isBroken else protocol
         protocol.makeConnection(self)
 
     def introduced(self, peer: IAddress | None, protocol: Any) -> None:
@@ -141,8 +166,10 @@ class DirectTransport:
             return
         try:
             sent = self._send(data)
-        except OSError:
-            sent = 0  # full, or broken: Twisted finds out which
+        except OSError as error:
+            sent = 0
+            if error.errno not in FULL:  # Twisted finds that out as well, and ends it
+                self._lowest.protocol = _Broken(self._lowest.protocol)
         if sent < len(data):
             self._lowest.registerProducer(_Drain(self), False)
             self.blocked = True
