@@ -6,6 +6,7 @@
 # make man         write the manual pages and the completion for bash into docs/_build/man
 # make deb         build the Debian packages into the directory above (see docs/installation.rst)
 # make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
+# make soak        a load with faults; TUNNELS=1000000 for hours of it, OPTIONS="--setup one" for one setup
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
@@ -14,9 +15,10 @@ SNITUN_READY := $(VENV)-snitun/for-$(notdir $(SNITUN_PYTHON))
 BIN := $(VENV)/bin
 TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
+TUNNELS ?= 5000
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
-.PHONY: run test check hooks docs man deb benchmark clean
+.PHONY: run test check hooks docs man deb benchmark soak clean
 
 run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
@@ -43,6 +45,9 @@ deb:
 
 benchmark: $(VENV)/installed-benchmark $(SNITUN_READY)
 	$(BIN)/python -m benchmarks $(or $(OPTIONS),--output benchmarks/results)
+
+soak: $(VENV)/installed
+	$(BIN)/python -m soak --setup all --tunnels $(TUNNELS) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp*
