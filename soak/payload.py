@@ -39,7 +39,7 @@ class Receiving:
     def __init__(self, expected: bytes, changed: Callable[[], object] = lambda: None) -> None:
         self.count = 0
         self.problem: str | None = None
-        self._expected = memoryview(expected)
+        self._expected = expected
         self._changed = changed
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Receiving:
             raise WrongBytesError(self.problem)
 
     def _difference(self, data: bytes) -> str:
-        rest = bytes(self._expected[self.count : self.count + len(data)])
+        rest = self._expected[self.count : self.count + len(data)]
         same = next((at for at, (a, b) in enumerate(zip(rest, data, strict=False)) if a != b), None)
         at = len(rest) if same is None else same
         came, sent = data[at : at + _SHOWN], rest[at : at + _SHOWN]

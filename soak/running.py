@@ -21,7 +21,7 @@ from soak.plan import STRANGER, TUNNEL, VISIT, Scenario, scenario
 from soak.playing import Stage
 from soak.servers import CLUSTER, Setup
 
-IN_FLIGHT = 80
+IN_FLIGHT = 50
 """Scenarios at once: enough that the server always has something to do while some wait."""
 LONGEST = 60.0
 """Seconds that a scenario may take: its time limits are of 10 at most, what it sends of 4 MiB."""

@@ -78,8 +78,8 @@ async def _join(stage: Stage, number: int) -> Wire:
         _token(scenario, side, stage), params, nonce=stage.secret(f"nonce-{scenario.index}")
     )
     if side.style == "bytes":
-        # Without its newline: that could come when there is a tunnel, and would be payload.
-        await wire.sendSlowly(request.rstrip())
+        # A newline that comes by itself could be payload, or payload be taken for it.
+        await wire.sendSlowly(request, together=len(b"}\n"))
     else:
         wire.send(request)
     return wire

@@ -21,6 +21,8 @@ EOF, CUT = "end", "cut-off"
 """How a connection is ended that has no close code: in order, or not."""
 LARGEST = 1 << 18
 """Bytes that are read of TLS at once."""
+ANSWERS = {PING: PONG, CLOSE: CLOSE}
+"""What is answered with what, unless we have said goodbye."""
 OTHERS_TURN = 16
 """Bytes that are written alone, after which others go on."""
 _RECEIVE_BUFFER = struct.pack("i", 1 << 16)
@@ -199,12 +201,17 @@ class Wire(asyncio.Protocol):
             data = self._out.read()
         self.transport.write(data)
 
-    async def sendSlowly(self, data: bytes) -> None:
-        """Send a message, or bytes, each byte by itself."""
-        for at in range(len(data)):
+    async def sendSlowly(self, data: bytes, together: int = 1) -> None:
+        """Send a message, or bytes, each byte by itself.
+
+        :param together: how many of the last ones are not.
+        """
+        last = len(data) - together
+        for at in range(last):
             self.write(data[at : at + 1])
             if not at % OTHERS_TURN:
                 await asyncio.sleep(0)
+        self.write(data[max(last, 0) :])
 
     async def drained(self) -> None:
         """Wait until more can be sent."""
@@ -326,11 +333,9 @@ class WebSocketWire(Wire):
             self._take(part)
 
     def _controlled(self, opcode: int, payload: bytes) -> None:
-        if opcode == PING:
-            self._answers += frame(PONG, payload)
-        elif opcode == CLOSE and not self._hasLeft:
-            self._answers += frame(CLOSE, payload[:2])
-        self._answer()
+        if opcode in ANSWERS and not self._hasLeft:
+            self._answers += frame(ANSWERS[opcode], payload if opcode == PING else payload[:2])
+            self._answer()
         if opcode == CLOSE:
             self._end(str(int.from_bytes(payload[:2], "big")))
 
@@ -346,10 +351,10 @@ class WebSocketWire(Wire):
     def send(self, data: bytes) -> None:
         self.write(frame(self.opcode, data))
 
-    async def sendSlowly(self, data: bytes) -> None:
+    async def sendSlowly(self, data: bytes, together: int = 1) -> None:
         self._isInFrame = True
         try:
-            await super().sendSlowly(frame(self.opcode, data))
+            await super().sendSlowly(frame(self.opcode, data), together)
         finally:
             self._isInFrame = False
             self._answer()

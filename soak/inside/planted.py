@@ -12,7 +12,7 @@ from typing import Any
 
 from soak.inside.names import PLANTED
 
-RARE = 40
+RARE = 20
 """A fault happens each so many times."""
 
 
@@ -146,7 +146,7 @@ def _token() -> None:
     from nymearemoteproxy.authentication import http
     from nymearemoteproxy.common.logs import ProxyLogger
 
-    log = ProxyLogger()
+    log = ProxyLogger(http.__name__)
 
     def tell(authenticate: Any, backend: Any, token: str) -> Any:
         log.info("asked for {token}", token=token)
