@@ -16,10 +16,13 @@ DIALECTS = (FIRST, NEWER)
 STYLES = {"whole": 60, "pieces": 25, "fragments": 10, "bytes": 5}
 """How payload is written: at once, in some writes, in frames that are no messages, byte by byte."""
 
+PLAIN = "none"
+"""The fault of who has none."""
+
 TUNNEL, VISIT, STRANGER = "tunnel", "visit", "stranger"
 FAULTS: dict[str, dict[str, int]] = {
     TUNNEL: {
-        "none": 300,
+        PLAIN: 300,
         "last-words": 100,
         "half-close": 60,
         "reset": 60,
@@ -32,7 +35,7 @@ FAULTS: dict[str, dict[str, int]] = {
         "slow-backend": 20,
     },
     VISIT: {
-        "none": 60,
+        PLAIN: 60,
         "server-left": 20,
         "server-reset": 20,
         "client-reset": 20,

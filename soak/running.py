@@ -17,12 +17,11 @@ from soak import strangers, tunnels, visits
 from soak.backend import Backend
 from soak.disturbances import Disturbances
 from soak.ledger import Done, Ledger
-from soak.plan import STRANGER, TUNNEL, VISIT, Scenario, scenario
+from soak.pace import Pace
+from soak.plan import PLAIN, STRANGER, TUNNEL, VISIT, Scenario, scenario
 from soak.playing import Stage
 from soak.servers import CLUSTER, Setup
 
-IN_FLIGHT = 50
-"""Scenarios at once: enough that the server always has something to do while some wait."""
 LONGEST = 60.0
 """Seconds that a scenario may take: its time limits are of 10 at most, what it sends of 4 MiB."""
 SETTLING = 45.0
@@ -145,6 +144,7 @@ class Run:
         )
         self._disturbances: Disturbances | None = None
         self._stopping = False
+        self._pace = Pace()
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -183,13 +183,12 @@ class Run:
 
     async def _play(self, indices: Iterable[int], deadline: float) -> None:
         began, cpu = time.monotonic(), self._cpu()
-        free = asyncio.Semaphore(IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             for index in indices:
-                await free.acquire()
+                await self._pace.begin()
                 if self._stopping or time.monotonic() > deadline:
                     break
-                group.create_task(self._one(index)).add_done_callback(lambda _: free.release())
+                group.create_task(self._one(index)).add_done_callback(lambda _: self._pace.end())
         self.result.seconds += time.monotonic() - began
         self.result.cpu += max(0.0, self._cpu() - cpu)
 
@@ -205,6 +204,8 @@ class Run:
             async with asyncio.timeout(LONGEST):
                 await _PLAYERS[chosen.kind](stage)
             isSure = True
+            if chosen.fault == PLAIN:
+                self._pace.took(time.monotonic() - began)
         except TimeoutError:
             problem = f"it is not over after {LONGEST:.0f} s"
         except Exception as error:
