@@ -14,6 +14,7 @@ from random import Random
 
 from soak.servers import CLUSTER, WORKERS, Setup
 
+WORKER_KILLED = "worker killed"
 AFTER_KILL = 2.0
 """Seconds after a worker's death in which connections still may be handed to it, or ask it."""
 OUTAGE = 1.0
@@ -38,7 +39,7 @@ class Disturbances:
         self._harm: list[tuple[float, float]] = []
         self._kinds = {"reload": self._reload, "certificate": self._changeCertificate}
         if setup.name == WORKERS:
-            self._kinds["worker killed"] = self._killWorker
+            self._kinds[WORKER_KILLED] = self._killWorker
         if setup.name == CLUSTER:
             self._kinds["Redis killed"] = self._killRedis
             self._kinds["Redis frozen"] = self._freezeRedis

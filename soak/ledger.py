@@ -21,6 +21,8 @@ MOST_PROBLEMS = 20
 """That are kept; the rest is counted."""
 
 
+LOST = "worker-lost"
+"""The outcome of those whose process was killed."""
 GAUGES = ("connections", "tunnels", "tunnel_proxy_servers", "tunnel_proxy_clients", "links")
 """Metrics that are 0 when nobody is there."""
 
@@ -44,6 +46,8 @@ class Done:
 
     def problemOf(self, line: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the server's line about it."""
+        if line["outcome"] == LOST:
+            return None  # it was over for the client, and not yet for the server's process
         if self.outcomes is not None and line["outcome"] not in self.outcomes:
             return f"outcome {' or '.join(sorted(self.outcomes))}, not {line['outcome']}"
         came, went = line["received"], line["sent"]
@@ -103,9 +107,17 @@ class Book:
             counted = metrics[f'{direction}_bytes_total{{transport="{transport}"}}']
             if counted != count:
                 yield f"{transport}: {count} bytes {direction} in the log, {counted:.0f} counted"
-        for name, count in metrics.items():
-            if name.partition("{")[0] in GAUGES and count and "control" not in name:
-                yield f"{name} is {count:.0f}, and nobody is there"
+        for name in present(metrics):
+            yield f"{name} is {metrics[name]:.0f}, and nobody is there"
+
+
+def present(metrics: Mapping[str, float]) -> list[str]:
+    """Return which metrics say that somebody is there."""
+    return [
+        name
+        for name, count in metrics.items()
+        if count and name.partition("{")[0] in GAUGES and "control" not in name
+    ]
 
 
 class Ledger:

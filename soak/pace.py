@@ -1,7 +1,7 @@
 """How many scenarios are played at once: as many as the machine plays in good time.
 
-Owns that number. Knows nothing of what is played. Where others need the processor too, more would only
-wait for each other, until the server's time limits are over.
+Owns that number. Knows nothing of what is played. Where others need the processor too, more would
+only wait for each other, until the server's time limits are over.
 """
 
 from __future__ import annotations

@@ -10,13 +10,13 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from soak import strangers, tunnels, visits
 from soak.backend import Backend
-from soak.disturbances import Disturbances
-from soak.ledger import Done, Ledger
+from soak.disturbances import WORKER_KILLED, Disturbances
+from soak.ledger import LOST, Done, Ledger, present
 from soak.pace import Pace
 from soak.plan import PLAIN, STRANGER, TUNNEL, VISIT, Scenario, scenario
 from soak.playing import Stage
@@ -28,6 +28,8 @@ SETTLING = 45.0
 """Seconds until nobody is there any more: more than twice what a client has for its goodbye."""
 LOOK = 0.2
 """Seconds between two looks at what the server has written."""
+LOOKS = 10
+"""How often the level is looked at, at most."""
 WARM_UP = 0.1
 """Part of the load after which it is written down how much of everything there is."""
 LEAST_WARM_UP, MOST_WARM_UP = 20, 1000
@@ -88,6 +90,20 @@ class Level:
     resident: list[int]
     descriptors: list[list[int]]
     objects: list[list[Counter[str]]]
+
+
+def differences(before: Level, after: Level) -> Iterator[str]:
+    """Return of what there is more than before."""
+    if before.descriptors != after.descriptors:
+        yield f"open files: {before.descriptors} before, {after.descriptors} after"
+    for old, new in zip(before.objects, after.objects, strict=True):
+        for process, (few, many) in enumerate(zip(old, new, strict=False)):
+            kinds = [kind for kind in many if kind.startswith(COUNTED) and many[kind] > few[kind]]
+            for kind in kinds:
+                yield f"{kind} in process {process}: {few[kind]} before, {many[kind]} after"
+    for size, other in zip(before.resident, after.resident, strict=True):
+        if other > size + GROWTH:
+            yield f"memory: {size >> 20} MiB before, {other >> 20} MiB after"
 
 
 @dataclass
@@ -281,16 +297,17 @@ class Run:
         """Wait until the server has said everything, and nobody is there."""
         self._backend.hangUp()
         deadline = time.monotonic() + SETTLING
-        before = self.result.before
-        while time.monotonic() < deadline:
-            self._ledger.read()
-            isBack = (
-                before is None
-                or [node.descriptors() for node in self._setup.nodes] == before.descriptors
-            )
-            if self._ledger.isSettled and isBack:
-                break
+        while time.monotonic() < deadline and not await self._isSettled():
             await asyncio.sleep(LOOK)
+
+    async def _isSettled(self) -> bool:
+        self._ledger.read()
+        before, nodes = self.result.before, self._setup.nodes
+        if not self._ledger.isSettled:
+            return False
+        if before is not None and [node.descriptors() for node in nodes] != before.descriptors:
+            return False
+        return not any([present(await node.metrics()) for node in nodes])
 
     async def _level(self) -> Level:
         nodes = self._setup.nodes
@@ -298,6 +315,15 @@ class Run:
         return Level(
             [node.resident() for node in nodes], [node.descriptors() for node in nodes], objects
         )
+
+    async def _levelLike(self, before: Level) -> Level:
+        """Return the level, as soon as our own last question is forgotten."""
+        for _look in range(LOOKS):
+            level = await self._level()
+            if not any(differences(before, level)):
+                break
+            await asyncio.sleep(LOOK)
+        return level
 
     async def _judge(self) -> None:
         ledger, result, nodes = self._ledger, self.result, self._setup.nodes
@@ -307,11 +333,14 @@ class Run:
             for problem in book.disagreements(said):
                 ledger.problem(problem)
             result.outcomes.update(book.outcomes)
+        if result.outcomes[LOST] and not result.disturbances[WORKER_KILLED]:
+            ledger.problem(f"{LOST}, and nobody has killed a worker")
         for name, metric in _ESTABLISHED.items():
             self._judgeCount(name, sum(said[metric] for said in metrics))
         if result.before is not None:
-            result.after = await self._level()
-            self._judgeLevel(result.before, result.after)
+            result.after = await self._levelLike(result.before)
+            for problem in differences(result.before, result.after):
+                ledger.problem(problem)
         for node in nodes:
             if status := await node.stop():
                 ledger.problem(f"the server has ended with status {status}")
@@ -325,23 +354,6 @@ class Run:
         least, unsure = self._ledger.expected[name], self._ledger.unsure
         if not least <= count <= least + MOST_OF_ONE * unsure:
             self._ledger.problem(f"{name}: {count:.0f} counted, {least} seen, {unsure} unsure")
-
-    def _judgeLevel(self, before: Level, after: Level) -> None:
-        tell = self._ledger.problem
-        if before.descriptors != after.descriptors:
-            tell(f"open files: {before.descriptors} before, {after.descriptors} after")
-        for old, new in zip(before.objects, after.objects, strict=True):
-            for process, (one, other) in enumerate(zip(old, new, strict=False)):
-                more = {
-                    kind: f"{one[kind]} → {count}"
-                    for kind, count in other.items()
-                    if count > one[kind] and kind.startswith(COUNTED)
-                }
-                if more:
-                    tell(f"more objects in process {process}: {more}")
-        for old, new in zip(before.resident, after.resident, strict=True):
-            if new > old + GROWTH:
-                tell(f"memory: {old >> 20} MiB before, {new >> 20} MiB after")
 
     def _judgeTotals(self, totals: dict[str, int], metrics: dict[str, float]) -> None:
         for name, metric in _TOTALS.items():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from soak.ledger import Done, Ledger
+from soak.ledger import LOST, Done, Ledger
+from soak.pace import GOOD_TIME, LEAST, MOST, Pace
 from soak.payload import Receiving, WrongBytesError, content
 from soak.plan import FAULTS, STYLES, TRANSPORTS, scenario
 from soak.playing import sourceOf
+from soak.running import COUNTED, GROWTH, Level, differences
 from tests.support.endtoend import MARK
 from tests.support.packets import cut
 
@@ -145,6 +149,13 @@ class LedgerTests(SynchronousTestCase):
         self.metrics['outcomes_total{outcome="lost"}'] = 2
         self.assertWrong("outcome left, not lost", "outcome left, not lost")
 
+    def test_lost(self) -> None:
+        """Whose process was killed may be over for the client already, and not yet for the log."""
+        self.lines[0]["outcome"] = self.sides[0]["outcome"] = LOST
+        self.metrics['outcomes_total{outcome="left"}'] = 2
+        self.metrics[f'outcomes_total{{outcome="{LOST}"}}'] = 1
+        self.assertEqual(self.problems(), [])
+
     def test_bytes(self) -> None:
         self.lines[1]["sent"] = self.sides[1]["sent"] = 6
         self.metrics['sent_bytes_total{transport="TCP"}'] = 20
@@ -168,6 +179,47 @@ class LedgerTests(SynchronousTestCase):
         self.metrics['sent_bytes_total{transport="TCP"}'] = 20
         self.metrics['outcomes_total{outcome="left"}'] = 2
         self.assertWrong("outcomes", "3 lines", "21 bytes sent", "tunnels is 1")
+
+
+class LevelTests(SynchronousTestCase):
+    """When everybody is gone it is as it was before."""
+
+    kind = f"{COUNTED[0]}.Some"
+    before = Level([100 << 20], [[20, 12]], [[Counter({kind: 1}), Counter()]])
+
+    def assertDiffers(self, text: str, **changes: Any) -> None:
+        [problem] = differences(self.before, replace(self.before, **changes))
+        self.assertIn(text, problem)
+
+    def test_same(self) -> None:
+        self.assertEqual(list(differences(self.before, self.before)), [])
+
+    def test_more(self) -> None:
+        self.assertDiffers("open files", descriptors=[[20, 13]])
+        self.assertDiffers("in process 1: 0 before", objects=[[Counter(), Counter([self.kind])]])
+        self.assertDiffers("memory", resident=[self.before.resident[0] + GROWTH + 1])
+
+    def test_otherKinds(self) -> None:
+        """What is there once in a process and not for each connection may come and go."""
+        other = replace(self.before, objects=[[Counter(["nymearemoteproxy.any.Other"]), Counter()]])
+        self.assertEqual(list(differences(self.before, other)), [])
+
+
+class PaceTests(SynchronousTestCase):
+    """No more at once than are played in good time."""
+
+    def test_fast(self) -> None:
+        pace = Pace()
+        for _ in range(MOST):
+            pace.took(GOOD_TIME / 2)
+        self.assertEqual(pace.most, MOST)
+
+    def test_slow(self) -> None:
+        pace = Pace()
+        pace.most = MOST
+        for _ in range(MOST):
+            pace.took(GOOD_TIME * 2)
+        self.assertEqual(pace.most, LEAST)
 
 
 class RunTests(TestCase):
