@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +24,8 @@ ANSWERS = {PING: PONG, CLOSE: CLOSE}
 """What is answered with what, unless we have said goodbye."""
 OTHERS_TURN = 16
 """Bytes that are written alone, after which others go on."""
-_RECEIVE_BUFFER = struct.pack("i", 1 << 16)
-"""For those who stop reading: what the kernel takes for them is to be little."""
+LITTLE, MUCH = 1 << 16, 1 << 20
+"""Bytes that the kernel takes at most for those who do not read, and for all others."""
 
 
 class Wire(asyncio.Protocol):
@@ -219,13 +218,17 @@ class Wire(asyncio.Protocol):
 
     def deafen(self) -> None:
         """Read nothing."""
-        raw = self.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._takeAtMost(LITTLE)
         self.transport.pause_reading()
 
     def listen(self) -> None:
-        """Read again."""
+        """Read again, and fast, or the server's pings come too late behind all that waits."""
+        self._takeAtMost(MUCH)
         self.transport.resume_reading()
+
+    def _takeAtMost(self, size: int) -> None:
+        raw = self.transport.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
     # Ending
 

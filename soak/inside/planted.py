@@ -135,7 +135,7 @@ def _memory() -> None:
     kept = []
 
     def keep(ended: Any, registry: Any, record: Any) -> None:
-        kept.append(bytes(4 << 20))
+        kept.append(b"x" * (4 << 20))  # written to, or it would be none
         ended(registry, record)
 
     _patch(Registry, "ended", _seldom(keep))
