@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -31,9 +31,6 @@ larger reads save."""
 FIRST_READ_SIZE = 1 << 12
 """The same before anybody has said that more is to come: few clients say so much, and whoever does
 makes little work at a time."""
-
-FULL = (errno.EAGAIN, errno.ENOBUFS)
-"""What a socket says that takes nothing just now."""
 
 
 @implementer(IPullProducer)
@@ -104,8 +101,9 @@ class _Broken:
     def dataReceived(self, data: bytes) -> None:
         self.protocol.dataReceived(data)
 
-    def connectionLost(self, _reason: Failure) -> None:
-        self.protocol.connectionLost(Failure(ConnectionLost()))
+    def connectionLost(self, reason: Failure) -> None:
+        isOrderly = reason.check(ConnectionDone)
+        self.protocol.connectionLost(Failure(ConnectionLost()) if isOrderly else reason)
 
 
 class DirectTransport:
@@ -138,8 +136,9 @@ class DirectTransport:
         self._lowest = transport
         self._send = self.getHandle().send
         self._lowest.bufferSize = FIRST_READ_SIZE
-        self.switchProtocol(self._protocol)
+        self._lowest.protocol = protocol = self._protocol
         del self._protocol
+        protocol.makeConnection(self)
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol; what is read goes straight to it."""
@@ -166,9 +165,11 @@ class DirectTransport:
             return
         try:
             sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
         except OSError as error:
             sent = 0
-            if error.errno not in FULL:  # Twisted finds that out as well, and ends it
+            if error.errno != errno.ENOBUFS:  # Twisted finds that out as well, and ends it
                 self._lowest.protocol = _Broken(self._lowest.protocol)
         if sent < len(data):
             self._lowest.registerProducer(_Drain(self), False)

@@ -198,10 +198,10 @@ class WriteTests(DirectCase):
                 self.assertEqual((heard.data, heard.reason.type), (b"came before", ConnectionLost))
 
     def test_fullIsNotBroken(self) -> None:
-        for number in (errno.EAGAIN, errno.ENOBUFS):
+        for error in (BlockingIOError(), OSError(errno.ENOBUFS, "full")):
             pipe, direct = self.connect()
             protocol = pipe.protocol
-            self.patch(direct, "_send", partial(_raise, OSError(number, "full")))
+            self.patch(direct, "_send", partial(_raise, error))
             direct.write(b"waits")
             self.assertIs(pipe.protocol, protocol)
 
