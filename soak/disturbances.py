@@ -19,8 +19,8 @@ AFTER_KILL = 2.0
 """Seconds after a worker's death in which connections still may be handed to it, or ask it."""
 OUTAGE = 1.0
 """Seconds for which the Redis is away."""
-AFTER_OUTAGE = 8.0
-"""Seconds until everything is as before: what began meanwhile has its time limits of 5
+AFTER_OUTAGE = 10.0
+"""Seconds until everything is as before: what began meanwhile has its time limits
 (see `servers`), and 3 are promised for the rest (docs/cluster.rst)."""
 
 

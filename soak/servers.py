@@ -241,7 +241,7 @@ class Setup:
             self.redis = RedisServer("--maxmemory-policy", "noeviction")
             arguments = ("--cluster", f"redis://127.0.0.1:{self.redis.port}")
             arguments += ("--set", "Cluster.listen=tcp:0:interface=127.0.0.1")
-            arguments += ("--set", "Cluster.directoryTimeout=5000")
+            arguments += ("--set", "Cluster.directoryTimeout=2000")
             arguments += ("--set", "Cluster.linkTimeout=5000")
         count = NODE_COUNT if self.name == CLUSTER else 1
         self.nodes = [Node(self, number, arguments) for number in range(count)]
