@@ -8,6 +8,7 @@
 # make benchmark   measure (see docs/development.rst for what to install); OPTIONS=--quick for a trial
 # make fuzz        look for inputs that break a promise, SECONDS=60 for each kind; OPTIONS=--planted
 # make mutation    break the code in thousands of ways, and see which the tests do not notice; MODULE=protocol.slip
+# make soak        a load with faults; TUNNELS=1000000 for hours of it, OPTIONS="--setup one" for one setup
 
 PYTHON ?= python3
 SNITUN_PYTHON ?= $(PYTHON)
@@ -18,10 +19,13 @@ TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
+# Scenarios of `make soak`
+TUNNELS ?= 5000
+
 # What each fuzzer is given.
 SECONDS ?= 60
 
-.PHONY: run test check hooks docs man deb benchmark fuzz mutation clean
+.PHONY: run test check hooks docs man deb benchmark fuzz mutation soak clean
 
 run: $(VENV)/installed
 	@$(BIN)/nymea-remoteproxy
@@ -55,6 +59,9 @@ fuzz: $(VENV)/installed-fuzz
 mutation: $(VENV)/installed-mutation
 	$(BIN)/mutmut run --max-children 1 "nymearemoteproxy.$(or $(MODULE),*).*"
 	@$(BIN)/mutmut results | sed '/not checked/d'
+
+soak: $(VENV)/installed
+	$(BIN)/python -m soak --setup all --tunnels $(TUNNELS) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-snitun build dist docs/_build *.egg-info _trial_temp* mutants

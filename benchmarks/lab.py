@@ -61,6 +61,11 @@ class Child:
         return self._process.poll() is None
 
     @property
+    def status(self) -> int:
+        """With which it has ended; negative = by this signal."""
+        return self._process.wait()
+
+    @property
     def lastWords(self) -> str:
         """The last line of its log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()

@@ -7,9 +7,11 @@ to Twisted, and what that means for producers. Knows nothing of TLS, framing or 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
@@ -84,6 +86,26 @@ class _HalfCloseableRest(_Rest):
         self.protocol.writeConnectionLost()
 
 
+class _Broken:
+    """Stands before the protocol of a connection that broke: no end of it is orderly any more.
+
+    The kernel tells of a reset once. When who sends was told, who reads gets what had come before,
+    and then an end like any other.
+    """
+
+    __slots__ = ("protocol",)
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def dataReceived(self, data: bytes) -> None:
+        self.protocol.dataReceived(data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        isOrderly = reason.check(ConnectionDone)
+        self.protocol.connectionLost(Failure(ConnectionLost()) if isOrderly else reason)
+
+
 class DirectTransport:
     """A stream transport of Twisted's, as our protocols see it.
 
@@ -114,12 +136,14 @@ class DirectTransport:
         self._lowest = transport
         self._send = self.getHandle().send
         self._lowest.bufferSize = FIRST_READ_SIZE
-        self.switchProtocol(self._protocol)
+        self._lowest.protocol = protocol = self._protocol
         del self._protocol
+        protocol.makeConnection(self)
 
     def switchProtocol(self, protocol: Any) -> None:
         """Hand the connection to another protocol; what is read goes straight to it."""
-        self._lowest.protocol = protocol
+        isBroken = isinstance(self._lowest.protocol, _Broken)
+        self._lowest.protocol = _Broken(protocol) if isBroken else protocol
         protocol.makeConnection(self)
 
     def introduced(self, peer: IAddress | None, protocol: Any) -> None:
@@ -141,8 +165,12 @@ class DirectTransport:
             return
         try:
             sent = self._send(data)
-        except OSError:
-            sent = 0  # full, or broken: Twisted finds out which
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            sent = 0
+            if error.errno != errno.ENOBUFS:  # Twisted finds that out as well, and ends it
+                self._lowest.protocol = _Broken(self._lowest.protocol)
         if sent < len(data):
             self._lowest.registerProducer(_Drain(self), False)
             self.blocked = True

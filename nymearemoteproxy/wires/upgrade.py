@@ -124,18 +124,22 @@ class Upgrade(Phase, Protocol):
         try:
             read = self._head.receive(data)
         except Refusal as refusal:
-            self.transport.write(self._judge.refuse(refusal))
+            self._answer(self._judge.refuse(refusal))
             self._fail(refusal.outcome)
             return
         if read is None:
             return
         request, rest = read
         hearing = self._judge.decide(request)
-        self.transport.write(hearing.answer)
+        self._answer(hearing.answer)
         if hearing.isGranted:
             self._takeOver(rest)
         else:
             self._fail(Outcome.WEBSOCKET_HANDSHAKE_FAILED)
+
+    def _answer(self, head: bytes) -> None:
+        self.record.sent += len(head)
+        self.transport.write(head)
 
     def _takeOver(self, rest: bytes) -> None:
         control = WebSocketControl(self.proxy, self.record)

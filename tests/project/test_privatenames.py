@@ -27,8 +27,8 @@ from nymearemoteproxy.running.epoll import NEEDED, DirectEPollReactor
 from tests.support.names import HARMLESS, classes, namesOf, package
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-OURS = ("nymearemoteproxy", "benchmarks", "fuzz", "tests")
-READ = ("nymearemoteproxy", "benchmarks", "fuzz", "docs", "tests/support")
+OURS = ("nymearemoteproxy", "benchmarks", "fuzz", "soak", "tests")
+READ = ("nymearemoteproxy", "benchmarks", "fuzz", "soak", "docs", "tests/support")
 """The tests themselves may look into what they test."""
 
 PUBLIC = {"_fields", "_replace", "_asdict", "_make", "_exit"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+from functools import partial
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPullProducer
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from nymearemoteproxy.wires.direct import FIRST_READ_SIZE, READ_SIZE, DirectFactory
@@ -27,6 +31,30 @@ class Narrow(Pipe):
 
     def send(self, data: bytes) -> int:
         return super().send(data[: self.room])
+
+
+@implementer(IHalfCloseableProtocol)
+class Ending(Protocol):
+    """Keeps what it hears."""
+
+    data = b""
+    reason: Any = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+    def readConnectionLost(self) -> None:
+        raise AssertionError("an orderly end")
+
+    def writeConnectionLost(self) -> None:
+        """It is not told."""
+
+
+def _raise(error: OSError, _data: bytes) -> int:
+    raise error
 
 
 class DirectCase(SynchronousTestCase):
@@ -151,6 +179,31 @@ class WriteTests(DirectCase):
         direct.write(b"lost")
         self.assertTrue(direct.blocked)
         self.assertEqual(pipe.take(), b"")
+
+    def test_brokenEnds(self) -> None:
+        """The kernel tells of a reset once, here who sends; who reads hears of an orderly end."""
+        for fault in (ConnectionResetError(), BrokenPipeError(), TimeoutError()):
+            for switches in (False, True):
+                pipe, direct = self.connect()
+                self.patch(direct, "_send", partial(_raise, fault))
+                direct.write(b"lost")
+                heard = Ending()
+                if switches:
+                    direct.switchProtocol(heard)
+                else:
+                    pipe.protocol.protocol = heard
+                pipe.protocol.dataReceived(b"came before")
+                self.assertFalse(IHalfCloseableProtocol.providedBy(pipe.protocol))
+                pipe.protocol.connectionLost(Failure(ConnectionDone()))
+                self.assertEqual((heard.data, heard.reason.type), (b"came before", ConnectionLost))
+
+    def test_fullIsNotBroken(self) -> None:
+        for error in (BlockingIOError(), OSError(errno.ENOBUFS, "full")):
+            pipe, direct = self.connect()
+            protocol = pipe.protocol
+            self.patch(direct, "_send", partial(_raise, error))
+            direct.write(b"waits")
+            self.assertIs(pipe.protocol, protocol)
 
     def test_withoutProducer(self) -> None:
         pipe, direct = self.connect()

@@ -119,6 +119,14 @@ class UpgradeTests(InMemory):
         self.assertEqual(pipe.take(), expected(b"A" * 22 + b"==", b""))
         self.assertFalse(pipe.halfClosed)
 
+    def test_counted(self) -> None:
+        """The whole connection is counted, and so are both heads, whatever the answer is."""
+        for request in (UPGRADE, UPGRADE.replace(b"GET", b"PUT")):
+            pipe = self.accept("WebSocket")
+            pipe.receive(request)
+            answer, record = pipe.take(), pipe.phase.record
+            self.assertEqual((record.received, record.sent), (len(request), len(answer)))
+
     def test_whatAutobahnRefuses(self) -> None:
         """It has the last word, though it is asked for nothing that it does not take today."""
         self.judge._model.versions = [8]

@@ -1,0 +1,1 @@
+"""What runs in the processes of the server that is soaked, besides the server."""
