@@ -6,6 +6,8 @@ Knows nothing of frames.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface
 
@@ -32,11 +34,19 @@ class IWatched(Interface):
     def checkTransport() -> None:
         """Look whether TCP has given the client up: nobody notices while it is not read from."""
 
-    def ping() -> None:
-        """Send a ping."""
+    def ping() -> Callable[[], bool]:
+        """Send a ping.
+
+        :returns: tells whether it has come nearer to the client since that was asked last, behind
+            what it was sent before.
+        """
 
     def pingTimedOut() -> None:
         """Nothing came since the ping."""
+
+
+_Pinged = tuple[int, Callable[[], bool]]
+"""The signs of life when a client was pinged, and what tells whether the ping is on its way."""
 
 
 class Keepalive:
@@ -44,16 +54,17 @@ class Keepalive:
 
     A ping is not sent, and silence not counted, while a client does not take what it was sent
     already, or is not read from because its partner is slow. TCP finds out if it is gone, and is
-    asked at the same interval.
+    asked at the same interval. Nor does silence count while the ping is still on its way: over a
+    slow line it may wait for longer behind what the kernel has taken.
 
     :param interval: seconds between pings; 0 = never ping.
-    :param timeout: seconds after a ping in which anything must come.
+    :param timeout: seconds after a ping in which anything must come, or the ping come nearer.
     """
 
     def __init__(self, clock: IReactorTime, interval: float, timeout: float) -> None:
         self._active = interval > 0
         self._idle = DelayQueue[IWatched, None](clock, interval, self._pingDue)
-        self._pinged = DelayQueue[IWatched, int](clock, timeout, self._answerDue)
+        self._pinged = DelayQueue[IWatched, _Pinged](clock, timeout, self._answerDue)
 
     def add(self, member: IWatched) -> None:
         """Watch `member` from now on."""
@@ -76,11 +87,14 @@ class Keepalive:
             self._idle.add(member, None)
             member.checkTransport()
         else:
-            member.ping()
-            self._pinged.add(member, member.signsOfLife())
+            isArriving = member.ping()
+            self._pinged.add(member, (member.signsOfLife(), isArriving))
 
-    def _answerDue(self, member: IWatched, signsAtPing: int) -> None:
+    def _answerDue(self, member: IWatched, pinged: _Pinged) -> None:
+        signsAtPing, isArriving = pinged
         if member.signsOfLife() > signsAtPing or member.isDeaf():
             self._idle.add(member, None)
+        elif isArriving():
+            self._pinged.add(member, pinged)
         else:
             member.pingTimedOut()

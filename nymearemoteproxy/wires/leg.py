@@ -223,7 +223,7 @@ class Leg:
     def stopProducing(self) -> None:
         """The transport is gone; `connectionLost` deals with it."""
 
-    # Keepalive; a subclass adds pings where there are any
+    # Keepalive; a subclass that is not always deaf has pings
 
     def signsOfLife(self) -> int:
         return self.record.received + self.resumptions
@@ -235,8 +235,8 @@ class Leg:
         if self.unread and isGivenUp(self.transport):
             self._abortWith(Outcome.CONNECTION_LOST)
 
-    def ping(self) -> None:
-        """Streams have none."""
+    def ping(self) -> Callable[[], bool]:
+        raise NotImplementedError
 
     def ask(self) -> Callable[[], bool]:
         return askTransport(self.proxy, self.transport)

@@ -6,8 +6,11 @@ Knows nothing of tunnels, or of a session but its role.
 
 from __future__ import annotations
 
+import fcntl
 import select
 import socket
+import struct
+import termios
 from collections.abc import Callable
 from struct import Struct
 from typing import Any
@@ -26,6 +29,9 @@ KEEPALIVE_PROBES = 3
 _TCP_INFO = Struct("3xB20xI28xI84xI")
 """Where struct tcp_info of linux/tcp.h has tcpi_probes, tcpi_unacked, tcpi_last_ack_recv (in
 milliseconds) and tcpi_notsent_bytes."""
+
+_ACKED = Struct("120xQ")
+"""Where it has tcpi_bytes_acked: how much has arrived at the peer's system, ever."""
 
 _RESOLUTION = 0.02
 """Seconds by which that may be wrong: two of the kernel's ticks, which are 10 ms at most."""
@@ -106,6 +112,32 @@ def askTcp(
         return True
 
     return hasAnswered
+
+
+def lookAfterSent(transport: Any) -> Callable[[], bool]:
+    """Follow what was sent until now on its way (Linux, TCP only).
+
+    :returns: tells whether more of it has arrived at the peer's system than when that was asked
+        last; it is told once more after all of it has.
+    """
+    handle = transport.lowest.getHandle()
+    if not _isTcp(handle):
+        return lambda: False
+    arrived = _arrived(handle)
+    (unacked,) = struct.unpack("i", fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4)))
+    end = arrived + unacked
+
+    def isArriving() -> bool:
+        nonlocal arrived
+        before, arrived = arrived, _arrived(handle)
+        return before < end and arrived > before
+
+    return isArriving
+
+
+def _arrived(handle: Any) -> int:
+    (size,) = _ACKED.unpack(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size))
+    return int(size)
 
 
 def tuneTunnelProxy(transport: Any, role: Role) -> None:

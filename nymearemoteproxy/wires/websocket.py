@@ -37,7 +37,7 @@ from nymearemoteproxy.protocol.session import Role, StartTunnel
 from nymearemoteproxy.wires.control import Control
 from nymearemoteproxy.wires.leg import Leg, askTransport
 from nymearemoteproxy.wires.limited import Limited, hasLimits
-from nymearemoteproxy.wires.transports import Linger
+from nymearemoteproxy.wires.transports import Linger, lookAfterSent
 
 TEXT_TAIL_TIMEOUT = 1.0
 """Seconds the beginning of a character waits for its rest; after that it was no text."""
@@ -151,8 +151,9 @@ class WebSocketControl(Control):
     def checkTransport(self) -> None:
         """It is read from, so its end is noticed."""
 
-    def ping(self) -> None:
+    def ping(self) -> Callable[[], bool]:
         self.write(frame(PING, b""))
+        return lookAfterSent(self.transport)
 
     def ask(self) -> Callable[[], bool]:
         if self._blocked:
@@ -338,8 +339,9 @@ class WebSocketLeg(Leg):
     def isDeaf(self) -> bool:
         return self.blocked or self.unread
 
-    def ping(self) -> None:
+    def ping(self) -> Callable[[], bool]:
         self._write(frame(PING, b""))
+        return lookAfterSent(self.transport)
 
     def ask(self) -> Callable[[], bool]:
         if self._farewell is not None:

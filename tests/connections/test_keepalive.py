@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -17,13 +19,17 @@ INTERVAL, TIMEOUT = 30, 10
 
 @implementer(IWatched)
 class Client:
-    """A client that notes when it was pinged."""
+    """A client that notes when it was pinged.
+
+    :ivar arriving: until when its ping is on its way to it.
+    """
 
     def __init__(self, clock: Clock, answers: bool = False) -> None:
         self.clock = clock
         self.answers = answers
         self.received = 0
         self.blocked = False
+        self.arriving = 0.0
         self.pings: list[float] = []
         self.timedOut: list[float] = []
         self.checks: list[float] = []
@@ -37,10 +43,11 @@ class Client:
     def isDeaf(self) -> bool:
         return self.blocked
 
-    def ping(self) -> None:
+    def ping(self) -> Callable[[], bool]:
         self.pings.append(self.clock.seconds())
         if self.answers:
             self.clock.callLater(0, self.speak)
+        return lambda: self.clock.seconds() <= self.arriving
 
     def speak(self) -> None:
         """Send something."""
@@ -97,6 +104,25 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(client.timedOut, [])
         self.runFor(INTERVAL)
         self.assertEqual(client.pings, [30, 70])
+
+    def test_pingOnItsWay(self) -> None:
+        """Who is sent much over a slow line has the whole time when the ping gets through."""
+        client = self.client()
+        client.arriving = INTERVAL + 3 * TIMEOUT
+        self.runFor(INTERVAL + 4 * TIMEOUT - 1)
+        self.assertEqual((client.pings, client.timedOut), ([INTERVAL], []))
+        self.runFor(1)
+        self.assertEqual(client.timedOut, [INTERVAL + 4 * TIMEOUT])
+        self.assertSilent()
+
+    def test_answerAfterALongWay(self) -> None:
+        client = self.client()
+        client.arriving = INTERVAL + 3 * TIMEOUT
+        self.runFor(INTERVAL + 4 * TIMEOUT - 1)
+        client.speak()
+        self.runFor(1 + INTERVAL)
+        self.assertEqual(client.pings, [INTERVAL, 2 * INTERVAL + 4 * TIMEOUT])
+        self.assertEqual(client.timedOut, [])
 
     def test_bytesBeforeThePing(self) -> None:
         """They do not count as an answer to it."""
@@ -191,7 +217,12 @@ class KeepaliveTests(SynchronousTestCase):
     def test_removeWhenPinged(self) -> None:
         """Sending a ping may fail and end the client."""
         first, second = self.client(), self.client()
-        first.ping = lambda: self.keepalive.remove(second)  # type: ignore[method-assign]
+
+        def ping() -> Callable[[], bool]:
+            self.keepalive.remove(second)
+            return bool
+
+        first.ping = ping  # type: ignore[method-assign]
         self.runFor(100)
         self.assertEqual(second.pings, [])
 

@@ -35,6 +35,7 @@ class Pipe(StringTransport):
     :ivar unacked: packets that TCP has no answer to.
     :ivar unsent: bytes that TCP may not send, since the client takes nothing.
     :ivar probes: how often TCP has asked since whether it takes something, without an answer.
+    :ivar arrived: bytes that TCP knows to have arrived.
     :ivar family: of its socket.
     """
 
@@ -45,7 +46,7 @@ class Pipe(StringTransport):
         self.family = socket.AF_UNIX if isinstance(peer, UNIXAddress) else socket.AF_INET
         self.full = False
         self.lastAck = 1_000_000
-        self.unacked = self.unsent = self.probes = 0
+        self.unacked = self.unsent = self.probes = self.arrived = 0
         self.halfClosed = False
         self.lost = False
         self._unsent: list[bytes] = []
@@ -100,7 +101,9 @@ class Pipe(StringTransport):
         info[3] = self.probes
         struct.pack_into("I", info, 24, self.unacked)
         struct.pack_into("I", info, 56, self.lastAck)
-        struct.pack_into("I", info, 144, self.unsent)
+        struct.pack_into("Q", info, 120, self.arrived)
+        if size > 144:
+            struct.pack_into("I", info, 144, self.unsent)
         return bytes(info)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:

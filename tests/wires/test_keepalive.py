@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 from twisted.internet.error import ConnectionDone
 
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.wires import transports
 from tests.support.inmemory import InMemory
 from tests.support.wires import maskedFrame
 
@@ -42,6 +44,19 @@ class KeepaliveTests(InMemory):
         one.clear()
         self.clock.advance(30)
         self.assertEqual(one.take(), b"\x89\x00")
+
+    def test_slowLine(self) -> None:
+        """While what was sent before a ping arrives, the ping cannot be answered."""
+        one, _two = self.join("WebSocket", "TCP")
+        self.patch(transports.fcntl, "ioctl", lambda *_arguments: struct.pack("i", 3000))
+        self.clock.advance(30)
+        self.assertEqual(one.take(), b"\x89\x00")
+        for one.arrived in (1000, 2000, 3000):
+            self.clock.advance(10)
+            self.assertFalse(one.lost)
+        one.arrived += 1000  # of what was sent later
+        self.clock.advance(10)
+        self.assertTrue(one.lost)
 
     def test_notReadFrom(self) -> None:
         """A client that is not read from, since its partner is slow, cannot be heard."""
