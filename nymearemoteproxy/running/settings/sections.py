@@ -176,8 +176,8 @@ class ProxyServer:
     pingTimeout: float = declared(
         TIME,
         Timing.pingAnswer,
-        "How long after a ping something must come. A client that does not take what it was sent "
-        "is slow rather than gone, and not pinged meanwhile.",
+        "How long something must come after a ping has arrived. A client that does not take what "
+        "it was sent is slow rather than gone, and not pinged meanwhile.",
         atStart=True,
     )
     closeTimeout: float = declared(
