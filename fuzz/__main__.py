@@ -30,6 +30,10 @@ FOUND = 3
 
 WRONG_USAGE = 2
 
+REPLAYING = 60.0
+"""Seconds in which a corpus is replayed. None takes more than two, unless the fault that is planted
+is a loop without end."""
+
 INTERRUPTED = 130
 """What shells say of a program that Ctrl-C has ended."""
 
@@ -133,7 +137,13 @@ def _howFound(name: str, target: Target, fault: Planted, options: argparse.Names
     """Return by what a fault is found: by what is in the corpus, or else by fuzzing."""
     with planted(fault) as root, TemporaryDirectory() as findings:
         command = [sys.executable, "-m", "fuzz", name, "--replay"]
-        if subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == FOUND:
+        try:
+            ran = subprocess.run(
+                command, cwd=root, capture_output=True, timeout=REPLAYING, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "the corpus, which has no end"
+        if ran.returncode == FOUND:
             return "the corpus"
         if not _hasAtheris():
             return ""

@@ -103,16 +103,19 @@ def _keep(root: Path, name: str, new: Path, seconds: int) -> None:
 
 def _run(root: Path, name: str, arguments: Sequence[str], seconds: int) -> str:
     """Run one process, and return what it said."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "fuzz.engine", name, *arguments],
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=seconds + STARTING,
-        check=False,
-    )
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "fuzz.engine", name, *arguments],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=seconds + STARTING,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        return f"ERROR: libFuzzer: it did not end in {late.timeout:.0f} seconds"
     if ran.returncode and not _ERROR.search(ran.stdout):
         return f"ERROR: libFuzzer: it ended with status {ran.returncode}: {ran.stdout[-300:]!r}"
     return ran.stdout

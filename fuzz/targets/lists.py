@@ -64,6 +64,7 @@ def _checkNetwork(entry: str) -> None:
         denied = parseDenyList([(1, entry)])
     except ValueError as mistake:
         assert isLine(str(mistake)), "no text to be shown"
+        assert str(mistake).startswith("line 1 "), "nobody says where"
         return
     network = ipaddress.ip_network(entry)
     first, last = network[0], network[-1]

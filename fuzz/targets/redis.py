@@ -1,8 +1,9 @@
 """What a Redis answers, the URL at which it is, and what members keep there.
 
-The promises: answers are read as a Redis writes them, however they are cut; behind nonsense the
-connection is given up, with a line that says why; what is kept there and is nothing of ours is a
-`DirectoryError`; what is ours is read as it was written; and a URL is taken as it is shown.
+The promises: answers are read as a Redis writes them, however they are cut, and none has an error
+among its values; behind nonsense the connection is given up, with a line that says why; what is
+kept there and is nothing of ours is a `DirectoryError`; what is ours is read as it was written; and
+a URL is taken as it is shown.
 """
 
 from __future__ import annotations
@@ -64,7 +65,12 @@ def _answers(parts: list[bytes]) -> list[object]:
         assert isLine(wire.trouble), "nobody says why"
         wire.connectionLost(Failure(ConnectionDone()))
     assert len(said) == COMMANDS and not clock.getDelayedCalls(), "something is left"
-    return [_error(each) if isinstance(each, Failure) else each for each in said]
+    return [_error(each) if isinstance(each, Failure) else _value(each) for each in said]
+
+
+def _value(reply: object) -> object:
+    assert not isinstance(reply, Exception), "an error is taken for a value"
+    return list(map(_value, reply)) if isinstance(reply, list) else reply
 
 
 def _error(failure: Failure) -> tuple[str]:
@@ -116,6 +122,7 @@ TARGET = Target(
             "super().dataReceived(data, unpause)\n        except Exception:",
             "super().dataReceived(data, unpause)\n        except OSError:",
         ),
+        Planted("cluster/rediswire.py", "            checked(each)\n", "            pass\n"),
         Planted("cluster/rediswire.py", 're.sub(r"[^ -~…]", "?", words)', "words"),
         Planted("cluster/redisscripts.py", "if len(texts) != count:", "if not texts:"),
         Planted("cluster/redisurl.py", '/{self.database}"', '/0"'),
@@ -125,6 +132,7 @@ TARGET = Target(
         b"$3\r\nabc\r\n",
         b"*2\r\n:1\r\n$-1\r\n",
         b"-ERR x\r\n",
+        b"*1\r\n-OOM x\r\n",
         b"-NOAUTH x\r\n",
         b"redis://user:password-x@h:1/2",
         b"redis+unix:/run/r?db=1",

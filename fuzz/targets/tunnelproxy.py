@@ -13,7 +13,7 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from fuzz.target import Planted, Target, taken
-from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
+from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend, switchboard
 from tests.tunnelproxy.test_stories import Story
 
 KINDS = 13
@@ -46,11 +46,15 @@ def check(data: bytes) -> None:
 def _small() -> Iterator[None]:
     """Make all bounds so small that a few steps reach them."""
     with (
-        mock.patch.object(clientend, "SLICE_SIZE", 16),
+        mock.patch.multiple(switchboard, SLICE_SIZE=16, PACKETS_A_TURN=3),
         mock.patch.object(clientend, "STALLED", 9.0),
         mock.patch.object(backlog, "CAUGHT_UP", 8),
         mock.patch.multiple(
-            serverend, SERVER_BACKLOG=300, PACKETS_A_TURN=3, CALLS_A_TURN=1, CLIENTS_A_TURN=2
+            serverend,
+            SERVER_BACKLOG=300,
+            CALLS_A_TURN=1,
+            CLIENTS_A_TURN=2,
+            HIGHEST_ADDRESS=8,
         ),
     ):
         yield
@@ -71,7 +75,11 @@ TARGET = Target(
             "while self.total > 2 * self._most:",
         ),
         Planted("tunnelproxy/clientend.py", "            self._server.goOn(self)\n", ""),
-        Planted("tunnelproxy/shares.py", "self._sums[digits] -= size", "self._sums[digits] -= 1"),
+        Planted(
+            "tunnelproxy/shares.py",
+            "        if not owners:\n            del self._owners[digits], self._sums[digits]\n",
+            "",
+        ),
         Planted(
             "tunnelproxy/serverend.py",
             "self._freed.append(client.address)",

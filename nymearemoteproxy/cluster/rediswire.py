@@ -93,6 +93,21 @@ def refusal(text: str) -> RedisRefusal:
     return RedisRefusal("ERR", re.sub(r"[^ -~…]", "?", words)[:100])
 
 
+def checked(reply: Reply) -> Reply:
+    """Return an answer, unless there is an error in it: that is raised, however deep it is.
+
+    txredisapi leaves those within lists where they are, as if they were values.
+
+    :raises RecursionError: lists have lists without end, which no Redis answers.
+    """
+    if isinstance(reply, Exception):
+        raise reply
+    if isinstance(reply, list):
+        for each in reply:
+            checked(each)
+    return reply
+
+
 class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no types
     """A connection.
 
@@ -128,7 +143,7 @@ class RedisWire(txredisapi.RedisProtocol):  # type: ignore[misc]  # it has no ty
             return fail(DirectoryError(self.trouble))
         # As execute_command does, which takes three times as long for a command.
         self.transport.write(spell(words))
-        answered: Deferred[Reply] = self.replyQueue.get().addCallback(self.handle_reply)
+        answered: Deferred[Reply] = self.replyQueue.get().addCallback(checked)
         self._limit(answered, max(timeout, 0))
         answered.addErrback(self._explain)
         return answered

@@ -97,7 +97,6 @@ class ProxyService(Service):
         self._staff = _makeStaff(reactor, options, self.proxy, self._served)
         others = self._staff or self._clustering
         self._company = None if others is None else others.company
-        self._calendar = calendar
         self._lastReload: LastReload | None = None
         actions = Actions(
             reactor,
@@ -299,8 +298,7 @@ class ProxyService(Service):
                 log.info("{line}", line=line)
         if self._configuration.fingerprint != madePrint:
             self._tellFingerprint()
-        now, mistakes = self._reactor.seconds() + self._calendar.epoch, len(problems + future)
-        self._lastReload = LastReload(now, mistakes)
+        self._lastReload = LastReload(self._reactor.seconds(), len(problems + future))
         log.info(
             "reloaded{but}: {tokens}, {servers}, {certificates}",
             but=", but not everything" if problems else "",

@@ -58,7 +58,7 @@ class ClientEnd(End):
         registration: ClientRegistration,
         server: IServerEnd,
         backlog: Backlog,
-        sliceSize: int = SLICE_SIZE,
+        sliceSize: int,
     ) -> None:
         super().__init__(clock, origin)
         self._sliceSize = sliceSize

@@ -30,7 +30,7 @@ from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Role
 from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PacketReader
 from nymearemoteproxy.protocol.unescaping import fastest
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
-from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
+from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, ClientEnd
 from nymearemoteproxy.tunnelproxy.counts import ICounts, Release, SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.pacedend import PacedClientEnd
@@ -241,7 +241,7 @@ class Switchboard:
             return PacedClientEnd(
                 self.terms.clientRate, self._clock, origin, registration, server, self._backlog
             )
-        return ClientEnd(self._clock, origin, registration, server, self._backlog)
+        return ClientEnd(self._clock, origin, registration, server, self._backlog, SLICE_SIZE)
 
 
 def _ignore(_uuid: UUID) -> None:

@@ -14,7 +14,7 @@ from nymearemoteproxy.common.words import counted
 class LastReload:
     """A reload that is over.
 
-    :ivar when: in Unix time.
+    :ivar when: a moment, see `common.clocks`.
     :ivar mistakes: how many there were; whatever they are about stayed as it was. The log names
         them, which may be for fewer people than those who see this.
     """

@@ -89,8 +89,8 @@ class _HalfCloseableRest(_Rest):
 class _Broken:
     """Stands before the protocol of a connection that broke: no end of it is orderly any more.
 
-    The kernel tells of a reset once. When who sends was told, who reads gets what had come before,
-    and then an end like any other.
+    TCP tells of a reset once. When who sends was told, who reads gets what had come before, and
+    then an end like any other.
     """
 
     __slots__ = ("protocol",)
@@ -165,8 +165,8 @@ class DirectTransport:
             return
         try:
             sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
+        except (BlockingIOError, BrokenPipeError):
+            sent = 0  # full, or closed by the peer before, of which who reads is told
         except OSError as error:
             sent = 0
             if error.errno != errno.ENOBUFS:  # Twisted finds that out as well, and ends it

@@ -17,7 +17,7 @@ from tests.support.redis import reasonToSkip
 
 reason = reasonToSkip()
 if reason is None:
-    from nymearemoteproxy.cluster.rediswire import RedisWire, refusal
+    from nymearemoteproxy.cluster.rediswire import RedisRefusal, RedisWire, refusal
 
 PIECES = (
     *(b"+OK\r\n", b"$1\r\nx\r\n", b":1\r\n", b"-ERR x\r\n", b"$-1\r\n", b"*-1\r\n", b"*0\r\n"),
@@ -61,6 +61,25 @@ class RedisWireTests(SynchronousTestCase):
         answered = wire.ask(1.0, b"GET", b"x")
         wire.dataReceived(b"$2\r\n12\r\n")
         self.assertEqual(self.successResultOf(answered), b"12")
+
+    def test_errorWithin(self) -> None:
+        """An error in a list is one of the whole answer, else somebody takes it for a value."""
+        for data in (b"*2\r\n:1\r\n-OOM x\r\n", b"*1\r\n*2\r\n-OOM x\r\n-LOADING x\r\n"):
+            wire, transport, _clock = self.connect()
+            answered = wire.ask(1.0, b"EVALSHA", b"x", b"0")
+            wire.dataReceived(data)
+            self.assertEqual(self.failureResultOf(answered, RedisRefusal).value.code, "OOM")
+            self.assertFalse(transport.disconnecting)
+
+    def test_nonsenseWithin(self) -> None:
+        """What is no number, and lists within lists without end, end the connection."""
+        for data in (b"*1\r\n:x\r\n", b"*1\r\n" * 9000 + b":1\r\n"):
+            wire, transport, _clock = self.connect()
+            answered = wire.ask(1.0, b"EVALSHA", b"x", b"0")
+            wire.dataReceived(data)
+            error = self.failureResultOf(answered, DirectoryError)
+            self.assertIn("does not speak", error.getErrorMessage())
+            self.assertTrue(transport.disconnecting)
 
     def test_nobodyAsked(self) -> None:
         """It would be taken for the answer to the next command."""

@@ -149,6 +149,18 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(ended, status, said)
             self.assertIn(words, said)
 
+    def test_plantedLoop(self) -> None:
+        """A fault for which the corpus has no end is one that is found, and is waited for no more.
+
+        It is cut off here before it has begun, which makes no difference.
+        """
+        endless = Planted("client/rules/urls.py", "_HIGHEST_PORT = 65535", "while True: pass")
+        self.patch(commandLine, "load", lambda name: replace(load(name), planted=(endless,)))
+        self.patch(commandLine, "REPLAYING", 0.1)
+        status, said, _ = run("urls", "--planted")
+        self.assertEqual(status, 0)
+        self.assertIn("found by the corpus, which has no end", said)
+
     def test_mistakes(self) -> None:
         self.patch(commandLine, "_hasAtheris", lambda: False)
         for arguments, words in {

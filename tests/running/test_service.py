@@ -26,6 +26,7 @@ from nymearemoteproxy.running import service
 from nymearemoteproxy.running.announcing import CLIENT, whereToTry
 from nymearemoteproxy.running.options import ServerOptions
 from nymearemoteproxy.running.service import ProxyService, StartError, makeService
+from nymearemoteproxy.watching.lastreload import LastReload
 from nymearemoteproxy.wires.transports import isGivenUp, tuneTcp
 from tests.support.certificates import issue, pem
 from tests.support.memory import Guest
@@ -73,6 +74,7 @@ class ServiceTests(ServiceCase):
         tokens.write_text("t")
         made.reload()
         self.assertEqual(made._status(), "0 connections")
+        self.assertEqual(made._lastReload, LastReload(self.reactor.seconds(), 0))
 
     def test_listensTooLate(self) -> None:
         """An endpoint that does not listen at once is a mistake, not a silent gap."""

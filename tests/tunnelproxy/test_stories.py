@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.meeting.place import PlaceRefused
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend
+from nymearemoteproxy.tunnelproxy import backlog, clientend, serverend, switchboard
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.switchboards import (
@@ -213,11 +213,11 @@ class AnythingTests(SynchronousTestCase):
     """Whatever happens in whatever order."""
 
     def setUp(self) -> None:
-        self.patch(clientend, "SLICE_SIZE", 16)
+        self.patch(switchboard, "SLICE_SIZE", 16)
         self.patch(backlog, "CAUGHT_UP", 8)
         self.patch(clientend, "STALLED", 9.0)
         self.patch(serverend, "SERVER_BACKLOG", 300)
-        self.patch(serverend, "PACKETS_A_TURN", 3)
+        self.patch(switchboard, "PACKETS_A_TURN", 3)
         self.patch(serverend, "CALLS_A_TURN", 1)
         self.patch(serverend, "CLIENTS_A_TURN", 2)
 

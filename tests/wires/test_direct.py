@@ -182,7 +182,7 @@ class WriteTests(DirectCase):
 
     def test_brokenEnds(self) -> None:
         """The kernel tells of a reset once, here who sends; who reads hears of an orderly end."""
-        for fault in (ConnectionResetError(), BrokenPipeError(), TimeoutError()):
+        for fault in (ConnectionResetError(), TimeoutError()):
             for switches in (False, True):
                 pipe, direct = self.connect()
                 self.patch(direct, "_send", partial(_raise, fault))
@@ -197,8 +197,9 @@ class WriteTests(DirectCase):
                 pipe.protocol.connectionLost(Failure(ConnectionDone()))
                 self.assertEqual((heard.data, heard.reason.type), (b"came before", ConnectionLost))
 
-    def test_fullIsNotBroken(self) -> None:
-        for error in (BlockingIOError(), OSError(errno.ENOBUFS, "full")):
+    def test_othersAreNotBroken(self) -> None:
+        """Nor is what was closed before: who reads is told how."""
+        for error in (BlockingIOError(), OSError(errno.ENOBUFS, "full"), BrokenPipeError()):
             pipe, direct = self.connect()
             protocol = pipe.protocol
             self.patch(direct, "_send", partial(_raise, error))

@@ -146,7 +146,7 @@ class AdminApi:
         return {"number": number}
 
     def _reload(self, _question: Question, who: str) -> Row:
-        return _reloadRow(self._actions.reload(who))
+        return self._reloadRow(self._actions.reload(who))
 
     def _drain(self, _question: Question, who: str) -> Row:
         self._actions.drain(who)
@@ -181,13 +181,19 @@ class AdminApi:
             "version": __version__,
             "instance": self._instance,
             "condition": self._condition().value,
-            "started": round(self._started + self._calendar.epoch, 3),
+            "started": self._date(self._started),
             "connections": len(self._registry.records),
             "workers": 0 if company is None else len(company.workers),
             "clustered": company is not None and company.isClustered,
-            "reload": None if last is None else _reloadRow(last),
+            "reload": None if last is None else self._reloadRow(last),
             "actions": {"allowed": mayAct, "reason": "" if mayAct else SHOWS_ONLY},
         }
+
+    def _reloadRow(self, last: LastReload) -> Row:
+        return {"time": self._date(last.when), "mistakes": last.mistakes}
+
+    def _date(self, moment: float) -> float:
+        return round(moment + self._calendar.epoch, 3)
 
     def _connections(self, question: Question) -> Work[Row]:
         page = _Page(question)
@@ -314,10 +320,6 @@ def _isFirst(record: Record) -> bool:
     """Tell whether a tunnel is to be listed with this end of it: one end of each is."""
     first = _firstEnd(record)
     return record.isPaired and (first is record or first.client is None)
-
-
-def _reloadRow(last: LastReload) -> Row:
-    return {"time": round(last.when, 3), "mistakes": last.mistakes}
 
 
 def problem(status: int, detail: str) -> Answer:

@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 import twisted
 from nymearemoteproxy import __version__
+from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.observers import IObserver
 from nymearemoteproxy.connections.proxy import Proxy
@@ -171,15 +172,17 @@ def _counter(name: str, value: float | None = None) -> CounterMetricFamily:
 class Metrics(Collector):
     """All metrics of one server.
 
+    :param calendar: see `Watched`.
     :param certificates: tells when each certificate in use expires, in Unix time.
     :param company: see `Watched`.
-    :param lastReload: likewise.
+    :param lastReload: see `Watched`.
     :param actions: how often what came of which action.
     """
 
     def __init__(
         self,
         proxy: Proxy,
+        calendar: Calendar,
         condition: Callable[[], Condition],
         certificates: Callable[[], Mapping[str, float]],
         company: Callable[[], Company] | None = None,
@@ -187,6 +190,7 @@ class Metrics(Collector):
         actions: Mapping[tuple[Action, Result], int] = MappingProxyType({}),
     ) -> None:
         self._proxy = proxy
+        self._calendar = calendar
         self._condition = condition
         self._certificates = certificates
         self._company = company
@@ -267,7 +271,8 @@ class Metrics(Collector):
         yield _gauge("draining", condition is Condition.DRAINING)
         reload = self._lastReload()
         yield _gauge("last_reload_successful", reload is None or not reload.mistakes)
-        yield _gauge("last_reload_timestamp_seconds", 0 if reload is None else reload.when)
+        reloaded = 0 if reload is None else reload.when + self._calendar.epoch
+        yield _gauge("last_reload_timestamp_seconds", reloaded)
         yield _counter("log_lines_lost_total", Spool.lostEver)
         expiry = _gauge("certificate_expiry_timestamp_seconds")
         for name, when in self._certificates().items():

@@ -127,6 +127,7 @@ class AdminEndpoint:
         self._company = watched.company
         self._metrics = Metrics(
             proxy,
+            watched.calendar,
             watched.condition,
             self._expiry,
             watched.company,

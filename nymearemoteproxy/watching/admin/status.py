@@ -100,7 +100,9 @@ class Status:
 
     def _reload(self) -> Row | None:
         last = self._lastReload()
-        return None if last is None else {"time": last.when, "mistakes": last.mistakes}
+        if last is None:
+            return None
+        return {"time": last.when + self._epoch, "mistakes": last.mistakes}
 
     def _outcomes(self) -> list[Row]:
         ever, lastHour = self._proxy.registry.counters.outcomes, self._history.lastHour

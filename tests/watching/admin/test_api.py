@@ -20,7 +20,7 @@ from nymearemoteproxy.watching.admin.metrics import STATES
 from nymearemoteproxy.watching.admin.routes import parametersIn, readPages
 from nymearemoteproxy.watching.admin.web import Answer, Question
 from nymearemoteproxy.watching.condition import Condition
-from tests.support.admin import AdminInMemory, add, addTunnel, remove
+from tests.support.admin import NOW, AdminInMemory, add, addTunnel, remove
 from tests.support.adminhttp import basic
 
 SOCKET = "unix:/run/nymea-remoteproxy/admin.sock"
@@ -203,7 +203,9 @@ class LookTests(ApiCase):
         self.assertEqual(told["actions"], {"allowed": True, "reason": ""})
         self.assertIsNone(told["reload"])
         self.post("reload")
-        self.assertEqual(self.ask("server")[1]["reload"]["mistakes"], 0)
+        self.assertEqual(self.ask("server")[1]["reload"], {"time": NOW, "mistakes": 0})
+        self.made.epoch = -250.0  # the date is set, and what was is as long ago as before
+        self.assertEqual(self.ask("server")[1]["reload"], {"time": NOW - 250, "mistakes": 0})
 
     def test_instance(self) -> None:
         """Another one for each server."""

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.common.certificates import CertificateFiles, validity
+from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.limits import Bounds
@@ -38,6 +39,9 @@ from tests.support.parts import makeProxy
 
 PROMTOOL = shutil.which("promtool")
 
+EPOCH = 500.0
+"""Unix time at the clock's 0."""
+
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -48,6 +52,7 @@ class MetricsTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(NOW)
         self.proxy = makeProxy(self.clock, Bounds(100, 100))
+        self.calendar = Calendar(self.clock, lambda: EPOCH + self.clock.seconds())
         self.condition = Condition.READY
         self.lastReload: LastReload | None = None
         self.expiry: dict[str, float] = {}
@@ -56,6 +61,7 @@ class MetricsTests(SynchronousTestCase):
     def make(self) -> Metrics:
         return Metrics(
             self.proxy,
+            self.calendar,
             lambda: self.condition,
             lambda: self.expiry,
             lastReload=lambda: self.lastReload,
@@ -150,8 +156,8 @@ class MetricsTests(SynchronousTestCase):
         """One that never was has not failed."""
         for self.lastReload, expected in (
             (None, (1, 0)),
-            (LastReload(1000, 0), (1, 1000)),
-            (LastReload(2000, 2), (0, 2000)),
+            (LastReload(1000, 0), (1, 1000 + EPOCH)),
+            (LastReload(2000, 2), (0, 2000 + EPOCH)),
         ):
             successful = self.value("last_reload_successful")
             when = self.value("last_reload_timestamp_seconds")
@@ -237,7 +243,8 @@ class MetricsTests(SynchronousTestCase):
 
     def test_nobodyElsesMetrics(self) -> None:
         """Several servers in one process, and the library's global registry, stay apart."""
-        other = Metrics(makeProxy(self.clock, Bounds(100, 100)), lambda: self.condition, dict)
+        proxy = makeProxy(self.clock, Bounds(100, 100))
+        other = Metrics(proxy, self.calendar, lambda: self.condition, dict)
         other.delayed(1)
         self.assertEqual(self.value("event_loop_delay_seconds_count"), 0)
 

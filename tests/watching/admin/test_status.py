@@ -119,6 +119,8 @@ class StatusTests(JsonCase):
         self.assertIsNone(self.get("/api/status")["reload"])
         self.made.server.lastReload = LastReload(1000, 2)
         self.assertEqual(self.get("/api/status")["reload"], {"time": 1000, "mistakes": 2})
+        self.made.epoch = -250.0  # the date is set, and what was is as long ago as before
+        self.assertEqual(self.get("/api/status")["reload"], {"time": 750, "mistakes": 2})
 
     def test_noProc(self) -> None:
         """Where there is no /proc, the most memory it ever took is told."""
