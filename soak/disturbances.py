@@ -1,20 +1,28 @@
 """What happens to the servers while the load goes on.
 
-Owns what is done when, and for how long a connection may suffer by it. Knows nothing of the load.
+Owns what is done when, for how long connections may suffer by it, and how they may end then. Knows
+nothing of the load.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from random import Random
 
+from soak.ledger import LOST
 from soak.servers import CLUSTER, WORKERS, Setup
 
 WORKER_KILLED = "worker killed"
+BY_KILL = frozenset({LOST, "link-lost"})
+"""Outcomes of those whose worker died, or their partner's."""
+BY_OUTAGE = frozenset({"alone-timeout", "directory-unavailable", "place-lost"})
+"""Outcomes while the directory is away, see docs/cluster.rst."""
 AFTER_KILL = 2.0
 """Seconds after a worker's death in which connections still may be handed to it, or ask it."""
 OUTAGE = 1.0
@@ -22,46 +30,66 @@ OUTAGE = 1.0
 AFTER_OUTAGE = 10.0
 """Seconds until everything is as before: what began meanwhile has its time limits
 (see `servers`), and 3 are promised for the rest (docs/cluster.rst)."""
+APART = {WORKERS: 12.0, CLUSTER: 25.0}
+"""Seconds between two that do harm: more than half of the time is free of it."""
+
+_Kinds = dict[str, Callable[[], Awaitable[None]]]
 
 
 class Disturbances:
     """Does one thing after the other.
 
-    :param interval: seconds between two.
-    :ivar counts: what was done.
+    :param interval: seconds between two that do no harm.
+    :ivar counts: what was done, and how often.
     """
 
     def __init__(self, setup: Setup, seed: str, interval: float) -> None:
-        self.counts: Counter[str] = Counter()
         self._setup = setup
         self._random = Random(f"{seed}:{setup.name}:disturbances")
         self._interval = interval
-        self._harm: list[tuple[float, float]] = []
-        self._kinds = {"reload": self._reload, "certificate": self._changeCertificate}
+        self._harm: list[tuple[float, float, frozenset[str]]] = []
+        self._over = asyncio.Event()
+        self._harmless: _Kinds = {"reload": self._reload, "certificate": self._changeCertificate}
+        self._harmful: _Kinds = {}
         if setup.name == WORKERS:
-            self._kinds[WORKER_KILLED] = self._killWorker
+            self._harmful = {WORKER_KILLED: self._killWorker}
         if setup.name == CLUSTER:
-            self._kinds["Redis killed"] = self._killRedis
-            self._kinds["Redis frozen"] = self._freezeRedis
+            self._harmful = {"Redis killed": self._killRedis, "Redis frozen": self._freezeRedis}
+        self.counts = Counter(dict.fromkeys([*self._harmless, *self._harmful], 0))
 
     async def run(self) -> None:
-        """Go on until cancelled; what is begun is brought to its end."""
-        while True:
-            for kind in self._random.sample(list(self._kinds), len(self._kinds)):
-                await asyncio.sleep(self._interval)
-                self.counts[kind] += 1
-                await asyncio.shield(asyncio.ensure_future(self._kinds[kind]()))
+        """Go on until `stop`; what is begun is brought to its end."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._harmless, self._interval))
+            if self._harmful:
+                group.create_task(self._repeat(self._harmful, APART[self._setup.name]))
 
-    def mayHaveHarmed(self, began: float, ended: float) -> bool:
-        """Tell whether something was killed while a connection was there.
+    def stop(self) -> None:
+        """Begin nothing more."""
+        self._over.set()
+
+    def outcomes(self, began: float, ended: float) -> frozenset[str]:
+        """Return how else connections may have ended, as something was killed meanwhile.
 
         :param began: a moment of `time.monotonic`, and so is the other.
         """
-        return any(began <= end and ended >= begin for begin, end in self._harm)
+        meanwhile = [how for begin, end, how in self._harm if began <= end and ended >= begin]
+        return frozenset().union(*meanwhile)
 
-    def _harms(self, seconds: float) -> None:
+    async def _repeat(self, kinds: _Kinds, pause: float) -> None:
+        wait = self._interval
+        while True:
+            for kind in self._random.sample(list(kinds), len(kinds)):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), wait)
+                    return
+                self.counts[kind] += 1
+                await kinds[kind]()
+                wait = pause
+
+    def _harms(self, seconds: float, outcomes: frozenset[str]) -> None:
         now = time.monotonic()
-        self._harm.append((now, now + seconds))
+        self._harm.append((now, now + seconds, outcomes))
 
     async def _reload(self) -> None:
         for node in self._setup.nodes:
@@ -73,13 +101,13 @@ class Disturbances:
 
     async def _killWorker(self) -> None:
         node = self._setup.nodes[0]
-        self._harms(AFTER_KILL)
+        self._harms(AFTER_KILL, BY_KILL)
         os.kill(self._random.choice(node.pids[1:]), signal.SIGKILL)
 
     async def _killRedis(self) -> None:
         redis = self._setup.redis
         assert redis is not None
-        self._harms(OUTAGE + AFTER_OUTAGE)
+        self._harms(OUTAGE + AFTER_OUTAGE, BY_OUTAGE)
         redis.kill()
         await asyncio.sleep(OUTAGE)
         await asyncio.to_thread(redis.start)
@@ -87,7 +115,7 @@ class Disturbances:
     async def _freezeRedis(self) -> None:
         redis = self._setup.redis
         assert redis is not None
-        self._harms(OUTAGE + AFTER_OUTAGE)
+        self._harms(OUTAGE + AFTER_OUTAGE, BY_OUTAGE)
         redis.freeze()
         await asyncio.sleep(OUTAGE)
         redis.thaw()

@@ -1,7 +1,7 @@
 """What the load did, held against what the server says of it.
 
 Owns the promises about the log, the accounting, the metrics and the totals. Knows nothing of
-connections. What is settled is forgotten, so that a million tunnels take no memory.
+connections. What is settled is forgotten, so that a million tunnels take little memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ FORBIDDEN = (MARK, "Traceback", "Unhandled", "internal error", '"internal-error"
 """What no log may have: secrets, and signs of a fault of the server's own."""
 MOST_PROBLEMS = 20
 """That are kept; the rest is counted."""
-
+MOST_FACTS = 2
+"""That are told of a connection over a Unix socket: its outcome and its bytes."""
 
 LOST = "worker-lost"
 """The outcome of those whose process was killed."""
@@ -56,6 +57,43 @@ class Done:
         if came > self.sent:
             return f"at most {self.sent} bytes in, not {came}"
         return None
+
+
+class Crowd:
+    """Connections that the log does not tell from each other, as those over Unix sockets.
+
+    :ivar surplus: lines of the log, less connections of the load.
+    """
+
+    def __init__(self) -> None:
+        self.surplus = 0
+        # Likewise, by outcome, and by bytes; of connections those that have to have just these.
+        self._of: Counter[str | tuple[int, int]] = Counter()
+
+    def logged(self, line: Mapping[str, Any]) -> None:
+        """The log has one more."""
+        self._add(1, line["outcome"], (line["received"], line["sent"]))
+
+    def done(self, done: Done) -> None:
+        """One more is over."""
+        outcomes = done.outcomes or ()
+        bytes_ = [(done.sent, done.received)] if done.isExact else []
+        self._add(-1, *(outcomes if len(outcomes) == 1 else ()), *bytes_)
+
+    def _add(self, amount: int, *facts: str | tuple[int, int]) -> None:
+        self.surplus += amount
+        for fact in facts:
+            self._of[fact] += amount
+            if not self._of[fact]:
+                del self._of[fact]
+
+    def problems(self) -> Iterable[str]:
+        """Return what does not agree."""
+        if self.surplus:
+            yield f"{self.surplus:+} lines in the log about Unix sockets"
+        missing = -self._of
+        if missing.total() > MOST_FACTS * self._of[LOST]:
+            yield f"no lines in the log about Unix sockets with {dict(missing)}"
 
 
 class Tail:
@@ -130,7 +168,7 @@ class Ledger:
     :ivar problems: the first ones.
     :ivar problemCount: of all.
     :ivar expected: tunnels that came up, by kind.
-    :ivar unsure: those of which the load does not know, since something was killed meanwhile.
+    :ivar unsure: scenarios of which the load does not know, since something was killed meanwhile.
     """
 
     def __init__(
@@ -149,7 +187,7 @@ class Ledger:
         self._balance: Counter[tuple[Any, ...]] = (
             Counter()
         )  # lines of the log, less sides of tunnels
-        self._anonymous = 0  # lines about Unix sockets, less connections of ours
+        self._crowd = Crowd()
 
     @property
     def books(self) -> list[Book]:
@@ -161,6 +199,12 @@ class Ledger:
         if len(self.problems) < MOST_PROBLEMS:
             self.problems.append(text)
 
+    def said(self, where: str, text: str) -> None:
+        """The server has written this somewhere."""
+        for word in FORBIDDEN:
+            if word in text:
+                self.problem(f"{where} has {word!r}: {text[:500]}")
+
     def fresh(self) -> list[str]:
         """Return the problems that were not told yet."""
         fresh, self._told = self.problems[self._told :], len(self.problems)
@@ -169,7 +213,7 @@ class Ledger:
     def done(self, connection: Done) -> None:
         """A connection of the load is over."""
         if connection.peer == "unix":
-            self._anonymous -= 1  # the log does not tell one from the other
+            self._crowd.done(connection)
         elif lines := self._ended.get(connection.peer):
             self._settle(connection, lines.pop())
             if not lines:
@@ -187,9 +231,7 @@ class Ledger:
                     self._count(side["address"], side, -1)
 
     def _logged(self, text: str, book: Book) -> None:
-        for word in FORBIDDEN:
-            if word in text:
-                self.problem(f"the log has {word!r}: {text[:500]}")
+        self.said("the log", text)
         line = json.loads(text)
         if line.get("event") != "connection-ended":
             return
@@ -198,7 +240,7 @@ class Ledger:
         if line["tunneled"]:
             self._count(peer, line, 1)
         if peer == "unix":
-            self._anonymous += 1
+            self._crowd.logged(line)
         elif waiting := self._done.get(peer):
             self._settle(waiting.pop(), line)
             if not waiting:
@@ -220,7 +262,7 @@ class Ledger:
     @property
     def isSettled(self) -> bool:
         """Every connection has its line, and every line its connection; each tunnel has its own."""
-        return not (self._done or self._ended or self._anonymous or self._balance)
+        return not (self._done or self._ended or self._crowd.surplus or self._balance)
 
     def close(self) -> None:
         """Say what is not settled by now."""
@@ -230,8 +272,8 @@ class Ledger:
                 self.problem(f"{done.origin}\n  no line in the log about {done.peer}")
         for peer, lines in self._ended.items():
             self.problem(f"{len(lines)} more lines in the log about {peer}: {lines[0]['text']}")
-        if self._anonymous:
-            self.problem(f"{self._anonymous:+} lines in the log about Unix sockets")
+        for problem in self._crowd.problems():
+            self.problem(problem)
         for facts, count in self._balance.items():
             which = (
                 "log, and not in the accounting" if count > 0 else "accounting, and not in the log"

@@ -52,6 +52,7 @@ class Stage:
     :ivar receivings: all that is compared.
     :ivar counts: tunnels that came up, by kind.
     :ivar messages: what each WebSocket has sent, as opcode and size.
+    :ivar problem: what must not be, whatever was killed meanwhile; empty = nothing.
     """
 
     seed: str
@@ -61,6 +62,7 @@ class Stage:
     receivings: list[Receiving] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     messages: dict[Wire, list[tuple[int, int]]] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def token(self) -> str:

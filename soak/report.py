@@ -21,7 +21,8 @@ def render(result: Result) -> str:
     cpu = result.cpu / result.count * 1000 if result.count else 0.0
     facts = [
         ["scenarios", f"{result.count:,}"],
-        ["excused, as something was killed", f"{result.excused:,}"],
+        ["not judged, as something was killed", f"{result.excused:,}"],
+        ["may have ended by that, but as planned", f"{result.lenient:,}"],
         ["connections", f"{result.transports.total():,}"],
         ["bytes sent and received by the load", f"{result.bytes:,}"],
         ["seconds", f"{result.seconds:,.0f}"],

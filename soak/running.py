@@ -6,12 +6,14 @@ Owns what is in flight, and what must be as before when it is over. Knows nothin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import math
 import time
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from soak import strangers, tunnels, visits
 from soak.backend import Backend
@@ -20,7 +22,7 @@ from soak.ledger import LOST, Done, Ledger, present
 from soak.pace import Pace
 from soak.plan import PLAIN, STRANGER, TUNNEL, VISIT, Scenario, scenario
 from soak.playing import Stage
-from soak.servers import CLUSTER, Setup
+from soak.servers import CLUSTER, ServerError, Setup
 
 LONGEST = 60.0
 """Seconds that a scenario may take: its time limits are of 10 at most, what it sends of 4 MiB."""
@@ -93,7 +95,7 @@ class Level:
 
 
 def differences(before: Level, after: Level) -> Iterator[str]:
-    """Return of what there is more than before."""
+    """Return in what it is not as before."""
     if before.descriptors != after.descriptors:
         yield f"open files: {before.descriptors} before, {after.descriptors} after"
     for old, new in zip(before.objects, after.objects, strict=True):
@@ -106,13 +108,31 @@ def differences(before: Level, after: Level) -> Iterator[str]:
             yield f"memory: {size >> 20} MiB before, {other >> 20} MiB after"
 
 
+def _leaves(error: Exception) -> Iterator[Exception]:
+    """Return the exceptions of a group, and of groups in it; or the one that is none."""
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _described(error: Exception) -> str:
+    """Return what a reader needs: of the server the fact, of this program the place."""
+    if isinstance(error, ServerError):
+        return str(error)
+    return "".join(traceback.format_exception(error))
+
+
 @dataclass
 class Result:
     """What came out.
 
     :ivar played: scenarios, by kind and fault.
     :ivar transports: connections.
-    :ivar excused: scenarios that ended otherwise, as something was killed meanwhile.
+    :ivar excused: scenarios that ended otherwise, as something was killed meanwhile: not judged.
+    :ivar lenient: those that ended as planned meanwhile, and whose connections may still be said
+        to have ended by that.
     :ivar outcomes: of connections, in the words of the server.
     :ivar seconds: that the load took.
     :ivar cpu: seconds of processor that the servers took, but for those that were killed.
@@ -125,6 +145,7 @@ class Result:
     disturbances: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     excused: int = 0
+    lenient: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
     bytes: int = 0
@@ -137,16 +158,34 @@ class Result:
     def count(self) -> int:
         return self.played.total()
 
+    def failed(self, text: str) -> None:
+        """Something went wrong, which comes first."""
+        self.problems.insert(0, text)
+        self.problemCount += 1
+
+    def demand(self, least: int) -> None:
+        """See that so many scenarios were played, and that everything else has happened."""
+        if self.count < least:
+            self.failed(f"{self.count} scenarios, not {least}")
+        for kind in (kind for kind, count in self.disturbances.items() if not count):
+            self.failed(f"{kind}: never")
+
 
 class Run:
     """The load against one setup, which is started here.
 
     :param tell: is told how it goes, in lines.
+    :param stopped: is set when nothing more is to begin.
     :ivar result: what came out so far.
     """
 
     def __init__(
-        self, setup: Setup, backend: Backend, seed: str, tell: Callable[[str], object]
+        self,
+        setup: Setup,
+        backend: Backend,
+        seed: str,
+        tell: Callable[[str], object],
+        stopped: asyncio.Event,
     ) -> None:
         self.result = Result(setup.name, seed)
         self._setup = setup
@@ -159,40 +198,58 @@ class Run:
             isApart=setup.name == CLUSTER,
         )
         self._disturbances: Disturbances | None = None
-        self._stopping = False
+        self._stopped = stopped
         self._pace = Pace()
-
-    def stop(self) -> None:
-        """Begin nothing more."""
-        self._stopping = True
 
     async def all(self, count: int, seconds: float, interval: float, every: float) -> Result:
         """Play all scenarios, and judge.
 
-        :param seconds: after which nothing is begun any more.
+        :param seconds: after which nothing is begun any more, from the end of the warm-up.
         :param interval: seconds between two disturbances.
         :param every: seconds between two lines of progress.
         """
         first = min(count, max(LEAST_WARM_UP, min(MOST_WARM_UP, int(count * WARM_UP))))
-        deadline = time.monotonic() + seconds
-        async with self._watched(every):
-            await self._play(range(first), deadline)
-            await self._settle()
+
+        async def play() -> None:
+            await self._play(range(first), math.inf)
+            if not await self._settle():
+                self._ledger.problem(f"warm-up: not settled after {SETTLING:.0f} s")
             self.result.before = await self._level()
-            self._disturbances = Disturbances(self._setup, self._seed, interval)
-            disturbing = asyncio.create_task(self._disturbances.run())
-            await self._play(range(first, count), deadline)
-            disturbing.cancel()
-            self.result.disturbances = self._disturbances.counts
+            disturbances = self._disturbances = Disturbances(self._setup, self._seed, interval)
+            self.result.disturbances = disturbances.counts
+            async with asyncio.TaskGroup() as group:
+                group.create_task(disturbances.run())
+                await self._play(range(first, count), time.monotonic() + seconds)
+                disturbances.stop()
             await self._settle()
-        await self._judge()
-        return self.result
+
+        return await self._judged(play(), every)
 
     async def one(self, index: int) -> Result:
         """Play one scenario."""
-        await self._one(index)
-        await self._settle()
-        await self._judge()
+
+        async def play() -> None:
+            await self._one(index)
+            await self._settle()
+
+        return await self._judged(play(), math.inf)
+
+    async def _judged(self, playing: Coroutine[Any, Any, None], every: float) -> Result:
+        """Play and judge; whatever goes wrong, what was found until then is not lost."""
+        failures: list[str] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch(every))
+                await playing
+                watching.cancel()
+            await self._judge()
+        except Exception as error:
+            failures += map(_described, _leaves(error))
+        self._ledger.read()
+        self.result.problems = self._ledger.problems
+        self.result.problemCount = self._ledger.problemCount
+        for failure in failures:
+            self.result.failed(failure)
         return self.result
 
     # Playing
@@ -202,7 +259,7 @@ class Run:
         async with asyncio.TaskGroup() as group:
             for index in indices:
                 await self._pace.begin()
-                if self._stopping or time.monotonic() > deadline:
+                if self._stopped.is_set() or time.monotonic() > deadline:
                     break
                 group.create_task(self._one(index)).add_done_callback(lambda _: self._pace.end())
         self.result.seconds += time.monotonic() - began
@@ -225,7 +282,7 @@ class Run:
         except TimeoutError:
             problem = f"it is not over after {LONGEST:.0f} s"
         except Exception as error:
-            if self._isExcused(began):
+            if self._harm(began):
                 self.result.excused += 1
             else:
                 problem = f"{type(error).__name__}: {error}"
@@ -235,25 +292,29 @@ class Run:
         # Whatever is killed, nobody gets what is not his.
         for receiving in stage.receivings:
             problem = problem or receiving.problem or ""
+        problem = stage.problem or problem
         if problem:
             self._ledger.problem(f"{self._origin(chosen)}\n  {problem}")
-        self._write(stage, isSure, self._isExcused(began))
+        self._write(stage, isSure, self._harm(began))
 
-    def _isExcused(self, began: float) -> bool:
-        disturbances = self._disturbances
-        return disturbances is not None and disturbances.mayHaveHarmed(began, time.monotonic())
+    def _harm(self, began: float) -> frozenset[str]:
+        """Return how else connections may have ended since."""
+        if self._disturbances is None:
+            return frozenset()
+        return self._disturbances.outcomes(began, time.monotonic())
 
-    def _write(self, stage: Stage, isSure: bool, isExcused: bool) -> None:
+    def _write(self, stage: Stage, isSure: bool, harm: frozenset[str]) -> None:
         chosen, result = stage.scenario, self.result
         result.played[f"{chosen.kind}: {chosen.fault}"] += 1
+        result.lenient += isSure and bool(harm)
         self._ledger.expected.update(stage.counts)
-        isKnown = isSure and not isExcused
-        self._ledger.unsure += not isKnown
+        # A process that was killed may have told a client of a tunnel, and not yet who counts.
+        self._ledger.unsure += not isSure or LOST in harm
         for wire in stage.wires:
             result.transports[wire.name] += 1
             result.bytes += wire.sent + wire.received
-            outcomes, isExact = (wire.outcomes, wire.isExact) if isKnown else (None, False)
-            counts = wire.sent, wire.received
+            outcomes = wire.outcomes | harm if isSure and wire.outcomes is not None else None
+            counts, isExact = (wire.sent, wire.received), wire.isExact and isSure
             self._ledger.done(Done(wire.peer, *counts, outcomes, isExact, self._origin(chosen)))
 
     def _origin(self, chosen: Scenario) -> str:
@@ -262,18 +323,12 @@ class Run:
 
     # Watching
 
-    @contextlib.asynccontextmanager
-    async def _watched(self, every: float) -> AsyncIterator[None]:
-        watching = asyncio.create_task(self._watch(every))
-        try:
-            yield
-        finally:
-            watching.cancel()
-
     async def _watch(self, every: float) -> None:
         began = told = time.monotonic()
         while True:
             await asyncio.sleep(LOOK)
+            for node in self._setup.nodes:
+                node.check()
             self._ledger.read()
             now = time.monotonic()
             if now - told >= every:
@@ -288,17 +343,20 @@ class Run:
         result = self.result
         return (
             f"{self._setup.name}: {result.count:,} in {seconds:,.0f} s, {memory:.1f} MiB, "
-            f"{files} files, {result.excused} excused, {self._ledger.problemCount} problems"
+            f"{files} files, {result.excused} not judged, {self._ledger.problemCount} problems"
         )
 
     # Judging
 
-    async def _settle(self) -> None:
-        """Wait until the server has said everything, and nobody is there."""
+    async def _settle(self) -> bool:
+        """Wait until the server has said everything and nobody is there; return whether so."""
         self._backend.hangUp()
         deadline = time.monotonic() + SETTLING
-        while time.monotonic() < deadline and not await self._isSettled():
+        while not await self._isSettled():
+            if time.monotonic() > deadline:
+                return False
             await asyncio.sleep(LOOK)
+        return True
 
     async def _isSettled(self) -> bool:
         self._ledger.read()
@@ -343,20 +401,21 @@ class Run:
                 ledger.problem(problem)
         for node in nodes:
             if status := await node.stop():
-                ledger.problem(f"the server has ended with status {status}")
+                ledger.problem(f"server {node.number} has ended with status {status}")
+            ledger.said(f"standard error of server {node.number}", node.child.log.read_text())
         ledger.close()
         for node, said in zip(nodes, metrics, strict=True):
-            self._judgeTotals(json.loads(node.totals.read_text()), said)
+            # There is none where nobody came.
+            totals = node.totals.read_text() if node.totals.exists() else "{}"
+            self._judgeTotals(Counter(json.loads(totals)), said)
             self._judgeStatistics(node.statistics.read_text(), said)
-        result.problems, result.problemCount = ledger.problems, ledger.problemCount
 
     def _judgeCount(self, name: str, count: float) -> None:
         least, unsure = self._ledger.expected[name], self._ledger.unsure
-        # Whose process was killed may have been told what nobody was told of who counts.
         if abs(count - least) > MOST_OF_ONE * unsure:
             self._ledger.problem(f"{name}: {count:.0f} counted, {least} seen, {unsure} unsure")
 
-    def _judgeTotals(self, totals: dict[str, int], metrics: dict[str, float]) -> None:
+    def _judgeTotals(self, totals: Counter[str], metrics: dict[str, float]) -> None:
         for name, metric in _TOTALS.items():
             if totals[name] != metrics[metric]:
                 self._ledger.problem(

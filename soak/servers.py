@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -32,6 +33,8 @@ STARTING = 60.0
 """Seconds until a server listens, and its workers serve."""
 STOPPING = 40.0
 """Seconds until a server has ended: more than it gives its clients."""
+ANSWERING = 20.0
+"""Seconds until a server has answered, with others that need the processor."""
 LOOK = 0.02
 """Seconds between two looks whether something has happened."""
 
@@ -52,6 +55,10 @@ SETTINGS = {
 }
 
 
+ALONE = ("setsid", "setpriv", "--pdeathsig", "KILL")
+"""What the Redis is started through: Ctrl-C is not for it, and it ends when this process does."""
+
+
 class ServerError(Exception):
     """The server does not do what every server has to do."""
 
@@ -59,6 +66,7 @@ class ServerError(Exception):
 class Node:
     """A server: one process, or a parent and its workers.
 
+    :ivar number: of the setup's.
     :ivar addresses: ports and a path, by transport.
     :ivar pids: all its processes; the first is the one that was started.
     """
@@ -90,6 +98,7 @@ class Node:
             *(word for each in settings for word in ("--set", each)),
             *arguments,
         )
+        self.number = number
         self.child: Child = setup.lab.start(command, core=setup.lab.serverCore)
         self.addresses: dict[str, Any] = {}
 
@@ -139,11 +148,19 @@ class Node:
         """
         deadline = time.monotonic() + seconds
         while not condition():
-            if not self.child.isRunning:
-                raise ServerError(f"the server has ended: {self.child.lastWords}")
+            self.check()
             if time.monotonic() > deadline:
-                raise ServerError("the server does not come so far in time")
+                raise ServerError(f"server {self.number} does not come so far in {seconds:.0f} s")
             await asyncio.sleep(LOOK)
+
+    def check(self) -> None:
+        """Look whether it is there.
+
+        :raises ServerError: it has ended.
+        """
+        if not self.child.isRunning:
+            status, words = self.child.status, self.child.lastWords
+            raise ServerError(f"server {self.number} has ended with status {status}: {words}")
 
     @property
     def pids(self) -> list[int]:
@@ -184,21 +201,36 @@ class Node:
         return counts
 
     async def metrics(self) -> dict[str, float]:
-        """Return its metrics, by name and labels."""
-        reader, writer = await asyncio.open_unix_connection(str(self._admin))
-        writer.write(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        text = (await reader.read()).decode()
-        writer.close()
+        """Return its metrics, by name and labels.
+
+        :raises ServerError: it does not answer.
+        """
+        try:
+            async with asyncio.timeout(ANSWERING):
+                text = await self._ask(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        except (TimeoutError, OSError) as error:
+            raise ServerError(f"server {self.number} tells no metrics: {error!r}") from error
         found = re.findall(r"^nymea_remoteproxy_(\S+) (\S+)$", text, re.MULTILINE)
         return {name: float(value) for name, value in found}
 
+    async def _ask(self, question: bytes) -> str:
+        reader, writer = await asyncio.open_unix_connection(str(self._admin))
+        try:
+            writer.write(question)
+            return (await reader.read()).decode()
+        finally:
+            writer.close()
+
     async def stop(self) -> int:
-        """Have it end in order; return its status."""
+        """Have it end in order; return its status.
+
+        :raises ServerError: it does not end.
+        """
         self.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOPPING
         while self.child.isRunning:
             if time.monotonic() > deadline:
-                raise ServerError("the server does not end")
+                raise ServerError(f"server {self.number} has not ended after {STOPPING:.0f} s")
             await asyncio.sleep(LOOK)
         return self.child.status
 
@@ -233,12 +265,18 @@ class Setup:
         return made.fingerprint
 
     async def start(self) -> None:
-        """Start everything."""
+        """Start everything.
+
+        :raises ServerError: something does not start.
+        """
         arguments: tuple[str, ...] = ()
         if self.name == WORKERS:
             arguments = ("--workers", str(WORKER_COUNT))
         elif self.name == CLUSTER:
-            self.redis = RedisServer("--maxmemory-policy", "noeviction")
+            try:
+                self.redis = RedisServer("--maxmemory-policy", "noeviction", through=ALONE)
+            except AssertionError as error:  # as when its port was taken meanwhile
+                raise ServerError(f"no Redis: {error}") from error
             arguments = ("--cluster", f"redis://127.0.0.1:{self.redis.port}")
             arguments += ("--set", "Cluster.listen=tcp:0:interface=127.0.0.1")
             arguments += ("--set", "Cluster.directoryTimeout=2000")
@@ -251,6 +289,14 @@ class Setup:
     def address(self, member: int, transport: str) -> Any:
         """Return where to connect to."""
         return self.nodes[member % len(self.nodes)].addresses[transport]
+
+    def keepLogs(self, directory: Path) -> None:
+        """Copy what the servers have written to where it stays."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for node in self.nodes:
+            for name, path in (("log", node.log), ("stderr", node.child.log)):
+                if path.exists():
+                    shutil.copy(path, directory / f"{self.name}-{node.number}.{name}")
 
     def close(self) -> None:
         """End the Redis; the lab ends the rest."""

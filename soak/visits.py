@@ -29,7 +29,8 @@ class Registered:
     :ivar left: of those that were said to be gone.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, stage: Stage, wire: Wire) -> None:
+        self._stage = stage
         self.wire = wire
         self.addresses: dict[str, int] = {}
         self.left: set[int] = set()
@@ -47,14 +48,20 @@ class Registered:
         """Bytes have come."""
         *packets, self._packet = (self._packet + data).split(b"\xc0")
         for packet in packets:
-            address, payload = unslip(packet)
-            if address:
-                self._streams[address].take(payload)
-            else:
-                *lines, self._line = (self._line + payload).split(b"\n")
-                for line in lines:
-                    self._told(json.loads(line))
+            try:
+                self._takePacket(*unslip(packet))
+            except (LookupError, ValueError) as error:  # of nobody, or no packet
+                self._stage.problem = f"{error!r} at the packet {packet[:100]!r}"
+                self.wire.reset()
         self.wire.touch()
+
+    def _takePacket(self, address: int, payload: bytes) -> None:
+        if address:
+            self._streams[address].take(payload)
+            return
+        *lines, self._line = (self._line + payload).split(b"\n")
+        for line in lines:
+            self._told(json.loads(line))
 
     def _told(self, message: dict[str, Any]) -> None:
         kind, params = message.get("notification"), message["params"]
@@ -152,7 +159,7 @@ async def _refused(stage: Stage, number: int, request: bytes, error: str, code: 
 
 
 async def _register(stage: Stage) -> Registered:
-    server = Registered(await _call(stage, 0, _registerServer(stage)))
+    server = Registered(stage, await _call(stage, 0, _registerServer(stage)))
     server.wire.relay(server.take)
     stage.established(servers=1)
     return server

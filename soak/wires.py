@@ -86,7 +86,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(CUT)
-        self.lost.set_result(None)
+        if not self.lost.done():  # cancelled, with who waited for it
+            self.lost.set_result(None)
         self._canWrite.set()
 
     def pause_writing(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ from soak.inside.names import PLANTED
 
 RARE = 20
 """A fault happens each so many times."""
+NOBODY = 40000
+"""An address of the tunnel proxy that no client has: they are given from 1 on."""
 
 
 def install() -> None:
@@ -165,6 +168,46 @@ def _traceback() -> None:
     _patch(StreamLeg, "readConnectionLost", _seldom(fail))
 
 
+def _stderr() -> None:
+    """An exception goes past the log."""
+    from nymearemoteproxy.connections.registry import Registry
+
+    def tell(ended: Any, registry: Any, record: Any) -> None:
+        os.write(2, b"Traceback (most recent call last): planted\n")
+        ended(registry, record)
+
+    _patch(Registry, "ended", _seldom(tell))
+
+
+def _death() -> None:
+    """The process is gone, without a word."""
+    from nymearemoteproxy.connections.registry import Registry
+
+    _patch(Registry, "ended", _seldom(lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)))
+
+
+def _address() -> None:
+    """A registered server gets a packet of somebody who was never announced."""
+    from nymearemoteproxy.protocol.slip import encode
+    from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
+
+    def mistake(_relay: Any, end: Any, _client: Any, data: bytes) -> None:
+        end._send(encode(NOBODY, data))
+
+    _patch(ServerEnd, "relay", _seldom(mistake))
+
+
+def _shortCount() -> None:
+    """One byte less is counted than a connection has carried."""
+    from nymearemoteproxy.connections.registry import Registry
+
+    def miscount(ended: Any, registry: Any, record: Any) -> None:
+        record.received -= 1
+        ended(registry, record)
+
+    _patch(Registry, "ended", _seldom(miscount))
+
+
 FAULTS = {
     "lost-byte": _lostByte,
     "wrong-partner": _wrongPartner,
@@ -177,5 +220,9 @@ FAULTS = {
     "memory": _memory,
     "token": _token,
     "traceback": _traceback,
+    "stderr": _stderr,
+    "death": _death,
+    "address": _address,
+    "short-count": _shortCount,
 }
 """By name, for ``--planted``."""

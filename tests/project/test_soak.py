@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -16,14 +18,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from soak.disturbances import AFTER_KILL, AFTER_OUTAGE, APART, BY_OUTAGE, OUTAGE, Disturbances
 from soak.ledger import LOST, Done, Ledger
 from soak.pace import GOOD_TIME, LEAST, MOST, Pace
 from soak.payload import Receiving, WrongBytesError, content
 from soak.plan import FAULTS, STYLES, TRANSPORTS, scenario
-from soak.playing import sourceOf
-from soak.running import COUNTED, GROWTH, Level, differences
+from soak.playing import Stage, sourceOf
+from soak.running import COUNTED, GROWTH, Level, Result, Run, differences
+from soak.servers import CLUSTER, WORKERS
+from soak.visits import Registered
 from tests.support.endtoend import MARK
 from tests.support.packets import cut
+from tests.support.wires import slip
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MANY = 2000
@@ -142,6 +148,24 @@ class LedgerTests(SynchronousTestCase):
         del self.done[2]
         self.assertWrong("+1 lines in the log about Unix sockets")
 
+    def test_unix(self) -> None:
+        """Which line is whose is not known, only that there is one of each kind."""
+        self.lines[2]["received"] = self.sides[2]["received"] = 4
+        self.metrics['received_bytes_total{transport="TCP"}'] = 14
+        self.assertWrong("Unix sockets with {(5, 7): 1}")
+
+    def test_unixOutcome(self) -> None:
+        self.lines[2]["outcome"] = self.sides[2]["outcome"] = "lost"
+        self.metrics = {**self.metrics, 'outcomes_total{outcome="left"}': 2}
+        self.metrics['outcomes_total{outcome="lost"}'] = 1
+        self.assertWrong("Unix sockets with {'left': 1}")
+
+    def test_unixLost(self) -> None:
+        self.lines[2]["outcome"] = self.sides[2]["outcome"] = LOST
+        self.metrics = {**self.metrics, 'outcomes_total{outcome="left"}': 2}
+        self.metrics[f'outcomes_total{{outcome="{LOST}"}}'] = 1
+        self.assertEqual(self.problems(), [])
+
     def test_outcome(self) -> None:
         for at in (0, 1):  # the line comes before the load's word, or after it
             self.lines[at]["outcome"] = self.sides[at]["outcome"] = "lost"
@@ -205,6 +229,86 @@ class LevelTests(SynchronousTestCase):
         self.assertEqual(list(differences(self.before, other)), [])
 
 
+class DisturbancesTests(TestCase):
+    """What does harm does it seldom, and how connections may end by it is said."""
+
+    def test_outcomes(self) -> Any:
+        disturbances = Disturbances(SimpleNamespace(name=CLUSTER), "1", 1.0)  # type: ignore[arg-type]
+        disturbances._harms(5.0, BY_OUTAGE)
+        now = time.monotonic()
+        self.assertEqual(disturbances.outcomes(now - 9, now - 8), frozenset())
+        self.assertEqual(disturbances.outcomes(now - 9, now + 1), BY_OUTAGE)
+        self.assertEqual(disturbances.outcomes(now + 6, now + 7), frozenset())
+
+    def test_apart(self) -> None:
+        """Most of the time can be judged."""
+        self.assertGreaterEqual(APART[CLUSTER], 2 * (OUTAGE + AFTER_OUTAGE))
+        self.assertGreaterEqual(APART[WORKERS], 2 * AFTER_KILL)
+
+
+class JudgementTests(TestCase):
+    """Where something was killed meanwhile, what is certain is judged all the same."""
+
+    def judged(self, harm: frozenset[str], **line: Any) -> list[str]:
+        """Return what is wrong with the server's line of a connection that left as planned."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        node = SimpleNamespace(log=directory / "log", accounting=directory / "tunnels")
+        setup = SimpleNamespace(name="one", nodes=[node])
+        run = Run(setup, None, "1", print, None)  # type: ignore[arg-type]
+        wire = SimpleNamespace(
+            peer="x", name="tcp", sent=5, received=7, outcomes=frozenset(["left"]), isExact=True
+        )
+        run._write(Stage("1", scenario("1", 1), setup, [wire]), True, harm)  # type: ignore
+        facts = {"event": "connection-ended", "peer": "x", "transport": "TCP", "tunneled": False}
+        facts |= {"outcome": "left", "received": 5, "sent": 7, "text": ""}
+        node.log.write_text(json.dumps(facts | line) + "\n")
+        run._ledger.close()
+        return run._ledger.problems
+
+    def test_asPlanned(self) -> None:
+        self.assertEqual(self.judged(BY_OUTAGE), [])
+
+    def test_bytes(self) -> None:
+        [problem] = self.judged(BY_OUTAGE, sent=6)
+        self.assertIn("5 bytes in and 7 out, not 5 and 6", problem)
+
+    def test_outcomes(self) -> None:
+        self.assertEqual(self.judged(BY_OUTAGE, outcome="alone-timeout"), [])
+        [problem] = self.judged(BY_OUTAGE, outcome="ping-timeout")
+        self.assertIn("not ping-timeout", problem)
+        [problem] = self.judged(frozenset(), outcome="alone-timeout")
+        self.assertIn("not alone-timeout", problem)
+
+
+class PacketTests(SynchronousTestCase):
+    """What a registered server gets is from one of its clients."""
+
+    def taken(self, packet: bytes) -> str:
+        stage = Stage("1", scenario("1", 1), None)  # type: ignore[arg-type]
+        wire = SimpleNamespace(touch=lambda: None, reset=lambda: None)
+        Registered(stage, wire).take(packet)  # type: ignore[arg-type]
+        return stage.problem
+
+    def test_nobodys(self) -> None:
+        self.assertIn("KeyError(7)", self.taken(slip(7, b"foreign")))
+
+    def test_strangersUuid(self) -> None:
+        told = {"notification": "TunnelProxy.ClientConnected"}
+        told["params"] = {"clientUuid": "never", "socketAddress": 7}  # type: ignore[assignment]
+        self.assertIn("never", self.taken(slip(0, json.dumps(told).encode() + b"\n")))
+
+
+class ResultTests(SynchronousTestCase):
+    """What a gate demands of a run."""
+
+    def test_demand(self) -> None:
+        result = Result("one", "1", Counter(a=9), disturbances=Counter(reload=1, certificate=0))
+        result.demand(10)
+        self.assertEqual(result.problems, ["certificate: never", "9 scenarios, not 10"])
+        self.assertEqual(result.problemCount, 2)
+
+
 class PaceTests(SynchronousTestCase):
     """No more at once than are played in good time."""
 
@@ -250,10 +354,27 @@ class RunTests(TestCase):
         return self.run_(*options).addCallback(judge)
 
     def test_planted(self) -> Deferred[Any]:
-        """What is wrong with the server is told, and how to see it again."""
+        """What is wrong with the server is told, how to see it again, and where its log is."""
+        output = Path(self.mktemp()).resolve()
 
         def judge(done: Any) -> None:
             self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-            self.assertIn("--only", done.stdout)
+            self.assertRegex(
+                done.stdout, r"again: .* --only \d+\n  WrongBytesError: byte .* was sent"
+            )
+            self.assertIn(f"The logs of the servers are in {output / 'logs'}", done.stdout)
+            self.assertIn("connection-ended", (output / "logs" / "one-0.log").read_text())
 
-        return self.run_("--tunnels", "100", "--planted", "lost-byte").addCallback(judge)
+        options = ("--planted", "lost-byte", "--output", str(output))
+        return self.run_("--tunnels", "100", *options).addCallback(judge)
+
+    def test_death(self) -> Deferred[Any]:
+        """A server that is gone ends its run at once, and what was found is told."""
+
+        def judge(done: Any) -> None:
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn("server 0 has ended with status -9", done.stdout)
+            self.assertIn("scenarios per second", done.stdout)
+
+        options = ("--planted", "death", "--output", str(Path(self.mktemp()).resolve()))
+        return self.run_("--tunnels", "100", *options).addCallback(judge)
