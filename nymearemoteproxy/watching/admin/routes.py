@@ -146,7 +146,11 @@ class AdminEndpoint:
         self._measures = False
         self._routes = self._makeRoutes()
         self.factory = Seats(
-            HttpFactory(reactor, self.answer), reactor, self._access.isKnown, listener.secure
+            HttpFactory(reactor, self.answer),
+            reactor,
+            proxy.delays,
+            self._access.isKnown,
+            listener.secure,
         )
 
     def start(self, port: IListeningPort) -> None:
