@@ -180,7 +180,7 @@ class AdminEndpoint:
         :param ownCertificate: what to call that one.
         """
         self._status.name = self._api.name = name
-        self._access.users = users
+        self._access.admit(users)
         self._expiry.replace(certificates, ownCertificate)
 
     def stop(self) -> None:
