@@ -114,9 +114,7 @@ class LoadTests(TlsCase):
         """What is handed to OpenSSL is closed again, also when OpenSSL refuses it."""
         own = Identity("own")
         files = CertificateFiles(self.write(own.pem, own.keyPem))
-        before = {
-            *os.listdir("/proc/self/fd")
-        }  # some of which others may have left to the collector
+        before = {*os.listdir("/proc/self/fd")}  # the collector may close some of other tests
         loadCertificate(files)
         self.assertLessEqual({*os.listdir("/proc/self/fd")}, before)
 
