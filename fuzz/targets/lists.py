@@ -36,6 +36,9 @@ _READERS: tuple[Callable[[bytes], Any], ...] = (
     lambda content: TlsOptions(content),
 )
 
+_MAPPED = 96
+"""Bits that an IPv4 address begins with on a socket of IPv6."""
+
 
 def check(data: bytes) -> None:
     for read in _READERS:
@@ -69,7 +72,9 @@ def _checkNetwork(entry: str) -> None:
     network = ipaddress.ip_network(entry)
     first, last = network[0], network[-1]
     for inside in (first, last):
-        assert str(inside) in denied, "an address is missing"
+        # Clients of IPv4 are no part of a network of IPv6, unless it is one of just such.
+        isIpv4 = network.prefixlen < _MAPPED and getattr(inside, "ipv4_mapped", None)
+        assert isIpv4 or str(inside) in denied, "an address is missing"
     for near in (int(first) - 1, int(last) + 1):
         if 0 <= near < 1 << network.max_prefixlen:
             address = type(first)(near)

@@ -25,11 +25,12 @@ import select
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
+from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nymearemoteproxy.cluster.links import ILink, Links
+from nymearemoteproxy.common.delays import Delay
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
@@ -104,7 +105,7 @@ class RemoteLeg:
         self._reader = RecordReader()
         self._rest = rest
         self._closed = closed
-        self._timer: IDelayedCall | None = None
+        self._timer: Delay | None = None
         self._blocked = False
         self._unread = False
         self._finished = False  # END was sent
@@ -195,8 +196,8 @@ class RemoteLeg:
         self._finished = self._hasLost = True
         self._proxy.turns.leave(self._takeTurn)
         self.transport.unregisterProducer()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        if self._timer is not None:
+            self._timer.remove(self.cut)
         self._links.remove(self, isBroken=not (self._hasEnded or self._isLost))
         self._note(Outcome.LINK_LOST)
         if not (self._hasEnded or self._isLost):
@@ -278,7 +279,7 @@ class RemoteLeg:
         """From now on there is nothing more to be said but what waits."""
         if self._timer is None:
             seconds = 2 * self._proxy.policy.timing.close  # as `Linger` has it
-            self._timer = self._proxy.clock.callLater(seconds, self.cut)
+            self._timer = self._proxy.delays.start(seconds, self.cut)
 
     # Back pressure
 

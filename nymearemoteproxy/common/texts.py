@@ -12,4 +12,8 @@ def isText(text: str) -> bool:
     Bytes that are none arrive as surrogates from the command line and from the environment, and
     JSON can spell such, too.
     """
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -21,27 +21,33 @@ BEAT = 1.0
 """Seconds between two signs of life of this process."""
 
 LATEST = 1.5
-"""Seconds from one of them within which the next is looked for: to be a little late is usual. What
-is more counts as standing still, so that is all that anybody can lose by it."""
+"""Seconds from one of them within which the next is looked for: to be a little late is usual, so
+what stands still for less may go unnoticed."""
+
+LATE = LATEST - BEAT
+"""Seconds that a standstill which is noticed counts for, as if it had been that long: no more than
+that can anybody lose by it."""
 
 
 @implementer(IReactorTime)
 class WakingClock:
     """Tells how long this process has been there for others, from `start` to `stop`.
 
-    Before and after that it is the clock that it is made of. It only grows, as that does.
+    Before that it is the clock that it is made of, and after it, it stays behind that by all
+    standstills. It only grows, as that does.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._stoodStill = 0.0
+        self._asked = clock.seconds()
         self._expected = math.inf  # when the next beat has been, if nothing holds us up
         self._beats = Periodic(clock, BEAT, self._beat, "nobody notices when this process stops")
 
     def start(self) -> None:
         """Look for standstills; the reactor runs."""
         self._beats.start()
-        self._expected = self._clock.seconds() + LATEST
+        self._beat()
 
     def stop(self) -> None:
         """Look for none any more."""
@@ -53,8 +59,8 @@ class WakingClock:
         now = self._clock.seconds()
         if now > self._expected:
             # Whoever is the first to ask, before anything is read or is called overdue.
-            self._stoodStill += now - self._expected
-            self._expected = now
+            self._stoodStill += max(0.0, now - self._asked - LATE)
+        self._asked = now
         return now - self._stoodStill
 
     def _beat(self) -> None:

@@ -24,8 +24,7 @@ class Proxy:
     """Everything that a connection of one server may need.
 
     :param keys: says which clients belong together; the same as long as anybody waits.
-    :param waking: see there; None = one that is not looked after.
-    :ivar waking: measures what clients are given time for.
+    :ivar waking: measures what clients are given time for; whoever runs the server starts it.
     :ivar delays: the time limits of all connections.
     :ivar turns: the line of those who have more to do than one turn of the reactor allows.
     :ivar policy: what applies to whoever has no tunnel yet; see `setPolicy`.
@@ -48,10 +47,9 @@ class Proxy:
         authenticator: IAuthenticator,
         rendezvous: IRendezvous,
         switchboard: ISwitchboard | None = None,
-        waking: WakingClock | None = None,
     ) -> None:
         self.clock = clock
-        self.waking = waking or WakingClock(clock)
+        self.waking = WakingClock(clock)
         self.delays = Delays(self.waking)
         self.turns = turns
         self.totalRate: ByteBucket | None = None

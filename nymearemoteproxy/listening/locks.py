@@ -12,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import socket
-import stat
 import time
 
 LOCK = ".lock"
@@ -26,8 +26,9 @@ FRESH = 10.0
 """Seconds for which a lock counts though nobody listens: its process is just about to, which takes
 it a millisecond, if it is not held up."""
 
-IS_SERVED = (0, errno.EAGAIN)
-"""What connecting comes to where somebody listens: it succeeds, or there are many before us."""
+UNSERVED = (errno.ECONNREFUSED, errno.ENOENT)
+"""What connecting comes to where nobody listens. Anything else somebody may be behind: there are
+many before us, it is not for our user, or it is a socket of another kind."""
 
 
 def disown(path: str) -> bool:
@@ -36,21 +37,37 @@ def disown(path: str) -> bool:
     It is not removed, for by it Twisted knows that the socket was left, too.
 
     :param path: of the socket.
-    :returns: False if there is a lock and somebody listens: the socket must not be taken.
+    :returns: False if there is a lock and somebody may listen: the socket must not be taken.
     """
     lock = path + LOCK
     with contextlib.suppress(OSError):
+        made = os.lstat(lock).st_mtime_ns
         isOurs = os.readlink(lock) == str(os.getpid())
-        age = abs(time.time() - os.lstat(lock).st_mtime)  # the wall clock may have been set back
+        age = abs(time.time() - made / 1e9)  # the wall clock may have been set back
         found = _knock(path)
-        if found in IS_SERVED:
+        if found not in UNSERVED:
             return False
-        # What is no socket refuses, too, and Twisted would remove it.
-        isLeft = found == errno.ECONNREFUSED and stat.S_ISSOCK(os.stat(path).st_mode)
-        if isOurs or (isLeft and age > FRESH):
-            os.remove(lock)
-            os.symlink(str(NOBODY), lock)
+        if isOurs or (found == errno.ECONNREFUSED and age > FRESH):
+            _giveToNobody(lock, made)
     return True
+
+
+def _giveToNobody(lock: str, made: int) -> None:
+    """Replace a lock, unless another process that starts as well has its own there by now.
+
+    Between the look and the renaming it could still put it there: a moment as short as the one
+    that Twisted has itself, between looking whose a lock is and removing it.
+
+    :param made: when the lock was that is to be replaced, as `st_mtime_ns`.
+    """
+    nobodys = f"{lock}.{secrets.token_hex(8)}"
+    os.symlink(str(NOBODY), nobodys)
+    try:
+        if os.lstat(lock).st_mtime_ns == made:
+            os.rename(nobodys, lock)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(nobodys)
 
 
 def _knock(path: str) -> int:

@@ -17,7 +17,6 @@ from nymearemoteproxy.authentication.keysets import IKeys
 from nymearemoteproxy.authentication.remotekeys import RemoteKeys
 from nymearemoteproxy.authentication.tokens import AnyToken, TokenList
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.common.waking import WakingClock
 from nymearemoteproxy.connections.limits import Bounds, Gate
 from nymearemoteproxy.connections.policy import Policy
 from nymearemoteproxy.connections.proxy import Proxy
@@ -136,21 +135,17 @@ def makeProxy(
     turns = turns or Turns(reactor)
     shared = shared or Shared(Registry(reactor, turns, Gate(reactor, Bounds())))
     secret = shared.secret if configuration.cluster is None else SHOWN_TO_NOBODY
-    waking = WakingClock(reactor)
-    switchboard = None
-    if configuration.terms is not None:
-        switchboard = Switchboard(waking, {}, configuration.terms, turns, shared.counts)
     proxy = Proxy(
         clock=reactor,
         turns=turns,
         registry=shared.registry,
-        policy=_policy(configuration, switchboard is not None),
+        policy=_policy(configuration, configuration.terms is not None),
         keys=PairingKeys(configuration.settings.authentication.pairing is Pairing.SUBJECT, secret),
         authenticator=NO_TOKENS,
         rendezvous=Rendezvous(),
-        switchboard=switchboard,
-        waking=waking,
     )
+    if configuration.terms is not None:
+        proxy.switchboard = Switchboard(proxy.waking, {}, configuration.terms, turns, shared.counts)
     apply(proxy, configuration, authenticators)
     return proxy
 

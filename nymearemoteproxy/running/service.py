@@ -352,7 +352,6 @@ class ProxyService(Service):
         self.notifier.stopping()
         self._memory.stop()
         globalLogPublisher.removeObserver(self._shortage)
-        self.proxy.waking.stop()
         self.pulse.stop()
         self._accounts.stop()
         if self._drainTimer is not None and self._drainTimer.active():
@@ -367,6 +366,7 @@ class ProxyService(Service):
         yield gone
         if cutOff.active():
             cutOff.cancel()
+        self.proxy.waking.stop()
         if self._clustering is not None:
             yield self._clustering.stop()
         yield self._watchers.stop()

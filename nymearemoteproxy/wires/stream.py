@@ -106,7 +106,7 @@ class StreamLeg(Leg):
         self._gap = gap
         self._gapTimer: Delay | None = None
         self._held: list[bytes] | None = [] if gap else None
-        self._lineEndUntil = proxy.clock.seconds() + LINE_END_TIMEOUT if lineEndDue else None
+        self._lineEndUntil = proxy.waking.seconds() + LINE_END_TIMEOUT if lineEndDue else None
         self._inputEnded = False
 
     def begin(self) -> None:
@@ -143,7 +143,7 @@ class StreamLeg(Leg):
     def dataReceived(self, data: bytes) -> None:
         self.record.received += len(data)
         if self._lineEndUntil is not None:
-            inTime = self.proxy.clock.seconds() < self._lineEndUntil
+            inTime = self.proxy.waking.seconds() < self._lineEndUntil
             self._lineEndUntil = None
             if inTime and data in (b"\n", b"\r\n"):
                 return

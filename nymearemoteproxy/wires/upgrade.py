@@ -77,21 +77,13 @@ class Hearing(WebSocketServerProtocol):
 
 
 class Judge:
-    """Has Autobahn decide about requests, by the settings of the HTTP upgrade.
+    """Has Autobahn decide about requests, by the settings of the HTTP upgrade."""
 
-    :param unixTime: tells the date.
-    """
-
-    def __init__(self, clock: Any, unixTime: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Any) -> None:
         factory = WebSocketServerFactory(server=SERVER, reactor=clock)
         # The time limit is ours, a page for browsers is not wanted, and no extension is negotiated.
         factory.setProtocolOptions(openHandshakeTimeout=0, webStatus=False)
         self._model = Hearing(factory)
-        self._unixTime = unixTime
-
-    def refuse(self, refusal: Refusal) -> bytes:
-        """Return the answer to a request that Autobahn does not get to see."""
-        return refusal.dated(self._unixTime())
 
     def decide(self, request: bytes) -> Hearing:
         """Return what Autobahn says to a request.
@@ -105,11 +97,21 @@ class Judge:
 
 
 class Upgrade(Phase, Protocol):
-    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it."""
+    """The HTTP upgrade; Autobahn sees what was checked of the request, and nothing behind it.
 
-    def __init__(self, proxy: Proxy, record: Record, judge: Judge) -> None:
+    :param unixTime: tells the date.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        record: Record,
+        judge: Judge,
+        unixTime: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(proxy, record)
         self._judge = judge
+        self._unixTime = unixTime
         self._head = HeadReader(proxy.policy.subprotocols)
 
     def connectionMade(self) -> None:
@@ -124,7 +126,7 @@ class Upgrade(Phase, Protocol):
         try:
             read = self._head.receive(data)
         except Refusal as refusal:
-            self._answer(self._judge.refuse(refusal))
+            self._answer(refusal.dated(self._unixTime()))
             self._fail(refusal.outcome)
             return
         if read is None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.delays import Delay
 from nymearemoteproxy.connections.keepalive import IWatched
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
@@ -181,7 +181,7 @@ class WebSocketLeg(Leg):
         super().__init__(proxy, record, linger)
         self._reader = reader
         self._framer = StreamFramer(opcode)
-        self._tailTimer: IDelayedCall | None = None
+        self._tailTimer: Delay | None = None
         self._pong: bytes | None = None
         self._farewell: Callable[[], None] | None = None  # what is to be done when all is relayed
 
@@ -283,13 +283,13 @@ class WebSocketLeg(Leg):
         if frames := framer.encode(data):
             self._write(frames)
         if self._tailTimer is not None:
-            self._tailTimer.cancel()
+            self._tailTimer.remove(self._flushTail)
             self._tailTimer = None
         if framer.holdsBack:
             self._awaitTail()
 
     def _awaitTail(self) -> None:
-        self._tailTimer = self.proxy.clock.callLater(TEXT_TAIL_TIMEOUT, self._flushTail)
+        self._tailTimer = self.proxy.delays.start(TEXT_TAIL_TIMEOUT, self._flushTail)
 
     def _flushTail(self) -> None:
         self._tailTimer = None
@@ -331,7 +331,7 @@ class WebSocketLeg(Leg):
     def _cleanUp(self) -> None:
         self.proxy.keepalive.remove(self)
         if self._tailTimer is not None:
-            self._tailTimer.cancel()
+            self._tailTimer.remove(self._flushTail)
             self._tailTimer = None
 
     # Keepalive

@@ -50,6 +50,11 @@ class MirroredClient:
     def shutDown(self) -> None:
         self.mirror.shutDown(self._record.number)
 
+    def reaches(self, stage: str) -> None:
+        """The worker has told where it stands, maybe before it heard that it has to end."""
+        if self.stage != CLOSING:
+            self.stage = stage
+
     def dismiss(self, outcome: Outcome) -> None:
         self.stage = CLOSING  # as it will be: whoever asks for its end once more is too late
         self.mirror.send(("dismiss", self._record.number, outcome.label))
@@ -172,7 +177,7 @@ class Mirror:
             return
         _update(record, received, sent, facts)
         record.role = roleOf(role)
-        record.client.stage = State.TUNNELED.value
+        record.client.reaches(State.TUNNELED.value)
         if isinstance(partner, list):
             far = mirroredForeigner(partner, record)
             self._registry.joined(record, far)
@@ -198,7 +203,7 @@ class Mirror:
             for number, stage, received, sent, *more in rows:
                 record = self._find(number)
                 if record is not None:
-                    record.client.stage = stage
+                    record.client.reaches(stage)
                     _update(record, received, sent, more[0] if more else None)
         finally:
             self.send(("next",))

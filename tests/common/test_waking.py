@@ -8,12 +8,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.delays import Delays
-from nymearemoteproxy.common.waking import BEAT, LATEST, WakingClock
+from nymearemoteproxy.common.waking import BEAT, LATE, WakingClock
 
 PROPERTY = settings(max_examples=100, deadline=None, database=None)
-
-LATE = LATEST - BEAT
-"""Seconds by which a beat may be late without anything being noticed."""
 
 
 class WakingClockTests(SynchronousTestCase):
@@ -37,11 +34,26 @@ class WakingClockTests(SynchronousTestCase):
         for lasts in 2.0, 60.0, 1e6:
             before = self.waking.seconds()
             self.clock.rightNow += lasts  # no timer runs before somebody asks
-            self.assertEqual(self.waking.seconds() - before, LATEST)
-            self.assertEqual(self.waking.seconds() - before, LATEST)
+            self.assertEqual(self.waking.seconds() - before, LATE)
+            self.assertEqual(self.waking.seconds() - before, LATE)
             self.clock.advance(0)  # now the beat does
             self.clock.advance(BEAT)
-            self.assertEqual(self.waking.seconds() - before, LATEST + BEAT)
+            self.assertEqual(self.waking.seconds() - before, LATE + BEAT)
+
+    def test_goesOn(self) -> None:
+        """Who asked just before loses no more by a standstill than who asked long ago."""
+        self.waking.start()
+        self.clock.advance(0.9 * BEAT)
+        before = self.waking.seconds()
+        self.clock.rightNow += 60
+        self.assertAlmostEqual(self.waking.seconds() - before, LATE)
+
+    def test_busy(self) -> None:
+        """A turn that takes long is none, as long as somebody asks in it now and then."""
+        self.waking.start()
+        for _ in range(20):
+            self.clock.rightNow += LATE
+            self.assertEqual(self.waking.seconds(), self.clock.seconds())
 
     def test_onlyWhileStarted(self) -> None:
         """Before that nobody would notice, and nobody may be expected to; likewise after it."""
@@ -51,7 +63,7 @@ class WakingClockTests(SynchronousTestCase):
         self.clock.advance(60)
         self.waking.stop()
         missing = self.clock.seconds() - self.waking.seconds()
-        self.assertEqual(missing, 60 - LATEST)
+        self.assertEqual(missing, 60 - LATE)
         self.clock.advance(60)
         self.assertEqual(self.clock.seconds() - self.waking.seconds(), missing)
         self.assertEqual(self.waking.getDelayedCalls(), [])
@@ -82,4 +94,4 @@ class WakingClockTests(SynchronousTestCase):
         self.clock.advance(60)
         self.assertEqual(ended, [])
         self.clock.pump([BEAT / 2] * 20)
-        self.assertEqual(ended, [1000 + 4 + 60 + 10 - 4 - LATEST])
+        self.assertEqual(ended, [1000 + 4 + 60 + 10 - 4 - LATE])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 from itertools import product
@@ -14,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
+from nymearemoteproxy.listening import locks
 from nymearemoteproxy.listening.handedplace import HandedPlace
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen, parseListener
 from nymearemoteproxy.listening.locks import NOBODY, disown
@@ -93,6 +96,32 @@ class LockTests(TestCase):
             self.assertFalse(disown(PATH))
         self.assertEqual(self.holder(), GONE)
 
+    def test_unanswered(self) -> None:
+        """Who may not knock, or knocks at another kind of socket, knows of no end of its server."""
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(other.close)
+        other.bind(PATH)
+        os.symlink(OWN, f"{PATH}.lock")
+        for _ in 1, 2:
+            self.assertFalse(disown(PATH))
+            self.assertEqual(self.holder(), OWN)
+            self.patch(locks, "_knock", lambda _path: errno.EACCES)  # as root it cannot happen
+
+    def test_together(self) -> None:
+        """Of two that find the same lock left, the slower one leaves the quicker one its own."""
+
+        def knock(path: str) -> int:
+            os.remove(f"{path}.lock")
+            os.symlink(INIT, f"{path}.lock")  # by the other one
+            return errno.ECONNREFUSED
+
+        for holder in GONE, OWN:
+            leaveSocket(f"{PATH}{holder}", holder)
+            self.patch(locks, "_knock", knock)
+            disown(f"{PATH}{holder}")
+            self.assertEqual(self.holder(f"{PATH}{holder}"), INIT)
+        self.assertEqual(len(os.listdir()), 4)
+
     def test_fresh(self) -> None:
         """One that has its lock, and is about to listen, is let go on."""
         with socket.socket(socket.AF_UNIX) as starting:
@@ -119,9 +148,18 @@ class LockTests(TestCase):
         os.symlink(INIT, f"{PATH}.lock")
         os.utime(f"{PATH}.lock", (1, 1), follow_symlinks=False)
         disown(PATH)
-        Path(PATH).write_text("no socket")
-        disown(PATH)
         self.assertEqual(self.holder(), INIT)
+
+    def test_noSocket(self) -> None:
+        """What is none stays where it is."""
+        for place in PLACES:
+            Path(PATH).write_text("no socket")
+            os.symlink(INIT, f"{PATH}.lock")
+            os.utime(f"{PATH}.lock", (1, 1), follow_symlinks=False)
+            self.assertRaises(ListenerError, place, PATH)
+            self.assertEqual(Path(PATH).read_text(), "no socket")
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(f"{PATH}.lock")
 
     def test_none(self) -> None:
         """Without a lock nobody is asked."""

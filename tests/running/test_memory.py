@@ -91,10 +91,10 @@ class ReturnTests(SynchronousTestCase):
         self.patch(ctypes, "CDLL", lambda name: SimpleNamespace(**functions))
 
     def test_glibc(self) -> None:
-        calls: list[tuple[int, ...]] = []
-        self.library(malloc_trim=lambda *arguments: calls.append(arguments))
+        padding: list[ctypes.c_size_t] = []
+        self.library(malloc_trim=padding.append)
         memory.returnFree()
-        self.assertEqual(calls, [(0,)])
+        self.assertEqual([(type(each), each.value) for each in padding], [(ctypes.c_size_t, 0)])
 
     def test_others(self) -> None:
         self.library()

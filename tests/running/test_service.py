@@ -292,6 +292,20 @@ class DrainTests(ServiceCase):
         self.successResultOf(stopped)
         self.assertEqual(self.timers(), [])
 
+    def test_standsStill(self) -> None:
+        """It is noticed as long as clients are there, who have time for their goodbyes."""
+        client = Guest(self.made.proxy)
+        waking = self.made.proxy.waking
+        self.made.stop()
+        stopped = self.made.stopService()
+        self.closing.pop().callback(None)
+        before = waking.seconds()
+        self.reactor.advance(4)  # less than shutdownTimeout
+        self.assertLess(waking.seconds(), before + 1)
+        client.leave()
+        self.successResultOf(stopped)
+        self.assertEqual(self.timers(), [])
+
     def test_timeIsOver(self) -> None:
         """Then the server stops, which ends the tunnels."""
         client = Guest(self.made.proxy)

@@ -11,6 +11,8 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from nymearemoteproxy.common.delays import Delays
+from nymearemoteproxy.common.waking import WakingClock
 from nymearemoteproxy.watching.admin.seats import Seats
 from nymearemoteproxy.watching.admin.web import Answer, HttpFactory, Question, text
 from nymearemoteproxy.wires.direct import DirectTransport
@@ -50,6 +52,7 @@ class WebCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
+        self.waking = WakingClock(self.clock)
         self.asked: list[Question] = []
         self.result: Any = text(200, "ok")
         self.known: set[str | None] = set()
@@ -58,7 +61,7 @@ class WebCase(SynchronousTestCase):
     def seats(self, secure: bool = False) -> Seats:
         """Return the seats of an endpoint."""
         http = HttpFactory(self.clock, self.answer)
-        return Seats(http, self.clock, self.known.__contains__, secure)
+        return Seats(http, self.clock, Delays(self.waking), self.known.__contains__, secure)
 
     def answer(self, question: Question) -> Answer | Deferred[Answer]:
         self.asked.append(question)

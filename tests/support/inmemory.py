@@ -86,9 +86,11 @@ class InMemory(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.backend = Backend()
         self.makeProxies()
-        self.judge = Judge(self.clock, lambda: self.date)
+        self.judge = Judge(self.clock)
         self.builders: dict[str, Any] = {
-            "WebSocket": lambda proxy, record: Upgrade(proxy, record, self.judge),
+            "WebSocket": lambda proxy, record: Upgrade(
+                proxy, record, self.judge, lambda: self.date
+            ),
             "TCP": StreamControl,
         }
         self.events: list[dict[str, Any]] = []

@@ -99,6 +99,15 @@ class TextTailTests(InMemory):
         self.clock.advance(0.2 * TEXT_TAIL_TIMEOUT)
         self.assertEqual(self.text.take(), b"\x82\x01\xc3")
 
+    def test_standsStill(self) -> None:
+        """The rest of it may have come meanwhile."""
+        self.proxy.waking.start()
+        self.addCleanup(self.proxy.waking.stop)
+        self.stream.receive(b"\xc3")
+        self.clock.advance(60)
+        self.stream.receive(b"\xbc")
+        self.assertEqual(self.text.take(), b"\x81\x02\xc3\xbc")
+
     def test_notWhileBlocked(self) -> None:
         """The partner is not read from then, so it is not its fault that the rest is missing."""
         self.stream.receive(b"\xc3")

@@ -22,6 +22,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 
 from nymearemoteproxy.authentication.backend import Verdict
+from nymearemoteproxy.common.delays import Delays
 from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
@@ -265,7 +266,7 @@ class MemoryFarewellTests(InMemory):
         """The admin endpoint, when the last response is sent."""
         for version in self.versions:
             http = HttpFactory(self.clock, lambda _question: Answer(200, b"words"))
-            factory = Seats(http, self.clock, isKnown=lambda _source: False)
+            factory = Seats(http, self.clock, Delays(self.clock), isKnown=lambda _source: False)
             visitor = self.connect(version, factory)
             visitor.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             self.clock.advance(0)

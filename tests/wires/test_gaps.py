@@ -228,6 +228,15 @@ class LineEndTests(InMemory):
         two.receive(b"\n")
         self.assertEqual(one.take(), b"\n")
 
+    def test_standsStill(self) -> None:
+        """It may have come while nobody read it."""
+        self.proxy.waking.start()
+        self.addCleanup(self.proxy.waking.stop)
+        one, two = self.join("TCP", "TCP")
+        self.clock.advance(60)
+        two.receive(b"\n")
+        self.assertEqual(one.take(), b"")
+
     def test_whileWaiting(self) -> None:
         pipe = self.open("TCP")
         pipe.receive(

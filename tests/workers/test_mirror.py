@@ -187,6 +187,18 @@ class FactTests(MirrorCase):
         self.wait()
         self.assertEqual(visitor.asked, ["dismiss: ended-by-operator"])
 
+    def test_reportedBeforeItHears(self) -> None:
+        """What a worker tells meanwhile does not undo that a connection has to end."""
+        self.startReports()
+        one, two = Visitor(self.first), Visitor(self.first)
+        for visitor in one, two:
+            self.seen(visitor).client.dismiss(Outcome.ENDED_BY_OPERATOR)
+        one.stage, one.record.received = "authenticating", 1
+        self.clock.advance(REPORT_INTERVAL)
+        two.isJoinedBy(Role.PARTNER)
+        self.wait()
+        self.assertEqual([self.seen(each).client.stage for each in (one, two)], ["closing"] * 2)
+
     def test_endWithoutReason(self) -> None:
         visitor = Visitor(self.first)
         self.first.registry.ended(visitor.record)

@@ -74,11 +74,10 @@ class Access:
     """The rules about who may ask.
 
     :param private: the listener is a Unix socket, and not for every user of the machine.
-    :ivar users: passwords by user; None = everybody may. Nobody, before they are set.
     """
 
     def __init__(self, clock: IReactorTime, private: bool = False) -> None:
-        self.users: Mapping[str, str] | None = {}
+        self._users: Mapping[str, str] | None = {}
         self._clock = clock
         self._private = private
         # source: (when, failures then), in the order of the last failure
@@ -92,16 +91,25 @@ class Access:
             "admin endpoint: too many wrong passwords, {more} in the last {interval:.0f} s",
         )
 
+    def admit(self, users: Mapping[str, str] | None) -> None:
+        """Let these in from now on; nobody is, before the first time.
+
+        :param users: passwords by user; None = everybody may.
+        """
+        if users != self._users:
+            self._known.clear()  # one of them may have been known by a password that is none now
+        self._users = users
+
     def refusal(self, question: Question) -> Answer | None:
         """Return what keeps this question from being answered; None when nothing does."""
-        if self.users is not None:
-            return self._identify(question, self.users)
+        if self._users is not None:
+            return self._identify(question, self._users)
         return _misdirection(question)
 
     @property
     def protects(self) -> bool:
         """True when it is known who asks, so that something may be done."""
-        return self.users is not None or self._private
+        return self._users is not None or self._private
 
     def isKnown(self, source: str | None) -> bool:
         """Tell whether somebody gave a right password from there.
@@ -123,7 +131,7 @@ class Access:
     def nameOf(self, question: Question) -> str:
         """Return who asks, for the log; the question was not refused."""
         given = question.headers.get("authorization")
-        user = "" if self.users is None or given is None else _split(given)[0]
+        user = "" if self._users is None or given is None else _split(given)[0]
         where = str(question.peer) if question.peer is not None else question.host
         return f"{user} from {where}" if user else where
 

@@ -146,7 +146,11 @@ class AdminEndpoint:
         self._measures = False
         self._routes = self._makeRoutes()
         self.factory = Seats(
-            HttpFactory(reactor, self.answer), reactor, self._access.isKnown, listener.secure
+            HttpFactory(reactor, self.answer),
+            reactor,
+            proxy.delays,
+            self._access.isKnown,
+            listener.secure,
         )
 
     def start(self, port: IListeningPort) -> None:
@@ -176,7 +180,7 @@ class AdminEndpoint:
         :param ownCertificate: what to call that one.
         """
         self._status.name = self._api.name = name
-        self._access.users = users
+        self._access.admit(users)
         self._expiry.replace(certificates, ownCertificate)
 
     def stop(self) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IProtocolFactory,
     IPushProducer,
     IReactorTime,
@@ -22,6 +21,7 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nymearemoteproxy.common.delays import Delay, Delays
 from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.unixpeers import UnixPeer, peerOf
 from nymearemoteproxy.connections.limits import (
@@ -71,7 +71,7 @@ class Seat(ProtocolWrapper):
         self.source = source
         self.isWaiting = True
         self.peer: UnixPeer | None = None
-        self._timer: IDelayedCall | None = None
+        self._timer: Delay | None = None
 
     def works(self, seconds: float) -> None:
         """From now on the client waits for us, no longer than that."""
@@ -86,11 +86,11 @@ class Seat(ProtocolWrapper):
 
     def _limit(self, seconds: float) -> None:
         self._cancel()
-        self._timer = self.factory.clock.callLater(seconds, self._expired)
+        self._timer = self.factory.delays.start(seconds, self._expired)
 
     def _cancel(self) -> None:
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.remove(self._expired)
             self._timer = None
 
     def _expired(self) -> None:
@@ -161,7 +161,7 @@ class Seats(WrappingFactory):
     makes room for a stranger only where there is no other stranger.
 
     :param factory: of the protocols that the connections are for.
-    :param clock: for the time limits.
+    :param delays: for the time limits.
     :param isKnown: tells of a source whether somebody there is no stranger.
     :param secure: every connection costs a TLS handshake.
     :ivar protocols: those that are taken, in the order of their last steps; the name is Twisted's.
@@ -174,11 +174,12 @@ class Seats(WrappingFactory):
         self,
         factory: IProtocolFactory,
         clock: IReactorTime,
+        delays: Delays,
         isKnown: Callable[[str | None], bool],
         secure: bool = False,
     ) -> None:
         super().__init__(factory)
-        self.clock = clock
+        self.delays = delays
         self._isKnown = isKnown
         self._secure = secure
         bounds = Bounds(attemptsPerSecondPerAddress=HANDSHAKES_FROM_ADDRESS, exempt=())

@@ -24,7 +24,7 @@ USERS = {"anna": "s3cret", "bärbel": "pässword:with:colons"}
 def makeAccess(clock: Clock, users: Mapping[str, str] | None, private: bool = False) -> Access:
     """Return the rules when these are the users."""
     access = Access(clock, private)
-    access.users = users
+    access.admit(users)
     return access
 
 
@@ -170,7 +170,11 @@ class PasswordTests(SynchronousTestCase):
         self.assertEqual(self.status(basic("anna", "s3cret"), "192.0.2.1"), 200)
 
     def test_replaced(self) -> None:
-        self.access.users = {"carl": "new"}
+        self.assertEqual(self.status(basic("anna", "s3cret")), 200)
+        self.access.admit(dict(USERS))
+        self.assertTrue(self.access.isKnown("192.0.2.1"))
+        self.access.admit({"carl": "new"})
+        self.assertFalse(self.access.isKnown("192.0.2.1"))
         self.assertEqual(self.status(basic("anna", "s3cret")), 401)
         self.assertEqual(self.status(basic("carl", "new")), 200)
 

@@ -155,6 +155,15 @@ class PlacesTests(WebCase):
             self.clock.advance(web.ARRIVE / 6)
         self.assertTrue(pipe.lost)
 
+    def test_standsStill(self) -> None:
+        """What a client sent meanwhile is not too late."""
+        self.waking.start()
+        self.addCleanup(self.waking.stop)
+        pipe = self.connect()
+        self.clock.advance(2 * web.ARRIVE)
+        pipe.receive(GET)
+        self.assertIn(b" 200 OK", pipe.take())
+
     def test_withoutTls(self) -> None:
         """A connection that costs nothing is not refused."""
         for _ in range(10 * seats.HANDSHAKES):
