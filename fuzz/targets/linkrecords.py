@@ -109,7 +109,7 @@ TARGET = Target(
             "self._opcode = CONTINUATION\n        return position + size",
             "return position + size",
         ),
-        Planted("protocol/linkrecords.py", "return size if size >= 1 << 16 and", "return size if"),
+        Planted("protocol/linkrecords.py", "return size if size >= 1 << 16 else 0", "return size"),
         Planted("protocol/linkrecords.py", "if first & 0x70:", "if first & 0x30:"),
     ),
     words=(b"\x83\x7f" + bytes(7), b"\x81\x7f" + bytes(5) + b"\1" + bytes(2)),
