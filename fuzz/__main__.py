@@ -18,10 +18,9 @@ from tempfile import TemporaryDirectory
 from fuzz import corpora
 from fuzz.catalogue import NAMES, available, load
 from fuzz.fuzzing import fuzz
-from fuzz.mistakes import Mistake
 from fuzz.planting import CHECKOUT, planted
 from fuzz.replaying import replay
-from fuzz.target import Planted, Target
+from fuzz.target import Mistake, Planted, Target
 
 FINDINGS = Path("build/fuzz")
 
@@ -66,6 +65,8 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
+        if min(options.seconds, options.jobs) < 1:
+            raise Mistake("--seconds and --jobs are 1 at least")
         return _tellAll(options.targets or available(), *_chosen(options))
     except Mistake as mistake:
         print(f"python -m fuzz: {mistake}", file=sys.stderr)
@@ -82,6 +83,8 @@ def _chosen(options: argparse.Namespace) -> tuple[int, Tell]:
     if options.input is not None:
         if len(options.targets) != 1:
             raise Mistake("--input is for one target, which has to be named")
+        if not options.input.is_file():
+            raise Mistake(f"there is no file {options.input}")
         return 1, lambda name, target: _tell(name, replay(target, [options.input]))
     if options.replay:
         return 1, _replay
@@ -143,6 +146,8 @@ def _howFound(name: str, target: Target, fault: Planted, options: argparse.Names
             )
         except subprocess.TimeoutExpired:
             return "the corpus, which has no end"
+        if ran.returncode == INTERRUPTED:
+            raise KeyboardInterrupt
         if ran.returncode == FOUND:
             return "the corpus"
         if not _hasAtheris():

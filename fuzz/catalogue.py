@@ -11,8 +11,7 @@ from importlib.util import find_spec
 from pkgutil import iter_modules
 
 from fuzz import targets
-from fuzz.mistakes import Mistake
-from fuzz.target import Target
+from fuzz.target import Mistake, Target
 
 NEEDED = {"redis": "txredisapi"}
 """Packages that not everybody has, by the target that cannot do without."""

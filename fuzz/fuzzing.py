@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 
 from fuzz import corpora
 
-SLOWEST = 5
-"""Seconds that one input may take. None takes more than a few milliseconds, and machines may be
-busy."""
+SLOWEST = 30
+"""Seconds that one input may take, by the clock on the wall. None takes more than a few
+milliseconds, and machines may be busy."""
 
 LONGEST = 1200
 """Bytes of an input. Longer ones take longer, and what can be reached is reached with less."""
@@ -28,6 +28,8 @@ each input once more."""
 
 _EDGES = re.compile(r"\bcov: (\d+)")
 _RUNS = re.compile(r"number_of_executed_units:\s*(\d+)")
+_INTERRUPTED = "KeyboardInterrupt"
+_MERGED = "MERGE-OUTER: successful in 1 attempt(s)"  # each further one leaves an input out
 _ERROR = re.compile(r"=== Uncaught Python exception: ===\n(.*)|ERROR: libFuzzer: (.*)")
 
 
@@ -61,6 +63,7 @@ def fuzz(
     :param words: pieces to make inputs of.
     :param findings: where an input is written that breaks a promise.
     :param isKeeping: put what reaches something new into the corpus.
+    :raises KeyboardInterrupt: Ctrl-C has ended it.
     """
     corpus = root / "fuzz" / "corpora"
     findings.mkdir(parents=True, exist_ok=True)
@@ -80,29 +83,36 @@ def fuzz(
             before.add(dictionary)
             options.append(f"-dict={dictionary}")
         said = _run(root, name, [*options, str(new), str(corpus / name)], seconds)
-        result = Result(
-            _last(_RUNS, said),
-            _last(_EDGES, said),
-            _problem(said),
-            next(iter(set(findings.iterdir()) - before), None),
-        )
-        if isKeeping and not result.problem:
-            _keep(root, name, new, seconds)
-    return result
+        runs, problem = _last(_RUNS, said), _problem(said)
+        if not problem and not runs:
+            problem = "no input was tried"
+        if not problem and isKeeping:
+            problem = _keep(root, name, new, seconds)
+    finding = next(iter(set(findings.iterdir()) - before), None)
+    return Result(runs, _last(_EDGES, said), problem, finding)
 
 
-def _keep(root: Path, name: str, new: Path, seconds: int) -> None:
-    """Put what reaches something new into the corpus, and take out what nobody needs any more."""
+def _keep(root: Path, name: str, new: Path, seconds: int) -> str:
+    """Put what reaches something new into the corpus, and take out what nobody needs any more.
+
+    :return: why it is as it was; empty = it is not.
+    """
     corpus = root / "fuzz" / "corpora"
     with TemporaryDirectory() as merged:
         # Without counting how often a line was passed it takes a tenth of the files.
         options = ["-merge=1", "-use_counters=0", f"-max_len={corpora.LONGEST}"]
-        _run(root, name, [*options, merged, str(corpus / name), str(new)], seconds)
+        said = _run(root, name, [*options, merged, str(corpus / name), str(new)], seconds)
+        if _MERGED not in said:
+            return _problem(said) or f"the corpus is not merged: {said[-300:]!r}"
         corpora.replace(name, Path(merged), corpus)
+    return ""
 
 
 def _run(root: Path, name: str, arguments: Sequence[str], seconds: int) -> str:
-    """Run one process, and return what it said."""
+    """Run one process, and return what it said.
+
+    :raises KeyboardInterrupt: Ctrl-C has ended it.
+    """
     try:
         ran = subprocess.run(
             [sys.executable, "-m", "fuzz.engine", name, *arguments],
@@ -116,6 +126,8 @@ def _run(root: Path, name: str, arguments: Sequence[str], seconds: int) -> str:
         )
     except subprocess.TimeoutExpired as late:
         return f"ERROR: libFuzzer: it did not end in {late.timeout:.0f} seconds"
+    if _INTERRUPTED in ran.stdout:
+        raise KeyboardInterrupt
     if ran.returncode and not _ERROR.search(ran.stdout):
         return f"ERROR: libFuzzer: it ended with status {ran.returncode}: {ran.stdout[-300:]!r}"
     return ran.stdout

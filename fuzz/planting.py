@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fuzz.mistakes import Mistake
-from fuzz.target import Planted
+from fuzz.target import Mistake, Planted
 
 CHECKOUT = Path(__file__).parents[1]
 

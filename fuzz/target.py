@@ -1,6 +1,7 @@
 """What a fuzzer is given: a check of any bytes, and the faults by which the check is checked.
 
-Owns the form of a target. Knows nothing of how inputs are made, kept or run.
+Owns the form of a target, and how it is told that something cannot be done. Knows nothing of
+how inputs are made, kept or run.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+
+
+class Mistake(Exception):
+    """What was asked for cannot be done; the text says why, in one line."""
 
 
 @dataclass(frozen=True)

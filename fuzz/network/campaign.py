@@ -107,6 +107,9 @@ class Campaign:
             return
         if not (await self._hold(suspects, how))[0]:
             suspects = batch
+            if not (await self._hold(suspects, how))[0]:
+                self._say("it did not come again")
+                return
         while len(suspects) > 1:
             self._say(f"it is one of {len(suspects)} conversations, or several")
             middle = len(suspects) // 2
@@ -117,11 +120,12 @@ class Campaign:
                     break
             else:
                 break
+        if len(suspects) > 1:
+            self._say(f"it takes several of these: {', '.join(map(str, suspects))}")
+            return
         options = f" --planted {self._planted}" if self._planted else ""
-        for index in suspects:
-            self._say(f"python -m fuzz.network --seed {self._seed} --only {index}{options}")
-        if len(suspects) == 1:
-            self._say(conversation(self._seed, suspects[0]).describe())
+        self._say(f"python -m fuzz.network --seed {self._seed} --only {suspects[0]}{options}")
+        self._say(conversation(self._seed, suspects[0]).describe())
 
 
 class _Batch:

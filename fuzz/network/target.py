@@ -7,6 +7,7 @@ what it promises. Its methods block.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import re
 import shutil
 import socket
@@ -21,14 +22,14 @@ from fuzz.network.grammars import MEMBER, SECRET, SECRET_TEXT, TOKEN
 from fuzz.network.promises import Promises
 from fuzz.network.script import CLAIM, PREFACE, PROOF
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
-from tests.support.endtoend import PATIENCE, SIGTERM, UNMEASURED, Server, until
+from tests.support.endtoend import PATIENCE, SIGTERM, UNMEASURED, Server, forkServer, until
 from tests.support.redis import RedisServer, freePort, reasonToSkip
 
 TIMES = {
-    "ProxyServer.tlsHandshakeTimeout": 2000,
-    "ProxyServer.webSocketHandshakeTimeout": 2000,
-    "ProxyServer.inactiveTimeout": 2000,
-    "ProxyServer.aloneTimeout": 2000,
+    "ProxyServer.tlsHandshakeTimeout": 5000,
+    "ProxyServer.webSocketHandshakeTimeout": 5000,
+    "ProxyServer.inactiveTimeout": 5000,
+    "ProxyServer.aloneTimeout": 5000,
     "ProxyServer.pingInterval": 1000,
     "ProxyServer.pingTimeout": 3000,
     "ProxyServer.closeTimeout": 1000,
@@ -37,7 +38,8 @@ TIMES = {
     "TunnelProxy.clientPatience": 1000,
     "Limits.tunnelIdleTimeout": 4000,
 }
-"""Milliseconds: so short that what hangs ends soon, and long enough for honest clients."""
+"""Milliseconds: so short that what hangs ends soon, and long enough for honest clients
+on a machine that is busy."""
 
 SIZES = {
     "TunnelProxy.clientBacklog": 1 << 18,
@@ -73,6 +75,7 @@ class Target:
     def __init__(self, variant: str, planted: str | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="fuzz-"))  # short, for Unix sockets
         self._redis: RedisServer | None = None
+        forkServer()  # which ends what it has forked at exit, as all do in reverse order: after us
         atexit.register(self.close)  # whatever ends this process
         try:
             if variant.startswith("cluster") and not reasonToSkip():
@@ -180,12 +183,13 @@ class Target:
 
     def close(self) -> None:
         """End it, whatever it does, and leave nothing."""
-        if hasattr(self, "_server"):
-            self._server.stop()
-        if self._redis is not None:
-            self._redis.close()
         atexit.unregister(self.close)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        with contextlib.ExitStack() as left:
+            left.callback(shutil.rmtree, self._directory, ignore_errors=True)
+            if self._redis is not None:
+                left.callback(self._redis.close)
+            if hasattr(self, "_server"):
+                left.callback(self._server.stop)
 
 
 def _addressOf(url: str) -> int | str:

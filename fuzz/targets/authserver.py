@@ -29,7 +29,7 @@ _TOKEN = "secret-token"
 def check(data: bytes) -> None:
     how, data = taken(data)
     answer = _ask([data])
-    assert isinstance(answer, Verdict) is isinstance(_ask(pieces(data, how)), Verdict)
+    assert answer == _ask(pieces(data, how)), "it depends on how it is cut"
     _judge(data)
     _checkUrl(data.decode("utf-8", "surrogateescape"))
 

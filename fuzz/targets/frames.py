@@ -1,7 +1,8 @@
 """WebSocket frames of a client: what reads and translates them, and what makes messages of bytes.
 
 The promises: what is read does not depend on how it is cut; what goes out are whole frames, in an
-order that RFC 6455 allows; and what is taken for a message is one for `websockets` as well.
+order that RFC 6455 allows; and what is taken for a message, or refused, is so by `websockets` as
+well.
 """
 
 from __future__ import annotations
@@ -74,12 +75,12 @@ def _messages(frames: list[bytes]) -> list[tuple[int, bytes, bool]]:
 
 
 def _compare(read: Read, data: bytes) -> None:
-    """See that whatever was read is there for another implementation, too."""
+    """See that another implementation reads the same, and stops where ours refuses to go on."""
     messages, controls, error = read
     theirs: list[tuple[int, bytes]] = []
     theirControls: list[tuple[int, bytes]] = []
     isOver = isWithin = False
-    position = 0
+    start = position = 0
 
     def readExact(size: int) -> Generator[None, None, bytes]:
         nonlocal position
@@ -90,12 +91,16 @@ def _compare(read: Read, data: bytes) -> None:
         yield  # never: all is there
 
     while not isOver:
+        start = position
         try:
             next(Frame.parse(readExact, mask=True))
         except StopIteration as end:
             frame: Frame = end.value
         except (EOFError, ProtocolError):
             break
+        size = len(frame.data)
+        if position - start > len(header(int(frame.opcode), frame.fin, size)) + len(_MASK) + size:
+            break  # RFC 6455 section 5.2: lengths have the shortest form, which it leaves to others
         if frame.opcode in (Opcode.CLOSE, Opcode.PING, Opcode.PONG):
             try:
                 if frame.opcode is Opcode.CLOSE:
@@ -110,13 +115,14 @@ def _compare(read: Read, data: bytes) -> None:
         opcode, before = theirs.pop() if isWithin else (int(frame.opcode), b"")
         theirs.append((opcode, before + bytes(frame.data)))
         isWithin = not frame.fin
-    # It reads whole frames only, and does not refuse all that we do.
-    assert controls == theirControls[: len(controls)], "other control frames"
+    assert controls == theirControls, "other control frames"
     ended = [(opcode, payload) for opcode, payload, isLast in messages if isLast]
     assert ended == theirs[: len(ended)], "other messages"
-    if error is None:
-        assert controls == theirControls, "a control frame is missing"
+    if error is None:  # we pass on what there is of a frame, it reads whole frames only
         assert len(messages) >= len(theirs), "a message is missing"
+    else:  # we do at the first byte that is wrong, it at the end of the frame
+        assert [message[:2] for message in messages] == theirs, "it refuses another frame"
+        assert start < len(data) and not isOver, "it refuses what is in order"
 
 
 def _checkFramer(opcode: int, data: bytes, how: int) -> None:
@@ -149,6 +155,11 @@ TARGET = Target(
         Planted("protocol/frames.py", "if first & 0x70:", "if first & 0x60:"),
         Planted("protocol/frames.py", "self._mask[turn:] + self._mask[:turn]", "self._mask"),
         Planted("protocol/frames.py", "checkClose(payload)\n            self", "self"),
+        Planted(
+            "protocol/frames.py",
+            "            if not fin:",
+            "            if not fin or opcode == PING:",
+        ),
         Planted("protocol/frames.py", "self._tail = data[error.start :]", "self._tail = data[:0]"),
     ),
 )

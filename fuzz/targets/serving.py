@@ -7,6 +7,7 @@ the connection, with a line that says why.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -15,6 +16,9 @@ from fuzz.target import Planted, Target, isLine, pieces, taken
 from nymearemoteproxy.client.connecting.retrying import Reports
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import LocalService, Serving
+from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
+from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.protocol.slip import PROXY
 from tests.support.nearby import Endpoint, Line
 from tests.support.packets import Reference
 from tests.support.switchboards import packet
@@ -30,10 +34,7 @@ def check(data: bytes) -> None:
     how, data = taken(data)
     served = _serve([data])
     assert served == _serve(pieces(data, how)), "it depends on how it is cut"
-    packets = Reference().read(data).packets
-    meant = b"".join(content for address, content in packets if address)
-    for got, _hasLeft in served[0]:
-        assert _isWithin(got, meant), "the service got what nobody sent"
+    assert served[0] == _expected(data), "the service got something else from a client"
     assert all(map(isLine, served[2])), "no text to be shown"
 
 
@@ -60,10 +61,46 @@ def _serve(parts: list[bytes]) -> Served:
     return got, sent, said
 
 
-def _isWithin(some: bytes, others: bytes) -> bool:
-    """Tell whether these bytes are among the others, in their order."""
-    rest = iter(others)
-    return all(octet in rest for octet in some)
+@dataclass
+class _Client:
+    """One client, as the proxy tells of it."""
+
+    address: int
+    sent: bytes = b""
+    hasLeft: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """It is there, or the service has yet to get what it sent."""
+        return bool(self.sent) or not self.hasLeft
+
+
+def _expected(data: bytes) -> list[tuple[bytes, bool]]:
+    """Return what the service gets from each client, by a plain reading."""
+    clients: list[_Client] = []
+    calls = Calls()
+    try:
+        for address, content in Reference().read(data).packets:
+            if address != PROXY:
+                for client in _present(clients, address):
+                    client.sent += content
+                continue
+            for event in calls.receive(content):
+                if isinstance(event, ClientConnected | ClientDisconnected):
+                    for client in _present(clients, event.address):
+                        client.hasLeft = True
+                count = sum(client.counts for client in clients)
+                if isinstance(event, ClientConnected) and count < MOST_CLIENTS:
+                    clients.append(_Client(event.address))
+    except TunnelError:
+        for client in clients:
+            client.hasLeft = True
+    return [(client.sent, client.hasLeft) for client in clients if client.counts]
+
+
+def _present(clients: list[_Client], address: int) -> list[_Client]:
+    """Return the client with this address, if there is one."""
+    return [each for each in clients if each.address == address and not each.hasLeft]
 
 
 def _notice(what: bytes, address: int) -> bytes:
@@ -77,6 +114,11 @@ TARGET = Target(
     planted=(
         Planted("client/local/serving.py", "elif address in self._clients:", "else:"),
         Planted("client/local/serving.py", "del self._addresses[local]", "pass"),
+        Planted(
+            "client/local/serving.py",
+            "self._clients[address].deliver(payload)",
+            "self._clients[min(self._clients)].deliver(payload)",
+        ),
         Planted(
             "client/local/serving.py",
             "except TunnelError as problem:",

@@ -11,17 +11,20 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
+from subprocess import CompletedProcess
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import nymearemoteproxy
 from fuzz import __main__ as commandLine
-from fuzz import corpora
+from fuzz import corpora, fuzzing
 from fuzz.catalogue import NAMES, NEEDED, available, load
-from fuzz.mistakes import Mistake
+from fuzz.fuzzing import Result
 from fuzz.planting import CHECKOUT, plant
 from fuzz.replaying import replay
-from fuzz.target import Planted, pieces
+from fuzz.target import Mistake, Planted, pieces
+from fuzz.targets import authserver
+from nymearemoteproxy.authentication.backend import Verdict
 
 PARSING = ("protocol", "client.rules")
 """Where every module reads something that others have sent or written."""
@@ -31,6 +34,9 @@ MOST_INPUTS = 100
 
 MOST_BYTES = 300 << 10
 """Of all corpora."""
+
+RAN = "stat::number_of_executed_units: 7\n"
+"""What a fuzzer says that has tried seven inputs."""
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -93,6 +99,11 @@ class TargetTests(SynchronousTestCase):
                 path = CHECKOUT / "nymearemoteproxy" / fault.path
                 compile(plant(path.read_text(encoding="utf-8"), fault), str(path), "exec")
 
+    def test_verdictsAreCompared(self) -> None:
+        """It is not enough that there is one, however an answer is cut."""
+        self.patch(authserver, "_ask", lambda parts: Verdict(len(parts) == 1))
+        self.assertRaises(AssertionError, authserver.check, b"\0ab")
+
     def test_cannotBePlanted(self) -> None:
         fault = Planted("x.py", "a", "b")
         for text in ("", "aa"):
@@ -108,6 +119,40 @@ class TargetTests(SynchronousTestCase):
             self.assertEqual(b"".join(pieces(data, how)), data)
             self.assertEqual(pieces(data, how), pieces(data, how))
         self.assertEqual(len(pieces(data, 0)), len(data))
+
+
+class FuzzerTests(SynchronousTestCase):
+    """What is made of what a fuzzer says."""
+
+    def fuzz(self, *said: str, status: int = 0) -> tuple[Result, list[Path]]:
+        """Keep what is found while fuzzers say this; return what came of it, and the corpus."""
+        root = Path(self.mktemp())
+        old = root / "fuzz" / "corpora" / "x" / ("0" * 40)
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"1")
+        ended = (CompletedProcess([], status, text) for text in said)
+        self.patch(fuzzing.subprocess, "run", lambda *_arguments, **_options: next(ended))
+        return fuzzing.fuzz(root, "x", (), 1, root / "findings", isKeeping=True), [
+            *old.parent.iterdir()
+        ]
+
+    def test_merged(self) -> None:
+        result, corpus = self.fuzz(RAN, "MERGE-OUTER: successful in 1 attempt(s)\n")
+        self.assertEqual((result, corpus), (Result(7, 0), []))
+
+    def test_notMerged(self) -> None:
+        """The corpus stays as it is if the merge has failed, or has left inputs out."""
+        for said in ("", "ERROR: libFuzzer: x", "MERGE-OUTER: successful in 2 attempt(s)\n"):
+            result, corpus = self.fuzz(RAN, said)
+            self.assertTrue(result.problem)
+            self.assertEqual(len(corpus), 1)
+
+    def test_noRuns(self) -> None:
+        self.assertEqual(self.fuzz("")[0].problem, "no input was tried")
+
+    def test_interrupted(self) -> None:
+        with self.assertRaises(KeyboardInterrupt):
+            self.fuzz("KeyboardInterrupt: stopping.\n", status=commandLine.INTERRUPTED)
 
 
 class CommandTests(SynchronousTestCase):
@@ -166,6 +211,9 @@ class CommandTests(SynchronousTestCase):
         for arguments, words in {
             ("x", "--replay"): "there is no target 'x'; there are: authserver, ",
             ("--input", "x"): "which has to be named",
+            ("urls", "--input", "/nonexistent"): "there is no file /nonexistent",
+            ("urls", "--seconds", "0"): "1 at least",
+            ("urls", "--jobs", "0"): "1 at least",
             ("urls",): "pip install atheris",
         }.items():
             status, said, mistake = run(*arguments)

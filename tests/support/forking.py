@@ -32,6 +32,9 @@ descriptors would be shared."""
 AT_START = ("COVERAGE_", "LANG", "LC_", "LD_", "MALLOC_", "OPENSSL_", "PYTHON", "SSL_", "TZ")
 """Begins of variables that are read when a process starts, and not again."""
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that are sent to whole groups of processes."""
+
 _LARGEST = 1 << 20
 """Bytes of a request: a command line with an environment."""
 
@@ -178,6 +181,8 @@ def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _serve(connection: socket.socket) -> None:
+    # It ends with whom it serves, which may have programs to end first when Ctrl-C ends it.
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     programs = {name: importlib.import_module(name) for name in PROGRAMS}
     for name in ALSO:
         importlib.import_module(name)
@@ -194,6 +199,8 @@ def _serve(connection: socket.socket) -> None:
             answer = os.fork()
             if not answer:
                 connection.close()
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
                 (name, *arguments), environment = job
                 _become(programs[name], arguments, environment, descriptors)
         for each in descriptors:
