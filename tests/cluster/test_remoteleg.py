@@ -438,14 +438,11 @@ class ReasonTests(Linked):
     def test_standsStill(self) -> None:
         """The time for it is not over because we could not see that it was used."""
         one, two = self.pair("TCP", "TCP")
-        for node in self.nodes:
-            node.proxy.waking.start()
-            self.addCleanup(node.proxy.waking.stop)
+        self.noticeStandstills()
         two.full = True
         self.assertHeldUp(one)
         self.network.act(self.leg(0).cutOff, Outcome.CLIENT_TOO_SLOW)
-        self.clock.rightNow += 2 * TIMING.close
-        self.clock.advance(0)
+        self.standStill(2 * TIMING.close)
         self.assertEqual(len(self.ends()), 2)
 
     def test_afterTheEnd(self) -> None:

@@ -123,6 +123,9 @@ class InCluster(InMemory):
     def nextProxy(self) -> Any:
         return next(self._next)
 
+    def allProxies(self) -> list[Any]:
+        return self.proxies
+
     def join(self, first: str, second: str, **params: str) -> tuple[Pipe, Pipe]:
         """Open a tunnel, over a link."""
         before = self.links()

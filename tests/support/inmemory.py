@@ -129,6 +129,21 @@ class InMemory(SynchronousTestCase):
         """Return the one that the next client comes to."""
         return self.proxy
 
+    def allProxies(self) -> list[Any]:
+        """Return those that clients come to."""
+        return [self.proxy]
+
+    def noticeStandstills(self) -> None:
+        """Do from now on what a process does that runs."""
+        for proxy in self.allProxies():
+            proxy.waking.start()
+            self.addCleanup(proxy.waking.stop)
+
+    def standStill(self, seconds: float) -> None:
+        """Let time pass in which this process does nothing at all."""
+        self.clock.rightNow += seconds
+        self.clock.advance(0)
+
     def makeRegistry(self) -> Any:
         """Return another registry than usual, if there is one."""
         return None

@@ -101,10 +101,9 @@ class TextTailTests(InMemory):
 
     def test_standsStill(self) -> None:
         """The rest of it may have come meanwhile."""
-        self.proxy.waking.start()
-        self.addCleanup(self.proxy.waking.stop)
+        self.noticeStandstills()
         self.stream.receive(b"\xc3")
-        self.clock.advance(60)
+        self.standStill(60)
         self.stream.receive(b"\xbc")
         self.assertEqual(self.text.take(), b"\x81\x02\xc3\xbc")
 

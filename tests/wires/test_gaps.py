@@ -230,10 +230,9 @@ class LineEndTests(InMemory):
 
     def test_standsStill(self) -> None:
         """It may have come while nobody read it."""
-        self.proxy.waking.start()
-        self.addCleanup(self.proxy.waking.stop)
+        self.noticeStandstills()
         one, two = self.join("TCP", "TCP")
-        self.clock.advance(60)
+        self.standStill(60)
         two.receive(b"\n")
         self.assertEqual(one.take(), b"")
 
