@@ -90,6 +90,7 @@ def implementations() -> dict[str, Undo]:
 
 def _makeUndoWithNumpy(numpy: Any) -> Undo:
     octet, arange, view, search = numpy.uint8, numpy.arange, numpy.frombuffer, numpy.searchsorted
+    equal = numpy.equal  # as an operator it would be False, until numpy 1.25, when memory runs out
     escape = ESC[0]
     meant = numpy.zeros(256, octet)  # 0 is what is invalid
     for written, value in _MEANT.items():
@@ -99,7 +100,7 @@ def _makeUndoWithNumpy(numpy: Any) -> Undo:
         if len(data) < WORTHWHILE:
             return undoByParts(data, ends)
         octets = view(data, octet)
-        (escapes,) = (octets == escape).nonzero()
+        (escapes,) = equal(octets, escape).nonzero()
         # If nothing stands behind the last one, that is looked at itself, and is invalid there.
         values = meant.take(octets.take(escapes + 1, mode="clip"))
         # It needs a place all the same.
@@ -107,7 +108,7 @@ def _makeUndoWithNumpy(numpy: Any) -> Undo:
         decoded[escapes - arange(len(escapes))] = values
         invalid = set()
         if 0 in values.tobytes():
-            invalid.update(search(ends, escapes[values == 0]).tolist())
+            invalid.update(search(ends, escapes[equal(values, 0)]).tolist())
         moved = (ends - search(escapes, ends)).tolist()
         return decoded[:-1].tobytes(), moved, invalid
 
