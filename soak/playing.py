@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -96,12 +97,15 @@ class Stage:
         self.receivings.append(receiving)
         return receiving
 
-    async def hear(self, receiving: Receiving, wire: Wire) -> None:
+    async def hear(
+        self, receiving: Receiving, wire: Wire, isOver: Callable[[], bool] = lambda: False
+    ) -> None:
         """Wait until everything has come.
 
-        :raises WrongError: the connection was ended before.
+        :param isOver: tells that nothing more can come, though the connection goes on.
+        :raises WrongError: the connection was ended before, or it was over.
         """
-        await wire.until(lambda: receiving.isComplete or bool(receiving.problem))
+        await wire.until(lambda: receiving.isComplete or bool(receiving.problem) or isOver())
         self.judge(receiving, wire)
 
     def judge(self, receiving: Receiving, wire: Wire) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from soak.payload import Receiving, content
@@ -72,6 +73,10 @@ class Registered:
             self.left.add(params["socketAddress"])
         else:
             self.answers.append(message)
+
+    def isLeftBy(self, address: int) -> bool:
+        """Tell whether a client was said to be gone."""
+        return address in self.left
 
     async def send(self, address: int, data: bytes) -> None:
         """Send a client bytes, in packets."""
@@ -201,7 +206,7 @@ async def _heard(stage: Stage, server: Registered, clients: Sequence[Client]) ->
     """Wait until these and the server have heard everything of each other."""
     for each in clients:
         await stage.hear(each.hears, each.wire)
-        await stage.hear(each.heard, server.wire)
+        await stage.hear(each.heard, server.wire, partial(server.isLeftBy, each.address))
 
 
 async def _none(stage: Stage, server: Registered, clients: Sequence[Client]) -> None:
@@ -223,7 +228,7 @@ async def _goodbyes(stage: Stage, server: Registered, clients: Sequence[Client])
 
 
 async def _gone(server: Registered, client: Client) -> None:
-    if not await server.wire.until(lambda: client.address in server.left):
+    if not await server.wire.until(partial(server.isLeftBy, client.address)):
         raise WrongError("ClientDisconnected", server.wire.ended.result())
 
 
