@@ -27,11 +27,11 @@ AFTER_KILL = 2.0
 """Seconds after a worker's death in which connections still may be handed to it, or ask it."""
 OUTAGE = 1.0
 """Seconds for which the Redis is away."""
-AFTER_OUTAGE = 10.0
-"""Seconds until everything is as before: what began meanwhile has its time limits
-(see `servers`), and 3 are promised for the rest (docs/cluster.rst)."""
+AFTER_OUTAGE = 15.0
+"""Seconds until everything is as before: ten from when it is noticed that a Redis is empty, in which
+a server may not be there yet (docs/cluster.rst); and what began meanwhile has its time limits."""
 APART = {WORKERS: 12.0, CLUSTER: 25.0}
-"""Seconds between two that do harm: more than half of the time is free of it."""
+"""Seconds between two that do harm: a third of the time at least is free of it."""
 
 _Kinds = dict[str, Callable[[], Awaitable[None]]]
 

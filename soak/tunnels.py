@@ -189,7 +189,10 @@ async def _halfClose(stage: Stage, actor: End, other: End) -> None:
 
 async def _reset(stage: Stage, actor: End, other: End) -> None:
     """One breaks its connection in the middle of everything."""
-    stage.expect(actor.wire, *(LOST if actor.side.transport != "unix" else (*LOST, *LEFT)))
+    # A Unix socket has no reset. Of plain TCP's, one in some hundreds was told as an end in order,
+    # while much was being sent there.
+    hasReset = actor.side.transport not in ("unix", "tcp")
+    stage.expect(actor.wire, *(LOST if hasReset else (*LOST, *LEFT)))
     stage.expect(other.wire, *PARTNER_LEFT)
     sending = asyncio.create_task(_send(stage, other))
     await _send(stage, actor, stage.scenario.share)
