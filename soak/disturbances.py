@@ -28,10 +28,10 @@ AFTER_KILL = 2.0
 OUTAGE = 1.0
 """Seconds for which the Redis is away."""
 AFTER_OUTAGE = 15.0
-"""Seconds until everything is as before: ten from when it is noticed that a Redis is empty, in which
-a server may not be there yet (docs/cluster.rst); and what began meanwhile has its time limits."""
-APART = {WORKERS: 12.0, CLUSTER: 25.0}
-"""Seconds between two that do harm: a third of the time at least is free of it."""
+"""Seconds until everything is as before: ten from when it is noticed that a Redis is empty, in
+which a server may not be there yet (docs/cluster.rst); what began meanwhile has its time limits."""
+APART = {WORKERS: 12.0, CLUSTER: 32.0}
+"""Seconds between two that do harm: half of the time is free of it."""
 
 _Kinds = dict[str, Callable[[], Awaitable[None]]]
 
