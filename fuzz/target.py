@@ -53,6 +53,14 @@ def taken(data: bytes) -> tuple[int, bytes]:
     return (data[0], data[1:]) if data else (0, b"")
 
 
+def behind(receive: Callable[[bytes], bytes | None], parts: list[bytes]) -> bytes | None:
+    """Have a header read in parts; return what is behind it, None if it has no end."""
+    rest: bytes | None = None
+    for part in parts:
+        rest = receive(part) if rest is None else rest + part
+    return rest
+
+
 def pieces(data: bytes, how: int) -> list[bytes]:
     """Cut bytes as reads of a socket may.
 

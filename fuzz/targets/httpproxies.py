@@ -6,7 +6,7 @@ of it is kept than the limit; refusals are a line; requests cannot be made to ha
 
 from __future__ import annotations
 
-from fuzz.target import Planted, Target, isLine, pieces, taken
+from fuzz.target import Planted, Target, behind, isLine, pieces, taken
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.httpproxies import (
     MAX_HEAD,
@@ -34,18 +34,11 @@ def check(data: bytes) -> None:
 
 def _answer(parts: list[bytes]) -> bytes | str | None:
     """Return what follows, or why nothing does."""
-    answer = ConnectAnswer(_PROXY)
-    rest: bytes | None = None
-    for part in parts:
-        if rest is not None:
-            rest += part
-            continue
-        try:
-            rest = answer.receive(part)
-        except TunnelError as error:
-            assert isLine(str(error)) and "password-of-it" not in str(error)
-            return str(error)
-    return rest
+    try:
+        return behind(ConnectAnswer(_PROXY).receive, parts)
+    except TunnelError as error:
+        assert isLine(str(error)) and "password-of-it" not in str(error)
+        return str(error)
 
 
 def _parse(text: str) -> None:

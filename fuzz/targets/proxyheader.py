@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from fuzz.target import Planted, Target, pieces, taken
+from fuzz.target import Planted, Target, behind, pieces, taken
 from nymearemoteproxy.protocol.proxyheader import (
     MOST_HEADER,
     MOST_LINE,
@@ -41,15 +41,10 @@ def check(data: bytes) -> None:
 
 def _read(parts: list[bytes]) -> Read:
     header = ProxyHeader()
-    rest: bytes | None = None
-    for part in parts:
-        if rest is not None:
-            rest += part
-            continue
-        try:
-            rest = header.feed(part)
-        except ProxyHeaderError:
-            return "refused", None, b""
+    try:
+        rest = behind(header.feed, parts)
+    except ProxyHeaderError:
+        return "refused", None, b""
     if header.source is not None:
         host, port = header.source
         assert str(ip_address(host)) == host and 0 <= port <= 65535, "no address"
