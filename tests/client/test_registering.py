@@ -107,6 +107,20 @@ class RegistrationTests(SynchronousTestCase):
                 self.assertEqual(phase.receive(told[:cut]) + phase.receive(told[cut:]), b"")
                 self.assertEqual(json.loads(phase.further)["params"], base | more, told)
 
+    def test_front(self) -> None:
+        """Nothing is said of visitors unless we are told what; who wants some is told of none."""
+        for front, isOffered, given, isWithout in (
+            (None, True, None, False),
+            (True, True, True, False),
+            (False, True, False, False),
+            (True, False, None, True),
+            (False, False, None, False),
+        ):
+            phase = RegisteringServer("me", SERVER, front=front)
+            phase.receive(offering({"o:front": "Bool"} if isOffered else {}))
+            self.assertIs(json.loads(phase.further)["params"].get("front"), given)
+            self.assertIs(phase.isWithoutFront, isWithout)
+
     def test_token(self) -> None:
         """It is shown to a proxy that takes it, and to no other."""
         for make, method, flow in (
