@@ -78,7 +78,7 @@ class OptionTests(ConfigurationCase):
         self.assertEqual(
             self.descriptions(configured)[1:], [("tcp:1", False, False), ("tcp:2", False, True)]
         )
-        self.assertTrue(configured.listeners[0].webSocket)
+        self.assertEqual(configured.listeners[0].transport, WEBSOCKET)
 
     def test_set(self) -> None:
         """One setting."""
