@@ -34,7 +34,8 @@ Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
 reached = {}
 for description in ["tls:" + tcpDescription("", 0), *json.loads(sys.argv[1])]:
     results = []
-    parseListener(description, WEBSOCKET).endpoint(reactor).listen(Factory()).addBoth(results.append)
+    endpoint = parseListener(description, WEBSOCKET).endpoint(reactor)
+    endpoint.listen(Factory()).addBoth(results.append)
     port = results[0].getHost().port
     reached[description] = []
     for address in "127.0.0.1", "::1":

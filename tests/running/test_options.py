@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
