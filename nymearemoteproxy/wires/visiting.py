@@ -155,6 +155,7 @@ class Visiting(Phase, Protocol):
     def _failed(self, failure: Failure) -> None:
         """A fault of ours: it costs this connection."""
         log.fault(self.record.number, failure)
+        self.record.endsWith(Outcome.INTERNAL_ERROR)  # not with the end of its tunnel
         if self._tunnel is not None:
             self._tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)
