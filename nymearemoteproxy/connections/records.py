@@ -22,7 +22,9 @@ T = TypeVar("T")
 WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
-TRANSPORTS = (WEBSOCKET, TCP, UNIX)
+FRONT = "front"
+TRANSPORTS = (WEBSOCKET, TCP, UNIX, FRONT)
+"""What connections are called by what is spoken on them; a stream is named after its address."""
 
 RECORDS_A_TURN = 500
 """Connections that are looked at in one turn of the reactor: well below a millisecond for counting,
@@ -58,7 +60,7 @@ class Record:
 
     :ivar number: counts the connections of this process, or of those that work together.
     :ivar worker: which of several processes serves it, from 1 on; 0 = there is only one.
-    :ivar transport: WebSocket, TCP or unix.
+    :ivar transport: one of `TRANSPORTS`.
     :ivar secure: True when TLS is between the client and this process.
     :ivar address: the client's address and port, for those who watch the server.
     :ivar peer: the client's address as it may be written down.

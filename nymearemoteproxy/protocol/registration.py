@@ -22,12 +22,15 @@ REGISTER_SERVER = Method(
     "SLIP stream: each packet begins with the address of a client, 2 bytes in network byte order, "
     "and the address 0 is for calls and notifications. Send something at least once a minute. With "
     "flowControl you are told which clients are slow; send them nothing until they have caught up, "
-    "and no other client has to wait for them. Where servers have to show a token, one that is not "
+    "and no other client has to wait for them. With front, true or false, you say whether visitors "
+    "may come by the front door; without it only those come that the operator gave a name for. "
+    "Where servers have to show a token, one that is not "
     "accepted is told why by authenticationError, and disconnected.",
     params={
         "serverName": "String",
         "serverUuid": "Uuid",
         "o:flowControl": "Bool",
+        "o:front": "Bool",
         "o:token": "String",
     },
     returns={
@@ -124,11 +127,13 @@ class ServerRegistration:
     """A server that wants to be found.
 
     :ivar flowControl: it wants to be told which of its clients are slow.
+    :ivar front: visitors may come by the front door; None = those for whom it has a name there.
     """
 
     name: str
     uuid: UUID
     flowControl: bool = False
+    front: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -177,8 +182,8 @@ def readRegistration(request: Request) -> Registration | None:
     if request.method is REGISTER_SERVER:
         if serverUuid is None:
             return None
-        name, flowControl = params["serverName"], params.get("flowControl", False)
-        return ServerRegistration(name, serverUuid, flowControl)
+        flowControl, front = params.get("flowControl", False), params.get("front")
+        return ServerRegistration(params["serverName"], serverUuid, flowControl, front)
     clientUuid = parseUuid(params["clientUuid"])
     if serverUuid is None or clientUuid is None:
         return None
