@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from nymearemoteproxy.client.local.delivering import LocalConnection, Owner, Place
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection, Owner
 
 _HANDSHAKE = b"\x16"
 """How TLS begins (RFC 8446, section 5.1); no method of HTTP does."""
@@ -23,14 +23,14 @@ class VisitorConnection(LocalConnection):
     :param http: where HTTP is answered.
     """
 
-    _first: Deferred[Place]  # where it leads, once that is known
+    _first: Deferred[Destination]  # where it leads, once that is known
 
-    def __init__(self, clock: Any, owner: Owner, opening: bytes, http: Place) -> None:
+    def __init__(self, clock: Any, owner: Owner, opening: bytes, http: Destination) -> None:
         super().__init__(clock, owner, opening)
         self._http = http
 
-    def _reach(self, place: Place) -> Deferred[Any]:
-        self._service = place
+    def _reach(self, destination: Destination) -> Deferred[Any]:
+        self._service = destination
         self._first = Deferred()
         return self._first.addCallback(super()._reach)
 
