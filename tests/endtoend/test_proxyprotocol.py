@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 
 from tests.support.cores import TunnelProxyCase, error, visit
+from tests.support.documented import commandsOf
 from tests.support.encryption import NAME, UUID, TlsClient
 from tests.support.endtoend import (
     CLIENT,
@@ -159,7 +161,16 @@ class NginxTests(WebServerCase):
     @inThread
     def testVisitors(self) -> None:
         """They have TLS with nginx; without it they get to where it answers challenges."""
-        self.serve("tls", "--front", "--forward-http", f"unix:{self.directory}/challenges")
+        (command,) = commandsOf(self)
+        for there, here in {
+            "wss://proxy.example.org": self.home,
+            "127.0.0.1:443": f"unix:{self.directory}/tls",
+            "127.0.0.1:8080": f"unix:{self.directory}/challenges",
+        }.items():
+            self.assertEqual(command.count(there), 1)
+            command = command.replace(there, here)
+        home = self.launchProgram([*CLIENT, *shlex.split(command)[1:]])
+        home.waitFor("registered as server")
         visitor = Stream(self.front)
         self.keep(visitor)
         visitor.socket = TLS.wrap_socket(visitor.socket, server_hostname=f"{UUID}.{DOMAIN}")

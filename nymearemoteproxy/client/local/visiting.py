@@ -23,7 +23,7 @@ class VisitorConnection(LocalConnection):
     :param http: where HTTP is answered.
     """
 
-    _first: Deferred[Destination]  # where it leads, once that is known
+    _chosen: Deferred[Destination]  # where it leads, once that is known
 
     def __init__(self, clock: Any, owner: Owner, opening: bytes, http: Destination) -> None:
         super().__init__(clock, owner, opening)
@@ -31,14 +31,14 @@ class VisitorConnection(LocalConnection):
 
     def _reach(self, destination: Destination) -> Deferred[Any]:
         self._service = destination
-        self._first = Deferred()
-        return self._first.addCallback(super()._reach)
+        self._chosen = Deferred()
+        return self._chosen.addCallback(super()._reach)
 
     def deliver(self, data: bytes) -> None:
         super().deliver(data)
-        if data and not self._first.called:
+        if data and not self._chosen.called:
             if data.startswith(_HANDSHAKE):
-                self._first.callback(self._service)
+                self._chosen.callback(self._service)
             else:
                 self._opening = b""
-                self._first.callback(self._http)
+                self._chosen.callback(self._http)
