@@ -6,6 +6,7 @@ from tests.support.clusters import InCluster
 from tests.support.fronts import AtTheFront
 from tests.support.memorylinks import Network
 from tests.support.remote import again
+from tests.watching import test_visitors
 from tests.wires import test_front
 
 
@@ -22,3 +23,4 @@ ALONE = {"AskingTests": None, "FaultTests": None}
 """These have a switchboard of their own, and are about one connection."""
 
 again(globals(), test_front, AtTheFront, Settling, InCluster, others=ALONE)
+again(globals(), test_visitors, test_visitors.CountedTests, Settling, InCluster)
