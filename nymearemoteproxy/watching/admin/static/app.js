@@ -196,7 +196,7 @@ function showOutcomes(outcomes) {
 const STATES = ["connecting", "unauthenticated", "authenticating", "waiting", "verifying",
   "registering", "tunneled", "closing"];
 const REGISTERED = { servers: "registered servers", clients: "clients of servers" };
-const TRANSPORTS = ["WebSocket", "TCP", "unix"];
+const TRANSPORTS = ["WebSocket", "TCP", "unix", "front"];
 
 // Servers of the tunnel proxy and their clients are in the state "tunneled", too: they are apart here.
 function showStates(connections, registered, tunnelProxy) {
