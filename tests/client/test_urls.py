@@ -99,6 +99,8 @@ class UrlTests(SynchronousTestCase):
             "ws://-a:1": "name",
             "ws://a-.b:1": "name",
             "ws://ab--c:1": "name",
+            "ws://a.ab--c.d:1": "name",
+            f"ws://{'ı' * 63}:1": "name",
             "ws://h%41:1": "name",
             f"ws://{'a' * 64}:1": "name",
             f"ws://{'a.' * 127}a:1": "name",
