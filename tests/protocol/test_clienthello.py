@@ -26,7 +26,15 @@ from nymearemoteproxy.protocol.clienthello import (
     readServerName,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
-from tests.support.hellos import extension, hello, helloTo, listed, records, serverName
+from tests.support.hellos import (
+    extension,
+    hello,
+    helloTo,
+    listed,
+    namesInOpenSsl,
+    records,
+    serverName,
+)
 
 PROPERTY = settings(max_examples=300, deadline=None, database=None)
 
@@ -118,19 +126,6 @@ def newestHello() -> bytes:
     with contextlib.suppress(SSL.WantReadError):
         client.do_handshake()
     return client.bio_read(1 << 16)
-
-
-def asOpenSslReads(data: bytes) -> list[bytes | None]:
-    """Return the server's name, or None, in a list; nothing when OpenSSL refuses before."""
-    names: list[bytes | None] = []
-    context = SSL.Context(SSL.TLS_METHOD)
-    context.set_tlsext_servername_callback(lambda asked: names.append(asked.get_servername()))
-    server = SSL.Connection(context, None)
-    server.set_accept_state()
-    server.bio_write(data)
-    with contextlib.suppress(SSL.Error):
-        server.do_handshake()
-    return names
 
 
 class HelloCase(SynchronousTestCase):
@@ -460,7 +455,7 @@ class OtherReaderTests(SynchronousTestCase):
             if error.alert is not Alert.MISSING_EXTENSION:
                 return
             name = None
-        for other in asOpenSslReads(data):
+        for other in namesInOpenSsl(data):
             self.assertEqual(name, other and other.decode("ascii", "replace"))
 
     @PROPERTY
@@ -479,8 +474,8 @@ class OtherReaderTests(SynchronousTestCase):
     def test_sameNames(self) -> None:
         """It is no question of refusing everything."""
         for data in (CHROMIUM, records(ORDINARY), records(ORDINARY, *range(1, 900))):
-            self.assertEqual(asOpenSslReads(data), [nameIn(data).encode()])
-        self.assertEqual(asOpenSslReads(records(hello())), [None])
+            self.assertEqual(namesInOpenSsl(data), [nameIn(data).encode()])
+        self.assertEqual(namesInOpenSsl(records(hello())), [None])
 
 
 class AlertTests(SynchronousTestCase):
