@@ -125,8 +125,8 @@ TARGET = Target(
         ),
         Planted(
             "protocol/clienthello.py",
-            "_NAMES.pack(len(content) - 2, HOST_NAME, len(name))",
-            "_NAMES.pack(len(content) - 2, content[2], len(name))",
+            "len(content) - 2, HOST_NAME, len(name)",
+            "len(content) - 2, content[2], len(name)",
         ),
     ),
     words=(

@@ -384,7 +384,7 @@ class ServerNameTests(HelloCase):
             self.assertRefused(Alert.DECODE_ERROR, records(hello(extension(0, content))))
 
     def test_wrongLengths(self) -> None:
-        """Each length on the way to the name; two more, since one reads no way to compress."""
+        """Each length on the way to the name, by one and by more."""
         message = hello(serverName(NAME.encode()))
         body = 4 + 2 + 32
         extensions = len(message) - len(serverName(NAME.encode())) - 2
@@ -398,7 +398,9 @@ class ServerNameTests(HelloCase):
             (extensions + 9, 2),  # the name
         ):
             right = int.from_bytes(message[at : at + size], "big")
-            for wrong in (0, right - 1, right + 2, (1 << 8 * size) - 1):
+            for wrong in (0, right - 1, right + 1, right + 2, (1 << 8 * size) - 1):
+                if (right, wrong) == (8, 9):
+                    continue  # it leaves no way to compress, which is for the home to refuse
                 damaged = message[:at] + wrong.to_bytes(size, "big") + message[at + size :]
                 self.assertRefused(Alert.DECODE_ERROR, records(damaged))
 
