@@ -50,6 +50,7 @@ class UrlTests(SynchronousTestCase):
             self.assertEqual((url.host, url.where), (written, f"{written}:2212"))
             self.assertEqual(ProxyUrl.parse(f"wss://{name}").where, f"{written}:443")
             self.assertEqual(parseService(f"{name}:22").host, written)
+        self.assertEqual(parseService("XN--KCHE-0RA:22").host, "XN--KCHE-0RA")
 
     def test_hosts(self) -> None:
         for host in (
