@@ -197,12 +197,8 @@ function showOutcomes(outcomes) {
 const STATES = ["connecting", "unauthenticated", "authenticating", "waiting", "verifying",
   "registering", "tunneled", "closing"];
 const REGISTERED = { servers: "registered servers", clients: "clients of servers" };
-<<<<<<< HEAD
 const FRONT = ["front", "front-http"]; // in a column that is there with a front door only
 const TRANSPORTS = [["WebSocket"], ["TCP"], FRONT, ["unix"]];
-=======
-const TRANSPORTS = ["WebSocket", "TCP", "unix", "front"];
->>>>>>> 6bf802217615f08f8a09399c18e85b863eda022f
 
 // Servers of the tunnel proxy and their clients are in the state "tunneled", too: they are apart here.
 function showStates({ connections, registered, tunnelProxy, front }) {
