@@ -9,7 +9,7 @@ from __future__ import annotations
 from fuzz.target import Planted, Target, isLine, pieces, taken
 from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientEvent
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS
 
 
 def check(data: bytes) -> None:

@@ -41,7 +41,8 @@ from nymearemoteproxy.client.local.serving import (
     Serving,
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
+from nymearemoteproxy.protocol.packets import PROXY
+from nymearemoteproxy.protocol.slip import PacketReader, encode
 from tests.support.nearby import Endpoint, Line
 
 UUID = "{00000000-0000-0000-0000-00000000000d}"

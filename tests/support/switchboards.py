@@ -33,7 +33,13 @@ from nymearemoteproxy.protocol.registration import (
 from nymearemoteproxy.tunnelproxy.counts import SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from tests.support.packets import SPECIAL, referenceDecode, referenceEncode
+from tests.support.packets import (
+    SPECIAL,
+    prefixed,
+    prefixedPackets,
+    referenceDecode,
+    referenceEncode,
+)
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
 
@@ -183,16 +189,21 @@ Heard = dict[str, Any] | tuple[int, bytes]
 
 
 class ServerLeg(FakeLeg):
-    """The leg of a registered server."""
+    """The leg of a registered server.
 
-    def __init__(self, number: int) -> None:
+    :ivar packet: returns a packet as this server sends it.
+    """
+
+    def __init__(self, number: int, lengthPrefixed: bool = False) -> None:
         super().__init__()
         self.uuid = uuid(number)
+        self.packet = prefixed if lengthPrefixed else packet
+        self._packets = prefixedPackets if lengthPrefixed else packets
 
     def heard(self) -> list[Heard]:
         """Return what it was sent: messages of the proxy without id, and (address, data)."""
         heard: list[Heard] = []
-        for address, data in packets(self.take()):
+        for address, data in self._packets(self.take()):
             if address:
                 heard.append((address, data))
                 continue
@@ -205,7 +216,7 @@ class ServerLeg(FakeLeg):
 
     def say(self, address: int, data: bytes) -> None:
         """Send a packet."""
-        self.receive(packet(address, data))
+        self.receive(self.packet(address, data))
 
     def call(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Call the proxy."""
@@ -307,11 +318,17 @@ class World:
         place.tunnel.attach(leg)
 
     def server(
-        self, number: int = 1, origin: Origin | None = None, flowControl: bool = False
+        self,
+        number: int = 1,
+        origin: Origin | None = None,
+        flowControl: bool = False,
+        lengthPrefixed: bool = False,
     ) -> ServerLeg:
         """Let a server register."""
-        leg = ServerLeg(number)
-        registration = ServerRegistration(f"server {number}", leg.uuid, flowControl)
+        leg = ServerLeg(number, lengthPrefixed)
+        registration = ServerRegistration(
+            f"server {number}", leg.uuid, flowControl, lengthPrefixed=lengthPrefixed
+        )
         self.attach(self.register(registration, origin), leg)
         return leg
 

@@ -108,6 +108,7 @@ class RegistrationMixin:
                 "serverName": "String",
                 "serverUuid": "Uuid",
                 "o:flowControl": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:token": "String",
             },
         )
@@ -117,6 +118,7 @@ class RegistrationMixin:
                 "tunnelProxyError": "$ref:TunnelProxyError",
                 "slipEnabled": "Bool",
                 "o:flowControl": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:authenticationError": "$ref:AuthenticationError",
             },
         )
