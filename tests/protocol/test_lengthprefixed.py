@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.protocol.lengthprefixed import PieceReader, encode
 from nymearemoteproxy.protocol.packets import Packet, PacketTooLarge
-from tests.support.packets import cut, prefixed, prefixedPackets
+from tests.support.packets import cut, prefixed, prefixedPackets, withoutBoundaries
 
 PROPERTY = settings(max_examples=200, deadline=None, database=None)
 
 ADDRESSES = st.integers(0, 0xFFFF)
 PACKETS = st.lists(st.tuples(ADDRESSES, st.binary(max_size=20)), max_size=8)
 PLACES = st.lists(st.integers(0, 10_000), max_size=8)
-
-
-def joined(pieces: list[Packet]) -> list[Packet]:
-    """Return the same bytes for the same addresses, without a boundary that means nothing."""
-    return [
-        (address, data)
-        for address, group in groupby(pieces, key=lambda piece: piece[0])
-        if (data := b"".join(piece for _address, piece in group))
-    ]
 
 
 class EncodeTests(SynchronousTestCase):
@@ -65,7 +54,8 @@ class ReaderTests(SynchronousTestCase):
                 before = len(reader.rest)
                 read = reader.receive(b"")
                 self.assertLess(len(reader.rest), before)
-            self.assertEqual(joined(found), joined(prefixedPackets(arrived)), chunks)
+            expected = withoutBoundaries(prefixedPackets(arrived))
+            self.assertEqual(withoutBoundaries(found), expected, chunks)
             self.assertLess(reader.held, 6)
         self.assertEqual(reader.dropped, 0)
 

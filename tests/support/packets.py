@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
 from nymearemoteproxy.protocol.packets import Packet
 
@@ -94,6 +96,14 @@ def prefixedPackets(data: bytes) -> list[Packet]:
         packets.append((int.from_bytes(data[:2], "big"), data[6:end]))
         data = data[end:]
     return packets
+
+
+def withoutBoundaries(packets: list[Packet]) -> list[Packet]:
+    """Return the same bytes, with all in one packet that follow each other for one address."""
+    return [
+        (address, b"".join(data for _address, data in group))
+        for address, group in groupby(filter(itemgetter(1), packets), key=itemgetter(0))
+    ]
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

@@ -189,21 +189,20 @@ Heard = dict[str, Any] | tuple[int, bytes]
 
 
 class ServerLeg(FakeLeg):
-    """The leg of a registered server.
+    """The leg of a registered server."""
 
-    :ivar packet: returns a packet as this server sends it.
-    """
-
-    def __init__(self, number: int, lengthPrefixed: bool = False) -> None:
+    def __init__(self, number: int) -> None:
         super().__init__()
         self.uuid = uuid(number)
-        self.packet = prefixed if lengthPrefixed else packet
-        self._packets = prefixedPackets if lengthPrefixed else packets
+
+    def packets(self) -> list[tuple[int, bytes]]:
+        """Return the packets that were written to it, and forget them."""
+        return packets(self.take())
 
     def heard(self) -> list[Heard]:
         """Return what it was sent: messages of the proxy without id, and (address, data)."""
         heard: list[Heard] = []
-        for address, data in self._packets(self.take()):
+        for address, data in self.packets():
             if address:
                 heard.append((address, data))
                 continue
@@ -216,11 +215,31 @@ class ServerLeg(FakeLeg):
 
     def say(self, address: int, data: bytes) -> None:
         """Send a packet."""
-        self.receive(self.packet(address, data))
+        self.receive(packet(address, data))
 
     def call(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Call the proxy."""
         self.say(0, calling(method, params))
+
+
+class LengthPrefixedLeg(ServerLeg):
+    """The leg of one whose packets have their length in front: SLIP that it says is translated."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._begun = b""  # of SLIP
+
+    def packets(self) -> list[tuple[int, bytes]]:
+        return prefixedPackets(self.take())
+
+    def receive(self, data: bytes) -> None:
+        *whole, self._begun = (self._begun + data).split(b"\xc0")
+        said = packets(b"".join(each + b"\xc0" for each in whole if each))
+        self.receiveRaw(b"".join(itertools.starmap(prefixed, said)))
+
+    def receiveRaw(self, data: bytes) -> None:
+        """Send any bytes."""
+        super().receive(data)
 
 
 class ClientLeg(FakeLeg):
@@ -288,10 +307,14 @@ def resumed(client: ClientLeg) -> Heard:
 
 
 class World:
-    """A tunnel proxy on a fake clock, its servers and clients."""
+    """A tunnel proxy on a fake clock, its servers and clients.
 
-    def __init__(self, terms: Terms) -> None:
+    :param lengthPrefixed: the packets of servers have their length in front.
+    """
+
+    def __init__(self, terms: Terms, lengthPrefixed: bool = False) -> None:
         self.clock = Clock()
+        self._lengthPrefixed = lengthPrefixed
         self.counts = SourceCounts()
         self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock), self.counts)
         self.legs: list[FakeLeg] = []
@@ -318,16 +341,12 @@ class World:
         place.tunnel.attach(leg)
 
     def server(
-        self,
-        number: int = 1,
-        origin: Origin | None = None,
-        flowControl: bool = False,
-        lengthPrefixed: bool = False,
+        self, number: int = 1, origin: Origin | None = None, flowControl: bool = False
     ) -> ServerLeg:
         """Let a server register."""
-        leg = ServerLeg(number, lengthPrefixed)
+        leg = LengthPrefixedLeg(number) if self._lengthPrefixed else ServerLeg(number)
         registration = ServerRegistration(
-            f"server {number}", leg.uuid, flowControl, lengthPrefixed=lengthPrefixed
+            f"server {number}", leg.uuid, flowControl, lengthPrefixed=self._lengthPrefixed
         )
         self.attach(self.register(registration, origin), leg)
         return leg
@@ -370,9 +389,10 @@ class SwitchboardCase(SynchronousTestCase):
     """A tunnel proxy that has nothing left when the test is over."""
 
     terms = Terms()
+    lengthPrefixed = False
 
     def setUp(self) -> None:
-        self.world = World(self.terms)
+        self.world = World(self.terms, self.lengthPrefixed)
         self.clock, self.switchboard = self.world.clock, self.world.switchboard
 
     def tearDown(self) -> None:
