@@ -223,7 +223,7 @@ class ThroughTests(SwitchboardCase):
         self.assertAlive(*servers)
 
 
-class LengthPrefixedMixin:
+class PrefixedMixin:
     """Such a server over one transport; its clients come over others."""
 
     transport = ""
@@ -270,7 +270,7 @@ class LengthPrefixedMixin:
         yield self.works(server, wire, address)
 
     @inlineCallbacks
-    def test_leavesInTheMiddleOfAPacket(self) -> Inline:
+    def test_leavesInAPacket(self) -> Inline:
         """What has come of it arrives, and the client is told that its server is gone."""
         server = yield self.servePrefixed(self.transport)
         wire, address = yield self.visit(OTHER[self.transport], server)
@@ -310,7 +310,7 @@ class HalfCloseMixin:
 
 
 for _transport in TRANSPORTS:
-    _name = f"{_transport.capitalize()}LengthPrefixed"
-    add(globals(), f"{_name}Tests", LengthPrefixedMixin, Switched, transport=_transport)
+    _name = f"{_transport.capitalize()}Prefixed"
+    add(globals(), f"{_name}Tests", PrefixedMixin, Switched, transport=_transport)
     if _transport in ("tcp", "unix"):
         add(globals(), f"{_name}HalfCloseTests", HalfCloseMixin, Switched, transport=_transport)
