@@ -88,7 +88,15 @@ class LinkAsking:
     ) -> Deferred[Place]:
         far = describe(origin.record)
         ask = Visit(
-            self._member, place, holder.claim, registration, origin.host, far, origin.subject
+            self._member,
+            place,
+            holder.claim,
+            registration,
+            origin.host,
+            far,
+            origin.subject,
+            origin.isVisitor,
+            origin.isNamed,
         )
         self._guests[far.number] = origin.look
 

@@ -119,7 +119,16 @@ class Membership:
         source = sourceOf(ask.host, self._proxy.registry.gate.bounds.exempt)
         look = partial(self._lookAtClient, ask)
         number, subject = ask.far.number, ask.subject
-        origin = FarOrigin(number, ask.host, source, look, subject=subject, ask=ask)
+        origin = FarOrigin(
+            number,
+            ask.host,
+            source,
+            look,
+            subject=subject,
+            isVisitor=ask.isVisitor,
+            isNamed=ask.isNamed,
+            ask=ask,
+        )
         return self.switchboard.visit(ask.registration, origin)
 
     def _lookElsewhere(self, ask: Meet | Visit) -> Deferred[bool]:

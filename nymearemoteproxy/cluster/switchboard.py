@@ -86,7 +86,8 @@ class ClusterSwitchboard:
         self._coming[uuid] += 1
         try:
             yield self._awake()
-            yield self._take(uuid)
+            if not origin.isVisitor:  # its uuid is made up for the visit, and nobody else's
+                yield self._take(uuid)
             yield self._checkUnused(uuid)
             if isinstance(registration, ServerRegistration):
                 place = yield self._registerHere(registration, origin)

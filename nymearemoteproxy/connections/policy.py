@@ -12,6 +12,7 @@ from functools import cached_property
 
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.connections.tunnellimits import TunnelLimits
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.jsonrpc import Api
 from nymearemoteproxy.protocol.session import (
     TOKEN_TUNNEL_API,
@@ -32,6 +33,7 @@ class Policy:
     :ivar subprotocols: of WebSocket, that are accepted.
     :ivar proven: who has to show it a token.
     :ivar tunnels: limits of each tunnel that begins.
+    :ivar names: by which visitors ask for homes.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Policy:
     subprotocols: Collection[bytes] = ()
     proven: Collection[Role] = ()
     tunnels: TunnelLimits = TunnelLimits()
+    names: FrontNames = FrontNames()
 
     @cached_property
     def hello(self) -> Mapping[str, str]:

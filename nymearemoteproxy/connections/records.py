@@ -22,7 +22,12 @@ T = TypeVar("T")
 WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
-TRANSPORTS = (WEBSOCKET, TCP, UNIX)
+FRONT = "front"
+VISITORS = (FRONT,)
+"""Of those who come by the front door."""
+
+TRANSPORTS = (WEBSOCKET, TCP, UNIX, *VISITORS)
+"""What connections are called by what is spoken on them; a stream is named after its address."""
 
 RECORDS_A_TURN = 500
 """Connections that are looked at in one turn of the reactor: well below a millisecond for counting,
@@ -58,7 +63,7 @@ class Record:
 
     :ivar number: counts the connections of this process, or of those that work together.
     :ivar worker: which of several processes serves it, from 1 on; 0 = there is only one.
-    :ivar transport: WebSocket, TCP or unix.
+    :ivar transport: one of `TRANSPORTS`.
     :ivar secure: True when TLS is between the client and this process.
     :ivar address: the client's address and port, for those who watch the server.
     :ivar peer: the client's address as it may be written down.
@@ -213,6 +218,7 @@ class Load:
     :ivar tunnels: how many pairs of clients are joined.
     :ivar servers: how many servers are registered with the tunnel proxy.
     :ivar clients: how many clients are connected to them.
+    :ivar visitors: how many of these came by the front door.
     :ivar registered: those of `connections` whose tunnel is the tunnel proxy's, by transport and
         role.
     :ivar totals: until this moment.
@@ -225,6 +231,7 @@ class Load:
     tunnels: int = 0
     servers: int = 0
     clients: int = 0
+    visitors: int = 0
     registered: Counter[tuple[str, Role]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
@@ -249,6 +256,7 @@ class Load:
                 self.servers += 1
             elif role is Role.CLIENT:
                 self.clients += 1
+                self.visitors += transport in VISITORS
             elif record.partner is not None and record.partner.partner is record:
                 self._addTunnel(record.number, record.partner.number)
         self.connections += connections

@@ -59,15 +59,15 @@ class Listener:
 
     :ivar description: as it was given, for people.
     :ivar plain: the description without TLS and PROXY header; but for ``systemd:``, Twisted's.
-    :ivar webSocket: WebSocket, otherwise a stream.
-    :ivar secure: TLS is spoken.
+    :ivar transport: of its connections, as in `Record`; those of a stream may be a Unix socket's.
+    :ivar secure: TLS is spoken, and ends here.
     :ivar files: the certificate of this listener; None = the server's own.
     :ivar behindProxy: every connection begins with a PROXY header.
     """
 
     description: str
     plain: str
-    webSocket: bool
+    transport: str
     secure: bool = False
     files: CertificateFiles | None = None
     behindProxy: bool = False
@@ -174,12 +174,13 @@ def tcpDescription(host: str, port: int) -> str:
     return f"tcp:{port}:interface={interface}:backlog={BACKLOG}"
 
 
-def parseListener(description: str, webSocket: bool) -> Listener:
+def parseListener(description: str, transport: str) -> Listener:
     """Read one description.
 
     Besides Twisted's own kinds there is ``tls:`` before any of them, which speaks TLS with the
     server's certificate, and ``ssl:`` takes that one too when it names no key.
 
+    :param transport: of its connections.
     :raises ListenerError: it cannot be read.
     """
     rest = description
@@ -192,7 +193,7 @@ def parseListener(description: str, webSocket: bool) -> Listener:
     if rest.startswith(_SSL_PREFIX):
         secure = True
         rest, files = _splitSsl(description, rest)
-    return Listener(description, rest, webSocket, secure, files, behindProxy)
+    return Listener(description, rest, transport, secure, files, behindProxy)
 
 
 def _splitSsl(description: str, rest: str) -> tuple[str, CertificateFiles | None]:

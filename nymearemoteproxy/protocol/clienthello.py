@@ -1,34 +1,42 @@
-"""What a TLS client offers with its first message, as far as the server goes by it.
+"""A TLS client's first message: where it ends, and what in it the server goes by.
 
-Owns where that message ends and how it is laid out (RFC 8446 sections 4 and 5.1; RFC 5246 and RFC
-8422 for TLS 1.2). Knows nothing of OpenSSL, which reads it again: nothing is refused here. What is
-strange is taken for a message that offers nothing, and OpenSSL tells what is wrong with it.
+Owns how it is cut into records and how it is laid out (RFC 8446 sections 4 and 5.1; RFC 5246, RFC
+8422 and RFC 6066 for TLS 1.2), and the alert for one that cannot be read. Knows nothing of who
+speaks TLS in the end: OpenSSL here, or the home that a visitor asks for. They read it again.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from enum import IntEnum
 from typing import NamedTuple
 
-HANDSHAKE = 22
+from nymearemoteproxy.protocol.outcomes import Outcome
+
+ALERT, HANDSHAKE = 21, 22
 """A record's type of content."""
 
 CLIENT_HELLO = 1
 """A message's type."""
 
-SUPPORTED_GROUPS, KEY_SHARE = 10, 51
+SERVER_NAME, SUPPORTED_GROUPS, KEY_SHARE = 0, 10, 51
 """Extensions' types."""
+
+HOST_NAME = 0
+"""The only type of a server's name there ever was (RFC 6066 section 3)."""
 
 MOST_BYTES = 1 << 14
 """Of a message: what one record can hold. Browsers send two KiB, keys that withstand quantum
-computers and a ticket included. It is kept for a client that has not said anything else yet."""
-
-MOST_RECORDS = 16
-"""Over which it may be spread. One is usual; some clients cut it into a few, lest somebody between
-read the server's name. All are looked at anew with each piece that arrives."""
+computers and a ticket included. It is kept for a client that has not said anything else yet, in its
+records: some clients cut it into a few, lest somebody between read the server's name, and with a
+byte in each there are six times as many."""
 
 MOST_ENTRIES = 64
 """Of a list that are looked at. Browsers send twenty extensions, and less of all else."""
+
+RECORD_SIZE = 1 << 14
+"""Bytes of content that a record can have (RFC 8446 section 5.1)."""
 
 _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 
@@ -37,6 +45,95 @@ _VERSION_AND_RANDOM = 2 + 32
 
 _ENTRY = struct.Struct(">HH")
 """How an extension, or a key, begins: what it is, and its length."""
+
+_NAMES = struct.Struct(">HBH")
+"""How a list of one name begins: its length, and the name's type and length."""
+
+
+class Alert(IntEnum):
+    """Why there is no handshake (RFC 8446 section 6.2)."""
+
+    UNEXPECTED_MESSAGE = 10
+    RECORD_OVERFLOW = 22
+    ILLEGAL_PARAMETER = 47
+    DECODE_ERROR = 50
+    INTERNAL_ERROR = 80
+    MISSING_EXTENSION = 109
+    UNRECOGNIZED_NAME = 112
+
+    def record(self) -> bytes:
+        """Return the fatal alert as it is sent when nothing is encrypted yet."""
+        return bytes((ALERT, 3, 3, 0, 2, 2, self))
+
+
+class HelloError(Exception):
+    """What the client sent is no such message, or not all that it has to be.
+
+    :ivar alert: what it is told.
+    :ivar outcome: how its connection ends.
+    """
+
+    def __init__(self, alert: Alert, outcome: Outcome = Outcome.TLS_HANDSHAKE_FAILED) -> None:
+        super().__init__(alert.name)
+        self.alert = alert
+        self.outcome = outcome
+
+
+class HelloReader:
+    """Finds the message in what arrives, in however many records and pieces it comes."""
+
+    __slots__ = ("_head", "_left", "_message")
+
+    def __init__(self) -> None:
+        self._message = bytearray()
+        self._head = b""  # of a record, as long as it is not whole
+        self._left = 0  # bytes of the record that have not come
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take in what arrived; return the message without its head, None until it is whole.
+
+        :raises HelloError: it is none, as soon as that is known.
+        """
+        at = 0
+        while at < len(data):
+            if not self._left:
+                begin, at = at, at + _RECORD_HEAD - len(self._head)
+                self._head += data[begin:at]
+                if not self._beginRecord():
+                    return None
+            begin, at = at, at + self._left
+            part = data[begin:at]
+            self._left -= len(part)
+            self._message += part
+            if (end := self._end()) is not None:
+                return bytes(self._message[_MESSAGE_HEAD:end])
+        return None
+
+    def _beginRecord(self) -> bool:
+        """Read the head of a record; tell whether all of it is there."""
+        head = self._head
+        if head[0] != HANDSHAKE:
+            raise HelloError(Alert.UNEXPECTED_MESSAGE)
+        if len(head) < _RECORD_HEAD:
+            return False
+        self._left, self._head = int.from_bytes(head[3:], "big"), b""
+        if self._left > RECORD_SIZE:
+            raise HelloError(Alert.RECORD_OVERFLOW)
+        if not self._left:  # RFC 8446 section 5.1 has none of these
+            raise HelloError(Alert.UNEXPECTED_MESSAGE)
+        return True
+
+    def _end(self) -> int | None:
+        """Return where the message ends, if it has."""
+        message = self._message
+        if message and message[0] != CLIENT_HELLO:
+            raise HelloError(Alert.UNEXPECTED_MESSAGE)
+        if len(message) < _MESSAGE_HEAD:
+            return None
+        end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
+        if end > MOST_BYTES:
+            raise HelloError(Alert.ILLEGAL_PARAMETER)
+        return end if len(message) >= end else None
 
 
 class ClientHello(NamedTuple):
@@ -50,60 +147,72 @@ class ClientHello(NamedTuple):
     groups: tuple[int, ...] = ()
 
 
-_NOTHING = ClientHello()
+NOTHING = ClientHello()
+"""What is offered by a message that cannot be read: OpenSSL tells what is wrong with it."""
 
 
-def readClientHello(data: bytes) -> ClientHello | None:
-    """Return what is offered; None as long as not all of it is there.
-
-    :param data: all that has arrived.
-    """
-    message, at = b"", 0
-    for _record in range(MOST_RECORDS):
-        if len(data) < at + _RECORD_HEAD:
-            return None if at >= len(data) or data[at] == HANDSHAKE else _NOTHING
-        size = int.from_bytes(data[at + 3 : at + _RECORD_HEAD])
-        if data[at] != HANDSHAKE or not size:
-            return _NOTHING
-        at += _RECORD_HEAD
-        message += data[at : at + size]
-        at += size
-        if message and message[0] != CLIENT_HELLO:
-            return _NOTHING
-        if len(message) >= _MESSAGE_HEAD:
-            end = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD])
-            if end > MOST_BYTES:
-                return _NOTHING
-            if len(message) >= end:
-                return _read(message[_MESSAGE_HEAD:end])
-        if len(data) < at:
-            return None
-    return _NOTHING
-
-
-def _read(message: bytes) -> ClientHello:
-    """Read a message without its head."""
+def readOffers(message: bytes) -> ClientHello:
+    """Return what a message offers, without its head; nothing is refused."""
     shares: tuple[int, ...] = ()
     groups: tuple[int, ...] = ()
     try:
+        for number, (kind, content) in enumerate(_extensions(message)):
+            if number == MOST_ENTRIES:
+                break
+            if kind == SUPPORTED_GROUPS:
+                groups = _readGroups(content)
+            elif kind == KEY_SHARE:
+                shares = _readShares(content)
+    except (HelloError, struct.error):
+        return NOTHING
+    return ClientHello(shares, groups)
+
+
+def readServerName(message: bytes) -> str:
+    """Return the name of the server that a message is for, as it is written there.
+
+    With an encrypted ClientHello it is that of the outer one. What is not ASCII in it is nothing
+    that a name can have.
+
+    :param message: without its head.
+    :raises HelloError: there is no name, or it is not written as RFC 6066 section 3 says.
+    """
+    names = [content for kind, content in _extensions(message) if kind == SERVER_NAME]
+    if not names:
+        # RFC 8446 section 9.2, for servers that need it
+        raise HelloError(Alert.MISSING_EXTENSION, Outcome.NO_SERVER_NAME)
+    if len(names) > 1:
+        raise HelloError(Alert.ILLEGAL_PARAMETER)
+    content = names[0]
+    name = content[_NAMES.size :]
+    if not name or content[: _NAMES.size] != _NAMES.pack(len(content) - 2, HOST_NAME, len(name)):
+        raise HelloError(Alert.DECODE_ERROR)
+    return name.decode("ascii", "replace")
+
+
+def _extensions(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the content of each, in the order they come.
+
+    :raises HelloError: the message is shorter than it says, or longer.
+    """
+    try:
         at = _VERSION_AND_RANDOM
         at += 1 + message[at]  # the session's id
-        at += 2 + int.from_bytes(message[at : at + 2])  # ciphers
+        at += 2 + int.from_bytes(message[at : at + 2], "big")  # ciphers
         at += 1 + message[at]  # ways to compress
-        at += 2  # the length of all extensions: there is nothing behind them
-        for _extension in range(MOST_ENTRIES):
-            if at >= len(message):
-                break
+        if at == len(message):
+            return  # none at all, before TLS 1.3
+        at += 2
+        if at + int.from_bytes(message[at - 2 : at], "big") != len(message):
+            raise HelloError(Alert.DECODE_ERROR)
+        while at < len(message):
             kind, size = _ENTRY.unpack_from(message, at)
-            at += _ENTRY.size
-            if kind == SUPPORTED_GROUPS:
-                groups = _readGroups(message[at : at + size])
-            elif kind == KEY_SHARE:
-                shares = _readShares(message[at : at + size])
-            at += size
-    except (IndexError, struct.error):  # it is shorter than it says
-        return _NOTHING
-    return ClientHello(shares, groups)
+            at += _ENTRY.size + size
+            if at > len(message):
+                raise HelloError(Alert.DECODE_ERROR)
+            yield kind, message[at - size : at]
+    except (IndexError, struct.error):
+        raise HelloError(Alert.DECODE_ERROR) from None
 
 
 def _readGroups(content: bytes) -> tuple[int, ...]:

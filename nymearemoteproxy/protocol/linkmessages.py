@@ -34,7 +34,7 @@ from nymearemoteproxy.protocol.session import Identity
 
 T = TypeVar("T")
 
-VERSION = 2
+VERSION = 3
 """Of the lines and records that are spoken here."""
 
 COMPATIBLE = 1
@@ -42,6 +42,9 @@ COMPATIBLE = 1
 
 _SUBJECTS = 2
 """The first version that heeds the subject of a `Visit`: an older one would let its client in."""
+
+_VISITORS = 3
+"""The first version that asks a home whether it wants visitors by the front door."""
 
 LINE_SIZE = (1 << 20) + (16 << 10)
 """The most bytes of a line, without its end. A name and a uuid may be as long as the message of a
@@ -62,7 +65,7 @@ class Far:
     """The client at the other end of a link, for those who watch.
 
     :ivar number: of its connection, in its own member.
-    :ivar transport: WebSocket, TCP or unix.
+    :ivar transport: what is spoken on it, such as WebSocket.
     :ivar secure: True when TLS is between the client and its member.
     :ivar address: its address and port, for those who watch the server.
     :ivar peer: its address as it may be written down.
@@ -140,6 +143,8 @@ class Visit(_Ask):
     :ivar host: the client's IP address, empty if it has none.
     :ivar far: the client, for those who watch.
     :ivar subject: the account whose servers it can reach; None = any.
+    :ivar isVisitor: it came by the front door.
+    :ivar isNamed: by a name that the operator has given the server.
     """
 
     KIND: ClassVar = "visit"
@@ -151,9 +156,13 @@ class Visit(_Ask):
     host: str
     far: Far
     subject: str | None = added(None)
+    isVisitor: bool = added(False)
+    isNamed: bool = added(False)
 
     @property
     def compatible(self) -> int:
+        if self.isVisitor:
+            return _VISITORS
         return COMPATIBLE if self.subject is None else _SUBJECTS
 
 

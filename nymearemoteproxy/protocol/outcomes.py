@@ -283,6 +283,30 @@ class Outcome(Enum):
         "The client asked for a server that does not take what it was sent.",
     )
 
+    # The front door
+    NO_SERVER_NAME = (
+        "no-server-name",
+        Group.REFUSED,
+        0,
+        "",
+        "A visitor did not say which home is meant: TLS without a server name, as with an address.",
+    )
+    UNKNOWN_NAME = (
+        "unknown-name",
+        Group.REFUSED,
+        0,
+        "",
+        "A visitor asked for a name that is in no namesFile and no uuid under the domain.",
+    )
+    VISITORS_NOT_WANTED = (
+        "visitors-not-wanted",
+        Group.REFUSED,
+        0,
+        "",
+        "A visitor asked for a home that did not register for visitors: by the uuid under the "
+        "domain it has to say front = true, and with false nobody comes to it.",
+    )
+
     # What comes before the client's own first byte, and deadlines
     PROXY_HEADER_INVALID = (
         "proxy-header-invalid",
@@ -398,6 +422,14 @@ class Outcome(Enum):
         "too many clients of this server",
         "maxClientsPerServer were connected to the server already, or all 65,534 addresses of the "
         "protocol were taken.",
+    )
+
+    TOO_MANY_VISITORS = (
+        "too-many-visitors",
+        Group.REFUSED,
+        0,
+        "",
+        "maxVisitorsPerHome had come to the home by the front door already.",
     )
 
     # The server's own

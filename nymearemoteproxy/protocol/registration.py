@@ -23,13 +23,15 @@ REGISTER_SERVER = Method(
     "and the address 0 is for calls and notifications. With lengthPrefixed it is no SLIP: in each "
     "packet 4 bytes behind the address say how many follow, and these follow as they are. Send "
     "something at least once a minute. With flowControl you are told which clients are slow; send "
-    "them nothing until they have caught up, and no other client has to wait for them. Where "
-    "servers have to show a token, one that is not accepted is told why by authenticationError, "
-    "and disconnected.",
+    "them nothing until they have caught up, and no other client has to wait for them. With front, "
+    "true or false, you say whether visitors may come by the front door; without it only those "
+    "come that the operator gave a name for. Where servers have to show a token, one that is not "
+    "accepted is told why by authenticationError, and disconnected.",
     params={
         "serverName": "String",
         "serverUuid": "Uuid",
         "o:flowControl": "Bool",
+        "o:front": "Bool",
         "o:lengthPrefixed": "Bool",
         "o:token": "String",
     },
@@ -128,12 +130,14 @@ class ServerRegistration:
     """A server that wants to be found.
 
     :ivar flowControl: it wants to be told which of its clients are slow.
+    :ivar front: visitors may come by the front door; None = those for whom it has a name there.
     :ivar lengthPrefixed: its packets have their length in front, and are no SLIP.
     """
 
     name: str
     uuid: UUID
     flowControl: bool = False
+    front: bool | None = None
     lengthPrefixed: bool = False
 
 
@@ -186,8 +190,9 @@ def readRegistration(request: Request) -> Registration | None:
     if request.method is REGISTER_SERVER:
         if serverUuid is None:
             return None
+        front = params.get("front")
         wanted = {name: params.get(name, False) for name in _EXTENSIONS}
-        return ServerRegistration(params["serverName"], serverUuid, **wanted)
+        return ServerRegistration(params["serverName"], serverUuid, front=front, **wanted)
     clientUuid = parseUuid(params["clientUuid"])
     if serverUuid is None or clientUuid is None:
         return None

@@ -19,13 +19,22 @@ from nymearemoteproxy.common.addresses import describePlace
 from nymearemoteproxy.common.certificates import fingerprintOf, firstName
 from nymearemoteproxy.common.paths import stateDirectory
 from nymearemoteproxy.common.words import counted, joined
+from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.running.configuration.front import hasFront
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.configuration.tunnelproxy import whoIsProven
 from nymearemoteproxy.watching.admin.expiry import servedCertificate
 
 CLIENT = "nymea-remoteproxy-client"
+
+_SCHEMES = {
+    WEBSOCKET: ("ws", "wss"),
+    TCP: ("tcp", "tls"),
+    FRONT: ("https", "https"),
+}
+"""Of URLs, without TLS of ours and with it."""
 
 WILDCARDS = ("0.0.0.0", "::")
 """To listen on every address; nobody can connect there."""
@@ -40,15 +49,15 @@ def url(listener: Listener, port: IListeningPort) -> str:
 
 
 def _scheme(listener: Listener) -> str:
-    if listener.webSocket:
-        return "wss" if listener.secure else "ws"
-    return "tls" if listener.secure else "tcp"
+    return _SCHEMES[listener.transport][listener.secure]
 
 
 def essentials(configuration: Configuration) -> Iterator[str]:
     """Yield what decides over who is served, a line each: what to look at first in a log."""
     yield f"who may in: {_whoMayIn(configuration)}"
     yield f"tunnel proxy: {_tunnelProxy(configuration)}"
+    if hasFront(configuration.settings):
+        yield f"front door: {_frontDoor(configuration)}"
     yield f"limits: {_limits(configuration)}"
     try:
         yield f"state directory: {stateDirectory()}"
@@ -87,6 +96,15 @@ def _tunnelProxy(configuration: Configuration) -> str:
     return ", ".join(filter(None, ("on", servers, tokens)))
 
 
+def _frontDoor(configuration: Configuration) -> str:
+    ways = []
+    if configuration.names:
+        ways.append(f"to {counted(len(configuration.names), 'name')}")
+    if domain := configuration.settings.front.domain:
+        ways.append(f"to any home by its uuid under {domain}")
+    return joined(ways) or "to nobody"
+
+
 def _limits(configuration: Configuration) -> str:
     bounds, tunnels = configuration.bounds, configuration.tunnelLimits
     accounts = configuration.accountBounds
@@ -121,7 +139,8 @@ def showToken(configuration: Configuration, ports: Sequence[IListeningPort]) -> 
         return
     terminal.write(f"\nThe token of this run is {token}\n")
     for listener, port in zip(configuration.listeners, ports, strict=True):
-        if not listener.behindProxy:  # there, only a reverse proxy is understood
+        # Nobody joins at the front door, and where a reverse proxy comes nobody else is understood.
+        if not (listener.transport == FRONT or listener.behindProxy):
             certificate = None
             if listener.secure:
                 certificate = servedCertificate(configuration.certificates[listener.files])

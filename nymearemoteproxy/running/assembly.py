@@ -177,4 +177,5 @@ def _policy(configuration: Configuration, hasTunnelProxy: bool) -> Policy:
         subprotocols=[name.encode("ascii") for name in settings.webSocketServer.subprotocols],
         proven=whoIsProven(settings),
         tunnels=configuration.tunnelLimits,
+        names=configuration.names,
     )

@@ -5,16 +5,18 @@ Owns which protocols are in each other's hands. Knows nothing of where connectio
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
+from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET, Record
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.configuration.result import Certificates
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
+from nymearemoteproxy.wires.front import FrontDoor
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlsserver import TlsFactory
@@ -31,18 +33,19 @@ class ListenerFactories:
         self._proxy = proxy
         self._certificates = certificates
         self._judge = Judge(reactor)
+        self._first: Mapping[str, Callable[[Proxy, Record], IProtocol]] = {
+            WEBSOCKET: self._buildUpgrade,
+            TCP: StreamControl,
+            FRONT: FrontDoor,
+        }
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
 
     def factory(self, listener: Listener) -> IProtocolFactory:
         """Return what serves the connections of a listener."""
-        if listener.webSocket:
-            factory = ProxyFactory(
-                self._proxy, WEBSOCKET, listener.secure, listener.behindProxy, self._buildUpgrade
-            )
-        else:
-            factory = ProxyFactory(
-                self._proxy, TCP, listener.secure, listener.behindProxy, StreamControl
-            )
+        build = self._first[listener.transport]
+        factory = ProxyFactory(
+            self._proxy, listener.transport, listener.secure, listener.behindProxy, build
+        )
         return DirectFactory(self.secured(listener, factory))
 
     def secured(self, listener: Listener, factory: IProtocolFactory) -> IProtocolFactory:

@@ -123,6 +123,7 @@ class ServerOptions(OnlyOptions):
         self._file: str | None = None
         self._fingerprints: Sequence[tuple[str, str]] = ()
         self._clusters: list[str] = []
+        self._fronts: list[str] = []
         self.webSockets: list[str] = []
         self.streams: list[str] = []
         self.tokens: list[str] = []
@@ -182,6 +183,10 @@ class ServerOptions(OnlyOptions):
     def opt_cluster(self, url: str) -> None:
         """meet across machines, through a Redis such as redis://HOST:6379/0; may be repeated"""
         self._clusters.append(_given("--cluster", url))
+
+    def opt_front(self, endpoint: str) -> None:
+        """let visitors in here, who reach a home by the name in their TLS; may be repeated"""
+        self._fronts.append(_given("--front", endpoint))
 
     def opt_admin(self, endpoint: str) -> None:
         """serve a status page, metrics and health checks over HTTP here (a Twisted endpoint)"""
@@ -349,6 +354,8 @@ class ServerOptions(OnlyOptions):
         if self._clusters:
             with mistakes.collecting():
                 settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
+        if self._fronts:
+            settings.set("Front.listeners", ", ".join(self._fronts), "--front")
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
         return settings

@@ -31,6 +31,8 @@ class Origin:
     :ivar look: finds out whether it is still there; see `Presence.look`.
     :ivar record: what is known of it, as with `ILeg.record`.
     :ivar subject: the account whose servers it can reach, or whose server it is; None = any.
+    :ivar isVisitor: it came by the front door.
+    :ivar isNamed: the name by which it came is one that the operator has given the server.
     """
 
     number: int
@@ -39,6 +41,8 @@ class Origin:
     look: Callable[[], Deferred[bool]] = lambda: succeed(True)
     record: Any = None
     subject: str | None = None
+    isVisitor: bool = False
+    isNamed: bool = False
 
 
 class IServerEnd(Interface):

@@ -71,12 +71,15 @@ class ServerEnd(End):
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
     :param backlog: where it is counted what waits for the rest of a packet.
+    :param front: visitors may come; None = those for whom it has a name.
     :ivar flowControl: the server is told which of its clients are slow.
+    :ivar visitors: how many of its clients came by the front door.
     """
 
     __slots__ = (
         "flowControl",
         "unfinished",
+        "visitors",
         "_backlog",
         "_blocked",
         "_calls",
@@ -84,6 +87,7 @@ class ServerEnd(End):
         "_dialogue",
         "_encode",
         "_freed",
+        "_front",
         "_heard",
         "_holding",
         "_isFresh",
@@ -112,6 +116,7 @@ class ServerEnd(End):
         turns: Turns,
         backlog: Backlog,
         flowControl: bool,
+        front: bool | None,
     ) -> None:
         super().__init__(clock, origin)
         self._dialogue = dialogue
@@ -121,8 +126,10 @@ class ServerEnd(End):
         self._turns = turns
         self._backlog = backlog
         self.flowControl = flowControl
+        self._front = front
         self.unfinished = 0
         self._clients: dict[int, IClientEnd] = {}  # in the order of their turns
+        self.visitors = 0
         self._unused = PROXY + 1  # from here on no address was ever given
         self._freed: deque[int] = deque()
         self._heard = 0.0  # when it sent something, by the clock
@@ -171,6 +178,12 @@ class ServerEnd(End):
 
     # The clients
 
+    def isOpenTo(self, origin: Origin) -> bool:
+        """Tell whether a client may come by the way it comes."""
+        if not origin.isVisitor:
+            return True
+        return origin.isNamed if self._front is None else self._front
+
     def admit(self, client: IClientEnd) -> int:
         if self._unused <= HIGHEST_ADDRESS:
             address = self._unused
@@ -178,6 +191,7 @@ class ServerEnd(End):
         else:
             address = self._freed.popleft()
         self._clients[address] = client
+        self.visitors += client.origin.isVisitor
         return address
 
     def announce(self, client: IClientEnd, registration: ClientRegistration) -> None:
@@ -192,6 +206,7 @@ class ServerEnd(End):
             client.resume()
         self.goOn(client)
         del self._clients[client.address]
+        self.visitors -= client.origin.isVisitor
         if wasAnnounced:
             self._tell(clientDisconnected(self._numberNotice(), client.address))
         self._freed.append(client.address)

@@ -75,6 +75,7 @@ class Terms:
     serversPerAddress: int = 0
     clientsPerAddress: int = 0
     clientsPerServer: int = 0
+    visitorsPerServer: int = 1000
     clientRate: float = 0.0
 
 
@@ -205,13 +206,16 @@ class Switchboard:
         elif isReserved:
             # Otherwise it could keep the server out that the uuid is for.
             raise PlaceRefused(Outcome.UUID_RESERVED)
-        elif not self._isFound(registration.serverUuid, origin.subject):
-            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
+        else:
+            self._checkServer(registration.serverUuid, origin)
 
-    def _isFound(self, serverUuid: UUID, subject: str | None) -> bool:
-        """Tell whether there is a server, as far as this account can know."""
-        server = self._servers.get(serverUuid)
-        return server is not None and subject in (None, server.origin.subject)
+    def _checkServer(self, uuid: UUID, origin: Origin) -> None:
+        """Refuse a client of a server that is not there, as far as its account can know."""
+        server = self._servers.get(uuid)
+        if server is None or origin.subject not in (None, server.origin.subject):
+            raise PlaceRefused(Outcome.SERVER_NOT_FOUND)
+        if not server.isOpenTo(origin):
+            raise PlaceRefused(Outcome.VISITORS_NOT_WANTED)
 
     def _enlist(self, registration: Registration, origin: Origin) -> ServerEnd | ClientEnd:
         if isinstance(registration, ServerRegistration):
@@ -229,6 +233,7 @@ class Switchboard:
             self._turns,
             self._backlog,
             registration.flowControl,
+            registration.front,
         )
 
     def _makeFraming(self, lengthPrefixed: bool) -> tuple[Reader, Encode]:
@@ -242,6 +247,8 @@ class Switchboard:
         most = min(self.terms.clientsPerServer or HIGHEST_ADDRESS, HIGHEST_ADDRESS)
         if server.clients >= most:
             raise PlaceRefused(Outcome.TOO_MANY_CLIENTS_OF_SERVER)
+        if origin.isVisitor and 0 < self.terms.visitorsPerServer <= server.visitors:
+            raise PlaceRefused(Outcome.TOO_MANY_VISITORS)
         if server.isStalled:
             raise PlaceRefused(Outcome.SERVER_STALLED)
         if self.terms.clientRate:

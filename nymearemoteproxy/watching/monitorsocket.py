@@ -31,7 +31,15 @@ from nymearemoteproxy.common.tally import Tally
 from nymearemoteproxy.common.unixpeers import UnixPeer, peerOf
 from nymearemoteproxy.connections.limits import MOST_MONITORS
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.connections.records import MOST_TEXT, TRANSPORTS, Record, slices
+from nymearemoteproxy.connections.records import (
+    FRONT,
+    MOST_TEXT,
+    TCP,
+    UNIX,
+    WEBSOCKET,
+    Record,
+    slices,
+)
 from nymearemoteproxy.protocol.jsonrpc import MessageError, MessageSplitter
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.actions import Action, ActionError
@@ -46,6 +54,9 @@ from nymearemoteproxy.watching.pulse import Reading
 from nymearemoteproxy.watching.watched import Watched
 
 log = ProxyLogger()
+
+_TRANSPORTS = (WEBSOCKET, TCP, UNIX)
+"""As the clients in the field know them: a visitor's connection is one of TCP."""
 
 REQUEST_LIMIT = 1024
 """Bytes of a request; each has less than a hundred."""
@@ -118,7 +129,7 @@ class Snapshot:
             self._clients.append(record)
             self._noteTunnel(record)
             return
-        self._transports[record.transport] += 1
+        self._transports[TCP if record.transport == FRONT else record.transport] += 1
 
     def _noteTunnel(self, record: Record) -> None:
         """Note a tunnel with both of its ends, or with the one that is left."""
@@ -165,7 +176,7 @@ class Snapshot:
             "totalClientCount": self._transports.total(),
             "serverConnectionsCount": load.servers,
             "clientConnectionsCount": load.clients,
-            "transports": {name: self._transports[name] for name in TRANSPORTS},
+            "transports": {name: self._transports[name] for name in _TRANSPORTS},
             "troughput": round(latest.tunnelProxyThroughput),
         }
         yield b'},"tunnelProxyStatistic":' + _open(statistic) + b',"tunnelConnections":[', 0

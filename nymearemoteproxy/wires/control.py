@@ -262,6 +262,7 @@ class Control(Phase, Protocol):
 
     def failed(self, failure: Failure) -> None:
         log.fault(self.record.number, failure)
+        self.record.endsWith(Outcome.INTERNAL_ERROR)  # not with the end of its tunnel
         if self._errands.tunnel is not None:
             self._errands.tunnel.abandon()
         self.end(Outcome.INTERNAL_ERROR)

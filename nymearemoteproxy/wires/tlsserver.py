@@ -14,7 +14,7 @@ from twisted.protocols.policies import WrappingFactory
 
 from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.turns import Turns
-from nymearemoteproxy.protocol.clienthello import ClientHello, readClientHello
+from nymearemoteproxy.protocol.clienthello import HelloError, HelloReader, readOffers
 from nymearemoteproxy.wires.tlsbuffers import beginAsServer
 from nymearemoteproxy.wires.tlstransport import TlsTransport
 
@@ -25,23 +25,27 @@ class TlsServerTransport(TlsTransport):
     :param contexts: of which one serves, by what the client offers.
     """
 
-    __slots__ = ("_contexts", "_hello")
+    __slots__ = ("_contexts", "_hello", "_reader")
 
     def __init__(self, contexts: ServerContexts, protocol: Any, turns: Turns | None = None) -> None:
         super().__init__(None, protocol, turns)
         self._contexts: ServerContexts | None = contexts
         self._hello = b""
+        self._reader = HelloReader() if contexts.byGroup else None
 
     def _shakeHands(self, data: bytes) -> None:
         contexts = self._contexts
         if contexts is not None:
-            data = self._hello + data
-            hello = readClientHello(data) if contexts.byGroup else ClientHello()
-            if hello is None:
-                self._hello = data
+            self._hello += data
+            try:
+                message = b"" if self._reader is None else self._reader.feed(data)
+            except HelloError:
+                message = b""  # it offers nothing, and OpenSSL tells what is wrong with it
+            if message is None:
                 return
-            self._tls = beginAsServer(contexts.choose(hello.shares, hello.groups))
-            self._contexts, self._hello = None, b""
+            offers = readOffers(message)
+            self._tls = beginAsServer(contexts.choose(offers.shares, offers.groups))
+            data, self._contexts, self._hello, self._reader = self._hello, None, b"", None
         super()._shakeHands(data)
 
 

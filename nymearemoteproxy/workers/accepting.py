@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 
 from nymearemoteproxy.common.logs import ProxyLogger
-from nymearemoteproxy.connections.records import TCP, UNIX, WEBSOCKET, Record
+from nymearemoteproxy.connections.records import TCP, UNIX, Record
 from nymearemoteproxy.connections.registry import Registry
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -44,7 +44,7 @@ class Acceptor(PortReader):
         hand: Hand,
     ) -> None:
         super().__init__(reactor, port, listener.description)
-        self._transport = WEBSOCKET if listener.webSocket else TCP
+        self._transport = listener.transport
         self._secure = listener.secure
         self._index = index
         self._registry = registry

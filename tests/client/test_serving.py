@@ -26,7 +26,7 @@ from nymearemoteproxy.client.connecting.endtoend import ServingSide
 from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import LINGER, PIECE
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Destination
 from nymearemoteproxy.client.local.publishing import LASTED, Publisher
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import (
@@ -51,11 +51,11 @@ from tests.support.packets import prefixed, prefixedPackets
 UUID = "{00000000-0000-0000-0000-00000000000d}"
 
 
-def connected(address: object, name: str = "a client") -> bytes:
+def connected(address: object, name: str = "a client", peer: str = "::1") -> bytes:
     params = {
         "clientName": name,
         "clientUuid": UUID,
-        "clientPeerAddress": "::1",
+        "clientPeerAddress": peer,
         "socketAddress": address,
     }
     return _notification("ClientConnected", params)
@@ -122,7 +122,7 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
+            self.service(),
             reports,
             self.lost.append,
             Refusals(self.clock, self.said.append),
@@ -131,6 +131,10 @@ class ServingMixin:
         self.proxy.partner = Partner("", "", self.isLengthPrefixed)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
         self._said = PacketReader(0)
+
+    def service(self) -> LocalService:
+        """Return what is offered."""
+        return LocalService(Destination(self.services, WHERE), MOST_CLIENTS, self.side)  # type: ignore[arg-type]
 
     def receive(self, *parts: bytes) -> None:
         data = b"".join(parts)
@@ -713,7 +717,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(Destination(self.services, WHERE), MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.dualstack import DualStack
 from nymearemoteproxy.listening.listeners import parseListener
 from tests.support.endtoend import environmentOfPrograms
@@ -33,7 +34,8 @@ Path("/proc/sys/net/ipv6/bindv6only").write_text("1")
 reached = {}
 for description in ["tls:" + tcpDescription("", 0), *json.loads(sys.argv[1])]:
     results = []
-    parseListener(description, True).endpoint(reactor).listen(Factory()).addBoth(results.append)
+    endpoint = parseListener(description, WEBSOCKET).endpoint(reactor)
+    endpoint.listen(Factory()).addBoth(results.append)
     port = results[0].getHost().port
     reached[description] = []
     for address in "127.0.0.1", "::1":
@@ -65,12 +67,12 @@ class ListenTests(TestCase):
             "tcp:2:interface=127.0.0.1",
             "tcp:3:interface=\\:\\:1:backlog=7",
         ):
-            parseListener(description, True).endpoint(memory).listen(Factory())
+            parseListener(description, WEBSOCKET).endpoint(memory).listen(Factory())
         self.assertEqual(
             [(port, backlog, interface) for port, _, backlog, interface in memory.tcpServers],
             [(1, 50, ""), (2, 50, "127.0.0.1"), (3, 7, "::1")],
         )
-        parseListener("unix:/run/x", True).endpoint(memory).listen(Factory())
+        parseListener("unix:/run/x", WEBSOCKET).endpoint(memory).listen(Factory())
         self.assertEqual(memory.unixServers[0][0], "/run/x")
         self.assertEqual(DualStack(memory).seconds(), 0)
 
@@ -90,7 +92,9 @@ class ListenTests(TestCase):
         self.patch(socket, "socket", Socket)
         for interface in "\\:\\:", "\\:\\:0", "0\\:0\\:\\:0":
             said.clear()
-            endpoint = parseListener(f"tcp:0:interface={interface}", True).endpoint(globalReactor)
+            endpoint = parseListener(f"tcp:0:interface={interface}", WEBSOCKET).endpoint(
+                globalReactor
+            )
             try:
                 port = self.successResultOf(endpoint.listen(Factory()))
             except self.failureException:

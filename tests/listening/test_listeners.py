@@ -14,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from nymearemoteproxy.common.certificates import CertificateFiles
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET
 from nymearemoteproxy.listening import listeners
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
@@ -33,7 +34,7 @@ class TcpDescriptionTests(SynchronousTestCase):
     def interface(self, host: str) -> str:
         """Return the interface that Twisted listens on, in the end."""
         reactor = MemoryReactorClock()
-        parseListener(tcpDescription(host, 7), True).endpoint(reactor).listen(Factory())
+        parseListener(tcpDescription(host, 7), WEBSOCKET).endpoint(reactor).listen(Factory())
         (port, _, backlog, interface) = reactor.tcpServers[0]
         self.assertEqual((port, backlog), (7, BACKLOG))
         address: str = interface
@@ -86,10 +87,10 @@ class ListenerTests(SynchronousTestCase):
 
     def assertRead(self, description: str, plain: str, **expected: Any) -> None:
         """It is read so, for both kinds of clients."""
-        for webSocket in (False, True):
+        for transport in (TCP, WEBSOCKET):
             self.assertEqual(
-                parseListener(description, webSocket),
-                Listener(description, plain, webSocket, **expected),
+                parseListener(description, transport),
+                Listener(description, plain, transport, **expected),
             )
 
     def test_plain(self) -> None:
@@ -159,17 +160,17 @@ class ListenerTests(SynchronousTestCase):
 
     def test_positionalInterface(self) -> None:
         """Twisted takes the interface without its name, too."""
-        self.assertTrue(parseListener("tcp:1:127.0.0.1", True).isLocal)
-        self.assertFalse(parseListener("tcp:1:192.0.2.1", True).isLocal)
+        self.assertTrue(parseListener("tcp:1:127.0.0.1", WEBSOCKET).isLocal)
+        self.assertFalse(parseListener("tcp:1:192.0.2.1", WEBSOCKET).isLocal)
 
     def test_endpoints(self) -> None:
         """What is read, Twisted understands."""
         reactor = MemoryReactorClock()
         for description in ("tcp:1", "tls:tcp:2", "ssl:3:privateKey=/k", "haproxy:tls:tcp:4"):
-            parseListener(description, True).endpoint(reactor).listen(Factory())
+            parseListener(description, WEBSOCKET).endpoint(reactor).listen(Factory())
         self.assertEqual([server[0] for server in reactor.tcpServers], [1, 2, 3, 4])
         self.assertEqual(reactor.sslServers, [])
-        parseListener("tls:unix:/run/x", True).endpoint(reactor).listen(Factory())
+        parseListener("tls:unix:/run/x", WEBSOCKET).endpoint(reactor).listen(Factory())
         self.assertEqual(reactor.unixServers[0][0], "/run/x")
 
     def test_mode(self) -> None:
@@ -184,13 +185,13 @@ class ListenerTests(SynchronousTestCase):
             ("unix:/run/x:666", 0o666),
         ):
             reactor = MemoryReactorClock()
-            parseListener(description, False).endpoint(reactor).listen(Factory())
+            parseListener(description, TCP).endpoint(reactor).listen(Factory())
             self.assertEqual(reactor.unixServers[0][3], mode, description)
 
     def test_noEndpoint(self) -> None:
         """What Twisted does not understand is told in one line, with the description."""
         for description in ("", "nonsense:1", "tcp", "tcp:x", "tcp:1:a=b", "haproxy:", "tls:"):
-            listener = parseListener(description, True)
+            listener = parseListener(description, WEBSOCKET)
             error = self.assertRaises(ListenerError, listener.endpoint, MemoryReactorClock())
             self.assertIn(f'"{description}"', str(error))
             self.assertNotIn("\n", str(error))
@@ -209,7 +210,7 @@ class ListenerTests(SynchronousTestCase):
             ("systemd:indx=0", '"indx=0" is neither index=NUMBER nor name=NAME'),
             ("systemd:INET:0:web:more", '"more" is neither index=NUMBER nor name=NAME'),
         ):
-            listener = parseListener(description, True)
+            listener = parseListener(description, WEBSOCKET)
             self.assertTrue(listener.isShared)
             error = self.assertRaises(ListenerError, listener.endpoint, MemoryReactorClock())
             self.assertEqual(
@@ -227,7 +228,7 @@ class SocketTests(TestCase):
         for form in "unix:{}:mode=600", "unix:address={}", "unix:{}:lockfile=1":
             path = os.path.relpath(self.mktemp())
             leaveSocket(path)
-            endpoint = parseListener(form.format(path), False).endpoint(globalReactor)
+            endpoint = parseListener(form.format(path), TCP).endpoint(globalReactor)
             port = listen(path, endpoint, Factory())
             yield close(port)
             self.assertFalse(os.path.lexists(path))
@@ -239,7 +240,7 @@ class SocketTests(TestCase):
             path = self.mktemp()
             before = os.umask(umask)
             try:
-                endpoint = parseListener(f"unix:{path}", False).endpoint(globalReactor)
+                endpoint = parseListener(f"unix:{path}", TCP).endpoint(globalReactor)
                 port = listen(path, endpoint, Factory())
             finally:
                 os.umask(before)

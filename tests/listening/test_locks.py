@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
+from nymearemoteproxy.connections.records import TCP
 from nymearemoteproxy.listening import locks
 from nymearemoteproxy.listening.handedplace import HandedPlace
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen, parseListener
@@ -39,7 +40,7 @@ def monitor(path: str) -> IListeningPort:
 
 def listener(path: str) -> IListeningPort:
     """Listen for clients."""
-    return listen(path, parseListener(f"unix:{path}", False).endpoint(reactor), Factory())
+    return listen(path, parseListener(f"unix:{path}", TCP).endpoint(reactor), Factory())
 
 
 PLACES = monitor, listener

@@ -110,6 +110,7 @@ class RegistrationTests(SynchronousTestCase):
                         "serverName": "String",
                         "serverUuid": "Uuid",
                         "o:flowControl": "Bool",
+                        "o:front": "Bool",
                         "o:lengthPrefixed": "Bool",
                         "o:token": "String",
                     },

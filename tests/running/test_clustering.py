@@ -20,6 +20,7 @@ from nymearemoteproxy.cluster.identity import PROOF_SIZE, MemberIdentity
 from nymearemoteproxy.cluster.linking import LinkError
 from nymearemoteproxy.cluster.redisurl import readRedisUrl
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.connections.records import TCP
 from nymearemoteproxy.listening.listeners import ListenerError, parseListener
 from nymearemoteproxy.protocol.linkmessages import VERSION
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
@@ -94,7 +95,7 @@ class ClusteringCase(SynchronousTestCase):
         usual = {
             "directories": [readRedisUrl("redis://127.0.0.1:7000")],
             "secret": SECRET,
-            "listener": parseListener("tcp:0:interface=127.0.0.1", False),
+            "listener": parseListener("tcp:0:interface=127.0.0.1", TCP),
             "address": None,
             "name": "west",
             "linkTimeout": 3.0,
@@ -269,7 +270,7 @@ class LifeTests(ClusteringCase):
 
     def test_cannotListen(self) -> None:
         """What there is can be stopped all the same, though nobody knows where links come in."""
-        made = self.make(listener=parseListener("tcp:notAPort", False))
+        made = self.make(listener=parseListener("tcp:notAPort", TCP))
         self.assertRaises(ListenerError, made.listen)
         self.successResultOf(made.stop())
         self.assertEqual(self.directory.life, [])

@@ -15,6 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from nymearemoteproxy.cluster.accepting import LINK_BACKLOG
+from nymearemoteproxy.connections.records import TCP
 from nymearemoteproxy.listening import listeners
 from nymearemoteproxy.listening.listeners import ListenerError, parseListener
 from nymearemoteproxy.running.linkplace import listenForLinks, placeOf
@@ -26,7 +27,7 @@ class ListeningTests(SynchronousTestCase):
     def listen(self, description: str) -> tuple[Any, ...]:
         """Return what was listened with: the port, factory, backlog and interface."""
         reactor: Any = MemoryReactorClock()
-        listenForLinks(reactor, parseListener(description, False), Factory())
+        listenForLinks(reactor, parseListener(description, TCP), Factory())
         (server,) = reactor.tcpServers
         return tuple(server)
 
@@ -48,7 +49,7 @@ class PlaceTests(TestCase):
         """Listen."""
         from twisted.internet import reactor
 
-        return listenForLinks(reactor, parseListener(description, False), Factory())
+        return listenForLinks(reactor, parseListener(description, TCP), Factory())
 
     def test_place(self) -> None:
         """Host and port are those that were got."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
@@ -78,7 +79,7 @@ class OptionTests(ConfigurationCase):
         self.assertEqual(
             self.descriptions(configured)[1:], [("tcp:1", False, False), ("tcp:2", False, True)]
         )
-        self.assertTrue(configured.listeners[0].webSocket)
+        self.assertEqual(configured.listeners[0].transport, WEBSOCKET)
 
     def test_set(self) -> None:
         """One setting."""

@@ -21,6 +21,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.accounting.linefile import runAtOnce
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET
 from nymearemoteproxy.listening.listeners import Listener, parseListener
 from nymearemoteproxy.running import service
 from nymearemoteproxy.running.announcing import CLIENT, whereToTry
@@ -141,7 +142,7 @@ class ServiceTests(ServiceCase):
 
     def test_commandForWildcards(self) -> None:
         """Nobody can connect to every address; on this machine there is one that always works."""
-        listener = parseListener("tcp:1", True)
+        listener = parseListener("tcp:1", WEBSOCKET)
         for host, shown in (
             ("0.0.0.0", "127.0.0.1"),
             ("::", "127.0.0.1"),
@@ -153,7 +154,7 @@ class ServiceTests(ServiceCase):
 
     def test_commandForUnixSockets(self) -> None:
         """They have a path."""
-        listener = parseListener("unix:/run/x", False)
+        listener = parseListener("unix:/run/x", TCP)
         self.assertEqual(whereToTry(listener, UNIXAddress("/run/x"), None), "--url unix:/run/x")
 
     def test_commandForCertificates(self) -> None:

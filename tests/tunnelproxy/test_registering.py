@@ -108,6 +108,7 @@ class RegistrationMixin:
                 "serverName": "String",
                 "serverUuid": "Uuid",
                 "o:flowControl": "Bool",
+                "o:front": "Bool",
                 "o:lengthPrefixed": "Bool",
                 "o:token": "String",
             },

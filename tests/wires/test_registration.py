@@ -117,6 +117,17 @@ class RegistrationTests(InMemory):
         self.asked[-1].errback(PlaceRefused(Outcome.SERVER_NOT_FOUND))
         self.assertEqual(pipe.take(), b"")
 
+    def test_farEndFails(self) -> None:
+        """A fault of ours when the tunnel begins: that is how the connection ends."""
+        pipe = self.ask("TCP")
+        released: list[bool] = []
+        tunnel = Tunnel(lambda: released.append(True))
+        tunnel.attach(Broken())
+        self.asked[-1].callback(Place(tunnel))
+        self.assertEqual((pipe.lost, released), (True, [True]))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertOutcomes(Outcome.INTERNAL_ERROR)
+
     def test_failsTooLate(self) -> None:
         """A fault is in the log, although it harms nobody."""
         pipe = self.ask("TCP")
@@ -208,3 +219,10 @@ class Far(End):
 
     def finish(self, outcome: Outcome) -> None:
         self.outcome = outcome
+
+
+class Broken(Far):
+    """A far end that does not work."""
+
+    def open(self, partner: Any) -> None:
+        raise ZeroDivisionError

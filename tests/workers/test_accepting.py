@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.connections.limits import Bounds
-from nymearemoteproxy.connections.records import UNIX, Record
+from nymearemoteproxy.connections.records import TCP, UNIX, Record
 from nymearemoteproxy.listening.listeners import parseListener
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.workers.accepting import Acceptor
@@ -51,7 +51,7 @@ class AcceptorTests(SynchronousTestCase):
         self.isPossible = True
         self.handed: list[tuple[Record, Handed]] = []
         self.acceptor = Acceptor(
-            self.clock, port, parseListener("unix:x", False), 3, self.registry, self.hand
+            self.clock, port, parseListener("unix:x", TCP), 3, self.registry, self.hand
         )
         self.addCleanup(self.acceptor.close)
         self.acceptor.resume()

@@ -12,6 +12,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common.spool import Spool
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import parseListener
 from nymearemoteproxy.watching.company import WorkerState
 from nymearemoteproxy.workers import group
@@ -413,7 +414,7 @@ class AcceptTests(GroupCase):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             listening.setblocking(False)
             port = SimpleNamespace(stopReading=lambda: None, fileno=listening.fileno)
-            made.accept([parseListener("tcp:1", webSocket=True)], [port])
+            made.accept([parseListener("tcp:1", WEBSOCKET)], [port])
             (acceptor,) = made._acceptors
             self.assertEqual(self.clock.readers, set())
             process = self.process(made, 1)

@@ -9,9 +9,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-import idna
-
 from nymearemoteproxy.client.rules.errors import oneLine
+from nymearemoteproxy.protocol.hostnames import inAscii, isHostName
 
 DEFAULT_LISTEN_HOST = "127.0.0.1"
 """Who is to reach the port from elsewhere has to say so."""
@@ -26,11 +25,6 @@ _DEFAULT_PORTS = {"ws": 80, "wss": 443, "tcp": None, "tls": None}
 
 # RFC 3986 section 2, and only what is in ASCII; what else there is has to be percent-encoded.
 _RESOURCE = re.compile(r"[!#-;=?-\[\]_a-z~]*", re.IGNORECASE)
-
-# RFC 1123 section 2.1. Hyphens in the third and fourth place are for encoded international names
-# (RFC 5891 section 4.2.3.1). Twisted connects to no name that is not like this.
-_LABEL = re.compile(r"(?!-)(?!(?!xn)..--)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
-_LONGEST_NAME = 253
 
 
 @dataclass(frozen=True)
@@ -140,16 +134,6 @@ def parseRemote(text: str, defaultPort: int | None = None) -> Address:
     return address
 
 
-def _inAscii(host: str) -> str:
-    """Return an international name as DNS has it (RFC 5891); what is none stays as it is."""
-    if host.isascii() or len(host) > _LONGEST_NAME:
-        return host
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError:
-        return host
-
-
 def _isAddress(host: str) -> bool:
     try:
         ip_address(host)
@@ -158,21 +142,16 @@ def _isAddress(host: str) -> bool:
     return host.isascii() and host.isprintable()  # which a zone need not be
 
 
-def _isName(host: str) -> bool:
-    name = host.removesuffix(".")
-    return len(name) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, name.split(".")))
-
-
 def _parse(text: str) -> Address:
     host, _, digits = text.rpartition(":")
     if not host or text.endswith("]"):
         raise ValueError("the host or the port is missing: HOST:PORT")
-    host = _inAscii(host)
+    host = inAscii(host)
     if host.startswith("[") and host.endswith("]") and _isAddress(host[1:-1]):
         host = host[1:-1]
     elif ":" in host or "[" in host:
         raise ValueError("an IPv6 address, and nothing else, stands in brackets: [ADDRESS]:PORT")
-    elif not _isName(host):
+    elif not isHostName(host):
         raise ValueError("no host has such a name; there are letters, digits, - and . in one")
     isNumber = digits.isascii() and digits.isdigit() and len(digits) <= len(str(_HIGHEST_PORT))
     if not isNumber or int(digits) > _HIGHEST_PORT:

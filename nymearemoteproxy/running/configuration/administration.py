@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from nymearemoteproxy.common.files import Read
 from nymearemoteproxy.common.lists import parseUsers
+from nymearemoteproxy.connections.records import TCP
 from nymearemoteproxy.listening.listeners import Listener, ListenerError
 from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.configuration.places import readListener
@@ -45,7 +46,7 @@ def adminListener(
     if not description:
         return None
     source = settings.source("Admin.endpoint")
-    listener = readListener(source, description, False)
+    listener = readListener(source, description, TCP)
     if not listener.isLocal:
         if not hasPassword:
             raise ListenerError(

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nymearemoteproxy.connections.records import TCP
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.configuration.parts import Parts, readable
@@ -85,7 +86,7 @@ def _linkListener(settings: Settings, isLocal: bool) -> Listener:
             "as tcp:2213"
         )
     description = listen or LOCAL_LINKS
-    listener = readListener(_sourceOf(settings, "listen"), description, False)
+    listener = readListener(_sourceOf(settings, "listen"), description, TCP)
     if listener.secure or listener.behindProxy:
         raise SettingsError(
             f"[Cluster] listen: {description}: links are TLS by themselves; leave out what is "

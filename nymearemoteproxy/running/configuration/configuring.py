@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from nymearemoteproxy.common.paths import logsDirectory
 from nymearemoteproxy.connections.denylist import DenyList
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.running.configuration.administration import adminListener, readUsers
 from nymearemoteproxy.running.configuration.books import makeBooks
 from nymearemoteproxy.running.configuration.bounds import (
@@ -24,6 +25,7 @@ from nymearemoteproxy.running.configuration.bounds import (
 from nymearemoteproxy.running.configuration.certificates import fingerprints, loadCertificates
 from nymearemoteproxy.running.configuration.clustering import makeCluster
 from nymearemoteproxy.running.configuration.commandline import CommandLine
+from nymearemoteproxy.running.configuration.front import readNames
 from nymearemoteproxy.running.configuration.parts import Parts
 from nymearemoteproxy.running.configuration.places import clientListeners, refuseStrangers
 from nymearemoteproxy.running.configuration.result import Configuration
@@ -79,6 +81,9 @@ def configure(
     allowed = mistakes.attempt(
         lambda: readAllowedServers(settings, isTunnelProxyOn, listeners, parts, warn), None
     )
+    names = mistakes.attempt(
+        lambda: readNames(settings, isTunnelProxyOn, parts, warn), FrontNames()
+    )
     if given.acceptAnyToken:
         refuseStrangers(listeners, mistakes)
     with mistakes.collecting():
@@ -110,6 +115,7 @@ def configure(
         webTokens=webTokens,
         terms=terms,
         allowedServers=allowed,
+        names=names,
         credentials=credentials,
         admin=admin,
         adminUsers=adminUsers,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.endpoints import quoteStringArgument
 
+from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET
 from nymearemoteproxy.listening.descriptions import problemOf
 from nymearemoteproxy.listening.listeners import (
     Listener,
@@ -51,24 +52,33 @@ def clientListeners(
     for description in _streams(settings, tunnelProxy):
         _add(streams, description)
     listeners = []
-    for description in webSockets:
-        with mistakes.collecting():
-            listeners.append(readListener("--websocket", description, True))
-    for description in streams:
-        with mistakes.collecting():
-            listeners.append(readListener("--stream", description, False))
+    for transport, option, descriptions in (
+        (WEBSOCKET, "--websocket", webSockets),
+        (TCP, "--stream", streams),
+        (FRONT, "--front", settings.front.listeners),
+    ):
+        for description in descriptions:
+            with mistakes.collecting():
+                listeners.append(readListener(option, description, transport))
     return listeners
 
 
-def readListener(option: str, description: str, webSocket: bool) -> Listener:
+def readListener(option: str, description: str, transport: str) -> Listener:
     """Return the listener that is described.
 
     :param option: where it was given.
+    :param transport: of its connections.
     :raises ListenerError: it cannot be used.
     """
     if problem := problemOf(description):
         raise ListenerError(f"{option}: {problem}")
-    return parseListener(description, webSocket)
+    listener = parseListener(description, transport)
+    if listener.secure and transport == FRONT:
+        raise ListenerError(
+            f'{option}: "{description}" would end TLS here, but that of visitors ends at the home '
+            "they ask for; write it without tls: and ssl:"
+        )
+    return listener
 
 
 def refuseStrangers(listeners: Sequence[Listener], mistakes: Mistakes) -> None:

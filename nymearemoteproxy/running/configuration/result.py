@@ -20,6 +20,7 @@ from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.listening.listeners import Listener
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.running.configuration.clusterplan import ClusterPlan
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
@@ -53,6 +54,7 @@ class Configuration:
     :ivar webTokens: how JSON Web Tokens are judged; None = not at all.
     :ivar terms: of the tunnel proxy; None while it is switched off.
     :ivar allowedServers: which may register with it; None = any.
+    :ivar names: by which visitors ask for homes at the front door.
     :ivar credentials: client id and secret for the authentication server.
     :ivar admin: where the admin pages are served; None = nowhere.
     :ivar adminUsers: who may see them, with passwords; None = everybody who can connect.
@@ -79,6 +81,7 @@ class Configuration:
     webTokens: WebTokens | None
     terms: Terms | None
     allowedServers: frozenset[UUID] | None
+    names: FrontNames
     credentials: tuple[str, str] | None = field(repr=False)
     admin: Listener | None
     adminUsers: Mapping[str, str] | None = field(repr=False)

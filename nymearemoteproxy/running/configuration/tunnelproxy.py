@@ -13,6 +13,7 @@ from nymearemoteproxy.common.lists import parseEntries
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.registration import parseUuids
 from nymearemoteproxy.protocol.session import Role
+from nymearemoteproxy.running.configuration.front import hasFront
 from nymearemoteproxy.running.configuration.parts import Parts, readable
 from nymearemoteproxy.running.settings.sections import Proven
 from nymearemoteproxy.running.settings.values import Settings
@@ -31,7 +32,8 @@ def makeTerms(settings: Settings) -> Terms | None:
     tunnelProxy, limits = settings.tunnelProxy, settings.limits
     enabled = tunnelProxy.enabled
     if enabled is None:
-        enabled = any(settings.hasSection(section) for section in ORIGINAL_SECTIONS)
+        isOriginal = any(settings.hasSection(section) for section in ORIGINAL_SECTIONS)
+        enabled = isOriginal or hasFront(settings)
     if not enabled:
         return None
     return Terms(
@@ -44,6 +46,7 @@ def makeTerms(settings: Settings) -> Terms | None:
         serversPerAddress=limits.maxServersPerAddress,
         clientsPerAddress=limits.maxClientsPerAddress,
         clientsPerServer=limits.maxClientsPerServer,
+        visitorsPerServer=settings.front.maxVisitorsPerHome,
         clientRate=limits.tunnelRate,
     )
 

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 from nymearemoteproxy.authentication.url import readUrl
 from nymearemoteproxy.connections.limits import Network
+from nymearemoteproxy.protocol.frontnames import parseName
 from nymearemoteproxy.protocol.httphead import TOKEN
 
 Value = TypeVar("Value")
@@ -215,6 +216,10 @@ def _parseUser(text: str) -> str:
     return text
 
 
+def _parseDomain(text: str) -> str:
+    return text and parseName(text)
+
+
 def _parseHost(text: str) -> str:
     """Read an address to listen on; of a name, the system knows the address."""
     try:
@@ -237,6 +242,7 @@ ENDPOINT = Notation("endpoint", _parseText)
 URL = Notation("URL", _parseUrl)
 PLACE = Notation("URL or path", _parsePlace)
 TEXTS = Notation("texts, with commas", _parseTexts, ", ".join)
+DOMAIN = Notation("name", _parseDomain)
 HOST = Notation("address", _parseHost)
 PORT = number(Range(0, 65535, 2212), "port")
 MODE = Notation("octal number", _parseMode, lambda value: f"{value:04o}")

@@ -26,6 +26,7 @@ from nymearemoteproxy.running.settings.notations import (
     BYTES,
     COUNT,
     DAY,
+    DOMAIN,
     ENDPOINT,
     FLAG,
     HOST,
@@ -505,6 +506,40 @@ class TunnelProxy:
 
 
 @dataclass(frozen=True)
+class Front:
+    """The front door: browsers reach a registered server by its name, encrypted as far as that."""
+
+    listeners: tuple[str, ...] = declared(
+        TEXTS,
+        (),
+        "Where visitors come in with TLS, such as ``tcp:443``: endpoints without ``tls:``, as TLS "
+        "ends at the home. ``--front`` does the same on the command line. With any the tunnel "
+        "proxy is on.",
+        atStart=True,
+    )
+    domain: str = declared(
+        DOMAIN,
+        "",
+        "Under this name the first label is the uuid of a home, as in "
+        "``c3b5e6ea-8d04-4f5a-9b3c-0e7d0f6a1b2c.homes.example.org``. Visitors come only to a home "
+        "that registered for them.",
+    )
+    namesFile: str = declared(
+        PATH,
+        "",
+        "File with the names of homes, in each line a name and a uuid; ``*.`` begins a name that "
+        "stands for all below it, # a comment line. Visitors of a home that is named here may come "
+        "unless it registered without. Who is connected stays when it is read anew.",
+    )
+    maxVisitorsPerHome: int = declared(
+        COUNT,
+        Terms.visitorsPerServer,
+        "Visitors of one home; browsers open several connections each. They are clients of it, "
+        "too, so the limits for these apply.",
+    )
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much there may be; 0 = no limit."""
 
@@ -664,6 +699,7 @@ class Sections:
     tcpServerTunnelProxy: TcpServerTunnelProxy = TcpServerTunnelProxy()
     unixSocketServerTunnelProxy: UnixSocketServerTunnelProxy = UnixSocketServerTunnelProxy()
     tunnelProxy: TunnelProxy = TunnelProxy()
+    front: Front = Front()
     limits: Limits = Limits()
     cluster: Cluster = Cluster()
 

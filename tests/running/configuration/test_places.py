@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
@@ -18,7 +19,7 @@ class BareTests(ConfigurationCase):
     def test_listener(self) -> None:
         """One WebSocket listener with TLS, for this machine only."""
         (listener,) = self.configured().listeners
-        self.assertTrue(listener.webSocket)
+        self.assertEqual(listener.transport, WEBSOCKET)
         self.assertTrue(listener.secure)
         self.assertTrue(listener.isLocal)
         self.assertFalse(listener.behindProxy)
@@ -133,7 +134,7 @@ class TunnelProxyTests(ConfigurationCase):
         """Return where it listens, in short."""
         tail = f":interface=127.0.0.1:backlog={BACKLOG}"
         return [
-            ("ws " if listener.webSocket else "") + listener.plain.removesuffix(tail)
+            ("ws " if listener.transport == WEBSOCKET else "") + listener.plain.removesuffix(tail)
             for listener in self.configured(*arguments, file=file).listeners
         ]
 

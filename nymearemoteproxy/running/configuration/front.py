@@ -1,0 +1,55 @@
+"""The front door: by which names visitors reach homes.
+
+Owns how its settings become names. Knows nothing of where it listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nymearemoteproxy.common.files import Read
+from nymearemoteproxy.common.lists import parseEntries
+from nymearemoteproxy.protocol.frontnames import FrontNames, parseNames
+from nymearemoteproxy.running.configuration.parts import Parts, readable
+from nymearemoteproxy.running.settings.errors import SettingsError
+from nymearemoteproxy.running.settings.values import Settings
+
+
+def hasFront(settings: Settings) -> bool:
+    """Tell whether visitors come in anywhere."""
+    return bool(settings.front.listeners)
+
+
+def readNames(
+    settings: Settings, isOn: bool, parts: Parts, warn: Callable[[str], object]
+) -> FrontNames:
+    """Return the names of homes.
+
+    :param isOn: the tunnel proxy is.
+    :raises FileError: the list cannot be read, or something in it is not a name and a uuid.
+    :raises SettingsError: there is nobody to be visited.
+    """
+    front = settings.front
+    if hasFront(settings) and not isOn:
+        raise SettingsError(
+            "the front door leads to servers of the tunnel proxy, which [TunnelProxy] enabled "
+            "switches off"
+        )
+    names = parts.part(
+        "the names of homes stay as they were",
+        lambda: _readNames(front.namesFile, front.domain, parts.read),
+        lambda previous: previous.names,
+    )
+    if hasFront(settings) and not (names or front.domain):
+        warn(
+            "no visitor finds a home by the front door: [Front] has neither a namesFile that names "
+            "one nor a domain"
+        )
+    return names
+
+
+def _readNames(path: str, domain: str, read: Read) -> FrontNames:
+    if not path:
+        return FrontNames({}, domain)
+    with readable("list of names", path):
+        return FrontNames(parseNames(parseEntries(read(path))), domain)
