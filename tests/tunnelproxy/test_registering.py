@@ -109,6 +109,7 @@ class RegistrationMixin:
                 "serverUuid": "Uuid",
                 "o:flowControl": "Bool",
                 "o:front": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:token": "String",
             },
         )
@@ -118,6 +119,7 @@ class RegistrationMixin:
                 "tunnelProxyError": "$ref:TunnelProxyError",
                 "slipEnabled": "Bool",
                 "o:flowControl": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:authenticationError": "$ref:AuthenticationError",
             },
         )
