@@ -53,7 +53,11 @@ OVER_BEFORE = {
 }
 """Over the commit with which issue 13 began, by transport."""
 
-OVER_SNITUN = ("visits-ping-pong", "visits-down", "visits-up", "visitors-set-up", "visitors-close")
+OVER_SNITUN = (
+    *("visits-ping-pong", "visits-down", "visits-up"),
+    *(f"visitors-{part}" for part in ("set-up", "close", "whole", "memory")),
+)
+"""What of a visitor's TLS, and of its coming and going, is to cost less than there."""
 
 TARGETS = (
     Target("ping-pong", "ws", 0.5, overPeer=STOCK),

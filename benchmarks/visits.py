@@ -17,10 +17,9 @@ from benchmarks.connections import KIB
 from benchmarks.meetings import HomeMeeting
 from benchmarks.peers import Peer, Server
 from benchmarks.results import Figure
-from benchmarks.snitunpeer import clientHello
 from benchmarks.steady import LARGE, NS_PER_US, PING_PONG, Load, Steady, measureLoad
 from benchmarks.traffic import ring
-from benchmarks.tunnels import CONCURRENT, closeAll, openMany, tunnelsTo
+from benchmarks.tunnels import CONCURRENT, closeAll, comeAndGo, openMany, tunnelsTo
 
 TRANSPORT = "tcp"
 """Over TLS snitun speaks with nobody: its visitors bring their own, which it passes on."""
@@ -54,12 +53,12 @@ KINDS = (
 async def _home(bench: Bench, peer: Peer, running: Server) -> AsyncIterator[Server]:
     """Start a home; return the proxy, whose tunnels lead to it."""
     async with bench.fresh(peer, running) as server:
-        # The name is known when the home is there, and that needs the service.
-        meeting = HomeMeeting(lambda wire: peer.visit(wire, home.name), clientHello())
+        meeting = HomeMeeting()
         await meeting.listen(TRANSPORT, None)
         home = await peer.startHome(bench.lab, server, meeting.ports[TRANSPORT])
         try:
-            yield dataclasses.replace(server, meeting=meeting)
+            addresses = {TRANSPORT: home.address}
+            yield dataclasses.replace(server, addresses=addresses, meeting=meeting)
         finally:
             bench.lab.stop(home.child)
 
@@ -99,7 +98,7 @@ class Visits:
 
 
 class Visitors:
-    """Hundreds of visitors come, are served once, stay, and go, on a new process."""
+    """Visitors come, are served once, stay, and go, on a new process; as many go at once."""
 
     name = "visitors"
 
@@ -129,9 +128,13 @@ class Visitors:
         await closeAll(visitors)
         closing = server.cpuTime() - start
         await closeAll(warm)
+        start = server.cpuTime()
+        await comeAndGo(*place, count)
+        whole = server.cpuTime() - start
         for name, title, unit, value in (
             ("set-up", "set-up and first echo", "CPU µs per visitor", opening / NS_PER_US),
             ("close", "close", "CPU µs per visitor", closing / NS_PER_US),
+            ("whole", "each goes at once", "CPU µs per visitor", whole / NS_PER_US),
             ("memory", "idle memory", "KiB per visitor", held / KIB),
         ):
             figure = Figure(f"visitors-{name}", f"{count:,} visitors, {title}", unit)
