@@ -83,9 +83,8 @@ TARGETS = (
         for transport in TRANSPORTS
     ),
     *(Target(figure, "tcp", 1, overPeer=SNITUN) for figure in OVER_SNITUN),
-    Target("visits-down", "tcp", 1.3),
-    Target("visits-down-text", "tcp", 1, overFigure="visits-up-text"),
-    Target("visitors-set-up", "tcp", 380),
+    Target("visits-down", "tcp", 1),
+    Target("visitors-set-up", "tcp", 200),
     Target("visitors-close", "tcp", 80),
     Target("tunnelproxy-down", "tcp", 2.5),
     Target("tunnelproxy-up", "tcp", 2.5),

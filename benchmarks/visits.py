@@ -27,25 +27,21 @@ TRANSPORT = "tcp"
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What visitors and the service send to each other.
+    """What visitors and the service send to each other: any bytes, as with TLS.
 
     :ivar isDown: from the service to the visitor.
-    :ivar isRandom: any bytes, as with TLS; otherwise ASCII.
     """
 
     name: str
     title: str
     workload: Steady
     isDown: bool = False
-    isRandom: bool = True
 
 
 KINDS = (
     Kind("visits-ping-pong", "visitor, ping-pong, 256 B", PING_PONG),
     Kind("visits-down", "visitors, download, random bytes", LARGE, isDown=True),
-    Kind("visits-down-text", "visitors, download, text", LARGE, isDown=True, isRandom=False),
     Kind("visits-up", "visitors, upload, random bytes", LARGE),
-    Kind("visits-up-text", "visitors, upload, text", LARGE, isRandom=False),
 )
 
 
@@ -87,7 +83,7 @@ class Visits:
                         await bench.attempt(self.name, transport, peer, once)
 
     async def _measure(self, bench: Bench, server: Server, kind: Kind) -> None:
-        content = ring(kind.workload.size, 1, False, kind.isRandom)
+        content = ring(kind.workload.size, 1, False, random=True)
         async with tunnelsTo(server, TRANSPORT, kind.workload.tunnels) as tunnels:
             turned = [(home, visitor) for visitor, home in tunnels]
             ends = turned if kind.isDown else tunnels
