@@ -55,8 +55,18 @@ class ProxyLogger(Logger):
     threshold: Any = LogLevel.info
 
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
+        # As Twisted's does, but for looking each time whether there is such a level: with that, to
+        # log a connection's end would take a tenth of all that is done about the end.
         if level >= ProxyLogger.threshold:
-            super().emit(level, format, **kwargs)
+            kwargs.update(
+                log_logger=self,
+                log_level=level,
+                log_namespace=self.namespace,
+                log_source=self.source,
+                log_format=format,
+                log_time=time.time(),
+            )
+            self.observer(kwargs)
 
     def fault(self, number: int, failure: Failure | None = None) -> None:
         """Log a fault of ours that costs a connection.

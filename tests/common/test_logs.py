@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from twisted.logger import (
     FileLogObserver,
     FilteringLogObserver,
+    Logger,
     LogLevel,
     LogPublisher,
     eventAsText,
@@ -456,6 +457,18 @@ class ThresholdTests(SynchronousTestCase):
         self.assertEqual(self.logAll(), ["debug", "info", "warn", "error", "critical"])
         setVerbose(False)
         self.assertNotIn("debug", self.logAll())
+
+    def test_event(self) -> None:
+        """What observers get is what Twisted's own logger gives them."""
+        events: list[dict[str, Any]] = []
+        for kind in (Logger, ProxyLogger):
+            kind("here", self, events.append).warn("{what} happened", what="it")  # type: ignore[arg-type]
+        theirs, ours = events
+        self.assertEqual(theirs.keys(), ours.keys())
+        self.assertIsInstance(ours.pop("log_logger"), ProxyLogger)
+        self.assertLessEqual(theirs.pop("log_time"), ours.pop("log_time"))
+        del theirs["log_logger"]
+        self.assertEqual(theirs, ours)
 
     def test_namespace(self) -> None:
         """A logger is called after the module it is in, which the JSON format relies on."""
