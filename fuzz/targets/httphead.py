@@ -72,12 +72,18 @@ class _Socket:
         return io.BytesIO(self._answer)
 
 
-def _checkAnswer(answer: bytes) -> None:
+def answered(answer: bytes) -> http.client.HTTPResponse:
+    """Return what `http.client` reads in an answer, which ends the connection."""
     response = http.client.HTTPResponse(_Socket(answer))  # type: ignore[arg-type]
     response.begin()
-    assert response.status in _STATUSES, "another status"
     assert response.getheader("Connection") == "close"
-    head, _, body = answer.partition(b"\r\n\r\n")
+    return response
+
+
+def _checkAnswer(answer: bytes) -> None:
+    response = answered(answer)
+    assert response.status in _STATUSES, "another status"
+    body = answer.partition(b"\r\n\r\n")[2]
     assert int(response.getheader("Content-Length", "-1")) == len(body), "no whole response"
     assert answer.isascii() and len(answer) < 500, "something of the client's is in it"
 
