@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
+from nymearemoteproxy.connections.records import CLOSING
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -176,6 +177,7 @@ class Visiting(Phase, Protocol):
     def turnAway(self, outcome: Outcome) -> None:
         """Say why, and close."""
         self._isAway = True
+        self.stage = CLOSING
         self.clearDeadline()
         self.record.endsWith(outcome)
         answer = self.explain(outcome)

@@ -6,6 +6,7 @@ from tests.support.clusters import InCluster
 from tests.support.fronts import AtTheFront
 from tests.support.memorylinks import Network
 from tests.support.remote import again
+from tests.watching import test_visitors
 from tests.wires import test_front, test_fronthttp
 
 
@@ -23,3 +24,4 @@ ALONE = dict.fromkeys(["AskingTests", "FaultTests", "HttpAskingTests", "HttpPres
 
 for tests in test_front, test_fronthttp:
     again(globals(), tests, AtTheFront, Settling, InCluster, others=ALONE)
+again(globals(), test_visitors, test_visitors.CountedTests, Settling, InCluster)
