@@ -253,7 +253,7 @@ class HttpTurnedAwayTests(WithoutTls):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        for said in (request(target="/"), request(), head("GET / HTTP/1.1")):
+        for said in (request(target="/"), request("other.example"), head("GET / HTTP/1.1")):
             pipe = self.visit(said)
             phase = weakref.ref(pipe.phase)
             pipe.lose(ConnectionDone())
