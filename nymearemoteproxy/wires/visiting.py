@@ -156,7 +156,7 @@ class Visiting(Phase, Protocol):
 
     def _notFound(self, failure: Failure) -> None:
         failure.trap(PlaceRefused)
-        refusal: Any = failure.value
+        refusal: Any = failure.value.with_traceback(None)  # which refers to all that waited for it
         if not self._isAway:
             self.turnAway(refusal.outcome)
 

@@ -253,7 +253,8 @@ class HttpTurnedAwayTests(WithoutTls):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        for said in (request(target="/"), request("other.example"), head("GET / HTTP/1.1")):
+        away = request()
+        for said in (request(target="/"), request("other.example"), head("GET / HTTP/1.1"), away):
             pipe = self.visit(said)
             phase = weakref.ref(pipe.phase)
             pipe.lose(ConnectionDone())
