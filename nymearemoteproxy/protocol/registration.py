@@ -13,7 +13,15 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from nymearemoteproxy.protocol.jsonrpc import Method, Notification, Request, encode, notice, success
+from nymearemoteproxy.protocol.jsonrpc import (
+    Method,
+    Notification,
+    Request,
+    encode,
+    encodeNotice,
+    encodeString,
+    success,
+)
 from nymearemoteproxy.protocol.outcomes import Outcome
 
 REGISTER_SERVER = Method(
@@ -245,28 +253,29 @@ def clientConnected(
     :param number: which of the connection's notifications it is.
     :param peerAddress: the IP address it comes from, empty if it has none.
     """
-    return notice(
-        number,
-        CLIENT_CONNECTED,
-        {
-            "clientName": registration.name,
-            "clientUuid": f"{{{registration.uuid}}}",
-            "clientPeerAddress": peerAddress,
-            "socketAddress": address,
-        },
+    params = b'{"clientName":%b,"clientUuid":"{%b}","clientPeerAddress":%b,"socketAddress":%d}' % (
+        encodeString(registration.name),
+        str(registration.uuid).encode("ascii"),
+        encodeString(peerAddress),
+        address,
     )
+    return encodeNotice(number, CLIENT_CONNECTED, params)
 
 
 def clientDisconnected(number: int, address: int) -> bytes:
     """Return the notification that a client is gone."""
-    return notice(number, CLIENT_DISCONNECTED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_DISCONNECTED, address)
 
 
 def clientPaused(number: int, address: int) -> bytes:
     """Return the notification that much waits for a client."""
-    return notice(number, CLIENT_PAUSED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_PAUSED, address)
 
 
 def clientResumed(number: int, address: int) -> bytes:
     """Return the notification that a client has caught up."""
-    return notice(number, CLIENT_RESUMED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_RESUMED, address)
+
+
+def _aboutClient(number: int, notification: Notification, address: int) -> bytes:
+    return encodeNotice(number, notification, b'{"socketAddress":%d}' % address)

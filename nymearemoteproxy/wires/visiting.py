@@ -28,7 +28,7 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.wires.leg import askTransport
 from nymearemoteproxy.wires.limited import hasLimits
 from nymearemoteproxy.wires.phase import Phase
-from nymearemoteproxy.wires.stream import LimitedStreamLeg, StreamLeg
+from nymearemoteproxy.wires.stream import LimitedVisitorLeg, VisitorLeg
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
@@ -77,7 +77,6 @@ class Visiting(Phase, Protocol):
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
         self._linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
-        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.setDeadline(self.patience())
 
     def dataReceived(self, data: bytes) -> None:
@@ -115,8 +114,6 @@ class Visiting(Phase, Protocol):
         record, switchboard = self.record, self.proxy.switchboard
         assert switchboard is not None  # there is no front door without it
         self._first = first
-        self.setDeadline(self.proxy.policy.timing.inactive)
-        self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
         registration = ClientRegistration(VISITOR, uuid4(), home.uuid)
         record.name, record.uuid = registration.name, str(registration.uuid)
         record.serverUuid = str(home.uuid)
@@ -131,6 +128,9 @@ class Visiting(Phase, Protocol):
         )
         asked = maybeDeferred(switchboard.register, registration, origin)
         asked.addCallbacks(self._found, self._notFound).addErrback(self._failed)
+        if self._tunnel is None and not self._isAway:  # it is still looked for
+            self.setDeadline(self.proxy.policy.timing.inactive)
+            self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
 
     def _found(self, place: Place) -> None:
         if self._isAway:
@@ -138,10 +138,12 @@ class Visiting(Phase, Protocol):
             return
         self._tunnel = place.tunnel
         record, first = self.record, self._first
-        self.transport.lowest.readMuch()
         record.role = Role.CLIENT
         self.proxy.registry.authenticated(record)
+        timing = self.proxy.policy.timing
+        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         tuneTunnelProxy(self.transport, Role.CLIENT)
+        self.transport.lowest.readMuch()
         leg = self.makeLeg()
         self.next(leg)
         place.tunnel.attach(leg)
@@ -149,10 +151,10 @@ class Visiting(Phase, Protocol):
         leg.dataReceived(first)
         self.sent(leg)
 
-    def makeLeg(self) -> StreamLeg:
+    def makeLeg(self) -> VisitorLeg:
         """Return the leg that takes the connection over."""
-        legClass = LimitedStreamLeg if hasLimits(self.proxy, Role.CLIENT) else StreamLeg
-        return legClass(self.proxy, self.record, self._linger, 0.0, False)
+        legClass = LimitedVisitorLeg if hasLimits(self.proxy, Role.CLIENT) else VisitorLeg
+        return legClass(self.proxy, self.record, self._linger)
 
     def _notFound(self, failure: Failure) -> None:
         failure.trap(PlaceRefused)
