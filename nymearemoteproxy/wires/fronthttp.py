@@ -15,7 +15,7 @@ from nymearemoteproxy.meeting.wrappers import WrappedLeg
 from nymearemoteproxy.protocol.fronthttp import Challenge, readChallenge
 from nymearemoteproxy.protocol.httphead import HeadReader, Refusal
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.stream import StreamLeg
+from nymearemoteproxy.wires.stream import VisitorLeg
 from nymearemoteproxy.wires.visiting import UNRECOGNIZED, Visiting
 
 
@@ -68,5 +68,5 @@ class FrontHttp(Visiting):
     def _dated(self, refusal: Refusal) -> bytes:
         return refusal.dated(self._unixTime())
 
-    def sent(self, leg: StreamLeg) -> None:
+    def sent(self, leg: VisitorLeg) -> None:
         leg.partner = _Asked(leg.partner)

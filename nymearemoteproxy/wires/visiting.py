@@ -69,7 +69,7 @@ class Visiting(Phase, Protocol):
         """Return what a visitor is told that ends like this."""
         raise NotImplementedError
 
-    def sent(self, leg: StreamLeg) -> None:
+    def sent(self, leg: VisitorLeg) -> None:
         """The home was sent what it is to be sent first; what comes now is relayed."""
 
     # Events of the transport
@@ -158,7 +158,8 @@ class Visiting(Phase, Protocol):
 
     def _notFound(self, failure: Failure) -> None:
         failure.trap(PlaceRefused)
-        refusal: Any = failure.value.with_traceback(None)  # which refers to all that waited for it
+        refusal: Any = failure.value
+        refusal.with_traceback(None)  # which refers to all that waited for it
         if not self._isAway:
             self.turnAway(refusal.outcome)
 

@@ -95,14 +95,6 @@ class VisitTests(AtTheFront):
         visitor = self.visit(helloTo(NAMED))
         self.assertFalse(IHalfCloseableProtocol.providedBy(visitor.protocol))  # as Twisted asks
 
-    def test_isThere(self) -> None:
-        """A visitor whose home is in this process is never paused: epoll would hear of it twice."""
-        self.register()
-        visitor = self.come()
-        self.patch(visitor, "pauseProducing", self.fail)
-        visitor.receive(helloTo(NAMED))
-        self.assertEqual(visitor.producerState, "producing")
-
     def test_counted(self) -> None:
         """It is counted as a client of the tunnel proxy, with every byte once."""
         home = self.register()
@@ -121,6 +113,18 @@ class VisitTests(AtTheFront):
         self.assertIsNotNone(record.trusted)
         visitor.lose(ConnectionDone())
         self.assertOutcomes(Outcome.CLIENT_LEFT)
+
+
+class HereTests(AtTheFront):
+    """The home is in the same process."""
+
+    def test_notPaused(self) -> None:
+        """Its visitor is never paused: epoll would hear of it twice."""
+        self.register()
+        visitor = self.come()
+        self.patch(visitor, "pauseProducing", self.fail)
+        visitor.receive(helloTo(NAMED))
+        self.assertEqual(visitor.producerState, "producing")
 
 
 class ConsentTests(AtTheFront):
