@@ -13,7 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from fuzz.network.doors import CLIENT_DOORS, FRONT_DOORS
+from fuzz.network.doors import CLIENT_DOORS, FRONT_DOORS, Kind
 from fuzz.network.script import BINARY, PING, Script
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.protocol import lengthprefixed
@@ -166,18 +166,32 @@ def visit(random: Random) -> Script:
     return script
 
 
+def _hello(random: Random, name: str) -> bytes:
+    grease = extension(random.choice((0x0A0A, 0xFE0D, 51)), random.randbytes(1200))
+    message = hello(*random.sample([serverName(name.encode()), grease], 2))
+    cuts = random.choices(range(1, len(message)), k=random.choice((0, 0, 1, 5)))
+    return records(message, *cuts)
+
+
+def _request(random: Random, name: str) -> bytes:
+    path = random.choice(
+        ("/.well-known/acme-challenge/a-_Z", "/.well-known/acme-challenge/..", "/")
+    )
+    line = f"{random.choice(('GET', 'GET', 'HEAD', 'POST'))} {path} HTTP/1.{random.randrange(2)}"
+    more = random.choice(("Content-Length: 5", "Transfer-Encoding: chunked", "X: y", "Host: x"))
+    return f"{line}\r\nHost: {name}:80\r\n{more}\r\n\r\n".encode()
+
+
 def knock(random: Random) -> Script:
-    """Visitors of a home, or of a name that is none, each with a hello of several records."""
+    """Visitors of a home, or of a name that is none, with TLS and without."""
     doors = random.choices(list(FRONT_DOORS), k=random.choice((1, 1, 2)))
     script = Script(random, *_doors(random, 1), *doors)
     server, encode = _register(script, random)
     for actor in range(1, len(script.doors)):
         script.connect(actor)
         name = random.choice((*[f"{server}.{DOMAIN}"] * 4, _uuid(random), "localhost", "ü", ""))
-        grease = extension(random.choice((0x0A0A, 0xFE0D, 51)), random.randbytes(1200))
-        message = hello(*random.sample([serverName(name.encode()), grease], 2))
-        cuts = random.choices(range(1, len(message)), k=random.choice((0, 0, 1, 5)))
-        script.send(actor, records(message, *cuts))
+        isTls = FRONT_DOORS[script.doors[actor]].kind is Kind.FRONT
+        script.send(actor, (_hello if isTls else _request)(random, name))
         script.hear(0)
         script.send(actor, _payload(random))
     _packets(script, random, encode)

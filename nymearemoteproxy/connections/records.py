@@ -23,7 +23,8 @@ WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
 FRONT = "front"
-VISITORS = (FRONT,)
+FRONT_HTTP = "front-http"
+VISITORS = (FRONT, FRONT_HTTP)
 """Of those who come by the front door."""
 
 TRANSPORTS = (WEBSOCKET, TCP, UNIX, *VISITORS)

@@ -33,6 +33,9 @@ from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
 
+UNRECOGNIZED = (Outcome.UNKNOWN_NAME, Outcome.SERVER_NOT_FOUND, Outcome.VISITORS_NOT_WANTED)
+"""Nothing tells a stranger which homes there are: for these it is the name that is not known."""
+
 VISITOR = "front"
 """What visitors are called where clients have a name of their own."""
 
@@ -65,6 +68,9 @@ class Visiting(Phase, Protocol):
     def explain(self, outcome: Outcome) -> bytes:
         """Return what a visitor is told that ends like this."""
         raise NotImplementedError
+
+    def sent(self, leg: VisitorLeg) -> None:
+        """The home was sent what it is to be sent first; what comes now is relayed."""
 
     # Events of the transport
 
@@ -143,6 +149,7 @@ class Visiting(Phase, Protocol):
         place.tunnel.attach(leg)
         record.received -= len(first)  # counted there
         leg.dataReceived(first)
+        self.sent(leg)
 
     def makeLeg(self) -> VisitorLeg:
         """Return the leg that takes the connection over."""
@@ -152,6 +159,7 @@ class Visiting(Phase, Protocol):
     def _notFound(self, failure: Failure) -> None:
         failure.trap(PlaceRefused)
         refusal: Any = failure.value
+        refusal.with_traceback(None)  # which refers to all that waited for it
         if not self._isAway:
             self.turnAway(refusal.outcome)
 
