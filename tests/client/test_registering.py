@@ -107,6 +107,20 @@ class RegistrationTests(SynchronousTestCase):
                 self.assertEqual(phase.receive(told[:cut]) + phase.receive(told[cut:]), b"")
                 self.assertEqual(json.loads(phase.further)["params"], base | more, told)
 
+    def test_front(self) -> None:
+        """Nothing is said of visitors unless we are told what; who wants some is told of none."""
+        for front, isOffered, given, isWithout in (
+            (None, True, None, False),
+            (True, True, True, False),
+            (False, True, False, False),
+            (True, False, None, True),
+            (False, False, None, False),
+        ):
+            phase = RegisteringServer("me", SERVER, front=front)
+            phase.receive(offering({"o:front": "Bool"} if isOffered else {}))
+            self.assertIs(json.loads(phase.further)["params"].get("front"), given)
+            self.assertIs(phase.isWithoutFront, isWithout)
+
     def test_token(self) -> None:
         """It is shown to a proxy that takes it, and to no other."""
         for make, method, flow in (
@@ -310,7 +324,7 @@ class CallsTests(SynchronousTestCase):
             + self.disconnected(1)
         )
         told = [
-            ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1"),
+            ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1", "::1", isVisitor=False),
             ClientPaused(1),
             ClientResumed(1),
             ClientDisconnected(1),
@@ -318,6 +332,19 @@ class CallsTests(SynchronousTestCase):
         for cut in range(len(stream) + 1):
             calls = Calls()
             self.assertEqual(calls.receive(stream[:cut]) + calls.receive(stream[cut:]), told)
+
+    def test_visitors(self) -> None:
+        """They have the name that the proxy gives them, and an address if it knows one."""
+        for name, peer, isVisitor in (
+            ("front", "2001:db8::7", True),
+            ("front", "", True),
+            ("Front", "192.0.2.7", False),
+        ):
+            params = {"clientName": name, "clientPeerAddress": peer, "socketAddress": 1}
+            message = {"id": 0, "notification": "TunnelProxy.ClientConnected", "params": params}
+            (event,) = Calls().receive(line(message))
+            assert isinstance(event, ClientConnected)
+            self.assertEqual((event.peer, event.isVisitor), (peer, isVisitor))
 
     def test_impossibleAddresses(self) -> None:
         for address in (0, -1, 0xFFFF, 1.0, True, "1", None):

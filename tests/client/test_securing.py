@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.error import ConnectionRefusedError
@@ -17,6 +18,7 @@ from nymearemoteproxy.client.local.refusals import QUIET
 from nymearemoteproxy.client.local.securing import MOST_HANDSHAKES
 from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL
 from nymearemoteproxy.client.rules.endtoend import agreedName
+from nymearemoteproxy.client.rules.proxyheader import proxyHeader
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
 from nymearemoteproxy.protocol.slip import encode
 from tests.client.test_serving import ServingMixin, connected, disconnected, paused, resumed
@@ -219,6 +221,19 @@ class SecuredTests(ServingMixin, SynchronousTestCase):
             with self.assertRaises(ssl.SSLError):
                 client.receive(sent.data[address])
             self.assertEqual(len(sent.data[address]), len(REFUSAL))
+
+    def test_header(self) -> None:
+        """The service reads it in clear, before what was decrypted, and after the handshake."""
+        service = self.service
+        self.service = lambda: replace(service(), getsHeader=True)  # type: ignore[method-assign]
+        self.begin()
+        self.receive(connected(1, peer="192.0.2.7"))
+        self.assertEqual(self.services.attempts, [])
+        client = TlsClient(NAME)
+        self.exchange(client)
+        self.receive(encode(1, client.say(b"question")))
+        header = proxyHeader("192.0.2.7")
+        self.assertEqual(self.services.succeed().value(), header + b"question")
 
     def test_silentClient(self) -> None:
         self.receive(connected(1))

@@ -25,7 +25,7 @@ from nymearemoteproxy.client.connecting.endtoend import ServingSide
 from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import LINGER, PIECE
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Place
 from nymearemoteproxy.client.local.publishing import LASTED, Publisher
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import (
@@ -47,11 +47,11 @@ from tests.support.nearby import Endpoint, Line
 UUID = "{00000000-0000-0000-0000-00000000000d}"
 
 
-def connected(address: object, name: str = "a client") -> bytes:
+def connected(address: object, name: str = "a client", peer: str = "::1") -> bytes:
     params = {
         "clientName": name,
         "clientUuid": UUID,
-        "clientPeerAddress": "::1",
+        "clientPeerAddress": peer,
         "socketAddress": address,
     }
     return _notification("ClientConnected", params)
@@ -116,13 +116,17 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
+            self.service(),
             reports,
             self.lost.append,
             Refusals(self.clock, self.said.append),
         )
         self.proxy = Line(self.serving)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
+
+    def service(self) -> LocalService:
+        """Return what is offered."""
+        return LocalService(Place(self.services, WHERE), MOST_CLIENTS, self.side)  # type: ignore[arg-type]
 
     def receive(self, *parts: bytes) -> None:
         self.serving.dataReceived(b"".join(parts))
@@ -675,7 +679,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(Place(self.services, WHERE), MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,

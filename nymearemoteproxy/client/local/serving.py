@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,8 +22,10 @@ from nymearemoteproxy.client.connecting.endtoend import Side
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import Place
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.securing import Handshakes, PlainConnection, SecuredConnection
+from nymearemoteproxy.client.local.visiting import VisitorConnection
 from nymearemoteproxy.client.rules.calling import (
     Calls,
     ClientConnected,
@@ -32,6 +34,7 @@ from nymearemoteproxy.client.rules.calling import (
     ClientPaused,
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
+from nymearemoteproxy.client.rules.proxyheader import proxyHeader
 from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
 
 MAX_PAYLOAD = 64 * 1024
@@ -71,20 +74,21 @@ _log = Logger()
 class LocalService:
     """What is offered to clients.
 
-    :ivar endpoint: connects to it.
-    :ivar where: its address, for people.
     :ivar mostClients: how many there may be at a time; those that have left count until the service
         has got what they sent.
     :ivar side: encrypts from end to end; None: clients that want that are turned away.
+    :ivar getsHeader: it is told by a PROXY header where each client comes from.
+    :ivar http: where visitors of a front door are answered that speak no TLS; None: as all others.
     """
 
-    endpoint: IStreamClientEndpoint
-    where: str
+    place: Place
     mostClients: int
     side: Side | None = None
+    getsHeader: bool = False
+    http: Place | None = None
 
 
-Connection = PlainConnection | SecuredConnection
+Connection = PlainConnection | SecuredConnection | VisitorConnection
 """A client's connection to the service."""
 
 
@@ -199,23 +203,28 @@ class Serving(Protocol):
                 self._refuse(event.address)
                 return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
-            local = self._connectionOf(event.address)
+            local = self._connectionOf(event)
             self._clients[event.address] = local
             self._addresses[local] = event.address
             if self._untaken > MAX_UNTAKEN:
                 self._hold(local)
-            local.connect(self._service.endpoint)
+            local.connect(self._service.place)
 
-    def _connectionOf(self, address: int) -> Connection:
-        if self._service.side is None:
-            return PlainConnection(self._clock, self, self._refusals.tell)
-        return SecuredConnection(
-            self._clock,
-            self,
-            self._service.side,
-            self._handshakes,
-            lambda problem: self._refusals.tell(str(problem)),
-        )
+    def _connectionOf(self, client: ClientConnected) -> Connection:
+        service = self._service
+        opening = proxyHeader(client.peer) if service.getsHeader else b""
+        if service.side is not None:
+            return SecuredConnection(
+                self._clock,
+                self,
+                opening,
+                service.side,
+                self._handshakes,
+                lambda problem: self._refusals.tell(str(problem)),
+            )
+        if client.isVisitor and service.http is not None:
+            return VisitorConnection(self._clock, self, opening, service.http)
+        return PlainConnection(self._clock, self, opening, self._refusals.tell)
 
     def _pace(self, address: int, isSlow: bool) -> None:
         """Read for a client what the service sends, or not for now."""
@@ -312,8 +321,7 @@ class Serving(Protocol):
             self._reports.over()
         elif not (hasLeft or failure.check(CancelledError)):
             self._reports.trouble(
-                f"cannot connect to the service at {self._service.where}: "
-                f"{whyNotConnected(failure)}"
+                f"cannot connect to the service at {local.where}: {whyNotConnected(failure)}"
             )
         address = self._addresses.pop(local, None)
         if address is not None:
@@ -352,7 +360,7 @@ class Serving(Protocol):
         for local in list(self._full or {*self._addresses, *self._leaving}):
             if local.queued and local.since <= limit:
                 self._reports.trouble(
-                    f"the service at {self._service.where} does not read what a client sends"
+                    f"the service at {local.where} does not read what a client sends"
                 )
                 local.cut()
 

@@ -108,12 +108,23 @@ class RegisteringServer(_Registering):
     The partner is the proxy itself, which has neither name nor uuid.
 
     :param token: what the proxy lets us in for, if it wants one.
+    :param front: whether visitors may come by its front door; None: as its names say.
+    :ivar isWithoutFront: visitors are welcome, and the proxy knows of none.
     """
 
-    def __init__(self, name: str, uuid: str, token: str | None = None) -> None:
+    def __init__(
+        self, name: str, uuid: str, token: str | None = None, front: bool | None = None
+    ) -> None:
         params = {"serverName": name, "serverUuid": uuid}
         wanted = {"flowControl": True, **_shown(token)}
+        if front is not None:
+            wanted["front"] = front
         super().__init__("TunnelProxy.RegisterServer", params, wanted)
+        self.isWithoutFront = False
+
+    def _register(self, taken: set[str]) -> None:
+        super()._register(taken)
+        self.isWithoutFront = bool(self._wanted.get("front")) and "front" not in taken
 
     def _accepted(self, params: Mapping[str, Any]) -> None:
         if params.get("slipEnabled") is not True:
