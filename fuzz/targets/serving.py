@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from fuzz.target import Planted, Target, isLine, pieces, taken
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import Place
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import LocalService, Serving
 from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
@@ -43,7 +43,7 @@ def _serve(parts: list[bytes]) -> Served:
     clock = Clock()
     services: Any = Endpoint()
     said: list[str] = []
-    service = LocalService(Place(services, "127.0.0.1:22"), MOST_CLIENTS)
+    service = LocalService(Destination(services, "127.0.0.1:22"), MOST_CLIENTS)
     serving: Any = Serving(
         clock, service, Reports(said.append), said.append, Refusals(clock, said.append)
     )

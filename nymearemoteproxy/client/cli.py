@@ -36,7 +36,7 @@ from nymearemoteproxy.client.connecting.retrying import (
 )
 from nymearemoteproxy.client.endpoints import ClientEndpoint
 from nymearemoteproxy.client.local.copying import CopyingEnd, SharedFiles
-from nymearemoteproxy.client.local.delivering import Place
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher
 from nymearemoteproxy.client.local.serving import LocalService
@@ -162,11 +162,11 @@ class ClientRun:
     def _publish(self, address: Address) -> None:
         uuid, http = self._options["serve"], self._options["forward-http"]
         service = LocalService(
-            _place(self.reactor, address),
+            _destination(self.reactor, address),
             _filesLeft(),
             self._side,
             getsHeader=bool(self._options["proxy-protocol"]),
-            http=None if http is None else _place(self.reactor, http),
+            http=None if http is None else _destination(self.reactor, http),
         )
         publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
@@ -254,13 +254,13 @@ def _filesLeft() -> int:
     return max(2, raiseFileLimit() - RESERVED_FILES)
 
 
-def _place(reactor: Any, address: Address) -> Place:
+def _destination(reactor: Any, address: Address) -> Destination:
     endpoint: IStreamClientEndpoint
     if address.path:
         endpoint = UNIXClientEndpoint(reactor, address.path)
     else:
         endpoint = HostnameEndpoint(reactor, address.host, address.port)
-    return Place(endpoint, address.where)
+    return Destination(endpoint, address.where)
 
 
 def _beginLogging(log: Any) -> None:

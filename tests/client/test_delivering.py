@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from nymearemoteproxy.client.local.delivering import LocalConnection, Place
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection
 from tests.support.proxies import Recorder, awaited, recording
 
 UPLOAD = b"x" * 200_000
@@ -45,7 +45,7 @@ class EndTests(TestCase):
         client = Client()
         local = LocalConnection(reactor, client, b"")
         place = "127.0.0.1", port.getHost().port
-        local.connect(Place(TCP4ClientEndpoint(reactor, *place), "the service"))
+        local.connect(Destination(TCP4ClientEndpoint(reactor, *place), "the service"))
         local.deliver(UPLOAD)
         local.finish(isWhole)
         await client.isGone

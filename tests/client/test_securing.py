@@ -21,7 +21,7 @@ from nymearemoteproxy.client.rules.endtoend import agreedName
 from nymearemoteproxy.client.rules.proxyheader import proxyHeader
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
 from nymearemoteproxy.protocol.slip import encode
-from tests.client.test_serving import ServingMixin, connected, disconnected, paused, resumed
+from tests.client.test_serving import WHERE, ServingMixin, connected, disconnected, paused, resumed
 from tests.support.encryption import NAME, REFUSAL, UUID, TlsClient, hello, write
 from tests.support.nearby import Line
 from tests.support.proxies import Certificate
@@ -136,7 +136,7 @@ class SecuredTests(ServingMixin, SynchronousTestCase):
         self.services.fail(ConnectionRefusedError())
         self.assertEqual(self.exchange(client), [("DisconnectClient", 1)])
         self.assertTrue(client.isOver)
-        self.assertIn("connection refused", self.said[0])
+        self.assertIn(f"at {WHERE}: connection refused", self.said[0])
 
     def test_serviceRefusesAtOnce(self) -> None:
         """Even while we are in the middle of the client's handshake."""

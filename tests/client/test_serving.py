@@ -25,7 +25,7 @@ from nymearemoteproxy.client.connecting.endtoend import ServingSide
 from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Place
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Destination
 from nymearemoteproxy.client.local.publishing import LASTED, Publisher
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import (
@@ -126,7 +126,7 @@ class ServingMixin:
 
     def service(self) -> LocalService:
         """Return what is offered."""
-        return LocalService(Place(self.services, WHERE), MOST_CLIENTS, self.side)  # type: ignore[arg-type]
+        return LocalService(Destination(self.services, WHERE), MOST_CLIENTS, self.side)  # type: ignore[arg-type]
 
     def receive(self, *parts: bytes) -> None:
         self.serving.dataReceived(b"".join(parts))
@@ -679,7 +679,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            LocalService(Place(self.services, WHERE), MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(Destination(self.services, WHERE), MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,

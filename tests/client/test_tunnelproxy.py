@@ -25,7 +25,7 @@ from nymearemoteproxy.client.connecting.reasons import SILENT
 from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint, TunnelEndpoint
-from nymearemoteproxy.client.local.delivering import Place
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher
 from nymearemoteproxy.client.local.serving import LocalService
@@ -55,7 +55,9 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            LocalService(Place(HostnameEndpoint(reactor, "127.0.0.1", port), "the service"), 100),
+            LocalService(
+                Destination(HostnameEndpoint(reactor, "127.0.0.1", port), "the service"), 100
+            ),
             SERVER,
             said.append,
             lambda: 0.0,

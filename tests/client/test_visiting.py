@@ -8,7 +8,7 @@ from dataclasses import replace
 from twisted.internet.error import ConnectionRefusedError
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Place
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Destination
 from nymearemoteproxy.client.local.serving import MAX_QUEUE, MAX_QUEUES, STALL, LocalService
 from nymearemoteproxy.protocol.slip import encode
 from tests.client.test_serving import WHERE, ServingMixin, connected, disconnected, paused
@@ -71,7 +71,7 @@ class VisitorTests(ServingMixin, SynchronousTestCase):
         self.begin()
 
     def service(self) -> LocalService:
-        http = Place(self.http, HTTP_WHERE)  # type: ignore[arg-type]
+        http = Destination(self.http, HTTP_WHERE)  # type: ignore[arg-type]
         return replace(super().service(), getsHeader=True, http=http)
 
     def visit(self, address: int, *parts: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 
 from tests.support.cores import TunnelProxyCase, error, visit
+from tests.support.documented import commandsOf
 from tests.support.encryption import NAME, UUID, TlsClient
 from tests.support.endtoend import (
     CLIENT,
@@ -20,6 +22,8 @@ from tests.support.endtoend import (
 
 ADDRESSES = ("127.0.0.2", "::1", "")
 """Of clients; those of a Unix socket have none."""
+
+DOMAIN = "homes.example.org"
 
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
@@ -88,14 +92,14 @@ class WebServerCase(TunnelProxyCase):
         web = Program([*self.command, str(path)])
         self.addCleanup(web.stop)
         until(self.isUp, "the web server does not listen")
+        six = r"tcp:0:interface=\:\:1"
         server = self.start(
-            *("--tunnelproxy", "--websocket", STREAM),
-            *("--stream", "tcp:0:interface=127.0.0.2"),
-            *("--stream", r"tcp:0:interface=\:\:1"),
+            *("--websocket", STREAM, "--stream", "tcp:0:interface=127.0.0.2", "--stream", six),
             *("--stream", f"unix:{self.directory}/rendezvous"),
-            listeners=1 + len(ADDRESSES),
+            *("--front", six, "--set", f"Front.domain={DOMAIN}"),
+            listeners=2 + len(ADDRESSES),
         )
-        self.home, *urls = server.urls
+        self.home, *urls, self.front = server.urls
         self.urls = dict(zip(ADDRESSES, urls, strict=True))
 
     def isUp(self) -> bool:
@@ -157,11 +161,21 @@ class NginxTests(WebServerCase):
     @inThread
     def testVisitors(self) -> None:
         """They have TLS with nginx; without it they get to where it answers challenges."""
-        self.serve("tls", "--forward-http", f"unix:{self.directory}/challenges")
-        self.assertEqual(self.page(self.visit("::1", "front")), "challenge")
-        visitor = self.visit("::1", "front")
-        visitor.socket = TLS.wrap_socket(visitor.socket)
+        (command,) = commandsOf(self)
+        for there, here in {
+            "wss://proxy.example.org": self.home,
+            "127.0.0.1:443": f"unix:{self.directory}/tls",
+            "127.0.0.1:8080": f"unix:{self.directory}/challenges",
+        }.items():
+            self.assertEqual(command.count(there), 1)
+            command = command.replace(there, here)
+        home = self.launchProgram([*CLIENT, *shlex.split(command)[1:]])
+        home.waitFor("registered as server")
+        visitor = Stream(self.front)
+        self.keep(visitor)
+        visitor.socket = TLS.wrap_socket(visitor.socket, server_hostname=f"{UUID}.{DOMAIN}")
         self.assertEqual(self.page(visitor), "https ::1")
+        self.assertEqual(self.page(self.visit("::1", "front")), "challenge")
 
 
 class HaproxyTests(WebServerCase):

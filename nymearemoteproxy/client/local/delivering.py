@@ -32,7 +32,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where a service is.
 
     :ivar endpoint: connects to it.
@@ -84,16 +84,16 @@ class LocalConnection(Protocol):
         self._queue: deque[bytes] = deque()
         self._timer: Any = None
 
-    def connect(self, place: Place) -> None:
+    def connect(self, destination: Destination) -> None:
         """Connect to the service."""
-        self._connecting = self._reach(place)
+        self._connecting = self._reach(destination)
         self._connecting.addErrback(self._gone)
 
-    def _reach(self, place: Place) -> Deferred[Any]:
-        self.where = place.where
+    def _reach(self, destination: Destination) -> Deferred[Any]:
+        self.where = destination.where
         factory = Factory.forProtocol(lambda: self)
         factory.noisy = False
-        return place.endpoint.connect(factory)
+        return destination.endpoint.connect(factory)
 
     def deliver(self, data: bytes) -> None:
         """Send `data` to the service when it takes it."""

@@ -16,7 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.client.connecting.endtoend import EncryptedEnd, Side
-from nymearemoteproxy.client.local.delivering import LocalConnection, Owner, Place
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection, Owner
 from nymearemoteproxy.client.rules.endtoend import (
     REFUSAL,
     SERVING_OPTION,
@@ -97,7 +97,7 @@ class SecuredConnection(EncryptedEnd):
     :param refused: told why, of a client that gets no connection or loses it by what it sent.
     """
 
-    _place: Place
+    _destination: Destination
 
     def __init__(
         self,
@@ -136,9 +136,9 @@ class SecuredConnection(EncryptedEnd):
         """The service's address, for people."""
         return self._local.where
 
-    def connect(self, place: Place) -> None:
+    def connect(self, destination: Destination) -> None:
         """Await the handshake, then connect to the service."""
-        self._place = place
+        self._destination = destination
         self.layer.makeConnection(self._wire)
         self._handshakes.begin(self)
 
@@ -174,7 +174,7 @@ class SecuredConnection(EncryptedEnd):
     def established(self) -> None:
         """See `EncryptedEnd`."""
         self._handshakes.end(self)
-        self._local.connect(self._place)
+        self._local.connect(self._destination)
 
     def dataReceived(self, data: bytes) -> None:
         self._local.deliver(data)

@@ -22,7 +22,7 @@ from nymearemoteproxy.client.connecting.endtoend import Side
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import Place
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.securing import Handshakes, PlainConnection, SecuredConnection
 from nymearemoteproxy.client.local.visiting import VisitorConnection
@@ -81,11 +81,11 @@ class LocalService:
     :ivar http: where visitors of a front door are answered that speak no TLS; None: as all others.
     """
 
-    place: Place
+    destination: Destination
     mostClients: int
     side: Side | None = None
     getsHeader: bool = False
-    http: Place | None = None
+    http: Destination | None = None
 
 
 Connection = PlainConnection | SecuredConnection | VisitorConnection
@@ -208,7 +208,7 @@ class Serving(Protocol):
             self._addresses[local] = event.address
             if self._untaken > MAX_UNTAKEN:
                 self._hold(local)
-            local.connect(self._service.place)
+            local.connect(self._service.destination)
 
     def _connectionOf(self, client: ClientConnected) -> Connection:
         service = self._service

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from nymearemoteproxy.client.local.delivering import LocalConnection, Owner, Place
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection, Owner
 
 _HANDSHAKE = b"\x16"
 """How TLS begins (RFC 8446, section 5.1); no method of HTTP does."""
@@ -23,22 +23,22 @@ class VisitorConnection(LocalConnection):
     :param http: where HTTP is answered.
     """
 
-    _first: Deferred[Place]  # where it leads, once that is known
+    _chosen: Deferred[Destination]  # where it leads, once that is known
 
-    def __init__(self, clock: Any, owner: Owner, opening: bytes, http: Place) -> None:
+    def __init__(self, clock: Any, owner: Owner, opening: bytes, http: Destination) -> None:
         super().__init__(clock, owner, opening)
         self._http = http
 
-    def _reach(self, place: Place) -> Deferred[Any]:
-        self._service = place
-        self._first = Deferred()
-        return self._first.addCallback(super()._reach)
+    def _reach(self, destination: Destination) -> Deferred[Any]:
+        self._service = destination
+        self._chosen = Deferred()
+        return self._chosen.addCallback(super()._reach)
 
     def deliver(self, data: bytes) -> None:
         super().deliver(data)
-        if data and not self._first.called:
+        if data and not self._chosen.called:
             if data.startswith(_HANDSHAKE):
-                self._first.callback(self._service)
+                self._chosen.callback(self._service)
             else:
                 self._opening = b""
-                self._first.callback(self._http)
+                self._chosen.callback(self._http)
