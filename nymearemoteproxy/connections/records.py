@@ -23,7 +23,11 @@ WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
 FRONT = "front"
-TRANSPORTS = (WEBSOCKET, TCP, UNIX, FRONT)
+FRONT_HTTP = "front-http"
+VISITORS = (FRONT, FRONT_HTTP)
+"""Of those who come by the front door."""
+
+TRANSPORTS = (WEBSOCKET, TCP, UNIX, *VISITORS)
 """What connections are called by what is spoken on them; a stream is named after its address."""
 
 RECORDS_A_TURN = 500

@@ -298,6 +298,20 @@ class Outcome(Enum):
         "",
         "A visitor asked for a name that is in no namesFile and no uuid under the domain.",
     )
+    REDIRECTED = (
+        "redirected",
+        Group.ORDERLY,
+        0,
+        "",
+        "A visitor came without TLS, and was told that there is https.",
+    )
+    HTTP_REQUEST_INVALID = (
+        "http-request-invalid",
+        Group.REFUSED,
+        0,
+        "",
+        "What a visitor sent without TLS was no HTTP request, or it broke a rule of HTTP.",
+    )
     VISITORS_NOT_WANTED = (
         "visitors-not-wanted",
         Group.REFUSED,

@@ -32,6 +32,9 @@ from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
 
+UNRECOGNIZED = (Outcome.UNKNOWN_NAME, Outcome.SERVER_NOT_FOUND, Outcome.VISITORS_NOT_WANTED)
+"""Nothing tells a stranger which homes there are: for these it is the name that is not known."""
+
 VISITOR = "front"
 """What visitors are called where clients have a name of their own."""
 
@@ -64,6 +67,9 @@ class Visiting(Phase, Protocol):
     def explain(self, outcome: Outcome) -> bytes:
         """Return what a visitor is told that ends like this."""
         raise NotImplementedError
+
+    def sent(self, leg: StreamLeg) -> None:
+        """The home was sent what it is to be sent first; what comes now is relayed."""
 
     # Events of the transport
 
@@ -140,6 +146,7 @@ class Visiting(Phase, Protocol):
         place.tunnel.attach(leg)
         record.received -= len(first)  # counted there
         leg.dataReceived(first)
+        self.sent(leg)
 
     def makeLeg(self) -> StreamLeg:
         """Return the leg that takes the connection over."""

@@ -517,6 +517,14 @@ class Front:
         "proxy is on.",
         atStart=True,
     )
+    httpListeners: tuple[str, ...] = declared(
+        TEXTS,
+        (),
+        "Where visitors come in without TLS, such as ``tcp:80``, to be told that there is https. "
+        "Only a challenge of ACME's, by which a home gets a certificate, goes to the home. "
+        "``--front-http`` does the same on the command line.",
+        atStart=True,
+    )
     domain: str = declared(
         DOMAIN,
         "",
