@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import shutil
 import socket
 from collections.abc import Mapping
@@ -16,11 +17,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.endtoend.test_documentedcommands import JOIN, UUID, Typed, TypedCase
+from tests.endtoend.test_documentedcommands import JOIN, UUID, TypedCase
 from tests.support.browser import MISSING, Browser, browser
 from tests.support.certificates import issue, pem
 from tests.support.documented import commandsOf
-from tests.support.endtoend import PATIENCE, ROOT, SIGHUP, TLS, inThread, reservePort, until
+from tests.support.endtoend import (
+    CLIENT,
+    PATIENCE,
+    ROOT,
+    SIGHUP,
+    TLS,
+    Program,
+    inThread,
+    reservePort,
+    until,
+)
 from tests.support.homepage import HomePage, serveHome
 
 PAGE = (ROOT / "docs" / "front.rst").read_text("utf-8")
@@ -140,9 +151,17 @@ class FrontPageTests(TypedCase):
         path.write_text(self.here((EXAMPLES / "front.conf").read_text("utf-8"), there))
         return str(path)
 
-    def register(self, command: str) -> Typed:
+    def register(self, command: str) -> Program:
         """Have the home be there."""
-        home = self.type(command, {f"{PROXY}:2212": f"wss://localhost:{self.port}", **self.places})
+        there = {
+            f"{PROXY}:2212": f"wss://localhost:{self.port}",
+            "my-token": str(self.directory / "my-token"),
+            **self.places,
+        }
+        for old, new in there.items():
+            command = command.replace(old, new)
+        authority = str(self.directory / "certificate.pem")
+        home = self.launchProgram([*CLIENT, *shlex.split(command)[1:], "--ca", authority])
         home.waitFor(f"registered as server {UUID}")
         return home
 
@@ -211,11 +230,11 @@ class FrontPageTests(TypedCase):
         refuse("unknown-name", "house8.homes.example.org")
         refuse("no-server-name", f"[{OUTSIDE}]")
         refuse("server-not-found")
-        options = f"--url wss://localhost:{self.port} --token-file my-token --serve {UUID}"
+        options = f"--url {PROXY}:2212 --token-file my-token --serve {UUID}"
         closed = self.register(f"{JOIN} {options} --forward 127.0.0.1:8443 --no-front")
         refuse("visitors-not-wanted")
         closed.stop()
-        self.server.waitFor("ended: connection-lost")
+        self.server.waitFor(r"ended: .* \(WebSocket")
         self.register(f"{JOIN} {options} --forward 127.0.0.1:8443 --front --proxy-protocol")
         with (
             socket.create_connection((OUTSIDE, int(self.front)), PATIENCE) as visitor,
