@@ -13,7 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from fuzz.network.doors import CLIENT_DOORS
+from fuzz.network.doors import CLIENT_DOORS, FRONT_DOORS
 from fuzz.network.script import BINARY, PING, Script
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Far, Here, Look, Meet, Visit
@@ -22,6 +22,7 @@ from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity, PairingKeys
 from nymearemoteproxy.running.assembly import SHOWN_TO_NOBODY
 from tests.support.endtoend import MARK, authenticate, call, frame
+from tests.support.hellos import extension, hello, records, serverName
 from tests.support.wires import slip
 
 TOKEN = f"{MARK}-token-of-the-fuzzer"
@@ -30,6 +31,9 @@ TOKEN = f"{MARK}-token-of-the-fuzzer"
 SECRET_TEXT = "the secret of the fuzzer's cluster"
 SECRET = hashlib.sha256(SECRET_TEXT.encode()).digest()
 """Of the cluster; the server makes one of the other."""
+
+DOMAIN = "homes.test"
+"""Under which homes are found at the front door."""
 
 MEMBER = b"fuzz" * (MEMBER_SIZE // 4)
 """Whom links are from."""
@@ -121,7 +125,7 @@ def _register(script: Script, random: Random) -> str:
     server = _uuid(random)
     script.connect(0)
     more = {"flowControl": True} if random.random() < 0.3 else {}
-    params = {"serverName": "fuzzed", "serverUuid": server, **more}
+    params = {"serverName": "fuzzed", "serverUuid": server, "front": True, **more}
     script.say(0, call("TunnelProxy.RegisterServer", **params))
     script.hear(0)
     return server
@@ -152,6 +156,25 @@ def visit(random: Random) -> Script:
         script.say(actor, call("TunnelProxy.RegisterClient", **params))
         script.hear(actor)
         script.say(actor, _payload(random))
+    _packets(script, random)
+    script.leave(random.randrange(len(script.doors)))
+    return script
+
+
+def knock(random: Random) -> Script:
+    """Visitors of a home, or of a name that is none, each with a hello of several records."""
+    doors = random.choices(list(FRONT_DOORS), k=random.choice((1, 1, 2)))
+    script = Script(random, *_doors(random, 1), *doors)
+    server = _register(script, random)
+    for actor in range(1, len(script.doors)):
+        script.connect(actor)
+        name = random.choice((*[f"{server}.{DOMAIN}"] * 4, _uuid(random), "localhost", "ü", ""))
+        grease = extension(random.choice((0x0A0A, 0xFE0D, 51)), random.randbytes(1200))
+        message = hello(*random.sample([serverName(name.encode()), grease], 2))
+        cuts = random.choices(range(1, len(message)), k=random.choice((0, 0, 1, 5)))
+        script.send(actor, records(message, *cuts))
+        script.hear(0)
+        script.send(actor, _payload(random))
     _packets(script, random)
     script.leave(random.randrange(len(script.doors)))
     return script
@@ -267,7 +290,7 @@ def farLook(random: Random) -> Script:
 
 
 GRAMMARS: tuple[Write, ...] = (
-    *(tunnel, tunnel, tunnel, visit, visit, visit, alone, calls, calls),
+    *(tunnel, tunnel, tunnel, visit, visit, visit, knock, knock, alone, calls, calls),
     *(browse, browse, watch, farVisit, farVisit, farMeet, farMeet, farLook),
 )
 """As often as each is to come."""
