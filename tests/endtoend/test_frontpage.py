@@ -194,6 +194,7 @@ class FrontPageTests(TypedCase):
         """With the service's file: what the page has one look at from elsewhere, and sees."""
         redirect, challenge, fingerprint = commandsOf(self)
         self.open()
+        self.server.waitFor("front door: to 3 names")
         path = self.directory / "home.conf"
         text = self.here(block("/etc/nymea/client/home.conf"), self.places)
         (token,) = re.findall("^token = (.*)$", text, re.M)
