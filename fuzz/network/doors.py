@@ -19,6 +19,7 @@ class Kind(Enum):
     WEBSOCKET = "websocket"
     STREAM = "stream"
     FRONT = "front"
+    FRONT_HTTP = "front-http"
     ADMIN = "admin"
     MONITOR = "monitor"
     LINK = "link"
@@ -65,6 +66,7 @@ CLIENT_DOORS = {
 FRONT_DOORS = {
     "front": DoorKind(Kind.FRONT, TCP),
     "haproxy-front": DoorKind(Kind.FRONT, f"haproxy:{TCP}"),
+    "front-http": DoorKind(Kind.FRONT_HTTP, TCP),
 }
 """Those for visitors; the log tells of them behind the others."""
 

@@ -54,7 +54,12 @@ PATIENT = 10_000
 GRACE = 10.0
 """Seconds from SIGTERM to the end: `shutdownTimeout`, and what a busy machine takes."""
 
-_OPTIONS = {Kind.WEBSOCKET: "--websocket", Kind.STREAM: "--stream", Kind.FRONT: "--front"}
+_OPTIONS = {
+    Kind.WEBSOCKET: "--websocket",
+    Kind.STREAM: "--stream",
+    Kind.FRONT: "--front",
+    Kind.FRONT_HTTP: "--front-http",
+}
 """Each with a description of the listener."""
 
 _NAMED_DOORS = CLIENT_DOORS | FRONT_DOORS

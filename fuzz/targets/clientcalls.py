@@ -13,8 +13,8 @@ from fuzz.target import Planted, Target, isLine, pieces, taken
 from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientEvent
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.proxyheader import proxyHeader
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS
 from nymearemoteproxy.protocol.proxyheader import ProxyHeader
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS
 
 
 def check(data: bytes) -> None:

@@ -19,7 +19,7 @@ from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import LocalService, Serving
 from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY
+from nymearemoteproxy.protocol.packets import PROXY
 from tests.support.nearby import Endpoint, Line
 from tests.support.packets import Reference
 from tests.support.switchboards import packet

@@ -177,9 +177,10 @@ class _Farewell(Protocol):
 
 
 class ServerEndpoint(ProxyEndpoint):
-    """A client endpoint whose connections register a server with a tunnel proxy, and carry SLIP.
+    """A client endpoint whose connections register a server, and carry its packets.
 
-    What is not told here is told of `ProxyEndpoint`.
+    Their transport's `partner` tells in which framing. What is not told here is told of
+    `ProxyEndpoint`.
 
     :param uuid: what clients find the server by.
     :param name: the server's name, for the proxy's statistics.

@@ -219,6 +219,7 @@ class Load:
     :ivar tunnels: how many pairs of clients are joined.
     :ivar servers: how many servers are registered with the tunnel proxy.
     :ivar clients: how many clients are connected to them.
+    :ivar visitors: how many of these came by the front door.
     :ivar registered: those of `connections` whose tunnel is the tunnel proxy's, by transport and
         role.
     :ivar totals: until this moment.
@@ -231,6 +232,7 @@ class Load:
     tunnels: int = 0
     servers: int = 0
     clients: int = 0
+    visitors: int = 0
     registered: Counter[tuple[str, Role]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
@@ -255,6 +257,7 @@ class Load:
                 self.servers += 1
             elif role is Role.CLIENT:
                 self.clients += 1
+                self.visitors += transport in VISITORS
             elif record.partner is not None and record.partner.partner is record:
                 self._addTunnel(record.number, record.partner.number)
         self.connections += connections

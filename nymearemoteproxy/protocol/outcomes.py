@@ -153,7 +153,7 @@ class Outcome(Enum):
         Group.REFUSED,
         1009,
         "packet too large",
-        "A registered server sent a SLIP packet of more than maxPacketSize.",
+        "A registered server sent a packet of more than maxPacketSize.",
     )
     TOO_MUCH_UNFINISHED = (
         "too-much-unfinished",

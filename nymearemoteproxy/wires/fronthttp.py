@@ -15,7 +15,7 @@ from nymearemoteproxy.meeting.wrappers import WrappedLeg
 from nymearemoteproxy.protocol.fronthttp import Challenge, readChallenge
 from nymearemoteproxy.protocol.httphead import HeadReader, Refusal
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.stream import StreamLeg
+from nymearemoteproxy.wires.stream import VisitorLeg
 from nymearemoteproxy.wires.visiting import UNRECOGNIZED, Visiting
 
 
@@ -41,7 +41,7 @@ class FrontHttp(Visiting):
         self._unixTime = unixTime
         self._head = HeadReader()
         self._challenge: Challenge | None = None
-        self._refusal: Refusal | None = None
+        self._answer = b""  # who never gets as far as a request is told nothing
 
     def patience(self) -> float:
         return self.proxy.policy.timing.inactive
@@ -53,18 +53,20 @@ class FrontHttp(Visiting):
                 return
             challenge = self._challenge = readChallenge(read[0])
         except Refusal as refusal:
-            self._refusal = refusal
+            self._answer = self._dated(refusal)
             self.turnAway(refusal.outcome or Outcome.HTTP_REQUEST_INVALID)
             return
         self.visit(challenge.host, challenge.request)
 
     def explain(self, outcome: Outcome) -> bytes:
-        refusal = self._refusal
-        if self._challenge is not None:
-            isUnknown = outcome in UNRECOGNIZED
-            refusal = self._challenge.unknown() if isUnknown else self._challenge.unreachable()
-        # Who never got as far as a request is told nothing.
-        return b"" if refusal is None else refusal.dated(self._unixTime())
+        challenge = self._challenge
+        if challenge is None:
+            return self._answer
+        isUnknown = outcome in UNRECOGNIZED
+        return self._dated(challenge.unknown() if isUnknown else challenge.unreachable())
 
-    def sent(self, leg: StreamLeg) -> None:
+    def _dated(self, refusal: Refusal) -> bytes:
+        return refusal.dated(self._unixTime())
+
+    def sent(self, leg: VisitorLeg) -> None:
         leg.partner = _Asked(leg.partner)

@@ -91,8 +91,10 @@ class RegistrationTests(SynchronousTestCase):
         base = {"serverName": "me", "serverUuid": SERVER}
         kinds = {"serverName": "String", "serverUuid": "Uuid"}
         flow = {"flowControl": True}
+        prefixed = {"lengthPrefixed": True}
         for told, more in (
             (offering({**kinds, "o:flowControl": "Bool"}), flow),
+            (offering({**kinds, "o:lengthPrefixed": "Bool"}), prefixed),
             (offering({**kinds, "o:other": "Bool"}), {}),
             (offering(kinds), {}),
             (offering(None), {}),
@@ -146,6 +148,22 @@ class RegistrationTests(SynchronousTestCase):
                 told = line({"id": 2, "status": "error", "error": f"no {TOKEN} here"})
                 problem = self.assertRaises(TunnelError, phase.receive, told)
                 self.assertEqual(str(problem), "refused by the proxy: no … here")
+
+    def test_framing(self) -> None:
+        """It is what the answer says: a proxy that takes the param may still not give it."""
+        for told, isLengthPrefixed in (
+            ({"slipEnabled": False, "lengthPrefixed": True}, True),
+            ({"slipEnabled": True, "lengthPrefixed": False}, False),
+            ({"slipEnabled": True, "lengthPrefixed": 1}, False),
+            ({"slipEnabled": True}, False),
+        ):
+            phase = registering()
+            phase.receive(answer("TunnelProxyErrorNoError", **told))
+            self.assertEqual(phase.partner, Partner("", "", isLengthPrefixed))
+        for told in ({"slipEnabled": False}, {}, {"slipEnabled": False, "lengthPrefixed": 1}):
+            accepted = answer("TunnelProxyErrorNoError", **told)
+            problem = self.assertRaises(TunnelError, registering().receive, accepted)
+            self.assertIn("without SLIP", str(problem))
 
     def test_unproven(self) -> None:
         """Why a token is not accepted, and whether another attempt may help."""

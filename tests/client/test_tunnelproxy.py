@@ -30,7 +30,8 @@ from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher
 from nymearemoteproxy.client.local.serving import LocalService
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY, encode
+from nymearemoteproxy.protocol.packets import PROXY
+from nymearemoteproxy.protocol.slip import encode
 from tests.support.proxies import (
     ACCEPTED,
     TOKEN,

@@ -6,6 +6,7 @@ from tests.support.clusters import InCluster
 from tests.support.fronts import AtTheFront
 from tests.support.memorylinks import Network
 from tests.support.remote import again
+from tests.watching import test_visitors
 from tests.wires import test_front, test_fronthttp
 
 
@@ -18,8 +19,11 @@ class Settling:
         self.network.run()
 
 
-ALONE = dict.fromkeys(["AskingTests", "FaultTests", "HttpAskingTests", "HttpPressureTests"])
-"""These have a switchboard of their own, or are about one connection."""
+ALONE = dict.fromkeys(
+    ["HereTests", "AskingTests", "FaultTests", "HttpAskingTests", "HttpPressureTests"]
+)
+"""These have a switchboard of their own, or are about one process or one connection."""
 
 for tests in test_front, test_fronthttp:
     again(globals(), tests, AtTheFront, Settling, InCluster, others=ALONE)
+again(globals(), test_visitors, test_visitors.CountedTests, Settling, InCluster)

@@ -7,14 +7,16 @@ from http import HTTPStatus
 from string import ascii_letters, digits
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.protocol.fronthttp import Challenge, readChallenge
 from nymearemoteproxy.protocol.httphead import MAX_FIELDS, MAX_HEAD, HeadReader, Refusal
 from nymearemoteproxy.protocol.outcomes import Outcome
-from tests.protocol.test_httphead import BAD_HEADS, PROPERTY, head
+from tests.protocol.test_httphead import BAD_HEADS, head
+
+PROPERTY = settings(max_examples=100, deadline=None, database=None)
 
 PATH = "/.well-known/acme-challenge/"
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.presence import INTERVAL, LOOKS
@@ -88,6 +89,12 @@ class VisitTests(AtTheFront):
                 self.assertEqual(home.told(), [("ClientDisconnected", address)])
             self.assertEqual(visitor.take(), b"last words")
 
+    def test_sendsNoMore(self) -> None:
+        """Who sends nothing more has left: its connection is closed with no turn in between."""
+        self.register()
+        visitor = self.visit(helloTo(NAMED))
+        self.assertFalse(IHalfCloseableProtocol.providedBy(visitor.protocol))  # as Twisted asks
+
     def test_counted(self) -> None:
         """It is counted as a client of the tunnel proxy, with every byte once."""
         home = self.register()
@@ -106,6 +113,18 @@ class VisitTests(AtTheFront):
         self.assertIsNotNone(record.trusted)
         visitor.lose(ConnectionDone())
         self.assertOutcomes(Outcome.CLIENT_LEFT)
+
+
+class HereTests(AtTheFront):
+    """The home is in the same process."""
+
+    def test_notPaused(self) -> None:
+        """Its visitor is never paused: epoll would hear of it twice."""
+        self.register()
+        visitor = self.come()
+        self.patch(visitor, "pauseProducing", self.fail)
+        visitor.receive(helloTo(NAMED))
+        self.assertEqual(visitor.producerState, "producing")
 
 
 class ConsentTests(AtTheFront):

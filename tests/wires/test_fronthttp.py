@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -245,6 +247,19 @@ class HttpTurnedAwayTests(WithoutTls):
         for begun in (b"", request()[:-1]):
             self.visit(begun).lose(ConnectionDone())
         self.assertOutcomes(Outcome.LEFT_EARLY, Outcome.LEFT_EARLY)
+
+    def test_nothingIsLeft(self) -> None:
+        """Who is turned away takes no memory until the garbage collector comes."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        away = request()
+        for said in (request(target="/"), request("other.example"), head("GET / HTTP/1.1"), away):
+            pipe = self.visit(said)
+            phase = weakref.ref(pipe.phase)
+            pipe.lose(ConnectionDone())
+            del pipe.protocol  # as a real transport does
+            self.assertIsNone(phase())
 
     def test_stays(self) -> None:
         """Who does not close after the answer is cut off."""

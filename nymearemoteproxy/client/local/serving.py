@@ -35,7 +35,8 @@ from nymearemoteproxy.client.rules.calling import (
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.proxyheader import proxyHeader
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
+from nymearemoteproxy.protocol import lengthprefixed, slip
+from nymearemoteproxy.protocol.packets import PROXY, Encode, PacketTooLarge, Reader
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes of a client's data in one packet, so that no client holds up the others for long, and a
@@ -107,6 +108,8 @@ class Serving(Protocol):
     """
 
     transport: Any
+    _reader: Reader
+    _encode: Encode
 
     def __init__(
         self,
@@ -121,7 +124,6 @@ class Serving(Protocol):
         self._reports = reports
         self._lost = lost
         self._heartbeat = Heartbeat(clock, self._ping, lambda: self._abort(SILENT))
-        self._reader = PacketReader(MAX_PACKET_SIZE)
         self._calls = Calls()
         self._handshakes = Handshakes()
         self._clients: dict[int, Connection] = {}
@@ -144,6 +146,11 @@ class Serving(Protocol):
     # The proxy's side
 
     def connectionMade(self) -> None:
+        if self.transport.partner.isLengthPrefixed:
+            self._reader = lengthprefixed.PieceReader(MAX_PACKET_SIZE)
+            self._encode = lengthprefixed.encode
+        else:
+            self._reader, self._encode = slip.PacketReader(MAX_PACKET_SIZE), slip.encode
         self.transport.registerProducer(self, True)
         self._heartbeat.start()
 
@@ -267,7 +274,7 @@ class Serving(Protocol):
         self._tell(self._calls.ping(int(self._clock.seconds())))
 
     def _tell(self, call: bytes) -> None:
-        self.transport.write(encode(PROXY, call))
+        self.transport.write(self._encode(PROXY, call))
 
     def _abort(self, why: str) -> None:
         self._why = why
@@ -289,7 +296,7 @@ class Serving(Protocol):
         address = self._addresses.get(local)
         if address is not None:
             for i in range(0, len(data), MAX_PAYLOAD):
-                self.transport.write(encode(address, data[i : i + MAX_PAYLOAD]))
+                self.transport.write(self._encode(address, data[i : i + MAX_PAYLOAD]))
             if self._isPaused:
                 self._takeTurns(local, len(data))
 

@@ -1,7 +1,7 @@
 """The calls and notifications between a registered server and the proxy.
 
-Owns how calls are written, and what notifications tell. Knows nothing of SLIP, nor of what is done
-about an event.
+Owns how calls are written, and what notifications tell. Knows nothing of framing, nor of what is
+done about an event.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from nymearemoteproxy.client.rules.errors import oneLine, stranger
 from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call, paramsOf
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS, PROXY
 
 _FRONT = "front"
 """What the proxy calls all who came by its front door."""

@@ -470,7 +470,7 @@ class TunnelProxy:
     maxPacketSize: int = declared(
         SIZE,
         Terms.packetSize,
-        "The size of one SLIP packet, as it is sent. A packet is held until it is whole, so this "
+        "The size of one packet, as it is sent. A SLIP packet is held until it is whole, so this "
         "much memory a server may take. nymea:core sends every answer in one packet.",
     )
     clientBacklog: int = declared(
