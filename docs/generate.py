@@ -165,6 +165,11 @@ HINTS: dict[Outcome, str] = {
     Outcome.TOO_MANY_SERVERS_FROM_ADDRESS: ":setting:`Limits.maxServersPerAddress`.",
     Outcome.TOO_MANY_CLIENTS_FROM_ADDRESS: ":setting:`Limits.maxClientsPerAddress`.",
     Outcome.TOO_MANY_CLIENTS_OF_SERVER: ":setting:`Limits.maxClientsPerServer`.",
+    Outcome.UNKNOWN_NAME: (
+        "See :setting:`Front.namesFile` and :setting:`Front.domain`. Scanners ask for many names."
+    ),
+    Outcome.VISITORS_NOT_WANTED: "See :doc:`front`.",
+    Outcome.TOO_MANY_VISITORS: ":setting:`Front.maxVisitorsPerHome`.",
     Outcome.AUTHENTICATION_TIMEOUT: (
         "The client may try again later. See how long the authentication server, or the issuer, "
         "takes, then :setting:`ProxyServer.authenticationTimeout` and "

@@ -32,6 +32,7 @@ from tests.support.endtoend import (
     authenticate,
     frame,
     inThread,
+    reservePort,
     secret,
     tunnel,
     until,
@@ -50,14 +51,6 @@ SIZE = 1 << 20
 
 TCP_LISTEN = "0A"
 """A state in /proc/net/tcp."""
-
-
-def reservePort() -> socket.socket:
-    """Return a socket on a port that nobody else is given; who asks for it may listen on it."""
-    reservation = socket.socket()
-    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reservation.bind((OUTSIDE, 0))
-    return reservation
 
 
 def listens(port: int) -> bool:
@@ -124,7 +117,7 @@ class ReverseProxyCase(EndToEnd):
             ports[port] = int(url.rpartition(":")[2])
         self.places = {}
         for port in self.outside:
-            reservation = reservePort()
+            reservation = reservePort(OUTSIDE)
             self.addCleanup(reservation.close)
             self.places[port] = reservation.getsockname()[1]
         replacements = {f"{INSIDE}:{old}": f"{INSIDE}:{new}" for old, new in ports.items()}

@@ -230,6 +230,7 @@ class HeadingTests(SynchronousTestCase):
             "Authenticate",
             "C++",
             "Cognito",
+            "DNS",
             "Debian",
             "Encrypt",
             "HTTP",

@@ -57,6 +57,8 @@ ARGUMENTS = (
     "--disable-default-apps",
     "--hide-scrollbars",
     "--lang=en",
+    # Names of the pages. Over IPv6, so that a visitor does not have the address of all else here.
+    "--host-resolver-rules=MAP *.example.org [::1]",
 )
 
 SCREENSHOTS = os.environ.get("NYMEA_SCREENSHOTS")

@@ -107,6 +107,14 @@ def until(condition: Callable[[], bool], problem: str) -> None:
         time.sleep(0.01)
 
 
+def reservePort(address: str = "127.0.0.1") -> socket.socket:
+    """Return a socket on a port that nobody else is given; who asks for it may listen on it."""
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind((address, 0))
+    return reservation
+
+
 def untilListening(path: str) -> None:
     """Wait until somebody listens on a Unix socket, without connecting: its file is there before.
 
@@ -835,10 +843,7 @@ class Backend:
     """
 
     def __init__(self) -> None:
-        # While this is bound nobody else is given the port; who asks for it may listen on it.
-        self._reservation = socket.socket()
-        self._reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._reservation.bind(("127.0.0.1", 0))
+        self._reservation = reservePort()
         self.port: int = self._reservation.getsockname()[1]
         self.asked: list[Asked] = []
         self.answer: Answer = lambda request: b'{"isValid": true}'

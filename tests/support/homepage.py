@@ -17,18 +17,22 @@ from tests.support.endtoend import PATIENCE
 class HomePage(BaseHTTPRequestHandler):
     """Says the same to everybody."""
 
+    def content(self) -> bytes:
+        """Return what it says."""
+        return b"at home"
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"at home")
+        self.wfile.write(self.content())
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-def serveHome(test: TestCase) -> int:
+def serveHome(test: TestCase, page: type[HomePage] = HomePage) -> int:
     """Serve it on loopback until the test ends; return the port."""
-    service = ThreadingHTTPServer(("127.0.0.1", 0), HomePage)
+    service = ThreadingHTTPServer(("127.0.0.1", 0), page)
     test.addCleanup(service.server_close)
     test.addCleanup(service.shutdown)
     Thread(target=service.serve_forever, daemon=True).start()
