@@ -21,6 +21,7 @@ from benchmarks.registered import register
 from benchmarks.tunnels import openMany
 from benchmarks.wires import BINARY, Wire, connect, frame
 from nymearemoteproxy.protocol import slip
+from nymearemoteproxy.protocol.packets import PROXY
 
 CHUNK = 64 << 10
 """Bytes given to the kernel at a time."""
@@ -59,7 +60,7 @@ SORTS: dict[str, tuple[Open, bytes, int | None]] = {
     "pings": (_unauthenticated, b"", PING),
     "tunnel-pings": (_tunnels, b"", PING),
     "messages": (_tunnels, b"x", None),
-    "calls": (_servers, slip.encode(slip.PROXY, _call("RemoteProxy.Hello")), None),
+    "calls": (_servers, slip.encode(PROXY, _call("RemoteProxy.Hello")), None),
     "packets": (_servers, slip.encode(NOBODY, b""), None),
 }
 """How the connections come about, a piece of work, and the opcode of its frame if it has to have

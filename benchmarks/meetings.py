@@ -12,11 +12,11 @@ import os
 import secrets
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks import syncthing
+from benchmarks.visitor import clientHello
 from benchmarks.wires import Wire, clientContext, connect, listen
 
 Tunnel = tuple[Wire, Wire]
@@ -174,21 +174,16 @@ class ForwardMeeting:
 class HomeMeeting(ForwardMeeting):
     """The tunnel proxy: a visitor connects to it, and the client at home to a service of ours.
 
-    Every visitor begins with the first record of a TLS handshake, by which some proxies find the
-    home; so all of them relay the same.
-
-    :param visit: what a visitor says to the proxy before that.
-    :param clientHello: the record.
+    Every visitor begins with the first record of a TLS handshake, by which the proxy finds the
+    home.
     """
 
-    def __init__(self, visit: Callable[[Wire], Awaitable[None]], clientHello: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._visit = visit
-        self._clientHello = clientHello
+        self._clientHello = clientHello()
 
     async def connect(self, transport: str, address: Address, source: str | None) -> Wire:
         wire = await super().connect(transport, address, source)
-        await self._visit(wire)
         wire.send(self._clientHello)
         return wire
 

@@ -9,24 +9,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import math
 import signal
 import statistics
-import uuid
 from collections.abc import Awaitable, Callable
 
 from benchmarks.helper import hear, start
 from benchmarks.homeservice import DOWNLOAD, ECHO, SIZE
 from benchmarks.lab import Lab, now
-from benchmarks.names import OWN, SNITUN
-from benchmarks.peers import Own, Snitun
-from benchmarks.snitunpeer import clientHello
+from benchmarks.peers import Own, Peer, Snitun
 from benchmarks.tables import table
+from benchmarks.visitor import clientHello
 
 Visitor = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Visit = Callable[[], Awaitable[Visitor]]
-Home = Callable[[Lab, int], Awaitable[Visit]]
 
 MESSAGE = bytes(256)
 GAP = 0.01
@@ -40,36 +36,14 @@ LONGEST = 60.0
 """Seconds that a visitor who lets everything wait needs for all of it in the end, at most."""
 
 
-async def _ownHome(lab: Lab, service: int) -> Visit:
-    """Start our proxy and our client; return how to visit it."""
-    proxy = Own()
-    server = await proxy.start(lab)
-    home = await proxy.startHome(lab, server, service)
-    host, port = server.addresses["tcp"]
-
-    async def visit() -> Visitor:
-        reader, writer = await asyncio.open_connection(host, port, limit=PIECE)
-        params = {"clientName": "", "clientUuid": str(uuid.uuid4()), "serverUuid": home.name}
-        call = {"id": 1, "method": "TunnelProxy.RegisterClient", "params": params}
-        writer.write(json.dumps(call).encode() + b"\n")
-        answer = json.loads(await reader.readline())
-        if answer["params"]["tunnelProxyError"] != "TunnelProxyErrorNoError":
-            raise ConnectionError(f"there is no home: {answer}")
-        return reader, writer
-
-    return visit
-
-
-async def _snitunHome(lab: Lab, service: int) -> Visit:
-    """Start snitun's server and its client; return how to visit it."""
-    proxy = Snitun()
-    server = await proxy.start(lab)
-    await proxy.startHome(lab, server, service)
-    host, port = server.addresses["tcp"]
+async def _home(peer: Peer, lab: Lab, service: int) -> Visit:
+    """Start a proxy and its client; return how to visit it."""
+    server = await peer.start(lab)
+    home = await peer.startHome(lab, server, service)
     hello = clientHello()
 
     async def visit() -> Visitor:
-        reader, writer = await asyncio.open_connection(host, port, limit=PIECE)
+        reader, writer = await asyncio.open_connection(*home.address, limit=PIECE)
         writer.write(hello)
         return reader, writer
 
@@ -154,20 +128,18 @@ HEADER = ("", "what the other one does", "median", "worst", "")
 
 def run(rounds: int, seconds: float) -> None:
     """Measure everything that is installed, and print a table."""
-    homes: dict[str, Home] = {OWN: _ownHome}
-    if not Snitun().missing():
-        homes[SNITUN] = _snitunHome
+    peers = [peer for peer in (Own(), Snitun()) if not peer.missing()]
     rows = []
 
-    async def once(lab: Lab, home: Home, rate: float | None) -> list[str]:
+    async def once(lab: Lab, peer: Peer, rate: float | None) -> list[str]:
         service = int(await hear(start(lab, "homeservice")))
-        return await _measure(await home(lab, service), rate, seconds)
+        return await _measure(await _home(peer, lab, service), rate, seconds)
 
     for _round in range(rounds):
         for case, rate in CASES.items():
-            for name, home in homes.items():
+            for peer in peers:
                 with Lab() as lab:  # so that nobody has another one's burden
-                    rows.append([name, case, *asyncio.run(once(lab, home, rate))])
+                    rows.append([peer.name, case, *asyncio.run(once(lab, peer, rate))])
     print(table(HEADER, sorted(rows)))
 
 

@@ -14,7 +14,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,9 +46,8 @@ from benchmarks.names import (
     TUNNEL_WORKLOADS,
     VISIT_WORKLOADS,
 )
-from benchmarks.registered import visit
-from benchmarks.snitunpeer import NAME as SNITUN_HOME
-from benchmarks.wires import Wire, connect, serverContext
+from benchmarks.visitor import HOME
+from benchmarks.wires import serverContext
 
 TOKEN = "benchmark"
 STARTING = 15.0
@@ -75,6 +73,16 @@ listen tls
     bind 127.0.0.1:{front[tls]} ssl crt {certificate}
     server generator 127.0.0.1:{back[tls]} ssl verify none
 """
+
+_FRONT = """\
+[Front]
+listeners = tcp:0:interface=127.0.0.1
+namesFile = {names}
+maxVisitorsPerHome = 0
+"""
+_FRONT_SCHEME = "https"
+"""What a log says instead of a transport where visitors come in."""
+_HOME_UUID = "5c6f0e2a-6d0b-4f0e-8d3e-1f2a3b4c5d6e"
 
 HOME_COMES = 30.0
 """Seconds until a home must be there."""
@@ -171,15 +179,7 @@ class Peer:
         """Start the client at home.
 
         :param service: the port of 127.0.0.1 that visitors are to reach.
-        :raises ConnectionError: it does not come.
-        """
-        raise NotImplementedError
-
-    async def visit(self, wire: Wire, home: str) -> None:
-        """Say what a visitor has to say to the proxy.
-
-        :param home: the name of the one that is visited.
-        :raises ConnectionError: there is none.
+        :raises PeerError: it does not come.
         """
         raise NotImplementedError
 
@@ -188,10 +188,10 @@ class Peer:
 class Home:
     """A client that makes a service reachable.
 
-    :ivar name: for visitors.
+    :ivar address: where visitors come in.
     """
 
-    name: str
+    address: Address
     child: Child
 
 
@@ -201,7 +201,6 @@ class Own(Peer):
     transports = TRANSPORTS
     isJudged = True
     hasTunnelProxy = True
-    hasHomes = True
 
     program = ("-c", "from nymearemoteproxy.commands import server; server()")
     """What Python is given."""
@@ -212,6 +211,8 @@ class Own(Peer):
         self.name = name
         self._path = path
         self._python = python
+        # Older ones have no front door.
+        self.hasHomes = (path / "nymearemoteproxy" / "wires" / "front.py").is_file()
 
     @property
     def canBeWatched(self) -> bool:
@@ -230,6 +231,7 @@ class Own(Peer):
                 *("--websocket", "tls:tcp:0:interface=127.0.0.1"),
                 *("--stream", "tcp:0:interface=127.0.0.1"),
                 *("--stream", "tls:tcp:0:interface=127.0.0.1"),
+                *self._front(lab),
                 *more,
             ),
             core=lab.serverCore,
@@ -238,41 +240,39 @@ class Own(Peer):
         addresses = await self.begun(child, log)
         return Server(self.name, child.pid, addresses, TokenMeeting(TOKEN), child)
 
+    def _front(self, lab: Lab) -> tuple[str | Path, ...]:
+        """Return the options for visitors of one home."""
+        if not self.hasHomes:
+            return ()
+        names, configuration = lab.directory / "names", lab.directory / "front.conf"
+        names.write_text(f"{HOME} {_HOME_UUID}\n")
+        configuration.write_text(_FRONT.format(names=names))
+        return "--configuration", configuration
+
     async def begun(self, child: Child, log: Path) -> dict[str, Address]:
         """Wait until it serves; return its addresses.
 
         :param log: what it writes.
         :raises PeerError: it does not.
         """
-        return await _listening(child, log, self.transports)
+        front = (_FRONT_SCHEME,) if self.hasHomes else ()
+        return await _listening(child, log, (*self.transports, *front))
 
     async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
-        host, port = address = server.addresses["tcp"]
-        name = str(uuid.uuid4())
+        host, port = server.addresses["tcp"]
         child = lab.start(
             (
                 *(self._python, "-c", "from nymearemoteproxy.commands import client; client()"),
-                *("--url", f"tcp://{host}:{port}", "--serve", name),
+                *("--url", f"tcp://{host}:{port}", "--serve", _HOME_UUID),
                 *("--forward", f"127.0.0.1:{service}"),
             ),
             core=lab.generatorCore,
             directory=self._path,
         )
         deadline = now() + HOME_COMES
-        while True:
-            wire = await connect("tcp", address)
-            try:
-                await self.visit(wire, name)
-                return Home(name, child)
-            except ConnectionError:
-                if now() > deadline or not child.isRunning:
-                    raise
-                await asyncio.sleep(AGAIN)
-            finally:
-                wire.transport.abort()
-
-    async def visit(self, wire: Wire, home: str) -> None:
-        await visit(wire, home)
+        while "registered" not in child.log.read_text():
+            await _again(child, deadline)
+        return Home(server.addresses[_FRONT_SCHEME], child)
 
 
 class Before(Own):
@@ -448,14 +448,11 @@ class Snitun(Peer):
         return Server(self.name, child.pid, {"tcp": address}, ForwardMeeting(), child)
 
     async def startHome(self, lab: Lab, server: Server, service: int) -> Home:
-        _host, port = server.addresses["tcp"]
+        _host, port = address = server.addresses["tcp"]
         child = self._start(lab, lab.generatorCore, "home", port, service)
         async with asyncio.timeout(HOME_COMES):
             await hear(child)
-        return Home(SNITUN_HOME, child)
-
-    async def visit(self, wire: Wire, home: str) -> None:
-        """Say nothing: the first record of what follows has the name of the home."""
+        return Home(address, child)
 
 
 class Target(Peer):

@@ -29,8 +29,8 @@ REFERENCE_COLOUR = "#767676"
 TARGET_COLOUR = "#d00000"
 COMPARED = (
     *("ping-pong", "256B-x1", "256B-x32", "64KiB", "1MiB", "set-up", "close", "memory"),
-    *("visits-ping-pong", "visits-down", "visits-down-text", "visits-up", "visits-up-text"),
-    *("visitors-set-up", "visitors-close", "visitors-memory"),
+    *("visits-ping-pong", "visits-down", "visits-up"),
+    *("visitors-set-up", "visitors-close", "visitors-whole", "visitors-memory"),
 )
 """Figures of the first plot: those that a reference has too."""
 KINDS = ("idle", "set-up")

@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks.meetings import SECONDS, Address, Tunnel
 from benchmarks.wires import Wire, connect
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader
+from nymearemoteproxy.protocol.packets import PROXY
+from nymearemoteproxy.protocol.slip import PacketReader
 
 
 class Channel(Wire):

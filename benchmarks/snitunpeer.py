@@ -8,9 +8,7 @@ not have anything else.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import platform
-import ssl
 import sys
 from datetime import timedelta
 from importlib import metadata
@@ -18,22 +16,13 @@ from typing import Any
 
 from benchmarks.helper import answer, isAsked
 from benchmarks.lab import raiseFileLimit
+from benchmarks.visitor import HOME
 
-NAME = "home.example"
 KEY = "0" * 43 + "="
 """Of Fernet, 32 bytes in base64. It protects nothing here."""
 PIECE = 64 << 10
 """Bytes; our own client reads as much."""
 AES = bytes(32), bytes(16)
-
-
-def clientHello() -> bytes:
-    """Return the first record of a handshake, by which snitun finds the home."""
-    outgoing = ssl.MemoryBIO()
-    context = ssl.create_default_context()
-    with contextlib.suppress(ssl.SSLWantReadError):
-        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=NAME).do_handshake()
-    return outgoing.read()
 
 
 async def _server() -> None:
@@ -63,7 +52,7 @@ async def _home(proxy: int, service: int) -> Any:
     from snitun.utils.server import generate_client_token
 
     peer = ClientPeer("127.0.0.1", proxy)
-    token = generate_client_token([KEY], timedelta(days=1), NAME, *AES)
+    token = generate_client_token([KEY], timedelta(days=1), HOME, *AES)
     asyncio.streams.StreamReader = _Reader  # type: ignore[misc]
     # 0.40, the last for Python 3.11, has one kind of connector, and one version of its protocol.
     kind = getattr(connector, "EndpointConnector", None) or connector.Connector

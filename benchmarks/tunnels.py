@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from benchmarks.meetings import Address, Meeting, Tunnel, pair
 from benchmarks.peers import Server
@@ -34,17 +34,34 @@ async def openMany(
     :param whenOpen: called with the number of those that stand, after each.
     """
     tunnels: list[Tunnel] = []
+
+    async def once() -> None:
+        tunnels.append(await pair(meeting, transport, address, source))
+        whenOpen(len(tunnels))
+
+    await _concurrently(count, once)
+    return tunnels
+
+
+async def comeAndGo(meeting: Meeting, transport: str, address: Address, count: int) -> None:
+    """Open tunnels, and close each at once, before the next."""
+
+    async def once() -> None:
+        await closeAll([await pair(meeting, transport, address)])
+
+    await _concurrently(count, once)
+
+
+async def _concurrently(count: int, once: Callable[[], Awaitable[None]]) -> None:
     numbers = iter(range(count))
 
     async def work() -> None:
         for _number in numbers:
-            tunnels.append(await pair(meeting, transport, address, source))
-            whenOpen(len(tunnels))
+            await once()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(CONCURRENT):
             group.create_task(work())
-    return tunnels
 
 
 @contextlib.asynccontextmanager

@@ -17,10 +17,9 @@ from benchmarks.connections import KIB
 from benchmarks.meetings import HomeMeeting
 from benchmarks.peers import Peer, Server
 from benchmarks.results import Figure
-from benchmarks.snitunpeer import clientHello
 from benchmarks.steady import LARGE, NS_PER_US, PING_PONG, Load, Steady, measureLoad
 from benchmarks.traffic import ring
-from benchmarks.tunnels import CONCURRENT, closeAll, openMany, tunnelsTo
+from benchmarks.tunnels import CONCURRENT, closeAll, comeAndGo, openMany, tunnelsTo
 
 TRANSPORT = "tcp"
 """Over TLS snitun speaks with nobody: its visitors bring their own, which it passes on."""
@@ -28,25 +27,21 @@ TRANSPORT = "tcp"
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What visitors and the service send to each other.
+    """What visitors and the service send to each other: any bytes, as with TLS.
 
     :ivar isDown: from the service to the visitor.
-    :ivar isRandom: any bytes, as with TLS; otherwise ASCII.
     """
 
     name: str
     title: str
     workload: Steady
     isDown: bool = False
-    isRandom: bool = True
 
 
 KINDS = (
     Kind("visits-ping-pong", "visitor, ping-pong, 256 B", PING_PONG),
     Kind("visits-down", "visitors, download, random bytes", LARGE, isDown=True),
-    Kind("visits-down-text", "visitors, download, text", LARGE, isDown=True, isRandom=False),
     Kind("visits-up", "visitors, upload, random bytes", LARGE),
-    Kind("visits-up-text", "visitors, upload, text", LARGE, isRandom=False),
 )
 
 
@@ -54,12 +49,12 @@ KINDS = (
 async def _home(bench: Bench, peer: Peer, running: Server) -> AsyncIterator[Server]:
     """Start a home; return the proxy, whose tunnels lead to it."""
     async with bench.fresh(peer, running) as server:
-        # The name is known when the home is there, and that needs the service.
-        meeting = HomeMeeting(lambda wire: peer.visit(wire, home.name), clientHello())
+        meeting = HomeMeeting()
         await meeting.listen(TRANSPORT, None)
         home = await peer.startHome(bench.lab, server, meeting.ports[TRANSPORT])
         try:
-            yield dataclasses.replace(server, meeting=meeting)
+            addresses = {TRANSPORT: home.address}
+            yield dataclasses.replace(server, addresses=addresses, meeting=meeting)
         finally:
             bench.lab.stop(home.child)
 
@@ -88,7 +83,7 @@ class Visits:
                         await bench.attempt(self.name, transport, peer, once)
 
     async def _measure(self, bench: Bench, server: Server, kind: Kind) -> None:
-        content = ring(kind.workload.size, 1, False, kind.isRandom)
+        content = ring(kind.workload.size, 1, False, random=True)
         async with tunnelsTo(server, TRANSPORT, kind.workload.tunnels) as tunnels:
             turned = [(home, visitor) for visitor, home in tunnels]
             ends = turned if kind.isDown else tunnels
@@ -99,7 +94,7 @@ class Visits:
 
 
 class Visitors:
-    """Hundreds of visitors come, are served once, stay, and go, on a new process."""
+    """Visitors come, are served once, stay, and go, on a new process; as many go at once."""
 
     name = "visitors"
 
@@ -129,9 +124,13 @@ class Visitors:
         await closeAll(visitors)
         closing = server.cpuTime() - start
         await closeAll(warm)
+        start = server.cpuTime()
+        await comeAndGo(*place, count)
+        whole = server.cpuTime() - start
         for name, title, unit, value in (
             ("set-up", "set-up and first echo", "CPU µs per visitor", opening / NS_PER_US),
             ("close", "close", "CPU µs per visitor", closing / NS_PER_US),
+            ("whole", "each goes at once", "CPU µs per visitor", whole / NS_PER_US),
             ("memory", "idle memory", "KiB per visitor", held / KIB),
         ):
             figure = Figure(f"visitors-{name}", f"{count:,} visitors, {title}", unit)

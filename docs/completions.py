@@ -25,6 +25,7 @@ ARGUMENTS: Mapping[str, str | Sequence[str]] = {
     "--certificate-key": FILES,
     "--configuration": FILES,
     "--forward": ("127.0.0.1:", "unix:"),
+    "--forward-http": ("127.0.0.1:", "unix:"),
     "--host": ("127.0.0.1", "::1", "0.0.0.0", "::"),
     "--logging": FILES,
     "--proxy": ("http://",),

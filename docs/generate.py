@@ -32,6 +32,7 @@ from nymearemoteproxy.protocol.jsonrpc import (  # noqa: E402
     MessageSplitter,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome  # noqa: E402
+from nymearemoteproxy.protocol.packets import PROXY  # noqa: E402
 from nymearemoteproxy.protocol.registration import (  # noqa: E402
     DISCONNECT_CLIENT,
     PING,
@@ -467,7 +468,7 @@ def tunnelProxy() -> str:
         text = content.hex(" ") if len(content) < 12 else f"{content[:2].hex(' ')} … c0"
         dialogue.lines.append(f"S {arrow} {text}   (address {address}: {shown})")
 
-    packet("←", slip.PROXY, clientConnected(1, client, "203.0.113.9", 1))
+    packet("←", PROXY, clientConnected(1, client, "203.0.113.9", 1))
     dialogue.lines.append("A → Hello")
     packet("←", 1, b"Hello")
     packet("→", 1, b"Hi")
@@ -476,12 +477,12 @@ def tunnelProxy() -> str:
     for method, params in ((PING, {"timestamp": 5}), (DISCONNECT_CLIENT, {"socketAddress": 1})):
         call = {"id": 1, "method": method.name, "params": params}
         text = json.dumps(call, separators=(",", ":")).encode()
-        packet("→", slip.PROXY, text)
+        packet("→", PROXY, text)
         registered.feed(text)
         for effect in registered.take():
             answer = effect.data if isinstance(effect, Send) else effect.done
-            packet("←", slip.PROXY, answer)
-    packet("←", slip.PROXY, clientDisconnected(2, 1))
+            packet("←", PROXY, answer)
+    packet("←", PROXY, clientDisconnected(2, 1))
     outcome = Outcome.DISCONNECTED_BY_SERVER
     dialogue.lines.append(f"A ← close {outcome.closeCode} {outcome.reason}")
     return dialogue.text()

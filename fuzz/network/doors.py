@@ -18,6 +18,8 @@ class Kind(Enum):
 
     WEBSOCKET = "websocket"
     STREAM = "stream"
+    FRONT = "front"
+    FRONT_HTTP = "front-http"
     ADMIN = "admin"
     MONITOR = "monitor"
     LINK = "link"
@@ -61,8 +63,16 @@ CLIENT_DOORS = {
 }
 """Those for clients, WebSocket first: in this order the server's log tells where they are."""
 
+FRONT_DOORS = {
+    "front": DoorKind(Kind.FRONT, TCP),
+    "haproxy-front": DoorKind(Kind.FRONT, f"haproxy:{TCP}"),
+    "front-http": DoorKind(Kind.FRONT_HTTP, TCP),
+}
+"""Those for visitors; the log tells of them behind the others."""
+
 DOORS = {
     **CLIENT_DOORS,
+    **FRONT_DOORS,
     "admin": DoorKind(Kind.ADMIN, TCP),
     "admin-tls": DoorKind(Kind.ADMIN, f"tls:{TCP}"),
     "monitor": DoorKind(Kind.MONITOR, UNIX),

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from fuzz.network.doors import CLIENT_DOORS
+from fuzz.network.doors import CLIENT_DOORS, FRONT_DOORS, Kind
 from fuzz.network.script import BINARY, PING, Script
 from nymearemoteproxy.cluster.directory import MEMBER_SIZE, NAME_SIZE
+from nymearemoteproxy.protocol import lengthprefixed
 from nymearemoteproxy.protocol.linkmessages import ControlLink, Far, Here, Look, Meet, Visit
 from nymearemoteproxy.protocol.linkrecords import BYTES, CUT, END, LOST
+from nymearemoteproxy.protocol.packets import Encode
 from nymearemoteproxy.protocol.registration import ClientRegistration
 from nymearemoteproxy.protocol.session import Identity, PairingKeys
 from nymearemoteproxy.running.assembly import SHOWN_TO_NOBODY
 from tests.support.endtoend import MARK, authenticate, call, frame
+from tests.support.hellos import extension, hello, records, serverName
 from tests.support.wires import slip
 
 TOKEN = f"{MARK}-token-of-the-fuzzer"
@@ -30,6 +33,9 @@ TOKEN = f"{MARK}-token-of-the-fuzzer"
 SECRET_TEXT = "the secret of the fuzzer's cluster"
 SECRET = hashlib.sha256(SECRET_TEXT.encode()).digest()
 """Of the cluster; the server makes one of the other."""
+
+DOMAIN = "homes.test"
+"""Under which homes are found at the front door."""
 
 MEMBER = b"fuzz" * (MEMBER_SIZE // 4)
 """Whom links are from."""
@@ -117,25 +123,28 @@ def calls(random: Random) -> Script:
     return script
 
 
-def _register(script: Script, random: Random) -> str:
+def _register(script: Script, random: Random) -> tuple[str, Encode]:
+    """Have a server register; return its uuid, and what writes its packets."""
     server = _uuid(random)
     script.connect(0)
-    more = {"flowControl": True} if random.random() < 0.3 else {}
-    params = {"serverName": "fuzzed", "serverUuid": server, **more}
+    wanted = [name for name in ("flowControl", "lengthPrefixed") if random.random() < 0.3]
+    more = dict.fromkeys(wanted, True)
+    params = {"serverName": "fuzzed", "serverUuid": server, "front": True, **more}
     script.say(0, call("TunnelProxy.RegisterServer", **params))
     script.hear(0)
-    return server
+    return server, lengthprefixed.encode if "lengthPrefixed" in wanted else slip
 
 
-def _packets(script: Script, random: Random) -> None:
+def _packets(script: Script, random: Random, encode: Encode) -> None:
     """The server sends packets, for its client, for nobody, and for the proxy; some are broken."""
     for _packet in range(random.randrange(6)):
         method = random.choice(("TunnelProxy.Ping", "TunnelProxy.DisconnectClient"))
         params = {"timestamp": 5} if method.endswith("Ping") else {"socketAddress": 1}
         packet = random.choice(
             (
-                *(slip(1, _payload(random)), slip(1, b"\xc0\xdb" * 50), slip(2, b"for nobody")),
-                *(slip(0, call(method, 3, **params)), slip(0xFFFF, b"never"), slip(0, b"{}")),
+                *(encode(1, _payload(random)), encode(1, b"\xc0\xdb" * 50)),
+                *(encode(2, b"for nobody"), encode(0, call(method, 3, **params))),
+                *(encode(0xFFFF, b"never"), encode(0, b"{}")),
                 *(b"\0\1\xdbx\xc0", b"\0\xc0", b"\0\1" + _payload(random)),
             )
         )
@@ -145,14 +154,47 @@ def _packets(script: Script, random: Random) -> None:
 def visit(random: Random) -> Script:
     """A server registers with the tunnel proxy, and clients are connected to it."""
     script = Script(random, *_doors(random, random.choice((1, 2, 2, 3))))
-    server = _register(script, random)
+    server, encode = _register(script, random)
     for actor in range(1, len(script.doors)):
         script.connect(actor)
         params = {"clientName": "fuzzer", "clientUuid": _uuid(random), "serverUuid": server}
         script.say(actor, call("TunnelProxy.RegisterClient", **params))
         script.hear(actor)
         script.say(actor, _payload(random))
-    _packets(script, random)
+    _packets(script, random, encode)
+    script.leave(random.randrange(len(script.doors)))
+    return script
+
+
+def _hello(random: Random, name: str) -> bytes:
+    grease = extension(random.choice((0x0A0A, 0xFE0D, 51)), random.randbytes(1200))
+    message = hello(*random.sample([serverName(name.encode()), grease], 2))
+    cuts = random.choices(range(1, len(message)), k=random.choice((0, 0, 1, 5)))
+    return records(message, *cuts)
+
+
+def _request(random: Random, name: str) -> bytes:
+    path = random.choice(
+        ("/.well-known/acme-challenge/a-_Z", "/.well-known/acme-challenge/..", "/")
+    )
+    line = f"{random.choice(('GET', 'GET', 'HEAD', 'POST'))} {path} HTTP/1.{random.randrange(2)}"
+    more = random.choice(("Content-Length: 5", "Transfer-Encoding: chunked", "X: y", "Host: x"))
+    return f"{line}\r\nHost: {name}:80\r\n{more}\r\n\r\n".encode()
+
+
+def knock(random: Random) -> Script:
+    """Visitors of a home, or of a name that is none, with TLS and without."""
+    doors = random.choices(list(FRONT_DOORS), k=random.choice((1, 1, 2)))
+    script = Script(random, *_doors(random, 1), *doors)
+    server, encode = _register(script, random)
+    for actor in range(1, len(script.doors)):
+        script.connect(actor)
+        name = random.choice((*[f"{server}.{DOMAIN}"] * 4, _uuid(random), "localhost", "ü", ""))
+        isTls = FRONT_DOORS[script.doors[actor]].kind is Kind.FRONT
+        script.send(actor, (_hello if isTls else _request)(random, name))
+        script.hear(0)
+        script.send(actor, _payload(random))
+    _packets(script, random, encode)
     script.leave(random.randrange(len(script.doors)))
     return script
 
@@ -224,7 +266,7 @@ def _records(script: Script, random: Random) -> None:
 def farVisit(random: Random) -> Script:
     """Another member has a client for a server that is registered here."""
     script = Script(random, *_doors(random, 1), "link")
-    server = _register(script, random)
+    server, encode = _register(script, random)
     script.connect(1)
     place = _placeOf(b"uuid", uuid.UUID(server).bytes)
     registration = ClientRegistration("far", uuid.UUID(_uuid(random)), uuid.UUID(server))
@@ -232,7 +274,7 @@ def farVisit(random: Random) -> Script:
     script.send(1, ask.encode())
     script.hear(1)
     _records(script, random)
-    _packets(script, random)
+    _packets(script, random, encode)
     return script
 
 
@@ -267,7 +309,7 @@ def farLook(random: Random) -> Script:
 
 
 GRAMMARS: tuple[Write, ...] = (
-    *(tunnel, tunnel, tunnel, visit, visit, visit, alone, calls, calls),
+    *(tunnel, tunnel, tunnel, visit, visit, visit, knock, knock, alone, calls, calls),
     *(browse, browse, watch, farVisit, farVisit, farMeet, farMeet, farLook),
 )
 """As often as each is to come."""

@@ -32,6 +32,8 @@ HEARING = 0.3
 LONGEST = {
     Kind.WEBSOCKET: 30.0,
     Kind.STREAM: 30.0,
+    Kind.FRONT: 30.0,
+    Kind.FRONT_HTTP: 30.0,
     Kind.ADMIN: None,
     Kind.MONITOR: None,
     Kind.LINK: 45.0,

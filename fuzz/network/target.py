@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fuzz.network.doors import CLIENT_DOORS, TCP, Door, Kind
-from fuzz.network.grammars import MEMBER, SECRET, SECRET_TEXT, TOKEN
+from fuzz.network.doors import CLIENT_DOORS, FRONT_DOORS, TCP, Door, Kind
+from fuzz.network.grammars import DOMAIN, MEMBER, SECRET, SECRET_TEXT, TOKEN
 from fuzz.network.promises import Promises
 from fuzz.network.script import CLAIM, PREFACE, PROOF
 from nymearemoteproxy.cluster.identity import MemberIdentity, nameOf
@@ -54,6 +54,17 @@ PATIENT = 10_000
 GRACE = 10.0
 """Seconds from SIGTERM to the end: `shutdownTimeout`, and what a busy machine takes."""
 
+_OPTIONS = {
+    Kind.WEBSOCKET: "--websocket",
+    Kind.STREAM: "--stream",
+    Kind.FRONT: "--front",
+    Kind.FRONT_HTTP: "--front-http",
+}
+"""Each with a description of the listener."""
+
+_NAMED_DOORS = CLIENT_DOORS | FRONT_DOORS
+"""Those whose places the log tells, in this order."""
+
 _PLACE = re.compile(rb'"place":"([^"]+)"')
 
 VARIANTS = ("single", "cluster", "workers", "cluster of workers")
@@ -83,7 +94,7 @@ class Target:
             through = [sys.executable, "-m", "fuzz.network.planted", planted] if planted else []
             self._server = Server(
                 [*self._arguments(variant), *self._cluster()],
-                listeners=len(CLIENT_DOORS),
+                listeners=len(_NAMED_DOORS),
                 environment=UNMEASURED,
                 stateHome=str(self._directory),
                 through=through,
@@ -96,10 +107,11 @@ class Target:
             raise
 
     def _arguments(self, variant: str) -> Iterator[str]:
-        for name, door in CLIENT_DOORS.items():
-            yield "--websocket" if door.kind is Kind.WEBSOCKET else "--stream"
+        for name, door in _NAMED_DOORS.items():
+            yield _OPTIONS[door.kind]
             yield door.listener.replace("PATH", str(self._directory / name))
         yield from ("--token", TOKEN, "--tunnelproxy", "--verbose")
+        yield from ("--set", f"Front.domain={DOMAIN}")
         yield from ("--admin", f"tls:{TCP}" if variant == "single" else TCP)
         yield from ("--workers", str(WORKERS) if variant.endswith("workers") else "1")
         yield from ("--set", f"ProxyServer.monitorSocket={self._directory / 'monitor'}")
@@ -123,7 +135,7 @@ class Target:
 
     def _find(self) -> dict[str, Door]:
         """Return where the doors are, as the log tells."""
-        urls = zip(CLIENT_DOORS, self._server.urls, strict=True)
+        urls = zip(_NAMED_DOORS, self._server.urls, strict=True)
         doors = {name: Door(_addressOf(url)) for name, url in urls}
         url = self._server.waitFor(r"admin endpoint on (\S+)/")[1]
         self._isSecure = url.startswith("https:")

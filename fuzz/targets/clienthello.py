@@ -1,52 +1,83 @@
-"""What a TLS client offers with its first message.
+"""A TLS client's first message: what is offered with it, and whom it is for.
 
-The promises: nothing raises; what was read stays so whatever follows, and with what is left of it
-nothing else is read; the lists are bounded; what is offered was sent.
+The promises: where the message ends, or why it is none, does not depend on how it is cut, and is
+known before much has come; what is offered is bounded and was sent; what is written is read; and
+OpenSSL reads no other name, and takes none that is refused, but for an empty one.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
-from fuzz.target import Planted, Target
+from fuzz.target import Planted, Target, pieces
 from nymearemoteproxy.protocol.clienthello import (
-    CLIENT_HELLO,
-    HANDSHAKE,
     KEY_SHARE,
     MOST_BYTES,
     MOST_ENTRIES,
-    MOST_RECORDS,
+    SERVER_NAME,
     SUPPORTED_GROUPS,
+    Alert,
     ClientHello,
-    readClientHello,
+    HelloError,
+    HelloReader,
+    readOffers,
+    readServerName,
 )
+from tests.support.hellos import extension, hello, listed, namesInOpenSsl, records
 
-_MOST_WAITED_FOR = MOST_BYTES + (1 << 16) * MOST_RECORDS
+_MOST_WAITED_FOR = 6 * MOST_BYTES
+"""With a byte in each record."""
+
+_OPENSSL_LONGEST = 255
+"""Bytes of a name."""
 
 
 def check(data: bytes) -> None:
-    read = None
-    for end in range(len(data) + 1):
-        now = readClientHello(data[:end])
-        assert read is None or now == read, "what follows changes what was read"
-        read = now
-    if read is None:
-        assert len(data) < _MOST_WAITED_FOR
-        return
-    for numbers in read:
-        assert len(numbers) <= MOST_ENTRIES, "a list has no bound"
-        assert all(number.to_bytes(2, "big") in _unframed(data) for number in numbers)
+    found, end = _find(pieces(data, 0))
+    for parts in ([data], pieces(data, 1 + len(data) % 255)):
+        assert _find(parts)[0] == found, "it depends on how it is cut"
+    if found is None:
+        assert len(data) < _MOST_WAITED_FOR, "it is waited for without end"
+    elif isinstance(found, bytes):
+        _checkOffers(found)
+        name = _nameIn(found)
+        if not isinstance(name, Alert):
+            assert _inOpenSsl(data[:end]) in ([], [name]), "OpenSSL reads another name"
     _checkWritten(data)
+    _checkName(data[-300:])
 
 
-def _unframed(data: bytes) -> bytes:
-    """Return what is in the records."""
-    content, at = b"", 0
-    while at < len(data):
-        size = int.from_bytes(data[at + 3 : at + 5], "big")
-        content += data[at + 5 : at + 5 + size]
-        at += 5 + size
-    return content
+def _find(parts: Iterable[bytes]) -> tuple[bytes | Alert | None, int]:
+    """Return the message, or why it is none; and how many parts had come by then."""
+    reader = HelloReader()
+    for count, part in enumerate(parts, 1):
+        try:
+            message = reader.feed(part)
+        except HelloError as error:
+            return error.alert, count
+        if message is not None:
+            return message, count
+    return None, 0
+
+
+def _nameIn(message: bytes) -> str | Alert | None:
+    """Return the server's name, None without one, or why it cannot be read."""
+    try:
+        return readServerName(message)
+    except HelloError as error:
+        return None if error.alert is Alert.MISSING_EXTENSION else error.alert
+
+
+def _inOpenSsl(data: bytes) -> list[str | None]:
+    names = namesInOpenSsl(data)
+    return [None if name is None else name.decode("ascii", "replace") for name in names]
+
+
+def _checkOffers(message: bytes) -> None:
+    for offered in readOffers(message):
+        assert len(offered) <= MOST_ENTRIES, "a list has no bound"
+        assert all(number.to_bytes(2, "big") in message for number in offered)
 
 
 def _checkWritten(data: bytes) -> None:
@@ -54,25 +85,24 @@ def _checkWritten(data: bytes) -> None:
     groups = struct.unpack(f">{len(data[:40]) // 2}H", data[: len(data[:40]) // 2 * 2])
     shares = groups[: len(data) % 4]
     keys = b"".join(struct.pack(">HH", group, 3) + b"key" for group in shares)
-    extensions = _extension(SUPPORTED_GROUPS, struct.pack(f">{len(groups)}H", *groups))
-    extensions += _extension(0, data[:50]) + _extension(KEY_SHARE, keys)
-    body = bytes(34) + b"\0" + b"\0\2\x13\1" + b"\1\0" + struct.pack(">H", len(extensions))
-    body += extensions
-    message = bytes([CLIENT_HELLO]) + len(body).to_bytes(3, "big") + body
-    size = len(message) // (1 + len(data) % (MOST_RECORDS - 1)) + 1
-    records = b"".join(
-        struct.pack(">BHH", HANDSHAKE, 0x0301, len(message[at : at + size]))
-        + message[at : at + size]
-        for at in range(0, len(message), size)
+    message = hello(
+        extension(SUPPORTED_GROUPS, listed(2, struct.pack(f">{len(groups)}H", *groups))),
+        extension(SERVER_NAME, data[:50]),
+        extension(KEY_SHARE, listed(2, keys)),
     )
-    assert readClientHello(records) == ClientHello(shares, groups), "what is written is not read"
-    assert readClientHello(records[:-1]) is None, "it is not waited for all of it"
+    written = records(message, *range(1, len(message), 1 + len(data) % 90))
+    assert _find([written])[0] == message[4:], "what is written is not read"
+    assert _find([written[:-1]])[0] is None, "it is not waited for all of it"
+    assert readOffers(message[4:]) == ClientHello(shares, groups)
 
 
-def _extension(kind: int, content: bytes) -> bytes:
-    if kind:
-        content = struct.pack(">H", len(content)) + content
-    return struct.pack(">HH", kind, len(content)) + content
+def _checkName(content: bytes) -> None:
+    """What is in the extension is a name for both readers, or for none."""
+    message = hello(extension(SERVER_NAME, content))
+    name = _nameIn(message[4:])
+    isTaken = isinstance(name, str) and "\0" not in name and len(name) <= _OPENSSL_LONGEST
+    expected = [[name]] if isTaken else [[], [""]]
+    assert _inOpenSsl(records(message)) in expected, "OpenSSL reads another name"
 
 
 TARGET = Target(
@@ -82,14 +112,28 @@ TARGET = Target(
         Planted(
             "protocol/clienthello.py", "except (IndexError, struct.error)", "except IndexError"
         ),
-        Planted(
-            "protocol/clienthello.py", "if len(message) >= end:", "if len(message) >= end - 1:"
-        ),
+        Planted("protocol/clienthello.py", "len(message) >= end else", "len(message) > end else"),
         Planted(
             "protocol/clienthello.py",
             "at += _ENTRY.size + size\n    return",
             "at += _ENTRY.size\n    return",
         ),
+        Planted(
+            "protocol/clienthello.py",
+            "self._head += data[begin:at]",
+            "self._head = data[begin:at]",
+        ),
+        Planted(
+            "protocol/clienthello.py",
+            "len(content) - 2, HOST_NAME, len(name)",
+            "len(content) - 2, content[2], len(name)",
+        ),
     ),
-    words=(b"\x16\3\1", b"\0\x0a\0\4\0\2\0\x1d", b"\0\x33\0\6\0\4\0\x1d\0\0"),
+    words=(
+        b"\x16\3\1",
+        b"\0\x0a\0\4\0\2\0\x1d",
+        b"\0\x33\0\6\0\4\0\x1d\0\0",
+        b"\0\0\0\x0e\0\x0c\0\0\x09a.example",
+        b"\xfe\x0d",
+    ),
 )

@@ -1,4 +1,4 @@
-"""The HTTP request that opens a WebSocket.
+"""The HTTP request that opens a WebSocket, and with it the head of any.
 
 The promises: whether it is taken, and as what, does not depend on how it is cut; what goes on is
 the one canonical form, which is taken again as itself; a refusal is a whole response in which
@@ -13,6 +13,7 @@ import re
 
 from fuzz.target import Planted, Target, pieces, taken
 from nymearemoteproxy.protocol.httphead import MAX_HEAD, HeadReader, Refusal
+from nymearemoteproxy.protocol.upgraderequest import canonical
 
 SUBPROTOCOLS = (b"mqtt", b"chat")
 
@@ -43,20 +44,20 @@ def check(data: bytes) -> None:
     elif not isinstance(read, bytes):
         head, rest = read
         assert data.endswith(rest) and _CANONICAL.fullmatch(head), "not the canonical form"
-        assert HeadReader(SUBPROTOCOLS).receive(head) == (head, b"")
+        assert _read([head]) == (head, b"")
 
 
 def _read(parts: list[bytes]) -> Read:
-    reader = HeadReader(SUBPROTOCOLS)
+    reader = HeadReader()
     found: tuple[bytes, bytes] | None = None
-    for part in parts:
-        if found is not None:
-            found = found[0], found[1] + part
-            continue
-        try:
-            found = reader.receive(part)
-        except Refusal as refusal:
-            return refusal.answer
+    try:
+        for part in parts:
+            if found is not None:
+                found = found[0], found[1] + part
+            elif (read := reader.receive(part)) is not None:
+                found = canonical(read[0], SUBPROTOCOLS), read[1]
+    except Refusal as refusal:
+        return refusal.answer
     return found
 
 
@@ -71,12 +72,18 @@ class _Socket:
         return io.BytesIO(self._answer)
 
 
-def _checkAnswer(answer: bytes) -> None:
+def answered(answer: bytes) -> http.client.HTTPResponse:
+    """Return what `http.client` reads in an answer, which ends the connection."""
     response = http.client.HTTPResponse(_Socket(answer))  # type: ignore[arg-type]
     response.begin()
-    assert response.status in _STATUSES, "another status"
     assert response.getheader("Connection") == "close"
-    head, _, body = answer.partition(b"\r\n\r\n")
+    return response
+
+
+def _checkAnswer(answer: bytes) -> None:
+    response = answered(answer)
+    assert response.status in _STATUSES, "another status"
+    body = answer.partition(b"\r\n\r\n")[2]
     assert int(response.getheader("Content-Length", "-1")) == len(body), "no whole response"
     assert answer.isascii() and len(answer) < 500, "something of the client's is in it"
 
@@ -92,17 +99,17 @@ _REQUEST = (
 
 TARGET = Target(
     check,
-    covers=("protocol.httphead",),
+    covers=("protocol.httphead", "protocol.upgraderequest"),
     planted=(
         Planted("protocol/httphead.py", "max(0, seen - len(_END) + 1)", "seen"),
         Planted("protocol/httphead.py", "max(0, seen - 1), min(size", "seen, min(size"),
         Planted(
             "protocol/httphead.py",
-            'raise _bad("A header line is not NAME: VALUE")',
-            'raise _bad(f"{line}")',
+            'raise bad("A header line is not NAME: VALUE")',
+            'raise bad(f"{line!r}")',
         ),
         Planted(
-            "protocol/httphead.py",
+            "protocol/upgraderequest.py",
             're.compile(rb"[0-9A-Za-z+/]{22}==")',
             're.compile(rb"[^,]{22}==")',
         ),

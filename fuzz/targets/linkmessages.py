@@ -77,11 +77,12 @@ TARGET = Target(
     words=(
         *(b'"ask":"%b"' % kind for kind in (b"meet", b"visit", b"look", b"control")),
         *(b'"answer":"%b"' % kind for kind in (b"offer", b"denied", b"wait", b"not-here", b"met")),
-        b'{"version":2,"compatible":1,',
+        b'{"version":3,"compatible":1,',
         b'"member":"00112233445566778899aabbccddeeff"',
         b'"identity":{"name":"n","uuid":null}',
         b'"registration":{"name":"n","uuid":"1b9a8e44-0000-4000-8000-000000000001",',
         b'"subject":"s"',
+        b'"isVisitor":true,"isNamed":true',
         b'"outcome":"tunnel-exists"',
         b"\\ud800",
     ),

@@ -14,11 +14,12 @@ from twisted.internet.task import Clock
 
 from fuzz.target import Planted, Target, isLine, pieces, taken
 from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import LocalService, Serving
 from nymearemoteproxy.client.rules.calling import Calls, ClientConnected, ClientDisconnected
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY
+from nymearemoteproxy.protocol.packets import PROXY
 from tests.support.nearby import Endpoint, Line
 from tests.support.packets import Reference
 from tests.support.switchboards import packet
@@ -42,7 +43,7 @@ def _serve(parts: list[bytes]) -> Served:
     clock = Clock()
     services: Any = Endpoint()
     said: list[str] = []
-    service = LocalService(services, "127.0.0.1:22", MOST_CLIENTS)
+    service = LocalService(Destination(services, "127.0.0.1:22"), MOST_CLIENTS)
     serving: Any = Serving(
         clock, service, Reports(said.append), said.append, Refusals(clock, said.append)
     )

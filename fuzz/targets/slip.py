@@ -8,7 +8,8 @@ limit; and what is written is read again.
 from __future__ import annotations
 
 from fuzz.target import Planted, Target, pieces, taken
-from nymearemoteproxy.protocol.slip import Packet, PacketReader, PacketTooLarge, encode, escape
+from nymearemoteproxy.protocol.packets import Packet, PacketTooLarge
+from nymearemoteproxy.protocol.slip import PacketReader, encode, escape
 from nymearemoteproxy.protocol.unescaping import (
     END,
     ESC,

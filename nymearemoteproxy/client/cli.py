@@ -36,6 +36,7 @@ from nymearemoteproxy.client.connecting.retrying import (
 )
 from nymearemoteproxy.client.endpoints import ClientEndpoint
 from nymearemoteproxy.client.local.copying import CopyingEnd, SharedFiles
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher
 from nymearemoteproxy.client.local.serving import LocalService
@@ -159,9 +160,14 @@ class ClientRun:
         joined.addErrback(self._failed)
 
     def _publish(self, address: Address) -> None:
-        uuid = self._options["serve"]
-        connector = _connector(self.reactor, address)
-        service = LocalService(connector, address.where, _filesLeft(), self._side)
+        uuid, http = self._options["serve"], self._options["forward-http"]
+        service = LocalService(
+            _destination(self.reactor, address),
+            _filesLeft(),
+            self._side,
+            getsHeader=bool(self._options["proxy-protocol"]),
+            http=None if http is None else _destination(self.reactor, http),
+        )
         publisher = Publisher(self.reactor, self._endpoint, service, uuid, self.say)
         publisher.start().addErrback(self._failed)
 
@@ -248,10 +254,13 @@ def _filesLeft() -> int:
     return max(2, raiseFileLimit() - RESERVED_FILES)
 
 
-def _connector(reactor: Any, address: Address) -> IStreamClientEndpoint:
+def _destination(reactor: Any, address: Address) -> Destination:
+    endpoint: IStreamClientEndpoint
     if address.path:
-        return UNIXClientEndpoint(reactor, address.path)
-    return HostnameEndpoint(reactor, address.host, address.port)
+        endpoint = UNIXClientEndpoint(reactor, address.path)
+    else:
+        endpoint = HostnameEndpoint(reactor, address.host, address.port)
+    return Destination(endpoint, address.where)
 
 
 def _beginLogging(log: Any) -> None:

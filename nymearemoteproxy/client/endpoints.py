@@ -177,13 +177,17 @@ class _Farewell(Protocol):
 
 
 class ServerEndpoint(ProxyEndpoint):
-    """A client endpoint whose connections register a server with a tunnel proxy, and carry SLIP.
+    """A client endpoint whose connections register a server, and carry its packets.
 
-    What is not told here is told of `ProxyEndpoint`.
+    Their transport's `partner` tells in which framing. What is not told here is told of
+    `ProxyEndpoint`.
 
     :param uuid: what clients find the server by.
     :param name: the server's name, for the proxy's statistics.
     :param token: what the proxy lets us in for, if it wants one.
+    :param front: whether visitors may come by the proxy's front door; None: as its names say.
+    :param onWithoutFront: called when visitors may come and the proxy that the server has been
+        registered with is too old to let any in.
     :raises ValueError: an argument is wrong; the text is one line.
     """
 
@@ -197,15 +201,30 @@ class ServerEndpoint(ProxyEndpoint):
         timeout: float = DEFAULT_TIMEOUT,
         token: str | None = None,
         httpProxy: HttpProxy | None = None,
+        front: bool | None = None,
+        onWithoutFront: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(reactor, url, tls, timeout, httpProxy=httpProxy)
         self.uuid = _parseUuid(uuid)
         self._name = name
         self._token = token
+        self._front = front
+        self._onWithoutFront = onWithoutFront
 
-    def control(self) -> ControlPhase:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """See `ProxyEndpoint`."""
+        control = self.control()
+
+        def registered(protocol: Any) -> Any:
+            if control.isWithoutFront:
+                self._onWithoutFront()
+            return protocol
+
+        return self._attempt(protocolFactory, control).addCallback(registered)
+
+    def control(self) -> RegisteringServer:
         """Return the control phase of a new connection."""
-        return RegisteringServer(self._name, self.uuid, self._token)
+        return RegisteringServer(self._name, self.uuid, self._token, self._front)
 
 
 def _parseUuid(text: str) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from twisted.python import usage
 
 from nymearemoteproxy import __version__
 from nymearemoteproxy.client.connecting.endtoend import CallingSide, ServingSide, Side
+from nymearemoteproxy.client.connecting.retrying import Reports
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import (
     DEFAULT_NAME,
@@ -46,10 +48,16 @@ END_CERTIFICATE = "end-certificate.pem"
 PROGRAM = "nymea-remoteproxy-client"
 TOKEN_VARIABLE = "NYMEA_REMOTEPROXY_TOKEN"
 
+_WITHOUT_FRONT = "the proxy knows of no front door: no visitors will come"
+
 # An option, and the one it makes no sense without.
 _NEEDED = (
     ("serve", "forward"),
     ("forward", "serve"),
+    ("forward-http", "serve"),
+    ("front", "serve"),
+    ("no-front", "serve"),
+    ("proxy-protocol", "serve"),
     ("listen", "server-uuid"),
     ("end-certificate", "end-to-end"),
     ("end-key", "end-certificate"),
@@ -65,9 +73,11 @@ _EXCLUDED = {
     "token": ("token-file",),
     # A tunnel's two ends need one of each kind. Of a server and its clients it is the server that
     # has the certificate.
-    "end-to-end": ("end-fingerprint", "end-ca", "server-uuid"),
+    # A visitor's browser has TLS with the service itself, and none with this end of ours.
+    "end-to-end": ("end-fingerprint", "end-ca", "server-uuid", "front", "forward-http"),
     "end-fingerprint": ("end-ca", "serve"),
     "end-ca": ("serve",),
+    "no-front": ("front", "forward-http"),
 }
 
 
@@ -86,7 +96,8 @@ class ClientOptions(OnlyOptions):
         "leaves. Exit status 0: there was a tunnel. 1: there was none, it broke, or the service at "
         "its other end closed it without a word. 2: the file of --configuration is wrong. "
         "With --serve and --forward: makes a local service reachable through the proxy's tunnel "
-        "proxy under a uuid, for ever; it reconnects whenever the connection is lost. "
+        "proxy under a uuid, for ever; it reconnects whenever the connection is lost. With --front "
+        "browsers reach it, too, if the proxy has a front door. "
         "With --server-uuid: the other end of such a service is standard input and output, or with "
         "--listen a local port, each connection to which is one to the service. Whoever wants to "
         "connect waits up to a minute for a proxy or a server that is away. Both show their token, "
@@ -110,6 +121,13 @@ class ClientOptions(OnlyOptions):
         ["nonce", None, None, "keeps several tunnels with the same token apart"],
         ["serve", None, None, "be the server with this uuid, for clients of the tunnel proxy"],
         ["forward", None, None, "the service that --serve offers: HOST:PORT or unix:PATH"],
+        [
+            "forward-http",
+            None,
+            None,
+            "the service for visitors by plain http, such as the challenges of ACME: HOST:PORT or "
+            "unix:PATH; it gets no PROXY header",
+        ],
         ["server-uuid", None, None, "be a client of the server with this uuid"],
         [
             "listen",
@@ -166,6 +184,23 @@ class ClientOptions(OnlyOptions):
             None,
             "encrypt from end to end: be the end with the certificate, with --serve or in a pair",
         ],
+        [
+            "front",
+            None,
+            "let visitors of the proxy's front door come to --forward, which needs TLS and a "
+            "certificate of its own",
+        ],
+        [
+            "no-front",
+            None,
+            "let no visitor come, not even by a name that the proxy has for the uuid",
+        ],
+        [
+            "proxy-protocol",
+            None,
+            "begin each connection to --forward with a PROXY header of version 2, which has the "
+            "client's address",
+        ],
         ["insecure", None, "do not verify the server's certificate"],
         ["verbose", "v", "more detail on standard error"],
     ]
@@ -196,6 +231,7 @@ class ClientOptions(OnlyOptions):
                 if self._has(option) and self._has(other):
                     raise usage.UsageError(f"--{option} and --{other} exclude each other")
         self._parse("forward", parseService)
+        self._parse("forward-http", parseService)
         self._parse("listen", parseListen)
         self._completeToken(isNeeded=self["serve"] is None and self["server-uuid"] is None)
 
@@ -225,7 +261,16 @@ class ClientOptions(OnlyOptions):
         url, name, uuid, token = self["url"], self["name"], self["uuid"], self["token"]
         way: dict[str, Any] = {"tls": tls, "httpProxy": self._httpProxy()}
         if self["serve"] is not None:
-            return ServerEndpoint(reactor, url, self["serve"], name=name, token=token, **way)
+            return ServerEndpoint(
+                reactor,
+                url,
+                self["serve"],
+                name=name,
+                token=token,
+                front=self._front(),
+                onWithoutFront=partial(Reports(say).trouble, _WITHOUT_FRONT),
+                **way,
+            )
         server = self["server-uuid"]
         if server is not None:
             return ClientEndpoint(reactor, url, server, name=name, uuid=uuid, token=token, **way)
@@ -281,6 +326,15 @@ class ClientOptions(OnlyOptions):
                 "set STATE_DIRECTORY"
             ) from None
         return selfSigned(directory, END_CERTIFICATE, "--end-certificate")
+
+    def _front(self) -> bool | None:
+        """Return whether visitors may come; None if nothing is said.
+
+        A flag that is not given is 0, and False only where the file says so.
+        """
+        if self["no-front"] or self["front"] is False:
+            return False
+        return True if self["front"] else None
 
     def _has(self, option: str) -> bool:
         return self[option] not in (None, 0)

@@ -47,7 +47,7 @@ class DenyList:
         if not self._masks or not host:
             return False
         try:
-            address = _packed(host.partition("%")[0])
+            address = packed(host.partition("%")[0])
         except OSError:
             return False
         if address.startswith(_MAPPED):
@@ -68,7 +68,7 @@ def _mask(size: int, prefix: int) -> int:
     return ((1 << prefix) - 1) << (8 * size - prefix)
 
 
-def _packed(text: str) -> bytes:
+def packed(text: str) -> bytes:
     """Return the bytes of an address.
 
     :raises OSError: it is none.
@@ -90,7 +90,7 @@ def parseDenyList(entries: Iterable[tuple[int, str]]) -> DenyList:
 def _parse(number: int, text: str) -> tuple[bytes, int]:
     host, slash, length = text.partition("/")
     try:
-        address = _packed(host)
+        address = packed(host)
     except (OSError, ValueError):
         raise ValueError(f"line {number} is no address or network") from None
     bits = 8 * len(address)

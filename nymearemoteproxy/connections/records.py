@@ -23,7 +23,11 @@ WEBSOCKET = "WebSocket"
 TCP = "TCP"
 UNIX = "unix"
 FRONT = "front"
-TRANSPORTS = (WEBSOCKET, TCP, UNIX, FRONT)
+FRONT_HTTP = "front-http"
+VISITORS = (FRONT, FRONT_HTTP)
+"""Of those who come by the front door."""
+
+TRANSPORTS = (WEBSOCKET, TCP, UNIX, *VISITORS)
 """What connections are called by what is spoken on them; a stream is named after its address."""
 
 RECORDS_A_TURN = 500
@@ -215,6 +219,7 @@ class Load:
     :ivar tunnels: how many pairs of clients are joined.
     :ivar servers: how many servers are registered with the tunnel proxy.
     :ivar clients: how many clients are connected to them.
+    :ivar visitors: how many of these came by the front door.
     :ivar registered: those of `connections` whose tunnel is the tunnel proxy's, by transport and
         role.
     :ivar totals: until this moment.
@@ -227,6 +232,7 @@ class Load:
     tunnels: int = 0
     servers: int = 0
     clients: int = 0
+    visitors: int = 0
     registered: Counter[tuple[str, Role]] = field(default_factory=Counter)
     received: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
@@ -251,6 +257,7 @@ class Load:
                 self.servers += 1
             elif role is Role.CLIENT:
                 self.clients += 1
+                self.visitors += transport in VISITORS
             elif record.partner is not None and record.partner.partner is record:
                 self._addTunnel(record.number, record.partner.number)
         self.connections += connections

@@ -44,7 +44,10 @@ class ILeg(Interface):
     record = Attribute("What is known of its connection; None where there is none.")
 
     def enter(tunnel: Tunnel) -> None:
-        """This is the leg's tunnel. Read nothing from the client until `open`."""
+        """This is the leg's tunnel. Read nothing from the client until `open`.
+
+        If that follows at once (`Tunnel.isWhole`), there is nothing to be done about it.
+        """
 
     def open(partner: ILeg) -> None:
         """Both sides are there: relay what the client sends to `partner` from now on."""
@@ -133,13 +136,18 @@ class Tunnel:
         self._ended: tuple[ILeg, ...] = ()
         self._abandoned = False
 
+    @property
+    def isWhole(self) -> bool:
+        """Whether both sides are there."""
+        return len(self._legs) == 2
+
     def attach(self, leg: ILeg) -> None:
         """Add one side; with the second one relaying begins."""
         self._legs += (leg,)
         leg.enter(self)
         if self._abandoned:
             self._bereave(leg)
-        elif len(self._legs) == 2:
+        elif self.isWhole:
             first, second = self._legs
             first.open(second)
             second.open(first)

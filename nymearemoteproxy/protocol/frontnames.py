@@ -68,8 +68,8 @@ def parseNames(entries: Iterable[tuple[int, str]]) -> Mapping[str, UUID]:
 class FrontNames:
     """The names of all homes.
 
-    Of several wildcards the one that says the most counts. Below the domain the first label is the
-    uuid of a home, and all names below that are the home's, too.
+    The first label below the domain is the uuid of a home, and all names below that are the home's,
+    too. Of this and the wildcards that one counts which says the most of a name.
 
     :param names: of homes, see `parseNames`.
     :param domain: as `parseName` returns it; empty = no name is a uuid.
@@ -77,21 +77,23 @@ class FrontNames:
 
     def __init__(self, names: Mapping[str, UUID] | None = None, domain: str = "") -> None:
         self._names = names or {}
-        self._domain = domain and f".{domain}"
+        self._domain = domain
 
     def __len__(self) -> int:
         return len(self._names)
 
     def find(self, name: str) -> Home | None:
         """Return the home that is meant by a name, if there is one."""
+        if not isHostName(name):  # nothing else is below a wildcard, nor is a home to deal with it
+            return None
         name = canonical(name)
-        uuid = self._names.get(name)
-        rest = name
-        while uuid is None and rest:
-            rest = rest.partition(".")[2]
-            uuid = self._names.get(WILDCARD + rest)
-        if uuid is not None:
+        if uuid := self._names.get(name):
             return Home(uuid, isNamed=True)
-        if self._domain and name.endswith(self._domain):
-            uuid = parseUuid(name.removesuffix(self._domain).rpartition(".")[2])
-        return None if uuid is None else Home(uuid, isNamed=False)
+        label, _, rest = name.partition(".")
+        while rest:
+            if rest == self._domain and (uuid := parseUuid(label)):
+                return Home(uuid, isNamed=False)
+            if uuid := self._names.get(WILDCARD + rest):
+                return Home(uuid, isNamed=True)
+            label, _, rest = rest.partition(".")
+        return None

@@ -9,9 +9,8 @@ import re
 
 import idna
 
-# RFC 1123 section 2.1. Hyphens in the third and fourth place are for encoded international names
-# (RFC 5891 section 4.2.3.1). Twisted connects to no name that is not like this.
-_LABEL = re.compile(r"(?!-)(?!(?!xn)..--)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE)
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.ASCII | re.I)
+"""RFC 1123 section 2.1."""
 
 LONGEST_NAME = 253
 """Characters (RFC 1035 section 2.3.4, without the length of the first label and the root)."""

@@ -159,16 +159,11 @@ def failure(requestId: int, text: str) -> dict[str, Any]:
     return {"id": requestId, "status": "error", "error": text}
 
 
-def notice(number: int, notification: Notification, params: Mapping[str, Any]) -> bytes:
-    """Encode one notification.
+def encodeNotice(number: int, notification: Notification, params: bytes) -> bytes:
+    """Encode one notification, the params of which are encoded already.
 
     :param number: its id; see `FIRST_NOTIFICATION`.
     """
-    return encodeNotice(number, notification, encodeParams(params))
-
-
-def encodeNotice(number: int, notification: Notification, params: bytes) -> bytes:
-    """Encode one notification, the params of which are encoded already."""
     name = notification.name.encode("ascii")
     return b'{"id":%d,"notification":"%b","params":%b}\n' % (number, name, params)
 

@@ -153,7 +153,7 @@ class Outcome(Enum):
         Group.REFUSED,
         1009,
         "packet too large",
-        "A registered server sent a SLIP packet of more than maxPacketSize.",
+        "A registered server sent a packet of more than maxPacketSize.",
     )
     TOO_MUCH_UNFINISHED = (
         "too-much-unfinished",
@@ -297,6 +297,20 @@ class Outcome(Enum):
         0,
         "",
         "A visitor asked for a name that is in no namesFile and no uuid under the domain.",
+    )
+    REDIRECTED = (
+        "redirected",
+        Group.ORDERLY,
+        0,
+        "",
+        "A visitor came without TLS, and was told that there is https.",
+    )
+    HTTP_REQUEST_INVALID = (
+        "http-request-invalid",
+        Group.REFUSED,
+        0,
+        "",
+        "What a visitor sent without TLS was no HTTP request, or it broke a rule of HTTP.",
     )
     VISITORS_NOT_WANTED = (
         "visitors-not-wanted",

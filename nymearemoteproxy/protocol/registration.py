@@ -13,30 +13,41 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from nymearemoteproxy.protocol.jsonrpc import Method, Notification, Request, encode, notice, success
+from nymearemoteproxy.protocol.jsonrpc import (
+    Method,
+    Notification,
+    Request,
+    encode,
+    encodeNotice,
+    encodeString,
+    success,
+)
 from nymearemoteproxy.protocol.outcomes import Outcome
 
 REGISTER_SERVER = Method(
     "TunnelProxy.RegisterServer",
     "Be found by clients under this uuid. From the byte behind the answer on the connection is a "
     "SLIP stream: each packet begins with the address of a client, 2 bytes in network byte order, "
-    "and the address 0 is for calls and notifications. Send something at least once a minute. With "
-    "flowControl you are told which clients are slow; send them nothing until they have caught up, "
-    "and no other client has to wait for them. With front, true or false, you say whether visitors "
-    "may come by the front door; without it only those come that the operator gave a name for. "
-    "Where servers have to show a token, one that is not "
+    "and the address 0 is for calls and notifications. With lengthPrefixed it is no SLIP: in each "
+    "packet 4 bytes behind the address say how many follow, and these follow as they are. Send "
+    "something at least once a minute. With flowControl you are told which clients are slow; send "
+    "them nothing until they have caught up, and no other client has to wait for them. With front, "
+    "true or false, you say whether visitors may come by the front door; without it only those "
+    "come that the operator gave a name for. Where servers have to show a token, one that is not "
     "accepted is told why by authenticationError, and disconnected.",
     params={
         "serverName": "String",
         "serverUuid": "Uuid",
         "o:flowControl": "Bool",
         "o:front": "Bool",
+        "o:lengthPrefixed": "Bool",
         "o:token": "String",
     },
     returns={
         "tunnelProxyError": "$ref:TunnelProxyError",
         "slipEnabled": "Bool",
         "o:flowControl": "Bool",
+        "o:lengthPrefixed": "Bool",
         "o:authenticationError": "$ref:AuthenticationError",
     },
 )
@@ -128,12 +139,14 @@ class ServerRegistration:
 
     :ivar flowControl: it wants to be told which of its clients are slow.
     :ivar front: visitors may come by the front door; None = those for whom it has a name there.
+    :ivar lengthPrefixed: its packets have their length in front, and are no SLIP.
     """
 
     name: str
     uuid: UUID
     flowControl: bool = False
     front: bool | None = None
+    lengthPrefixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,9 @@ class ClientRegistration:
 
 
 Registration = ServerRegistration | ClientRegistration
+
+_EXTENSIONS = ("flowControl", "lengthPrefixed")
+"""What a server may ask for; the answer says what it got."""
 
 _UUID = re.compile(r"(\{)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?(1)\})", re.ASCII | re.I)
 
@@ -182,8 +198,9 @@ def readRegistration(request: Request) -> Registration | None:
     if request.method is REGISTER_SERVER:
         if serverUuid is None:
             return None
-        flowControl, front = params.get("flowControl", False), params.get("front")
-        return ServerRegistration(params["serverName"], serverUuid, flowControl, front)
+        front = params.get("front")
+        wanted = {name: params.get(name, False) for name in _EXTENSIONS}
+        return ServerRegistration(params["serverName"], serverUuid, front=front, **wanted)
     clientUuid = parseUuid(params["clientUuid"])
     if serverUuid is None or clientUuid is None:
         return None
@@ -216,9 +233,10 @@ def answerUnproven(request: Request, authenticationError: str, text: str) -> byt
 def _answerParams(request: Request, error: TunnelProxyError) -> dict[str, Any]:
     params: dict[str, Any] = {"tunnelProxyError": error.value}
     if request.method is REGISTER_SERVER:
-        isRegistered = params["slipEnabled"] = error is TunnelProxyError.NO_ERROR
-        if isRegistered and request.params.get("flowControl"):
-            params["flowControl"] = True
+        isRegistered = error is TunnelProxyError.NO_ERROR
+        granted = [name for name in _EXTENSIONS if isRegistered and request.params.get(name)]
+        params["slipEnabled"] = isRegistered and "lengthPrefixed" not in granted
+        params |= dict.fromkeys(granted, True)
     return params
 
 
@@ -235,28 +253,29 @@ def clientConnected(
     :param number: which of the connection's notifications it is.
     :param peerAddress: the IP address it comes from, empty if it has none.
     """
-    return notice(
-        number,
-        CLIENT_CONNECTED,
-        {
-            "clientName": registration.name,
-            "clientUuid": f"{{{registration.uuid}}}",
-            "clientPeerAddress": peerAddress,
-            "socketAddress": address,
-        },
+    params = b'{"clientName":%b,"clientUuid":"{%b}","clientPeerAddress":%b,"socketAddress":%d}' % (
+        encodeString(registration.name),
+        str(registration.uuid).encode("ascii"),
+        encodeString(peerAddress),
+        address,
     )
+    return encodeNotice(number, CLIENT_CONNECTED, params)
 
 
 def clientDisconnected(number: int, address: int) -> bytes:
     """Return the notification that a client is gone."""
-    return notice(number, CLIENT_DISCONNECTED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_DISCONNECTED, address)
 
 
 def clientPaused(number: int, address: int) -> bytes:
     """Return the notification that much waits for a client."""
-    return notice(number, CLIENT_PAUSED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_PAUSED, address)
 
 
 def clientResumed(number: int, address: int) -> bytes:
     """Return the notification that a client has caught up."""
-    return notice(number, CLIENT_RESUMED, {"socketAddress": address})
+    return _aboutClient(number, CLIENT_RESUMED, address)
+
+
+def _aboutClient(number: int, notification: Notification, address: int) -> bytes:
+    return encodeNotice(number, notification, b'{"socketAddress":%d}' % address)

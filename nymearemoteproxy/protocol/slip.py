@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence, Set
 
+from nymearemoteproxy.protocol.packets import Packet, PacketTooLarge
 from nymearemoteproxy.protocol.unescaping import (
     END,
     ESC,
@@ -18,19 +19,7 @@ from nymearemoteproxy.protocol.unescaping import (
     undoByParts,
 )
 
-PROXY = 0
-"""The address of the proxy itself: its packets are JSON-RPC."""
-HIGHEST_ADDRESS = 0xFFFE
-"""FFFF is never used."""
-
 _ADDRESS_SIZE = 2
-
-Packet = tuple[int, bytes]
-"""An address, and data."""
-
-
-class PacketTooLarge(Exception):
-    """A packet has no end within the limit."""
 
 
 def escape(data: bytes) -> bytes:

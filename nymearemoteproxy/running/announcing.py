@@ -19,7 +19,7 @@ from nymearemoteproxy.common.addresses import describePlace
 from nymearemoteproxy.common.certificates import fingerprintOf, firstName
 from nymearemoteproxy.common.paths import stateDirectory
 from nymearemoteproxy.common.words import counted, joined
-from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP, TCP, VISITORS, WEBSOCKET
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.configuration.front import hasFront
@@ -33,6 +33,7 @@ _SCHEMES = {
     WEBSOCKET: ("ws", "wss"),
     TCP: ("tcp", "tls"),
     FRONT: ("https", "https"),
+    FRONT_HTTP: ("http", "http"),
 }
 """Of URLs, without TLS of ours and with it."""
 
@@ -140,7 +141,7 @@ def showToken(configuration: Configuration, ports: Sequence[IListeningPort]) -> 
     terminal.write(f"\nThe token of this run is {token}\n")
     for listener, port in zip(configuration.listeners, ports, strict=True):
         # Nobody joins at the front door, and where a reverse proxy comes nobody else is understood.
-        if not (listener.transport == FRONT or listener.behindProxy):
+        if not (listener.transport in VISITORS or listener.behindProxy):
             certificate = None
             if listener.secure:
                 certificate = servedCertificate(configuration.certificates[listener.files])

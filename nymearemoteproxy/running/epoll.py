@@ -10,6 +10,7 @@ what is read. Everything works on any other reactor, too.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from select import EPOLLIN
 from typing import Any
 
@@ -17,7 +18,6 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.internet.main import installReactor
 from twisted.logger import Logger
-from twisted.python.log import callWithLogger
 
 log = Logger()
 
@@ -69,18 +69,23 @@ class DirectEPollReactor(EPollReactor):
                 if selectable is None:
                     continue  # an earlier event of this turn was its end
                 if event != EPOLLIN:
-                    callWithLogger(selectable, self._doReadOrWrite, selectable, descriptor, event)
+                    self._guard(self._doReadOrWrite, selectable, descriptor, event)
                     continue
                 try:
                     why = selectable.doRead()
                 except BaseException as error:  # whatever it is, it is this one's alone
                     log.failure("internal error while reading from {who}", who=selectable)
-                    callWithLogger(selectable, self._disconnectSelectable, selectable, error, False)
+                    self._guard(self._disconnectSelectable, selectable, error, False)
                 else:
                     if why:
-                        callWithLogger(
-                            selectable, self._disconnectSelectable, selectable, why, True
-                        )
+                        self._guard(self._disconnectSelectable, selectable, why, True)
+
+    def _guard(self, do: Callable[..., object], selectable: Any, *more: Any) -> None:
+        """Do something about one descriptor; whatever goes wrong is this one's alone."""
+        try:
+            do(selectable, *more)
+        except BaseException:
+            log.failure("internal error about {who}", who=selectable)
 
 
 def install() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET, Record
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP, TCP, WEBSOCKET, Record
 from nymearemoteproxy.listening.listeners import Listener
 from nymearemoteproxy.running.configuration.result import Certificates
 from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.direct import DirectFactory
 from nymearemoteproxy.wires.front import FrontDoor
+from nymearemoteproxy.wires.fronthttp import FrontHttp
 from nymearemoteproxy.wires.introduction import IntroductionFactory
 from nymearemoteproxy.wires.stream import StreamControl
 from nymearemoteproxy.wires.tlsserver import TlsFactory
@@ -37,6 +38,7 @@ class ListenerFactories:
             WEBSOCKET: self._buildUpgrade,
             TCP: StreamControl,
             FRONT: FrontDoor,
+            FRONT_HTTP: FrontHttp,
         }
         self._tlsFactories: list[tuple[Listener, TlsFactory]] = []
 

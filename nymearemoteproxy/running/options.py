@@ -124,6 +124,7 @@ class ServerOptions(OnlyOptions):
         self._fingerprints: Sequence[tuple[str, str]] = ()
         self._clusters: list[str] = []
         self._fronts: list[str] = []
+        self._httpFronts: list[str] = []
         self.webSockets: list[str] = []
         self.streams: list[str] = []
         self.tokens: list[str] = []
@@ -187,6 +188,10 @@ class ServerOptions(OnlyOptions):
     def opt_front(self, endpoint: str) -> None:
         """let visitors in here, who reach a home by the name in their TLS; may be repeated"""
         self._fronts.append(_given("--front", endpoint))
+
+    def opt_front_http(self, endpoint: str) -> None:
+        """let visitors in without TLS here, to be told that there is https; may be repeated"""
+        self._httpFronts.append(_given("--front-http", endpoint))
 
     def opt_admin(self, endpoint: str) -> None:
         """serve a status page, metrics and health checks over HTTP here (a Twisted endpoint)"""
@@ -356,6 +361,8 @@ class ServerOptions(OnlyOptions):
                 settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
         if self._fronts:
             settings.set("Front.listeners", ", ".join(self._fronts), "--front")
+        if self._httpFronts:
+            settings.set("Front.httpListeners", ", ".join(self._httpFronts), "--front-http")
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
         return settings

@@ -28,10 +28,12 @@ from nymearemoteproxy.common.logs import FORMATS, LogFile, ProxyLogger, setVerbo
 from nymearemoteproxy.common.periodic import Periodic
 from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.connections.proxy import Proxy
+from nymearemoteproxy.connections.records import VISITORS
 from nymearemoteproxy.listening.listeners import ListenerError, close, listen
 from nymearemoteproxy.listening.shortage import Shortage
 from nymearemoteproxy.running.announcing import essentials, showToken, url
 from nymearemoteproxy.running.assembly import Authenticators, apply, makeProxy
+from nymearemoteproxy.running.configuration.front import hasFront
 from nymearemoteproxy.running.configuration.result import Configuration
 from nymearemoteproxy.running.factories import ListenerFactories
 from nymearemoteproxy.running.memory import Memory
@@ -115,6 +117,7 @@ class ProxyService(Service):
             self._company,
             lambda: self._lastReload,
             lambda: self._places if self.ports else (),
+            hasFront(self._configuration.settings),
         )
         self._watchers = Watchers(reactor, self._configuration, watched)
         self._makers = ListenerFactories(reactor, self.proxy, self._configuration.certificates)
@@ -166,7 +169,7 @@ class ProxyService(Service):
                 raise StartError(str(error)) from None
             raise refused(str(error)) from None
         self._places = [
-            Entrance(url(listener, port), listener.behindProxy)
+            Entrance(url(listener, port), listener.behindProxy, listener.transport in VISITORS)
             for listener, port in zip(listeners, self.ports, strict=True)
         ]
         if self._staff is not None:

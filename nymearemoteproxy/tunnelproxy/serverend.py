@@ -1,7 +1,7 @@
-"""The far end of a registered server's tunnel: its SLIP stream, taken apart and put together.
+"""The far end of a registered server's tunnel: its packets, taken apart and put together.
 
 Owns the addresses of the server's clients, its liveness, and back pressure from the server to its
-clients. Knows nothing of transports, framing other than SLIP, or uuids.
+clients. Knows nothing of transports, framing, or uuids.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ from nymearemoteproxy.meeting.tunnel import ILeg
 from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
 from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.packets import (
+    HIGHEST_ADDRESS,
+    PROXY,
+    Encode,
+    Packet,
+    PacketTooLarge,
+    Reader,
+)
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     clientConnected,
@@ -28,14 +36,6 @@ from nymearemoteproxy.protocol.registration import (
     clientResumed,
 )
 from nymearemoteproxy.protocol.session import Close, Send
-from nymearemoteproxy.protocol.slip import (
-    HIGHEST_ADDRESS,
-    PROXY,
-    Packet,
-    PacketReader,
-    PacketTooLarge,
-    encode,
-)
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.ends import End, IClientEnd, IServerEnd, Origin
 
@@ -67,6 +67,7 @@ class ServerEnd(End):
     """The far end of a registered server's tunnel: its packets, taken apart.
 
     :param reader: reads `PACKETS_A_TURN` at a time.
+    :param encode: writes what that of the server reads.
     :param timeout: seconds of silence after which the server counts as dead; 0 = never.
     :param turns: where it waits when there is more to do than one turn of the reactor allows.
     :param backlog: where it is counted what waits for the rest of a packet.
@@ -84,6 +85,7 @@ class ServerEnd(End):
         "_calls",
         "_clients",
         "_dialogue",
+        "_encode",
         "_freed",
         "_front",
         "_heard",
@@ -108,7 +110,8 @@ class ServerEnd(End):
         clock: IReactorTime,
         origin: Origin,
         dialogue: Dialogue,
-        reader: PacketReader,
+        reader: Reader,
+        encode: Encode,
         timeout: float,
         turns: Turns,
         backlog: Backlog,
@@ -118,6 +121,7 @@ class ServerEnd(End):
         super().__init__(clock, origin)
         self._dialogue = dialogue
         self._reader = reader
+        self._encode = encode
         self._timeout = timeout
         self._turns = turns
         self._backlog = backlog
@@ -221,12 +225,12 @@ class ServerEnd(End):
 
     def _tell(self, message: bytes) -> None:
         """Send a message of the proxy's own."""
-        self._send(encode(PROXY, message))
+        self._send(self._encode(PROXY, message))
 
     def relay(self, client: IClientEnd, data: bytes) -> None:
         if self._isOver:
             return  # the client will hear of it
-        self._send(encode(client.address, data))
+        self._send(self._encode(client.address, data))
         if self._blocked:
             self._pause(client)
 

@@ -19,15 +19,16 @@ from zope.interface import Interface, implementer
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
+from nymearemoteproxy.protocol import lengthprefixed, slip
 from nymearemoteproxy.protocol.dialogue import Dialogue
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS, Encode, Reader
 from nymearemoteproxy.protocol.registration import (
     ClientRegistration,
     Registration,
     ServerRegistration,
 )
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Role
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PacketReader
 from nymearemoteproxy.protocol.unescaping import fastest
 from nymearemoteproxy.tunnelproxy.backlog import Backlog
 from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE, ClientEnd
@@ -227,13 +228,19 @@ class Switchboard:
             self._clock,
             origin,
             Dialogue(TUNNEL_PROXY_API, self.hello, terms.messageSize),
-            PacketReader(terms.packetSize, PACKETS_A_TURN, self._undo),
+            *self._makeFraming(registration.lengthPrefixed),
             terms.serverTimeout,
             self._turns,
             self._backlog,
             registration.flowControl,
             registration.front,
         )
+
+    def _makeFraming(self, lengthPrefixed: bool) -> tuple[Reader, Encode]:
+        limit = self.terms.packetSize
+        if lengthPrefixed:
+            return lengthprefixed.PieceReader(limit, PACKETS_A_TURN), lengthprefixed.encode
+        return slip.PacketReader(limit, PACKETS_A_TURN, self._undo), slip.encode
 
     def _makeClientEnd(self, registration: ClientRegistration, origin: Origin) -> ClientEnd:
         server = self._servers[registration.serverUuid]

@@ -32,10 +32,10 @@ from nymearemoteproxy.common.unixpeers import UnixPeer, peerOf
 from nymearemoteproxy.connections.limits import MOST_MONITORS
 from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import (
-    FRONT,
     MOST_TEXT,
     TCP,
     UNIX,
+    VISITORS,
     WEBSOCKET,
     Record,
     slices,
@@ -129,7 +129,7 @@ class Snapshot:
             self._clients.append(record)
             self._noteTunnel(record)
             return
-        self._transports[TCP if record.transport == FRONT else record.transport] += 1
+        self._transports[TCP if record.transport in VISITORS else record.transport] += 1
 
     def _noteTunnel(self, record: Record) -> None:
         """Note a tunnel with both of its ends, or with the one that is left."""

@@ -26,10 +26,12 @@ class Entrance:
 
     :ivar url: with which they connect.
     :ivar behindProxy: only a reverse proxy does, which tells their addresses by a PROXY header.
+    :ivar isFront: it is the front door, which is for visitors of homes only.
     """
 
     url: str
     behindProxy: bool = False
+    isFront: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Watched:
     :ivar company: tells what goes on with those who serve together; None = this process is alone.
     :ivar lastReload: tells what became of it; None = there was none.
     :ivar places: tells where clients come in at the moment; none while nobody is let in.
+    :ivar hasFront: there is a front door, be it closed by now.
     """
 
     proxy: Proxy
@@ -51,3 +54,4 @@ class Watched:
     company: Callable[[], Company] | None = None
     lastReload: Callable[[], LastReload | None] = lambda: None
     places: Callable[[], Sequence[Entrance]] = tuple
+    hasFront: bool = False

@@ -9,10 +9,7 @@ from nymearemoteproxy.connections.proxy import Proxy
 from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.clienthello import Alert, HelloError, HelloReader, readServerName
 from nymearemoteproxy.protocol.outcomes import Outcome
-from nymearemoteproxy.wires.visiting import Visiting
-
-UNRECOGNIZED = (Outcome.UNKNOWN_NAME, Outcome.SERVER_NOT_FOUND, Outcome.VISITORS_NOT_WANTED)
-"""Nothing tells a stranger which homes there are: for these it is the name that is not known."""
+from nymearemoteproxy.wires.visiting import UNRECOGNIZED, Visiting
 
 
 class FrontDoor(Visiting):

@@ -131,7 +131,8 @@ class Leg:
 
     def enter(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
-        self.pauseReading()
+        if not tunnel.isWhole:
+            self.pauseReading()
 
     def open(self, partner: ILeg) -> None:
         self.proxy.registry.joined(self.record, partner.record)
@@ -202,7 +203,7 @@ class Leg:
         """It was made long ago."""
 
     def connectionLost(self, reason: Failure) -> None:
-        orderly = reason.check(ConnectionDone)
+        orderly = isinstance(reason.value, ConnectionDone)  # `check` would compare names
         self.finished = True
         self.linger.stop()
         self.proxy.keepalive.remove(self)

@@ -84,6 +84,35 @@ class StreamControl(Control):
         """Our end of the stream is sent."""
 
 
+class VisitorLeg(Leg):
+    """A visitor in its tunnel: all it sends is for the home, and when that ends it has left.
+
+    Its home is told so then, and sends it nothing more, so that there is nothing to wait for.
+    """
+
+    __slots__ = ()
+
+    departure = Outcome.CLIENT_LEFT
+
+    def dataReceived(self, data: bytes) -> None:
+        self.record.received += len(data)
+        self.partner.sendBytes(data)
+
+    def sendBytes(self, data: bytes) -> None:
+        self.record.sent += len(data)
+        self.transport.write(data)
+
+    def sendFrames(self, frames: Frames) -> None:
+        self.sendBytes(b"".join(frames[1::2]))
+
+    def sayGoodbye(self, outcome: Outcome) -> None:
+        self.linger.stopSending()
+
+
+class LimitedVisitorLeg(Limited, VisitorLeg):
+    """The same in a tunnel that has limits."""
+
+
 @implementer(IHalfCloseableProtocol)
 class StreamLeg(Leg):
     """A stream client in its tunnel.

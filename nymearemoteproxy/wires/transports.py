@@ -69,9 +69,10 @@ def tuneTcp(transport: Any, keepaliveIdle: float, keepaliveTimeout: float) -> No
     :param keepaliveTimeout: seconds from the first probe until the client counts as gone.
     """
     handle = transport.lowest.getHandle()
-    if not _isTcp(handle):
-        return
-    handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        return  # it is none of TCP's, which takes less time to find out so than by its family
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, keepaliveIdle > 0)
     if not keepaliveIdle:
         return

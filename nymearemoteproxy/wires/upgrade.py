@@ -1,7 +1,7 @@
 """The HTTP upgrade of WebSocket clients.
 
-Autobahn decides, with a request that `httphead` has checked, and writes the answer. From the first
-frame on the connection is ours. Owns what Autobahn gets to see. Knows nothing of frames.
+Autobahn decides, with a request that `upgraderequest` has checked, and writes the answer. From the
+first frame on the connection is ours. Owns what Autobahn gets to see. Knows nothing of frames.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nymearemoteproxy.connections.records import Record
 from nymearemoteproxy.protocol.httphead import HeadReader, Refusal
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import SERVER
+from nymearemoteproxy.protocol.upgraderequest import canonical
 from nymearemoteproxy.wires.phase import Phase
 from nymearemoteproxy.wires.transports import Linger
 from nymearemoteproxy.wires.websocket import WebSocketControl
@@ -112,7 +113,7 @@ class Upgrade(Phase, Protocol):
         super().__init__(proxy, record)
         self._judge = judge
         self._unixTime = unixTime
-        self._head = HeadReader(proxy.policy.subprotocols)
+        self._head = HeadReader()
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
@@ -125,14 +126,15 @@ class Upgrade(Phase, Protocol):
             return
         try:
             read = self._head.receive(data)
+            if read is None:
+                return
+            request, rest = read
+            checked = canonical(request, self.proxy.policy.subprotocols)
         except Refusal as refusal:
             self._answer(refusal.dated(self._unixTime()))
-            self._fail(refusal.outcome)
+            self._fail(refusal.outcome or Outcome.WEBSOCKET_HANDSHAKE_FAILED)
             return
-        if read is None:
-            return
-        request, rest = read
-        hearing = self._judge.decide(request)
+        hearing = self._judge.decide(checked)
         self._answer(hearing.answer)
         if hearing.isGranted:
             self._takeOver(rest)

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.connections.presence import IPresent
+from nymearemoteproxy.connections.records import CLOSING
 from nymearemoteproxy.meeting.place import Place, PlaceRefused
 from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
@@ -27,10 +28,13 @@ from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.wires.leg import askTransport
 from nymearemoteproxy.wires.limited import hasLimits
 from nymearemoteproxy.wires.phase import Phase
-from nymearemoteproxy.wires.stream import LimitedStreamLeg, StreamLeg
+from nymearemoteproxy.wires.stream import LimitedVisitorLeg, VisitorLeg
 from nymearemoteproxy.wires.transports import Linger, tuneTcp, tuneTunnelProxy
 
 log = ProxyLogger()
+
+UNRECOGNIZED = (Outcome.UNKNOWN_NAME, Outcome.SERVER_NOT_FOUND, Outcome.VISITORS_NOT_WANTED)
+"""Nothing tells a stranger which homes there are: for these it is the name that is not known."""
 
 VISITOR = "front"
 """What visitors are called where clients have a name of their own."""
@@ -65,12 +69,14 @@ class Visiting(Phase, Protocol):
         """Return what a visitor is told that ends like this."""
         raise NotImplementedError
 
+    def sent(self, leg: StreamLeg) -> None:
+        """The home was sent what it is to be sent first; what comes now is relayed."""
+
     # Events of the transport
 
     def connectionMade(self) -> None:
         timing = self.proxy.policy.timing
         self._linger = Linger(self.proxy.delays, self.transport, timing.close, self.record.number)
-        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         self.setDeadline(self.patience())
 
     def dataReceived(self, data: bytes) -> None:
@@ -108,8 +114,6 @@ class Visiting(Phase, Protocol):
         record, switchboard = self.record, self.proxy.switchboard
         assert switchboard is not None  # there is no front door without it
         self._first = first
-        self.setDeadline(self.proxy.policy.timing.inactive)
-        self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
         registration = ClientRegistration(VISITOR, uuid4(), home.uuid)
         record.name, record.uuid = registration.name, str(registration.uuid)
         record.serverUuid = str(home.uuid)
@@ -124,6 +128,9 @@ class Visiting(Phase, Protocol):
         )
         asked = maybeDeferred(switchboard.register, registration, origin)
         asked.addCallbacks(self._found, self._notFound).addErrback(self._failed)
+        if self._tunnel is None and not self._isAway:  # it is still looked for
+            self.setDeadline(self.proxy.policy.timing.inactive)
+            self.transport.pauseProducing()  # what comes meanwhile is kept, in the kernel
 
     def _found(self, place: Place) -> None:
         if self._isAway:
@@ -131,24 +138,27 @@ class Visiting(Phase, Protocol):
             return
         self._tunnel = place.tunnel
         record, first = self.record, self._first
-        self.transport.lowest.readMuch()
         record.role = Role.CLIENT
         self.proxy.registry.authenticated(record)
+        timing = self.proxy.policy.timing
+        tuneTcp(self.transport, timing.ping, timing.pingAnswer)
         tuneTunnelProxy(self.transport, Role.CLIENT)
+        self.transport.lowest.readMuch()
         leg = self.makeLeg()
         self.next(leg)
         place.tunnel.attach(leg)
         record.received -= len(first)  # counted there
         leg.dataReceived(first)
+        self.sent(leg)
 
-    def makeLeg(self) -> StreamLeg:
+    def makeLeg(self) -> VisitorLeg:
         """Return the leg that takes the connection over."""
-        legClass = LimitedStreamLeg if hasLimits(self.proxy, Role.CLIENT) else StreamLeg
-        return legClass(self.proxy, self.record, self._linger, 0.0, False)
+        legClass = LimitedVisitorLeg if hasLimits(self.proxy, Role.CLIENT) else VisitorLeg
+        return legClass(self.proxy, self.record, self._linger)
 
     def _notFound(self, failure: Failure) -> None:
         failure.trap(PlaceRefused)
-        refusal: Any = failure.value
+        refusal: Any = failure.value.with_traceback(None)  # which refers to all that waited for it
         if not self._isAway:
             self.turnAway(refusal.outcome)
 
@@ -169,6 +179,7 @@ class Visiting(Phase, Protocol):
     def turnAway(self, outcome: Outcome) -> None:
         """Say why, and close."""
         self._isAway = True
+        self.stage = CLOSING
         self.clearDeadline()
         self.record.endsWith(outcome)
         answer = self.explain(outcome)

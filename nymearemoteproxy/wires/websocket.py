@@ -121,7 +121,7 @@ class WebSocketControl(Control):
 
     def makeLeg(self, start: StartTunnel) -> Leg:
         self.proxy.keepalive.remove(self)
-        # SLIP packets need not align with messages, which could then not be text.
+        # Packets need not align with messages, which could then not be text.
         opcode = BINARY if start.role is Role.SERVER else self._lastOpcode
         legClass = LimitedWebSocketLeg if hasLimits(self.proxy, start.role) else WebSocketLeg
         return legClass(self.proxy, self.record, self.linger, self._reader, opcode)

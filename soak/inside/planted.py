@@ -188,11 +188,10 @@ def _death() -> None:
 
 def _address() -> None:
     """A registered server gets a packet of somebody who was never announced."""
-    from nymearemoteproxy.protocol.slip import encode
     from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 
     def mistake(_relay: Any, end: Any, _client: Any, data: bytes) -> None:
-        end._send(encode(NOBODY, data))
+        end._send(end._encode(NOBODY, data))
 
     _patch(ServerEnd, "relay", _seldom(mistake))
 

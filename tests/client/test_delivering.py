@@ -11,7 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from nymearemoteproxy.client.local.delivering import LocalConnection
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection
 from tests.support.proxies import Recorder, awaited, recording
 
 UPLOAD = b"x" * 200_000
@@ -43,8 +43,9 @@ class EndTests(TestCase):
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")  # type: ignore[attr-defined]
         self.addCleanup(port.stopListening)
         client = Client()
-        local = LocalConnection(reactor, client)
-        local.connect(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port))
+        local = LocalConnection(reactor, client, b"")
+        place = "127.0.0.1", port.getHost().port
+        local.connect(Destination(TCP4ClientEndpoint(reactor, *place), "the service"))
         local.deliver(UPLOAD)
         local.finish(isWhole)
         await client.isGone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from nymearemoteproxy.client.options import ClientOptions
 from nymearemoteproxy.client.rules.optionsfile import parseOptions
 from nymearemoteproxy.common.certificates import fingerprint, selfSigned
+from tests.client.test_registering import offering
 from tests.support.cores import anyUuid
 from tests.support.endtoend import CLIENT, ROOT, runForked
 
@@ -97,6 +99,25 @@ class OptionsTests(SynchronousTestCase):
         """What the command line has, the file need not have in another way."""
         options = self.options("url=ws://h\ntoken-file=/nonexistent", "--token", "line")
         self.assertEqual((options["token"], options["token-file"]), ("line", None))
+
+    def test_front(self) -> None:
+        """A file can say both, and that nothing is said is a third."""
+        serve = f"url=ws://h\nserve={anyUuid()}\nforward=h:1\n"
+        for text, arguments, front in (
+            ("", (), None),
+            ("front = true", (), True),
+            ("front = false", (), False),
+            ("no-front = true", (), False),
+            ("no-front = false", (), None),
+            ("front = true", ("--no-front",), False),
+            ("front = false", ("--front",), True),
+            ("no-front = true", ("--front",), True),
+        ):
+            endpoint = self.options(serve + text, *arguments).endpoint(None, lambda text: None)
+            phase = endpoint.control()
+            phase.receive(offering({"o:front": "Bool"}))
+            given = json.loads(phase.further)["params"].get("front")
+            self.assertIs(given, front, (text, arguments))
 
     def test_withoutName(self) -> None:
         self.assertEqual(self.options("url=ws://h\ntoken=t")["name"], "nymea-remoteproxy-client")

@@ -178,6 +178,18 @@ class CommandTests(ProxyMixin, TestCase):
         self.assertIn("registered", server.told[-1])
 
     @awaited
+    async def test_withoutFront(self) -> None:
+        """That no visitors will come is said once, however often it registers."""
+        server = self.server(Hasher, "--front")
+        for start in (0, 2):
+            await server.line("registered", start)
+            for peer in self.proxy.connections:
+                peer.transport.abortConnection()
+            await server.line("connection lost", start)
+        told = "nymea-remoteproxy-client: the proxy knows of no front door: no visitors will come"
+        self.assertEqual(server.told.count(told), 1)
+
+    @awaited
     async def test_unixService(self) -> None:
         directory = tempfile.TemporaryDirectory()  # a path of trial's may be too long for a socket
         self.addCleanup(directory.cleanup)
@@ -334,6 +346,13 @@ class CommandTests(ProxyMixin, TestCase):
             [*serve, "--nonce", "n"],
             [*serve, "--uuid", SERVER],
             [*serve, "--listen", "0"],
+            [*serve, "--forward-http", "h"],
+            [*serve, "--front", "--no-front"],
+            [*serve, "--forward-http", "h:1", "--no-front"],
+            [*serve, "--front", "--end-to-end"],
+            [*serve, "--forward-http", "h:1", "--end-to-end"],
+            *([*client, option] for option in ("--front", "--no-front", "--proxy-protocol")),
+            [*client, "--forward-http", "h:1"],
             [*serve, *client],
             [*client, "--nonce", "n"],
             [*client, "--uuid", "x"],

@@ -91,8 +91,10 @@ class RegistrationTests(SynchronousTestCase):
         base = {"serverName": "me", "serverUuid": SERVER}
         kinds = {"serverName": "String", "serverUuid": "Uuid"}
         flow = {"flowControl": True}
+        prefixed = {"lengthPrefixed": True}
         for told, more in (
             (offering({**kinds, "o:flowControl": "Bool"}), flow),
+            (offering({**kinds, "o:lengthPrefixed": "Bool"}), prefixed),
             (offering({**kinds, "o:other": "Bool"}), {}),
             (offering(kinds), {}),
             (offering(None), {}),
@@ -106,6 +108,20 @@ class RegistrationTests(SynchronousTestCase):
                 phase = RegisteringServer("me", SERVER)
                 self.assertEqual(phase.receive(told[:cut]) + phase.receive(told[cut:]), b"")
                 self.assertEqual(json.loads(phase.further)["params"], base | more, told)
+
+    def test_front(self) -> None:
+        """Nothing is said of visitors unless we are told what; who wants some is told of none."""
+        for front, isOffered, given, isWithout in (
+            (None, True, None, False),
+            (True, True, True, False),
+            (False, True, False, False),
+            (True, False, None, True),
+            (False, False, None, False),
+        ):
+            phase = RegisteringServer("me", SERVER, front=front)
+            phase.receive(offering({"o:front": "Bool"} if isOffered else {}))
+            self.assertIs(json.loads(phase.further)["params"].get("front"), given)
+            self.assertIs(phase.isWithoutFront, isWithout)
 
     def test_token(self) -> None:
         """It is shown to a proxy that takes it, and to no other."""
@@ -132,6 +148,22 @@ class RegistrationTests(SynchronousTestCase):
                 told = line({"id": 2, "status": "error", "error": f"no {TOKEN} here"})
                 problem = self.assertRaises(TunnelError, phase.receive, told)
                 self.assertEqual(str(problem), "refused by the proxy: no … here")
+
+    def test_framing(self) -> None:
+        """It is what the answer says: a proxy that takes the param may still not give it."""
+        for told, isLengthPrefixed in (
+            ({"slipEnabled": False, "lengthPrefixed": True}, True),
+            ({"slipEnabled": True, "lengthPrefixed": False}, False),
+            ({"slipEnabled": True, "lengthPrefixed": 1}, False),
+            ({"slipEnabled": True}, False),
+        ):
+            phase = registering()
+            phase.receive(answer("TunnelProxyErrorNoError", **told))
+            self.assertEqual(phase.partner, Partner("", "", isLengthPrefixed))
+        for told in ({"slipEnabled": False}, {}, {"slipEnabled": False, "lengthPrefixed": 1}):
+            accepted = answer("TunnelProxyErrorNoError", **told)
+            problem = self.assertRaises(TunnelError, registering().receive, accepted)
+            self.assertIn("without SLIP", str(problem))
 
     def test_unproven(self) -> None:
         """Why a token is not accepted, and whether another attempt may help."""
@@ -310,7 +342,7 @@ class CallsTests(SynchronousTestCase):
             + self.disconnected(1)
         )
         told = [
-            ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1"),
+            ClientConnected(1, f"'a\\x1bname' {CLIENT} from ::1", "::1", isVisitor=False),
             ClientPaused(1),
             ClientResumed(1),
             ClientDisconnected(1),
@@ -318,6 +350,19 @@ class CallsTests(SynchronousTestCase):
         for cut in range(len(stream) + 1):
             calls = Calls()
             self.assertEqual(calls.receive(stream[:cut]) + calls.receive(stream[cut:]), told)
+
+    def test_visitors(self) -> None:
+        """They have the name that the proxy gives them, and an address if it knows one."""
+        for name, peer, isVisitor in (
+            ("front", "2001:db8::7", True),
+            ("front", "", True),
+            ("Front", "192.0.2.7", False),
+        ):
+            params = {"clientName": name, "clientPeerAddress": peer, "socketAddress": 1}
+            message = {"id": 0, "notification": "TunnelProxy.ClientConnected", "params": params}
+            (event,) = Calls().receive(line(message))
+            assert isinstance(event, ClientConnected)
+            self.assertEqual((event.peer, event.isVisitor), (peer, isVisitor))
 
     def test_impossibleAddresses(self) -> None:
         for address in (0, -1, 0xFFFF, 1.0, True, "1", None):

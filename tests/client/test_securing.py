@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.error import ConnectionRefusedError
@@ -17,9 +18,10 @@ from nymearemoteproxy.client.local.refusals import QUIET
 from nymearemoteproxy.client.local.securing import MOST_HANDSHAKES
 from nymearemoteproxy.client.local.serving import MAX_QUEUE, STALL
 from nymearemoteproxy.client.rules.endtoend import agreedName
+from nymearemoteproxy.client.rules.proxyheader import proxyHeader
 from nymearemoteproxy.common.certificates import CertificateFiles, readCertificateAndKey
 from nymearemoteproxy.protocol.slip import encode
-from tests.client.test_serving import ServingMixin, connected, disconnected, paused, resumed
+from tests.client.test_serving import WHERE, ServingMixin, connected, disconnected, paused, resumed
 from tests.support.encryption import NAME, REFUSAL, UUID, TlsClient, hello, write
 from tests.support.nearby import Line
 from tests.support.proxies import Certificate
@@ -134,7 +136,7 @@ class SecuredTests(ServingMixin, SynchronousTestCase):
         self.services.fail(ConnectionRefusedError())
         self.assertEqual(self.exchange(client), [("DisconnectClient", 1)])
         self.assertTrue(client.isOver)
-        self.assertIn("connection refused", self.said[0])
+        self.assertIn(f"at {WHERE}: connection refused", self.said[0])
 
     def test_serviceRefusesAtOnce(self) -> None:
         """Even while we are in the middle of the client's handshake."""
@@ -219,6 +221,19 @@ class SecuredTests(ServingMixin, SynchronousTestCase):
             with self.assertRaises(ssl.SSLError):
                 client.receive(sent.data[address])
             self.assertEqual(len(sent.data[address]), len(REFUSAL))
+
+    def test_header(self) -> None:
+        """The service reads it in clear, before what was decrypted, and after the handshake."""
+        service = self.service
+        self.service = lambda: replace(service(), getsHeader=True)  # type: ignore[method-assign]
+        self.begin()
+        self.receive(connected(1, peer="192.0.2.7"))
+        self.assertEqual(self.services.attempts, [])
+        client = TlsClient(NAME)
+        self.exchange(client)
+        self.receive(encode(1, client.say(b"question")))
+        header = proxyHeader("192.0.2.7")
+        self.assertEqual(self.services.succeed().value(), header + b"question")
 
     def test_silentClient(self) -> None:
         self.receive(connected(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from itertools import starmap
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -25,7 +26,7 @@ from nymearemoteproxy.client.connecting.endtoend import ServingSide
 from nymearemoteproxy.client.connecting.heartbeat import HEARTBEAT_INTERVAL
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
-from nymearemoteproxy.client.local.delivering import LINGER, PIECE
+from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Destination
 from nymearemoteproxy.client.local.publishing import LASTED, Publisher
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.serving import (
@@ -40,18 +41,21 @@ from nymearemoteproxy.client.local.serving import (
     LocalService,
     Serving,
 )
+from nymearemoteproxy.client.rules.controlphase import Partner
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
+from nymearemoteproxy.protocol.packets import PROXY, Packet
+from nymearemoteproxy.protocol.slip import PacketReader, encode
 from tests.support.nearby import Endpoint, Line
+from tests.support.packets import prefixed, prefixedPackets
 
 UUID = "{00000000-0000-0000-0000-00000000000d}"
 
 
-def connected(address: object, name: str = "a client") -> bytes:
+def connected(address: object, name: str = "a client", peer: str = "::1") -> bytes:
     params = {
         "clientName": name,
         "clientUuid": UUID,
-        "clientPeerAddress": "::1",
+        "clientPeerAddress": peer,
         "socketAddress": address,
     }
     return _notification("ClientConnected", params)
@@ -82,11 +86,11 @@ class Sent:
     :ivar largest: the most data in one packet.
     """
 
-    def __init__(self, stream: bytes) -> None:
+    def __init__(self, packets: list[Packet]) -> None:
         self.calls: list[tuple[str, int]] = []
         self.data: dict[int, bytes] = {}
         self.largest = 0
-        for address, payload in PacketReader(0).receive(stream):
+        for address, payload in packets:
             if address == PROXY:
                 call = json.loads(payload)
                 (value,) = call["params"].values()
@@ -104,9 +108,11 @@ class ServingMixin:
     """A connection to the proxy, and services to be connected to.
 
     :ivar side: encrypts from end to end; None = nobody does.
+    :ivar isLengthPrefixed: packets have their length in front. The tests say SLIP all the same.
     """
 
     side: ServingSide | None = None
+    isLengthPrefixed = False
 
     def begin(self) -> None:
         self.clock = Clock()
@@ -116,19 +122,33 @@ class ServingMixin:
         reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
-            LocalService(self.services, WHERE, MOST_CLIENTS, self.side),  # type: ignore[arg-type]
+            self.service(),
             reports,
             self.lost.append,
             Refusals(self.clock, self.said.append),
         )
         self.proxy = Line(self.serving)
+        self.proxy.partner = Partner("", "", self.isLengthPrefixed)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
+        self._said = PacketReader(0)
+
+    def service(self) -> LocalService:
+        """Return what is offered."""
+        return LocalService(Destination(self.services, WHERE), MOST_CLIENTS, self.side)  # type: ignore[arg-type]
 
     def receive(self, *parts: bytes) -> None:
-        self.serving.dataReceived(b"".join(parts))
+        data = b"".join(parts)
+        if self.isLengthPrefixed:
+            data = b"".join(starmap(prefixed, self._said.receive(data)))
+        self.serving.dataReceived(data)
 
     def sent(self) -> Sent:
-        return Sent(self.proxy.take())
+        return Sent(self.packets())
+
+    def packets(self) -> list[Packet]:
+        """Return what was sent to the proxy, and forget it."""
+        data = self.proxy.take()
+        return prefixedPackets(data) if self.isLengthPrefixed else PacketReader(0).receive(data)
 
     def client(self, address: int = 1) -> Line:
         """Connect a client, and its service."""
@@ -240,7 +260,7 @@ class ServingTests(ServingMixin, SynchronousTestCase):
         service = self.client()
         service.protocol.dataReceived(b"bye")
         service.lose()
-        addresses = [address for address, _ in PacketReader(0).receive(self.proxy.value())]
+        addresses = [address for address, _ in self.packets()]
         self.assertEqual(addresses, [1, PROXY])
 
     def test_clientLeaves(self) -> None:
@@ -337,15 +357,17 @@ class ServingTests(ServingMixin, SynchronousTestCase):
         self.assertEqual(self.lost, [])
 
     def test_noProxy(self) -> None:
-        for data in (
-            encode(PROXY, b"hello"),
-            connected(0),
-            connected("1"),
-            b"x" * (MAX_PACKET_SIZE + 1),
+        tooMuch = (MAX_PACKET_SIZE + 1).to_bytes(4, "big")
+        endless = b"\x00\x01" + tooMuch if self.isLengthPrefixed else b"x" * (MAX_PACKET_SIZE + 1)
+        for receive, data in (
+            (self.receive, encode(PROXY, b"hello")),
+            (self.receive, connected(0)),
+            (self.receive, connected("1")),
+            (lambda data: self.serving.dataReceived(data), endless),
         ):
             self.begin()
             service = self.client(7)
-            self.receive(data)
+            receive(data)
             self.assertTrue(self.proxy.aborted)
             self.assertTrue(service.disconnecting)
             self.receive(connected(9))
@@ -664,6 +686,26 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
+class LengthPrefixedTests(ServingTests):
+    isLengthPrefixed = True
+
+    def test_throughAtOnce(self) -> None:
+        """The service gets what has arrived of a packet."""
+        service = self.client()
+        packet = prefixed(1, b"0123456789")
+        for end in range(len(packet)):
+            self.serving.dataReceived(packet[end : end + 1])
+            self.assertEqual(service.value(), packet[6 : end + 1])
+
+
+class LengthPrefixedSharingTests(SharingTests):
+    isLengthPrefixed = True
+
+
+class LengthPrefixedSlowClientTests(SlowClientTests):
+    isLengthPrefixed = True
+
+
 class PublisherTests(SynchronousTestCase):
     """How a registration is kept."""
 
@@ -675,7 +717,7 @@ class PublisherTests(SynchronousTestCase):
         publisher = Publisher(
             self.clock,
             self.proxies,  # type: ignore[arg-type]
-            LocalService(self.services, WHERE, MOST_CLIENTS),  # type: ignore[arg-type]
+            LocalService(Destination(self.services, WHERE), MOST_CLIENTS),  # type: ignore[arg-type]
             UUID,
             self.said.append,
             lambda: 0.5,

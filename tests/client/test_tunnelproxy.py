@@ -25,11 +25,13 @@ from nymearemoteproxy.client.connecting.reasons import SILENT
 from nymearemoteproxy.client.connecting.retrying import Backoff, Reports, RetryingEndpoint
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint, TunnelEndpoint
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.forwarding import Forwarder
 from nymearemoteproxy.client.local.publishing import Publisher
 from nymearemoteproxy.client.local.serving import LocalService
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY, encode
+from nymearemoteproxy.protocol.packets import PROXY
+from nymearemoteproxy.protocol.slip import encode
 from tests.support.proxies import (
     ACCEPTED,
     TOKEN,
@@ -54,7 +56,9 @@ class EndsMixin(ProxyMixin):
         publisher = Publisher(
             reactor,
             self.serverEndpoint(name="me"),
-            LocalService(HostnameEndpoint(reactor, "127.0.0.1", port), f"127.0.0.1:{port}", 100),
+            LocalService(
+                Destination(HostnameEndpoint(reactor, "127.0.0.1", port), "the service"), 100
+            ),
             SERVER,
             said.append,
             lambda: 0.0,

@@ -50,6 +50,7 @@ class UrlTests(SynchronousTestCase):
             self.assertEqual((url.host, url.where), (written, f"{written}:2212"))
             self.assertEqual(ProxyUrl.parse(f"wss://{name}").where, f"{written}:443")
             self.assertEqual(parseService(f"{name}:22").host, written)
+        self.assertEqual(parseService("XN--KCHE-0RA:22").host, "XN--KCHE-0RA")
 
     def test_hosts(self) -> None:
         for host in (
@@ -99,6 +100,8 @@ class UrlTests(SynchronousTestCase):
             "ws://-a:1": "name",
             "ws://a-.b:1": "name",
             "ws://ab--c:1": "name",
+            "ws://a.ab--c.d:1": "name",
+            f"ws://{'ı' * 63}:1": "name",
             "ws://h%41:1": "name",
             f"ws://{'a' * 64}:1": "name",
             f"ws://{'a.' * 127}a:1": "name",

@@ -6,7 +6,8 @@ from tests.support.clusters import InCluster
 from tests.support.fronts import AtTheFront
 from tests.support.memorylinks import Network
 from tests.support.remote import again
-from tests.wires import test_front
+from tests.watching import test_visitors
+from tests.wires import test_front, test_fronthttp
 
 
 class Settling:
@@ -18,7 +19,9 @@ class Settling:
         self.network.run()
 
 
-ALONE = {"AskingTests": None, "FaultTests": None}
-"""These have a switchboard of their own, and are about one connection."""
+ALONE = dict.fromkeys(["AskingTests", "FaultTests", "HttpAskingTests", "HttpPressureTests"])
+"""These have a switchboard of their own, or are about one connection."""
 
-again(globals(), test_front, AtTheFront, Settling, InCluster, others=ALONE)
+for tests in test_front, test_fronthttp:
+    again(globals(), tests, AtTheFront, Settling, InCluster, others=ALONE)
+again(globals(), test_visitors, test_visitors.CountedTests, Settling, InCluster)

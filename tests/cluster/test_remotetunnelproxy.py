@@ -9,6 +9,7 @@ from tests.support.served import TRANSPORTS, Served
 from tests.support.servedclusters import LinkedByTls, LinkedByUnix, ServedInCluster
 from tests.tunnelproxy import (
     test_access,
+    test_lengthprefixed,
     test_lifetimes,
     test_pressure,
     test_registering,
@@ -42,7 +43,14 @@ OVER_TLS = (
 
 # A build of the Debian package has them in memory only: debian/rules.
 if not os.environ.get("NYMEA_BRIEF"):
-    for _tests in (test_access, test_lifetimes, test_pressure, test_registering, test_relaying):
+    for _tests in (
+        test_access,
+        test_lengthprefixed,
+        test_lifetimes,
+        test_pressure,
+        test_registering,
+        test_relaying,
+    ):
         again(globals(), _tests, Served, LinkedByUnix, ServedInCluster, others=OTHERS)
         again(
             globals(), _tests, Served, LinkedByTls, ServedInCluster, prefix="Distant", only=OVER_TLS

@@ -360,6 +360,16 @@ class SourceTests(SynchronousTestCase):
         ):
             self.assertEqual(sourceOf(host, LOOPBACK), expected, host)
 
+    @PROPERTY
+    @given(st.ip_addresses())
+    def test_any(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+        """Any address counts as `ipaddress` has it, however it is calculated."""
+        expected = str(address)
+        if isinstance(address, ipaddress.IPv6Address):
+            network = ipaddress.ip_network((address, 64), strict=False)
+            expected = str(address.ipv4_mapped or network)
+        self.assertEqual(sourceOf(str(address), ()), expected)
+
     def test_exempt(self) -> None:
         """Only what the networks say is exempt, loopback included."""
         networks = (ipaddress.ip_network("192.0.2.0/24"), ipaddress.ip_network("2001:db8::/32"))

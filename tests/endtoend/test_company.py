@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,12 +10,15 @@ import signal
 import socket
 import urllib.error
 import urllib.request
+from uuid import uuid4
 
+from tests.endtoend.test_front import FrontCase
 from tests.support.endtoend import (
     MONITOR,
     PATIENCE,
     STREAM,
     EndToEnd,
+    Program,
     Server,
     inThread,
     join,
@@ -206,3 +210,50 @@ class DegradedTests(CompanyCase):
         until(lambda: self.metric("directory_commands_total") > 0, "nothing is told")
         self.checkOutage()
         self.assertEqual(self.metric("directory_outages_total"), 2)
+
+
+class VisitorsShownTests(CompanyCase, FrontCase):
+    """Two workers with a front door."""
+
+    @inThread
+    def test_visitors(self) -> None:
+        """What OpenSSL makes of it is counted, shown and written down, whichever worker has it."""
+        home, entries = uuid4(), self.temporary() / "tunnels.json"
+        self.path = str(self.temporary() / "monitor")
+        server = self.open(
+            *("--workers", "2", "--admin", STREAM, "--set", f"Accounting.tunnelLog={entries}"),
+            *("--set", f"ProxyServer.monitorSocket={self.path}"),
+            names=f"one.test {home}\n",
+        )
+        server.waitFor(r"worker \d serves", count=2)
+        self.url = server.waitFor(r"admin endpoint on (\S+)/")[1]
+        self.home(server.url("ws"), home)
+        visitors = [self.sClient(server, "-servername", "one.test") for _ in range(3)]
+        for options, alert, outcome in (
+            (("-servername", "two.test"), "unrecognized name", "unknown-name"),
+            (("-noservername",), "missing extension|alert number 109", "no-server-name"),
+        ):
+            self.sClient(server, *options).waitFor(alert)
+            self.awaitMetric(f'outcomes_total{{outcome="{outcome}"}}', 1)
+        for name, value in (("front_names", 1), ("front_visitors", 3), ("tunnel_proxy_clients", 3)):
+            self.awaitMetric(name, value)
+        status = json.loads(self.get("/api/status"))
+        self.assertEqual(status["front"], {"visitors": 3, "names": 1})
+        isFront = [each["isFront"] for each in status["listeners"]]
+        self.assertEqual(isFront, [False, True])
+        (row,) = json.loads(self.get("/api/servers"))["rows"]
+        self.assertEqual((row["clients"], row["visitors"]), (3, 3))
+        self.assertEqual({end["worker"] for end in row["ends"][1:]}, {1, 2})
+        told = watch(self.path)["tunnelProxyStatistic"]
+        self.assertEqual(told["transports"], {"WebSocket": 1, "TCP": 3, "unix": 0})
+        visitors[0].stop()
+        self.awaitMetric("front_visitors", 2)
+        until(entries.read_text, "the visit is not written down")
+        entry = json.loads(entries.read_text())
+        digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+        self.assertEqual((entry["server"], entry["sides"][0]["transport"]), (digest, "front"))
+
+    def sClient(self, server: Server, *options: str) -> Program:
+        """Return OpenSSL as a visitor, which waits for the home's answer."""
+        where = server.url("https").removeprefix("https://")
+        return self.run_(["openssl", "s_client", "-connect", where, *options])

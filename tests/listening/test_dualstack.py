@@ -28,6 +28,7 @@ import json, socket, sys
 from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory
+from nymearemoteproxy.connections.records import WEBSOCKET
 from nymearemoteproxy.listening.listeners import parseListener, tcpDescription
 
 Path("/proc/sys/net/ipv6/bindv6only").write_text("1")

@@ -16,6 +16,7 @@ from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.options import ClientOptions
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET
 from nymearemoteproxy.monitor.options import MonitorOptions
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import TRANSITIONS, TUNNEL_PROXY_API, Event
@@ -165,7 +166,7 @@ class ExampleTests(SynchronousTestCase):
         self.settings.set("Authentication.clientId", "")
         self.settings.set("Authentication.clientSecretFile", "")
         listeners = configure(self.settings).listeners
-        self.assertEqual([listener.webSocket for listener in listeners], [True, False, False])
+        self.assertEqual([listener.transport for listener in listeners], [WEBSOCKET, TCP, TCP])
 
 
 class TextTests(SynchronousTestCase):

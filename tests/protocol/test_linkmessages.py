@@ -47,7 +47,7 @@ MEMBER = bytes(range(16))
 FAR = Far(7, "WebSocket", True, "192.0.2.1:443", "192.0.2.0", "app", "{1}")
 NAMED = Identity("app", "{1}")
 CLIENT = ClientRegistration("app", UUID(int=1), UUID(int=2))
-START = '{"version":2,"compatible":1,'
+START = '{"version":3,"compatible":1,'
 FAR_TEXT = (
     '"far":{"number":7,"transport":"WebSocket","secure":true,"address":"192.0.2.1:443",'
     '"peer":"192.0.2.0","name":"app","uuid":"{1}"}'
@@ -62,7 +62,7 @@ ASKS: dict[Ask, str] = {
     '"uuid":"00000000-0000-0000-0000-000000000001",'
     '"serverUuid":"00000000-0000-0000-0000-000000000002"},"host":"192.0.2.1",'
     + FAR_TEXT
-    + ',"subject":null',
+    + ',"subject":null,"isVisitor":false,"isNamed":false',
     Look(MEMBER, "key:ab", 0): f'"ask":"look",{BY},"place":"key:ab","claim":0',
     ControlLink(MEMBER): f'"ask":"control",{BY}',
 }
@@ -77,6 +77,9 @@ ANSWERS: dict[Answer, str] = {
 }
 """What the members of all versions have to understand: a change of these lines is a new version."""
 
+ADDED = ("subject", "isVisitor", "isNamed")
+"""What the first version does not know."""
+
 TEXTS = st.text(max_size=20)
 COUNTS = st.integers(0, 2**63 - 1)
 MEMBERS = st.binary(min_size=16, max_size=16)
@@ -86,7 +89,11 @@ IDENTITIES = st.builds(Identity, TEXTS, st.none() | TEXTS)
 REGISTRATIONS = st.builds(ClientRegistration, TEXTS, UUIDS, UUIDS)
 ANY_ASK: st.SearchStrategy[Ask] = st.one_of(
     st.builds(Meet, MEMBERS, TEXTS, COUNTS, IDENTITIES, FARS),
-    st.builds(Visit, MEMBERS, TEXTS, COUNTS, REGISTRATIONS, TEXTS, FARS, st.none() | TEXTS),
+    st.builds(
+        Visit,
+        *(MEMBERS, TEXTS, COUNTS, REGISTRATIONS, TEXTS, FARS, st.none() | TEXTS),
+        *(st.booleans(), st.booleans()),
+    ),
     st.builds(Look, MEMBERS, TEXTS, COUNTS),
     st.builds(ControlLink, MEMBERS),
 )
@@ -209,11 +216,12 @@ class VersionTests(SynchronousTestCase):
                 self.assertEqual(parseAnswer(line), Here())
 
     def test_firstVersion(self) -> None:
-        """It says nothing of the subject of a visit, and is told nothing but that there is none."""
+        """It says of a visit neither a subject nor the way, and need not know of the usual ones."""
         visit = Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR)
         values = json.loads(visit.encode())
         self.assertEqual(values["compatible"], 1)
-        del values["subject"]
+        for name in ADDED:
+            del values[name]
         self.assertEqual(parseAsk(json.dumps({**values, "version": 1}).encode()), visit)
 
     def test_subject(self) -> None:
@@ -221,6 +229,25 @@ class VersionTests(SynchronousTestCase):
         visit = Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR, "anna")
         self.assertEqual(json.loads(visit.encode())["compatible"], 2)
         self.assertEqual(parseAsk(visit.encode()), visit)
+
+    def test_visitor(self) -> None:
+        """Nor one that would not ask the server whether it wants visitors."""
+        for subject in (None, "anna"):
+            for isNamed in (False, True):
+                visit = Visit(
+                    MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR, subject, True, isNamed
+                )
+                values = json.loads(visit.encode())
+                self.assertEqual(values["compatible"], 3)
+                self.assertEqual((values["isVisitor"], values["isNamed"]), (True, isNamed))
+                self.assertEqual(parseAsk(visit.encode()), visit)
+
+    def test_secondVersion(self) -> None:
+        """It knows the subject, and says nothing of the way."""
+        visit = Visit(MEMBER, "server:cd", 4, CLIENT, "192.0.2.1", FAR, "anna")
+        values = {**json.loads(visit.encode()), "version": 2}
+        del values["isVisitor"], values["isNamed"]
+        self.assertEqual(parseAsk(json.dumps(values).encode()), visit)
 
     def test_tooNew(self) -> None:
         """One that says that it cannot be understood."""
@@ -266,7 +293,7 @@ class StrictnessTests(SynchronousTestCase):
         for message in (*ASKS, *ANSWERS):
             line = message.encode()
             for key, (_holder, name) in enumerate(places(json.loads(line))):
-                if name != "subject":
+                if name not in ADDED:
                     self.assertTrue(isRefused(self.variants(line, key, isLess=True)), (line, key))
 
     def test_otherTypes(self) -> None:
@@ -292,7 +319,7 @@ class StrictnessTests(SynchronousTestCase):
                     with self.assertRaises(LinkFault) as caught:
                         parse(self.variants(line, key, []))
                     self.assertEqual(str(caught.exception), f"{name} is of the wrong type")
-                    if name != "subject":
+                    if name not in ADDED:
                         with self.assertRaises(LinkFault) as caught:
                             parse(self.variants(line, key, isLess=True))
                         self.assertEqual(str(caught.exception), f"{name} is missing")

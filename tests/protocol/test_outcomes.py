@@ -70,6 +70,7 @@ class OutcomeTests(SynchronousTestCase):
                 "CLIENT_LEFT",
                 "PARTNER_LEFT",
                 "LEFT_EARLY",
+                "REDIRECTED",
                 "DISCONNECTED_BY_SERVER",
                 "SHUTDOWN",
                 "SHUTDOWN_WAITING",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -143,6 +144,18 @@ class ReadTests(SynchronousTestCase):
             readRegistration(registerServer("{" + TEXT + "}")),
             ServerRegistration("Home", UUID(TEXT)),
         )
+
+    def test_wishes(self) -> None:
+        """What it does not say of visitors is for the operator to say."""
+        for said, wishes in (
+            ({}, (False, None)),
+            ({"front": True}, (False, True)),
+            ({"front": False, "flowControl": True}, (True, False)),
+        ):
+            request = registerServer(TEXT)
+            registration = readRegistration(replace(request, params={**request.params, **said}))
+            self.assertEqual(registration, ServerRegistration("Home", UUID(TEXT), *wishes))
+            self.assertNotIn(b"front", answer(request, TunnelProxyError.NO_ERROR))
 
     def test_client(self) -> None:
         """Its name, its uuid and the server's, which are not mixed up."""

@@ -110,12 +110,15 @@ class RegistrationTests(SynchronousTestCase):
                         "serverName": "String",
                         "serverUuid": "Uuid",
                         "o:flowControl": "Bool",
+                        "o:front": "Bool",
+                        "o:lengthPrefixed": "Bool",
                         "o:token": "String",
                     },
                     {
                         "tunnelProxyError": "$ref:TunnelProxyError",
                         "slipEnabled": "Bool",
                         "o:flowControl": "Bool",
+                        "o:lengthPrefixed": "Bool",
                         "o:authenticationError": "$ref:AuthenticationError",
                     },
                 ),
@@ -196,6 +199,27 @@ class RegistrationTests(SynchronousTestCase):
             send, close = proxySession().messageReceived(registerServer(flowControl=wrong))
             self.assertIn('"flowControl\\" is no Bool', send.data.decode())  # type: ignore[union-attr]
             self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
+
+    def test_lengthPrefixed(self) -> None:
+        """Who asks for it gets it, and then no SLIP."""
+        for asked in (True, False):
+            session = proxySession()
+            asking = registerServer(flowControl=True, lengthPrefixed=asked)
+            (register,) = session.messageReceived(asking)
+            expected = ServerRegistration(
+                "Home", Uuid(UUID), flowControl=True, lengthPrefixed=asked
+            )
+            self.assertEqual(register, Register(expected))
+            answered = self.answered(session.placed(Identity())[0])["params"]
+            self.assertEqual(answered.pop("lengthPrefixed", False), asked)
+            self.assertEqual(answered.pop("slipEnabled"), not asked)
+            self.assertEqual(set(answered), {"tunnelProxyError", "flowControl"})
+        refused = proxySession()
+        refused.messageReceived(registerServer(lengthPrefixed=True))
+        send, _close = refused.placeRefused(Outcome.ALREADY_REGISTERED)
+        answered = self.answered(send)["params"]
+        self.assertEqual(answered.pop("slipEnabled"), False)
+        self.assertEqual(set(answered), {"tunnelProxyError"})
 
     def test_client(self) -> None:
         """Its messages stay of the type it used."""

@@ -8,15 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.protocol.slip import (
-    HIGHEST_ADDRESS,
-    PROXY,
-    Packet,
-    PacketReader,
-    PacketTooLarge,
-    encode,
-    escape,
-)
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS, PROXY, Packet, PacketTooLarge
+from nymearemoteproxy.protocol.slip import PacketReader, encode, escape
 from tests.support.packets import (
     END,
     ESC,

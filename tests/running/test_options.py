@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor as globalReactor
 
 from nymearemoteproxy import __version__
-from nymearemoteproxy.connections.records import WEBSOCKET
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
@@ -51,7 +51,7 @@ class OptionTests(ConfigurationCase):
             configured = self.configured(option, "0", "--host", "::1")
             self.assertEqual(
                 self.descriptions(configured),
-                [(f"tcp:0:interface=\\:\\:1:backlog={BACKLOG}", True, True)],
+                [(f"tcp:0:interface=\\:\\:1:backlog={BACKLOG}", WEBSOCKET, True)],
             )
 
     def test_verbose(self) -> None:
@@ -70,14 +70,15 @@ class OptionTests(ConfigurationCase):
         """Given at all, it replaces the main listener."""
         configured = self.configured("--websocket", "tcp:1", "--websocket", "tls:unix:/run/x")
         self.assertEqual(
-            self.descriptions(configured), [("tcp:1", True, False), ("unix:/run/x", True, True)]
+            self.descriptions(configured),
+            [("tcp:1", WEBSOCKET, False), ("unix:/run/x", WEBSOCKET, True)],
         )
 
     def test_stream(self) -> None:
         """Comes besides the main listener."""
         configured = self.configured("-p", "5", "--stream", "tcp:1", "--stream", "ssl:2")
         self.assertEqual(
-            self.descriptions(configured)[1:], [("tcp:1", False, False), ("tcp:2", False, True)]
+            self.descriptions(configured)[1:], [("tcp:1", TCP, False), ("tcp:2", TCP, True)]
         )
         self.assertEqual(configured.listeners[0].transport, WEBSOCKET)
 

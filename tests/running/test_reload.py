@@ -103,6 +103,8 @@ class ReloadTests(ServiceCase):
             "Admin.passwordFile": self.write("other:secret"),
             "TunnelProxy.serverUuidFile": self.write("00000000-0000-4000-8000-000000000002"),
             "TunnelProxy.authentication": "everybody",
+            "Front.domain": "homes.example",
+            "Front.namesFile": self.write("a 00000000-0000-4000-8000-000000000001"),
             "Limits.exemptNetworks": "10.0.0.0/8",
             "Limits.denyFile": self.write("192.0.2.0/24"),
         }
@@ -164,6 +166,7 @@ class ReloadTests(ServiceCase):
         assert isinstance(switchboard, Switchboard) and isinstance(admin, AdminEndpoint)
         return {
             "timing": proxy.policy.timing,
+            "names": vars(proxy.policy.names),
             "bounds": proxy.registry.gate.bounds,
             "denied": proxy.registry.gate.denied,
             "accounts": proxy.registry.accounts.bounds,

@@ -17,6 +17,7 @@ from nymearemoteproxy.connections.records import TCP, WEBSOCKET, Record
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.running.configuration.commandline import CommandLine
 from nymearemoteproxy.running.configuration.configuring import configure
+from nymearemoteproxy.running.configuration.front import hasFront
 from nymearemoteproxy.running.settings.values import Settings
 from nymearemoteproxy.running.watchers import makeAdmin
 from nymearemoteproxy.watching.admin.web import Answer, Question
@@ -124,6 +125,7 @@ class AdminInMemory:
             company,
             lambda: self.server.lastReload,
             lambda: self.places,
+            hasFront(given),
         )
         made = makeAdmin(self.clock, self.configuration, watched)
         assert made is not None

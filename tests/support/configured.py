@@ -75,10 +75,10 @@ class ConfigurationCase(SynchronousTestCase):
         self.assertEqual((text.count("\n"), text[-1]), (lines, "\n"))
         return text.rstrip("\n")
 
-    def descriptions(self, configured: Configuration) -> list[tuple[str, bool, bool]]:
-        """Return where it listens: description for Twisted, WebSocket, secure."""
+    def descriptions(self, configured: Configuration) -> list[tuple[str, str, bool]]:
+        """Return where it listens: description for Twisted, transport, secure."""
         return [
-            (listener.plain, listener.webSocket, listener.secure)
+            (listener.plain, listener.transport, listener.secure)
             for listener in configured.listeners
         ]
 

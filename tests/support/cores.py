@@ -71,12 +71,12 @@ class Core:
         return data
 
 
-def visit(url: str, uuid: str, **more: str) -> tuple[Stream, str]:
+def visit(url: str, uuid: str, name: str = "app", **more: str) -> tuple[Stream, str]:
     """Return a client that asked for a server, and what the proxy says to it."""
     client = connect(url)
     request = call(
         "TunnelProxy.RegisterClient",
-        clientName="app",
+        clientName=name,
         clientUuid=anyUuid(),
         serverUuid=uuid,
         **more,

@@ -1,6 +1,13 @@
-"""A TLS client's first message, written by hand (RFC 8446 sections 4.1.2 and 5.1)."""
+"""A TLS client's first message, written by hand (RFC 8446 sections 4.1.2 and 5.1).
+
+And what another reader makes of one, as the home does that it is passed on to.
+"""
 
 from __future__ import annotations
+
+import contextlib
+
+from OpenSSL import SSL
 
 
 def listed(width: int, content: bytes) -> bytes:
@@ -34,3 +41,16 @@ def records(message: bytes, *cuts: int) -> bytes:
 def helloTo(name: str) -> bytes:
     """Return all that a client sends first that wants this server."""
     return records(hello(serverName(name.encode("ascii"))))
+
+
+def namesInOpenSsl(data: bytes) -> list[bytes | None]:
+    """Return the server's name in what a client sends, None for none; nothing if it is refused."""
+    names: list[bytes | None] = []
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_tlsext_servername_callback(lambda asked: names.append(asked.get_servername()))
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    server.bio_write(data)
+    with contextlib.suppress(SSL.Error):
+        server.do_handshake()
+    return names

@@ -13,12 +13,15 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from nymearemoteproxy.client.rules.controlphase import Partner
+
 _times = itertools.count()
 
 
 class Line(StringTransport):
     """A transport whose owner says when it is lost and when it is full.
 
+    :ivar partner: who a tunnel leads to, for those that know it.
     :ivar full: nothing more is taken: who writes is paused with every write, as Twisted does.
     :ivar resets: closing it resets it.
     :ivar resumed: who was resumed earlier has a lower one.
@@ -27,6 +30,7 @@ class Line(StringTransport):
     def __init__(self, protocol: Any, host: IAddress | None = None) -> None:
         super().__init__(hostAddress=host)
         self.protocol = protocol
+        self.partner = Partner("", "")
         self.full = False
         self.isLost = False
         self.aborted = False

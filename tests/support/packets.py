@@ -1,10 +1,12 @@
-"""Packets written and read byte by byte, as RFC 1055 says."""
+"""Packets written and read byte by byte, as RFC 1055 says, or with their length in front."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
-from nymearemoteproxy.protocol.slip import Packet
+from nymearemoteproxy.protocol.packets import Packet
 
 END, ESC, ESC_END, ESC_ESC = 0xC0, 0xDB, 0xDC, 0xDD
 SPECIAL = bytes([END, ESC, ESC_END, ESC_ESC])
@@ -76,6 +78,32 @@ def referenceDecode(data: bytes) -> list[Packet]:
     read = Reference().read(data)
     assert not read.dropped and not read.size, data
     return read.packets
+
+
+def prefixed(address: int, data: bytes) -> bytes:
+    """Write a packet with its length in front."""
+    return bytes(divmod(address, 256)) + len(data).to_bytes(4, "big") + data
+
+
+def prefixedPackets(data: bytes) -> list[Packet]:
+    """Return the packets of a stream that has their lengths in front, also one that is not whole.
+
+    A header that is not whole is none.
+    """
+    packets: list[Packet] = []
+    while len(data) >= 6:
+        end = 6 + int.from_bytes(data[2:6], "big")
+        packets.append((int.from_bytes(data[:2], "big"), data[6:end]))
+        data = data[end:]
+    return packets
+
+
+def withoutBoundaries(packets: list[Packet]) -> list[Packet]:
+    """Return the same bytes, with all in one packet that follow each other for one address."""
+    return [
+        (address, b"".join(data for _address, data in group))
+        for address, group in groupby(filter(itemgetter(1), packets), key=itemgetter(0))
+    ]
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 import random
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from twisted.internet import reactor as globalReactor
 
 from nymearemoteproxy.cluster.figures import Figures
+from nymearemoteproxy.connections.records import FRONT
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin.history import INTERVAL, Point
@@ -54,14 +58,22 @@ class Scene:
 
     :param age: seconds since its start.
     :param busy: how much there is of everything.
+    :param hasFront: there is a front door.
     """
 
-    def __init__(self, age: float, busy: float = 0.0, company: Company | None = None) -> None:
+    def __init__(
+        self,
+        age: float,
+        busy: float = 0.0,
+        company: Company | None = None,
+        hasFront: bool = False,
+    ) -> None:
         self.made = made = AdminInMemory(
             clock=reactor,
             company=None if company is None else lambda: company,
             TunnelProxy_enabled="true",
             ProxyServer_name="Remote access",
+            Front_listeners="tcp:0" if hasFront else "",
         )
         # The date, whatever the reactor measures by: a command may have changed that.
         made.epoch = time.time() - reactor.seconds()
@@ -78,6 +90,7 @@ class Scene:
             Entrance("ws://127.0.0.1:2212", behindProxy=True),
             Entrance("tls://[::]:2214"),
             Entrance("unix:///run/nymea-remoteproxy/nymea-remoteproxy.sock"),
+            *([Entrance("https://[::]:443", isFront=True)] if hasFront else []),
         ]
         self._started, self._busy, self._steps = self.now - age, busy, 0
         self.remember()
@@ -133,6 +146,14 @@ class Scene:
         for record in proxy.registry.records:
             record.worker = workers and record.number % workers + 1
 
+    def haveVisitors(self) -> None:
+        """Let every third client of a server be one that came by the front door."""
+        names = {f"house{number}.example.org": UUID(int=number) for number in range(1200)}
+        self.proxy.setPolicy(replace(self.proxy.policy, names=FrontNames(names)))
+        clients = [each for each in self.proxy.registry.records if each.role is Role.CLIENT]
+        for record in clients[::3]:
+            record.transport, record.name = FRONT, "front"
+
     def connectLongNames(self) -> None:
         """Have a tunnel, a server and a waiting client of whom much is known."""
         first = addTunnel(self.proxy, LONG_NAME, "Anna's phone")
@@ -179,8 +200,9 @@ def few() -> Scene:
 
 def hundreds() -> Scene:
     """Three days old, and busy."""
-    scene = Scene(age=3 * DAY, busy=1)
+    scene = Scene(age=3 * DAY, busy=1, hasFront=True)
     scene.connect(tunnels=120, servers=5, waiting=31)
+    scene.haveVisitors()
     scene.haveCarried()
     scene.end(
         Outcome.CLIENT_LEFT,

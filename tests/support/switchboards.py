@@ -33,7 +33,13 @@ from nymearemoteproxy.protocol.registration import (
 from nymearemoteproxy.tunnelproxy.counts import SourceCounts
 from nymearemoteproxy.tunnelproxy.ends import Origin
 from nymearemoteproxy.tunnelproxy.switchboard import Switchboard, Terms
-from tests.support.packets import SPECIAL, referenceDecode, referenceEncode
+from tests.support.packets import (
+    SPECIAL,
+    prefixed,
+    prefixedPackets,
+    referenceDecode,
+    referenceEncode,
+)
 
 PROPERTY = settings(max_examples=150, deadline=None, database=None)
 
@@ -189,10 +195,14 @@ class ServerLeg(FakeLeg):
         super().__init__()
         self.uuid = uuid(number)
 
+    def packets(self) -> list[tuple[int, bytes]]:
+        """Return the packets that were written to it, and forget them."""
+        return packets(self.take())
+
     def heard(self) -> list[Heard]:
         """Return what it was sent: messages of the proxy without id, and (address, data)."""
         heard: list[Heard] = []
-        for address, data in packets(self.take()):
+        for address, data in self.packets():
             if address:
                 heard.append((address, data))
                 continue
@@ -210,6 +220,26 @@ class ServerLeg(FakeLeg):
     def call(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Call the proxy."""
         self.say(0, calling(method, params))
+
+
+class LengthPrefixedLeg(ServerLeg):
+    """The leg of one whose packets have their length in front: SLIP that it says is translated."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._begun = b""  # of SLIP
+
+    def packets(self) -> list[tuple[int, bytes]]:
+        return prefixedPackets(self.take())
+
+    def receive(self, data: bytes) -> None:
+        *whole, self._begun = (self._begun + data).split(b"\xc0")
+        said = packets(b"".join(each + b"\xc0" for each in whole if each))
+        self.receiveRaw(b"".join(itertools.starmap(prefixed, said)))
+
+    def receiveRaw(self, data: bytes) -> None:
+        """Send any bytes."""
+        super().receive(data)
 
 
 class ClientLeg(FakeLeg):
@@ -277,10 +307,14 @@ def resumed(client: ClientLeg) -> Heard:
 
 
 class World:
-    """A tunnel proxy on a fake clock, its servers and clients."""
+    """A tunnel proxy on a fake clock, its servers and clients.
 
-    def __init__(self, terms: Terms) -> None:
+    :param lengthPrefixed: the packets of servers have their length in front.
+    """
+
+    def __init__(self, terms: Terms, lengthPrefixed: bool = False) -> None:
         self.clock = Clock()
+        self._lengthPrefixed = lengthPrefixed
         self.counts = SourceCounts()
         self.switchboard = Switchboard(self.clock, HELLO, terms, Turns(self.clock), self.counts)
         self.legs: list[FakeLeg] = []
@@ -310,8 +344,10 @@ class World:
         self, number: int = 1, origin: Origin | None = None, flowControl: bool = False
     ) -> ServerLeg:
         """Let a server register."""
-        leg = ServerLeg(number)
-        registration = ServerRegistration(f"server {number}", leg.uuid, flowControl)
+        leg = LengthPrefixedLeg(number) if self._lengthPrefixed else ServerLeg(number)
+        registration = ServerRegistration(
+            f"server {number}", leg.uuid, flowControl, lengthPrefixed=self._lengthPrefixed
+        )
         self.attach(self.register(registration, origin), leg)
         return leg
 
@@ -353,9 +389,10 @@ class SwitchboardCase(SynchronousTestCase):
     """A tunnel proxy that has nothing left when the test is over."""
 
     terms = Terms()
+    lengthPrefixed = False
 
     def setUp(self) -> None:
-        self.world = World(self.terms)
+        self.world = World(self.terms, self.lengthPrefixed)
         self.clock, self.switchboard = self.world.clock, self.world.switchboard
 
     def tearDown(self) -> None:

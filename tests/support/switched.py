@@ -15,7 +15,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.served import Served
-from tests.support.wires import Inline, Registered, Wire
+from tests.support.wires import Inline, LengthPrefixed, Registered, Wire
 
 SERVER = "{5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77}"
 CLIENT = "{c1a55e5f-00d1-4c0d-9b1e-2f6e7d8c9b0a}"
@@ -96,7 +96,16 @@ class Switched(Served):
         self.assertEqual(response, answer(slipEnabled=True))
         return Registered(wire)
 
-    def offer(self, wire: Wire, uuid: str = SERVER, **more: str) -> None:
+    @inlineCallbacks
+    def servePrefixed(self, transport: str) -> Inline:
+        """Register one whose packets have their length in front."""
+        wire = yield self.connector.connect(transport, 2)
+        self.offer(wire, lengthPrefixed=True)
+        response = yield wire.message()
+        self.assertEqual(response, answer(slipEnabled=False, lengthPrefixed=True))
+        return LengthPrefixed(wire)
+
+    def offer(self, wire: Wire, uuid: str = SERVER, **more: object) -> None:
         """Ask to be registered as a server; `more` are further params, here and below."""
         params = {"serverName": "core", "serverUuid": uuid, **more}
         wire.call("TunnelProxy.RegisterServer", params)

@@ -12,7 +12,8 @@ from twisted.internet.protocol import Protocol
 
 from nymearemoteproxy.client.connecting.trust import TlsOptions
 from nymearemoteproxy.client.endpoints import ClientEndpoint, ServerEndpoint
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, encode
+from nymearemoteproxy.protocol.packets import PROXY
+from nymearemoteproxy.protocol.slip import PacketReader, encode
 from tests.support.proxies import Certificate, Fake, line
 
 reactor: Any = globalReactor

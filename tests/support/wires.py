@@ -25,6 +25,8 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.support.packets import prefixed
+
 reactor: Any = globalReactor
 
 Inline = Iterator[Deferred[Any]]
@@ -289,6 +291,11 @@ class Registered:
         """Send one packet."""
         self.wire.send(slip(address, data))
 
+    def _split(self, data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+        """Return the packets of a stream, and what there is of one more."""
+        *packets, rest = data.split(b"\xc0")
+        return [unslip(packet) for packet in packets], rest
+
     def call(self, method: str, params: dict[str, Any] | None = None, number: int = 1) -> None:
         """Send a request to the proxy."""
         message: dict[str, Any] = {"id": number, "method": method}
@@ -325,10 +332,9 @@ class Registered:
         return taken
 
     def _read(self) -> None:
-        *packets, self._packet = (self._packet + bytes(self.wire.payload)).split(b"\xc0")
+        packets, self._packet = self._split(self._packet + bytes(self.wire.payload))
         self.wire.payload.clear()
-        for packet in packets:
-            address, data = unslip(packet)
+        for address, data in packets:
             if address:
                 assert address in self.here, f"{data[:100]!r} from nobody"
                 self.streams[address] += data
@@ -352,6 +358,20 @@ class Registered:
             else:
                 assert kind == "TunnelProxy.ClientDisconnected", kind
                 self.here.remove(address)
+
+
+class LengthPrefixed(Registered):
+    """The same with packets that have their length in front."""
+
+    def send(self, address: int, data: bytes) -> None:
+        self.wire.send(prefixed(address, data))
+
+    def _split(self, data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+        packets = []
+        while len(data) >= 6 and len(data) >= (end := 6 + int.from_bytes(data[2:6], "big")):
+            packets.append((int.from_bytes(data[:2], "big"), data[6:end]))
+            data = data[end:]
+        return packets, data
 
 
 class Connector:

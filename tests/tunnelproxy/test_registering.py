@@ -108,6 +108,8 @@ class RegistrationMixin:
                 "serverName": "String",
                 "serverUuid": "Uuid",
                 "o:flowControl": "Bool",
+                "o:front": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:token": "String",
             },
         )
@@ -117,6 +119,7 @@ class RegistrationMixin:
                 "tunnelProxyError": "$ref:TunnelProxyError",
                 "slipEnabled": "Bool",
                 "o:flowControl": "Bool",
+                "o:lengthPrefixed": "Bool",
                 "o:authenticationError": "$ref:AuthenticationError",
             },
         )

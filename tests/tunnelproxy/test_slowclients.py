@@ -395,7 +395,7 @@ class SlowClientTests(SwitchboardCase):
             ServerLeg.leave,
             ServerLeg.end,
             lambda server: server.receive(packet(0, b"x")),
-            lambda server: server.receive(bytes(5 * MIB)),
+            lambda server: server.say(1, bytes(5 * MIB)),
         )
         for number, end in enumerate(ends):
             server = self.world.server(10 + number)

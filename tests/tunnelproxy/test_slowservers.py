@@ -32,7 +32,6 @@ from tests.support.switchboards import (
     connected,
     disconnected,
     packet,
-    packets,
     uuid,
 )
 
@@ -215,7 +214,7 @@ class SlowServerTests(SwitchboardCase):
                 if client.reading:
                     client.receive(bytes(65_536))
             self.server.drain(0)
-        pieces = Counter(address for address, _ in packets(self.server.take()))
+        pieces = Counter(address for address, _ in self.server.packets())
         self.assertEqual({pieces[client.address] for client in clients}, {2})
 
     def test_floodOfClients(self) -> None:

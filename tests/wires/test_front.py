@@ -7,6 +7,7 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from nymearemoteproxy.connections.limits import Bounds
 from nymearemoteproxy.connections.presence import INTERVAL, LOOKS
@@ -87,6 +88,20 @@ class VisitTests(AtTheFront):
                 address = {"socketAddress": client["socketAddress"]}
                 self.assertEqual(home.told(), [("ClientDisconnected", address)])
             self.assertEqual(visitor.take(), b"last words")
+
+    def test_sendsNoMore(self) -> None:
+        """Who sends nothing more has left: its connection is closed with no turn in between."""
+        self.register()
+        visitor = self.visit(helloTo(NAMED))
+        self.assertFalse(IHalfCloseableProtocol.providedBy(visitor.protocol))  # as Twisted asks
+
+    def test_isThere(self) -> None:
+        """A visitor whose home is in this process is never paused: epoll would hear of it twice."""
+        self.register()
+        visitor = self.come()
+        self.patch(visitor, "pauseProducing", self.fail)
+        visitor.receive(helloTo(NAMED))
+        self.assertEqual(visitor.producerState, "producing")
 
     def test_counted(self) -> None:
         """It is counted as a client of the tunnel proxy, with every byte once."""

@@ -16,8 +16,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.protocol.httphead import canonical
+from nymearemoteproxy.protocol.httphead import parse
 from nymearemoteproxy.protocol.outcomes import Outcome
+from nymearemoteproxy.protocol.upgraderequest import canonical
 from nymearemoteproxy.wires.upgrade import Hearing, Judge
 from tests.support.inmemory import UPGRADE, InMemory
 
@@ -45,7 +46,7 @@ def request(version: bytes, key: bytes, subprotocol: bytes) -> bytes:
     )
     if subprotocol:
         head += b"\r\nSec-WebSocket-Protocol: " + subprotocol
-    return canonical(head, [subprotocol])
+    return canonical(parse(head), [subprotocol])
 
 
 def expected(key: bytes, subprotocol: bytes) -> bytes:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.connections import test_dismissal, test_presence
 from tests.support.memory import Pipe
 from tests.support.mirrored import Together
+from tests.watching import test_visitors
 from tests.wires import (
     test_accounts,
     test_deadlines,
@@ -77,6 +78,10 @@ class RefusalTests(TogetherMixin, test_logging.RefusalTests):
 
 class RegistrationTests(TogetherMixin, test_registration.RegistrationTests):
     """Registering with the tunnel proxy."""
+
+
+class CountedVisitorTests(TogetherMixin, test_visitors.CountedTests):
+    """Visitors of homes, which the parent counts."""
 
 
 class AccountTests(TogetherMixin, test_accounts.AccountTests):

@@ -9,6 +9,7 @@ import socket
 import struct
 import typing
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
@@ -30,6 +31,18 @@ _RESET = struct.pack("ii", 1, 0)
 """For SO_LINGER: with this a close is a reset, once Twisted has written what waits (socket(7))."""
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where a service is.
+
+    :ivar endpoint: connects to it.
+    :ivar where: its address, for people.
+    """
+
+    endpoint: IStreamClientEndpoint
+    where: str
+
+
 class Owner(typing.Protocol):
     """What a local connection belongs to."""
 
@@ -47,18 +60,22 @@ class Owner(typing.Protocol):
 class LocalConnection(Protocol):
     """What a client sends is delivered in order, kept while the service is not ready for it.
 
+    :param opening: what the service is told before the client's first byte.
     :ivar queued: how many bytes wait, without what the transport has taken already.
     :ivar since: when the service last took some of what waits.
+    :ivar where: the service's address, for people.
     """
 
     transport: Any
     _connecting: Deferred[Any]
 
-    def __init__(self, clock: Any, owner: Owner) -> None:
+    def __init__(self, clock: Any, owner: Owner, opening: bytes) -> None:
+        self.where = ""
         self.queued = 0
         self.since = 0.0
         self._clock = clock
         self._owner = owner
+        self._opening = opening
         self._isHeld = False
         self._isUp = False
         self._isFull = False
@@ -67,12 +84,16 @@ class LocalConnection(Protocol):
         self._queue: deque[bytes] = deque()
         self._timer: Any = None
 
-    def connect(self, endpoint: IStreamClientEndpoint) -> None:
+    def connect(self, destination: Destination) -> None:
         """Connect to the service."""
+        self._connecting = self._reach(destination)
+        self._connecting.addErrback(self._gone)
+
+    def _reach(self, destination: Destination) -> Deferred[Any]:
+        self.where = destination.where
         factory = Factory.forProtocol(lambda: self)
         factory.noisy = False
-        self._connecting = endpoint.connect(factory)
-        self._connecting.addErrback(self._gone)
+        return destination.endpoint.connect(factory)
 
     def deliver(self, data: bytes) -> None:
         """Send `data` to the service when it takes it."""
@@ -122,6 +143,7 @@ class LocalConnection(Protocol):
         self.since = self._clock.seconds()
         if not isinstance(self.transport.getHost(), UNIXAddress):
             self.transport.setTcpNoDelay(True)
+        self.transport.write(self._opening)
         self.transport.registerProducer(self, True)
         if self._isHeld:
             self.transport.pauseProducing()

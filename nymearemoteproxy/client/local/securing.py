@@ -12,12 +12,11 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from nymearemoteproxy.client.connecting.endtoend import EncryptedEnd, Side
-from nymearemoteproxy.client.local.delivering import LocalConnection, Owner
+from nymearemoteproxy.client.local.delivering import Destination, LocalConnection, Owner
 from nymearemoteproxy.client.rules.endtoend import (
     REFUSAL,
     SERVING_OPTION,
@@ -34,11 +33,14 @@ within `HANDSHAKE_TIMEOUT`, and honest ones are done within two round trips."""
 class PlainConnection(LocalConnection):
     """A client that is not encrypted; one that would like to be is told that it cannot.
 
+    :param opening: what the service is told first.
     :param refused: is told in one line why a client is turned away.
     """
 
-    def __init__(self, clock: Any, owner: Owner, refused: Callable[[str], object]) -> None:
-        super().__init__(clock, owner)
+    def __init__(
+        self, clock: Any, owner: Owner, opening: bytes, refused: Callable[[str], object]
+    ) -> None:
+        super().__init__(clock, owner, opening)
         self._refused = refused
         self._first: bytes | None = b""  # how it began, as long as it may still ask for encryption
 
@@ -89,17 +91,19 @@ class SecuredConnection(EncryptedEnd):
 
     :param clock: measures time.
     :param owner: gets what is to be sent to the client, in one piece for what was read at once.
+    :param opening: what the service is told first, before anything that was decrypted.
     :param side: has the certificate.
     :param handshakes: of all clients of the service.
     :param refused: told why, of a client that gets no connection or loses it by what it sent.
     """
 
-    _endpoint: IStreamClientEndpoint
+    _destination: Destination
 
     def __init__(
         self,
         clock: Any,
         owner: Owner,
+        opening: bytes,
         side: Side,
         handshakes: Handshakes,
         refused: Callable[[TunnelError], None],
@@ -108,7 +112,7 @@ class SecuredConnection(EncryptedEnd):
         self._owner = owner
         self._handshakes = handshakes
         self._refused = refused
-        self._local = LocalConnection(clock, self)
+        self._local = LocalConnection(clock, self, opening)
         self._wire = _ToClient()
         self._isFinishing = False
         self._isCut = False
@@ -127,9 +131,14 @@ class SecuredConnection(EncryptedEnd):
         """When the service last took some of what waits."""
         return self._local.since
 
-    def connect(self, endpoint: IStreamClientEndpoint) -> None:
+    @property
+    def where(self) -> str:
+        """The service's address, for people."""
+        return self._local.where
+
+    def connect(self, destination: Destination) -> None:
         """Await the handshake, then connect to the service."""
-        self._endpoint = endpoint
+        self._destination = destination
         self.layer.makeConnection(self._wire)
         self._handshakes.begin(self)
 
@@ -165,7 +174,7 @@ class SecuredConnection(EncryptedEnd):
     def established(self) -> None:
         """See `EncryptedEnd`."""
         self._handshakes.end(self)
-        self._local.connect(self._endpoint)
+        self._local.connect(self._destination)
 
     def dataReceived(self, data: bytes) -> None:
         self._local.deliver(data)

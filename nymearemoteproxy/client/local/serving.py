@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IPushProducer, IStreamClientEndpoint
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -22,8 +22,10 @@ from nymearemoteproxy.client.connecting.endtoend import Side
 from nymearemoteproxy.client.connecting.heartbeat import Heartbeat
 from nymearemoteproxy.client.connecting.reasons import SILENT, whyLost, whyNotConnected
 from nymearemoteproxy.client.connecting.retrying import Reports
+from nymearemoteproxy.client.local.delivering import Destination
 from nymearemoteproxy.client.local.refusals import Refusals
 from nymearemoteproxy.client.local.securing import Handshakes, PlainConnection, SecuredConnection
+from nymearemoteproxy.client.local.visiting import VisitorConnection
 from nymearemoteproxy.client.rules.calling import (
     Calls,
     ClientConnected,
@@ -32,7 +34,9 @@ from nymearemoteproxy.client.rules.calling import (
     ClientPaused,
 )
 from nymearemoteproxy.client.rules.errors import TunnelError
-from nymearemoteproxy.protocol.slip import PROXY, PacketReader, PacketTooLarge, encode
+from nymearemoteproxy.client.rules.proxyheader import proxyHeader
+from nymearemoteproxy.protocol import lengthprefixed, slip
+from nymearemoteproxy.protocol.packets import PROXY, Encode, PacketTooLarge, Reader
 
 MAX_PAYLOAD = 64 * 1024
 """Bytes of a client's data in one packet, so that no client holds up the others for long, and a
@@ -71,20 +75,21 @@ _log = Logger()
 class LocalService:
     """What is offered to clients.
 
-    :ivar endpoint: connects to it.
-    :ivar where: its address, for people.
     :ivar mostClients: how many there may be at a time; those that have left count until the service
         has got what they sent.
     :ivar side: encrypts from end to end; None: clients that want that are turned away.
+    :ivar getsHeader: it is told by a PROXY header where each client comes from.
+    :ivar http: where visitors of a front door are answered that speak no TLS; None: as all others.
     """
 
-    endpoint: IStreamClientEndpoint
-    where: str
+    destination: Destination
     mostClients: int
     side: Side | None = None
+    getsHeader: bool = False
+    http: Destination | None = None
 
 
-Connection = PlainConnection | SecuredConnection
+Connection = PlainConnection | SecuredConnection | VisitorConnection
 """A client's connection to the service."""
 
 
@@ -103,6 +108,8 @@ class Serving(Protocol):
     """
 
     transport: Any
+    _reader: Reader
+    _encode: Encode
 
     def __init__(
         self,
@@ -117,7 +124,6 @@ class Serving(Protocol):
         self._reports = reports
         self._lost = lost
         self._heartbeat = Heartbeat(clock, self._ping, lambda: self._abort(SILENT))
-        self._reader = PacketReader(MAX_PACKET_SIZE)
         self._calls = Calls()
         self._handshakes = Handshakes()
         self._clients: dict[int, Connection] = {}
@@ -140,6 +146,11 @@ class Serving(Protocol):
     # The proxy's side
 
     def connectionMade(self) -> None:
+        if self.transport.partner.isLengthPrefixed:
+            self._reader = lengthprefixed.PieceReader(MAX_PACKET_SIZE)
+            self._encode = lengthprefixed.encode
+        else:
+            self._reader, self._encode = slip.PacketReader(MAX_PACKET_SIZE), slip.encode
         self.transport.registerProducer(self, True)
         self._heartbeat.start()
 
@@ -199,23 +210,28 @@ class Serving(Protocol):
                 self._refuse(event.address)
                 return
             _log.info("client {address}: {shown}", address=event.address, shown=event.shown)
-            local = self._connectionOf(event.address)
+            local = self._connectionOf(event)
             self._clients[event.address] = local
             self._addresses[local] = event.address
             if self._untaken > MAX_UNTAKEN:
                 self._hold(local)
-            local.connect(self._service.endpoint)
+            local.connect(self._service.destination)
 
-    def _connectionOf(self, address: int) -> Connection:
-        if self._service.side is None:
-            return PlainConnection(self._clock, self, self._refusals.tell)
-        return SecuredConnection(
-            self._clock,
-            self,
-            self._service.side,
-            self._handshakes,
-            lambda problem: self._refusals.tell(str(problem)),
-        )
+    def _connectionOf(self, client: ClientConnected) -> Connection:
+        service = self._service
+        opening = proxyHeader(client.peer) if service.getsHeader else b""
+        if service.side is not None:
+            return SecuredConnection(
+                self._clock,
+                self,
+                opening,
+                service.side,
+                self._handshakes,
+                lambda problem: self._refusals.tell(str(problem)),
+            )
+        if client.isVisitor and service.http is not None:
+            return VisitorConnection(self._clock, self, opening, service.http)
+        return PlainConnection(self._clock, self, opening, self._refusals.tell)
 
     def _pace(self, address: int, isSlow: bool) -> None:
         """Read for a client what the service sends, or not for now."""
@@ -258,7 +274,7 @@ class Serving(Protocol):
         self._tell(self._calls.ping(int(self._clock.seconds())))
 
     def _tell(self, call: bytes) -> None:
-        self.transport.write(encode(PROXY, call))
+        self.transport.write(self._encode(PROXY, call))
 
     def _abort(self, why: str) -> None:
         self._why = why
@@ -280,7 +296,7 @@ class Serving(Protocol):
         address = self._addresses.get(local)
         if address is not None:
             for i in range(0, len(data), MAX_PAYLOAD):
-                self.transport.write(encode(address, data[i : i + MAX_PAYLOAD]))
+                self.transport.write(self._encode(address, data[i : i + MAX_PAYLOAD]))
             if self._isPaused:
                 self._takeTurns(local, len(data))
 
@@ -312,8 +328,7 @@ class Serving(Protocol):
             self._reports.over()
         elif not (hasLeft or failure.check(CancelledError)):
             self._reports.trouble(
-                f"cannot connect to the service at {self._service.where}: "
-                f"{whyNotConnected(failure)}"
+                f"cannot connect to the service at {local.where}: {whyNotConnected(failure)}"
             )
         address = self._addresses.pop(local, None)
         if address is not None:
@@ -352,7 +367,7 @@ class Serving(Protocol):
         for local in list(self._full or {*self._addresses, *self._leaving}):
             if local.queued and local.since <= limit:
                 self._reports.trouble(
-                    f"the service at {self._service.where} does not read what a client sends"
+                    f"the service at {local.where} does not read what a client sends"
                 )
                 local.cut()
 

@@ -1,7 +1,7 @@
 """The calls and notifications between a registered server and the proxy.
 
-Owns how calls are written, and what notifications tell. Knows nothing of SLIP, nor of what is done
-about an event.
+Owns how calls are written, and what notifications tell. Knows nothing of framing, nor of what is
+done about an event.
 """
 
 from __future__ import annotations
@@ -12,15 +12,25 @@ from typing import Any
 
 from nymearemoteproxy.client.rules.errors import oneLine, stranger
 from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call, paramsOf
-from nymearemoteproxy.protocol.slip import HIGHEST_ADDRESS, PROXY
+from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS, PROXY
+
+_FRONT = "front"
+"""What the proxy calls all who came by its front door."""
 
 
 @dataclass(frozen=True)
 class ClientConnected:
-    """A client is there: what it sends comes from `address`. `shown` is safe on a terminal."""
+    """A client is there: what it sends comes from `address`.
+
+    :ivar shown: who it is; safe on a terminal.
+    :ivar peer: the IP address that it comes from; empty if it has none.
+    :ivar isVisitor: it came by the proxy's front door, or says so.
+    """
 
     address: int
     shown: str
+    peer: str
+    isVisitor: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ def _event(message: Mapping[str, Any]) -> ClientEvent | None:
             who = ("clientName", "clientUuid", "clientPeerAddress")
             name, uuid, peer = (str(params.get(key, "")) for key in who)
             shown = f"{oneLine(ascii(name))} {oneLine(uuid)} from {oneLine(peer)}"
-            return ClientConnected(_address(params), shown)
+            return ClientConnected(_address(params), shown, peer, name == _FRONT)
         case "TunnelProxy.ClientDisconnected":
             return ClientDisconnected(_address(params))
         case "TunnelProxy.ClientPaused":

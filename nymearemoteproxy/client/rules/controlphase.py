@@ -20,10 +20,14 @@ server's texts."""
 
 @dataclass(frozen=True)
 class Partner:
-    """Who is at the tunnel's other end: a stranger's own words, escape them to show them."""
+    """Who is at the tunnel's other end: a stranger's own words, escape them to show them.
+
+    :ivar isLengthPrefixed: it is a proxy, and its packets have their length in front.
+    """
 
     name: str
     uuid: str
+    isLengthPrefixed: bool = False
 
     @property
     def shown(self) -> str:

@@ -103,22 +103,35 @@ class _Registering(ControlPhase):
 
 
 class RegisteringServer(_Registering):
-    """The way to be found by clients; then the connection carries SLIP.
+    """The way to be found by clients; then the connection carries packets.
 
-    The partner is the proxy itself, which has neither name nor uuid.
+    The partner is the proxy itself, which has neither name nor uuid. It is asked for packets with
+    their length in front; one that does not know them takes and sends SLIP.
 
     :param token: what the proxy lets us in for, if it wants one.
+    :param front: whether visitors may come by its front door; None: as its names say.
+    :ivar isWithoutFront: visitors are welcome, and the proxy knows of none.
     """
 
-    def __init__(self, name: str, uuid: str, token: str | None = None) -> None:
+    def __init__(
+        self, name: str, uuid: str, token: str | None = None, front: bool | None = None
+    ) -> None:
         params = {"serverName": name, "serverUuid": uuid}
-        wanted = {"flowControl": True, **_shown(token)}
+        wanted = {"flowControl": True, "lengthPrefixed": True, **_shown(token)}
+        if front is not None:
+            wanted["front"] = front
         super().__init__("TunnelProxy.RegisterServer", params, wanted)
+        self.isWithoutFront = False
+
+    def _register(self, taken: set[str]) -> None:
+        super()._register(taken)
+        self.isWithoutFront = bool(self._wanted.get("front")) and "front" not in taken
 
     def _accepted(self, params: Mapping[str, Any]) -> None:
-        if params.get("slipEnabled") is not True:
+        isLengthPrefixed = params.get("lengthPrefixed") is True
+        if not isLengthPrefixed and params.get("slipEnabled") is not True:
             raise self.stranger("it registered the server, but without SLIP")
-        self.partner = Partner("", "")
+        self.partner = Partner("", "", isLengthPrefixed)
 
 
 def _shown(token: str | None) -> Mapping[str, str]:

@@ -26,6 +26,10 @@ _DEFAULT_PORTS = {"ws": 80, "wss": 443, "tcp": None, "tls": None}
 # RFC 3986 section 2, and only what is in ASCII; what else there is has to be percent-encoded.
 _RESOURCE = re.compile(r"[!#-;=?-\[\]_a-z~]*", re.IGNORECASE)
 
+# Hyphens in the third and fourth place are for encoded international names (RFC 5891 section
+# 4.2.3.1). Twisted connects to no name that has them otherwise.
+_RESERVED = re.compile(r"(?:^|\.)(?!xn)..--", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class ProxyUrl:
@@ -151,7 +155,7 @@ def _parse(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host or "[" in host:
         raise ValueError("an IPv6 address, and nothing else, stands in brackets: [ADDRESS]:PORT")
-    elif not isHostName(host):
+    elif not isHostName(host) or _RESERVED.search(host):
         raise ValueError("no host has such a name; there are letters, digits, - and . in one")
     isNumber = digits.isascii() and digits.isdigit() and len(digits) <= len(str(_HIGHEST_PORT))
     if not isNumber or int(digits) > _HIGHEST_PORT:

@@ -17,7 +17,7 @@ from nymearemoteproxy.running.settings.values import Settings
 
 def hasFront(settings: Settings) -> bool:
     """Tell whether visitors come in anywhere."""
-    return bool(settings.front.listeners)
+    return bool(settings.front.listeners or settings.front.httpListeners)
 
 
 def readNames(

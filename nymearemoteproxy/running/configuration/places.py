@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.endpoints import quoteStringArgument
 
-from nymearemoteproxy.connections.records import FRONT, TCP, WEBSOCKET
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP, TCP, VISITORS, WEBSOCKET
 from nymearemoteproxy.listening.descriptions import problemOf
 from nymearemoteproxy.listening.listeners import (
     Listener,
@@ -56,6 +56,7 @@ def clientListeners(
         (WEBSOCKET, "--websocket", webSockets),
         (TCP, "--stream", streams),
         (FRONT, "--front", settings.front.listeners),
+        (FRONT_HTTP, "--front-http", settings.front.httpListeners),
     ):
         for description in descriptions:
             with mistakes.collecting():
@@ -73,7 +74,7 @@ def readListener(option: str, description: str, transport: str) -> Listener:
     if problem := problemOf(description):
         raise ListenerError(f"{option}: {problem}")
     listener = parseListener(description, transport)
-    if listener.secure and transport == FRONT:
+    if listener.secure and transport in VISITORS:
         raise ListenerError(
             f'{option}: "{description}" would end TLS here, but that of visitors ends at the home '
             "they ask for; write it without tls: and ssl:"

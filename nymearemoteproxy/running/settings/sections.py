@@ -470,7 +470,7 @@ class TunnelProxy:
     maxPacketSize: int = declared(
         SIZE,
         Terms.packetSize,
-        "The size of one SLIP packet, as it is sent. A packet is held until it is whole, so this "
+        "The size of one packet, as it is sent. A SLIP packet is held until it is whole, so this "
         "much memory a server may take. nymea:core sends every answer in one packet.",
     )
     clientBacklog: int = declared(
@@ -515,6 +515,14 @@ class Front:
         "Where visitors come in with TLS, such as ``tcp:443``: endpoints without ``tls:``, as TLS "
         "ends at the home. ``--front`` does the same on the command line. With any the tunnel "
         "proxy is on.",
+        atStart=True,
+    )
+    httpListeners: tuple[str, ...] = declared(
+        TEXTS,
+        (),
+        "Where visitors come in without TLS, such as ``tcp:80``, to be told that there is https. "
+        "Only a challenge of ACME's, by which a home gets a certificate, goes to the home. "
+        "``--front-http`` does the same on the command line.",
         atStart=True,
     )
     domain: str = declared(

@@ -82,6 +82,10 @@ DECLARATIONS = (
     Declaration("tunnel_proxy_servers", "gauge", "Servers registered with the tunnel proxy."),
     Declaration("tunnel_proxy_clients", "gauge", "Clients connected to registered servers."),
     Declaration(
+        "front_visitors", "gauge", "Those of tunnel_proxy_clients that came by the front door."
+    ),
+    Declaration("front_names", "gauge", "Names that [Front] namesFile gives to servers."),
+    Declaration(
         "received_bytes_total", "counter", "Bytes that clients sent, without TLS.", ("transport",)
     ),
     Declaration(
@@ -290,6 +294,8 @@ class Metrics(Collector):
         yield _gauge("tunnels", load.tunnels)
         yield _gauge("tunnel_proxy_servers", load.servers)
         yield _gauge("tunnel_proxy_clients", load.clients)
+        yield _gauge("front_visitors", load.visitors)
+        yield _gauge("front_names", len(self._proxy.policy.names))
         for name, counts in (
             ("received_bytes_total", load.received),
             ("sent_bytes_total", load.sent),

@@ -14,7 +14,13 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy.connections.proxy import Proxy
-from nymearemoteproxy.connections.records import MOST_TEXT, RECORDS_A_TURN, Record, slices
+from nymearemoteproxy.connections.records import (
+    MOST_TEXT,
+    RECORDS_A_TURN,
+    VISITORS,
+    Record,
+    slices,
+)
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin.encoding import ROWS_A_TURN, Row, Work
 
@@ -144,7 +150,11 @@ class Rows:
 
     def _server(self, bundle: Bundle, rates: Rates) -> Row:
         bundle.choose(rates)
-        return {**self._tunnel(bundle, rates), "clients": bundle.size - 1}
+        return {
+            **self._tunnel(bundle, rates),
+            "clients": bundle.size - 1,
+            "visitors": bundle.visitors,
+        }
 
     def _end(self, record: Record, rates: Rates) -> Row:
         return {
@@ -189,14 +199,16 @@ class Bundle:
 
     :ivar others: of a server, the busiest clients and some more.
     :ivar size: how many connections there are.
+    :ivar visitors: how many of these came by the front door.
     """
 
-    __slots__ = ("first", "others", "size", "rate", "traffic", "matches")
+    __slots__ = ("first", "others", "size", "visitors", "rate", "traffic", "matches")
 
     def __init__(self, first: Record, wish: Wish) -> None:
         self.first = first
         self.others: list[Record] = []
         self.size = 1
+        self.visitors = 0
         self.rate = wish.rates.get(first.number, 0.0)
         self.traffic = first.received
         self.matches = not wish.text or _matches(first, wish.text)
@@ -204,6 +216,7 @@ class Bundle:
     def add(self, record: Record, wish: Wish) -> None:
         """It is one of them, too."""
         self.size += 1
+        self.visitors += record.transport in VISITORS
         self.rate += wish.rates.get(record.number, 0.0)
         self.traffic += record.received
         self.matches = self.matches or _matches(record, wish.text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from nymearemoteproxy import __version__
+from nymearemoteproxy.connections.records import Load
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin.encoding import Row, Work
@@ -48,6 +49,7 @@ class Status:
         self._company = watched.company
         self._lastReload = watched.lastReload
         self._places = watched.places
+        self._hasFront = watched.hasFront
         self._history = history
         self._expiry = expiry
         self.name = ""
@@ -96,7 +98,12 @@ class Status:
             ],
             "process": _process(company),
             **({} if company is None else {"company": _describe(company)}),
+            **({"front": self._front(load)} if self._hasFront else {}),
         }
+
+    def _front(self, load: Load) -> Row:
+        """Return what is shown of the front door."""
+        return {"visitors": load.visitors, "names": len(self._proxy.policy.names)}
 
     def _reload(self) -> Row | None:
         last = self._lastReload()

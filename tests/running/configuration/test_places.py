@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
-from nymearemoteproxy.connections.records import WEBSOCKET
+from nymearemoteproxy.connections.records import TCP, WEBSOCKET
 from nymearemoteproxy.listening.listeners import (
     BACKLOG,
 )
@@ -43,17 +43,17 @@ class FileTests(ConfigurationCase):
         self.assertEqual(
             self.descriptions(self.configured(file=file)),
             [
-                (f"tcp:1:{tail}", True, True),
-                (f"tcp:2:{tail}", False, True),
-                ("unix:/run/x.sock", False, False),
+                (f"tcp:1:{tail}", WEBSOCKET, True),
+                (f"tcp:2:{tail}", TCP, True),
+                ("unix:/run/x.sock", TCP, False),
             ],
         )
         self.assertEqual(
             self.descriptions(self.configured(file=file + "[SSL]\nenabled=false\n")),
             [
-                (f"tcp:1:{tail}", True, False),
-                (f"tcp:2:{tail}", False, False),
-                ("unix:/run/x.sock", False, False),
+                (f"tcp:1:{tail}", WEBSOCKET, False),
+                (f"tcp:2:{tail}", TCP, False),
+                ("unix:/run/x.sock", TCP, False),
             ],
         )
 
@@ -79,12 +79,12 @@ class FileTests(ConfigurationCase):
         self.assertEqual(
             self.descriptions(configured),
             [
-                (f"tcp:1212:{tail}", True, True),
-                (f"tcp:2212:{tail}", True, True),
-                (f"tcp:1213:{tail}", False, True),
-                ("unix:/run/nymea-remoteproxy.sock", False, False),
-                (f"tcp:2213:{tail}", False, True),
-                ("unix:/run/nymea-remoteproxy-tunnelproxy.sock", False, False),
+                (f"tcp:1212:{tail}", WEBSOCKET, True),
+                (f"tcp:2212:{tail}", WEBSOCKET, True),
+                (f"tcp:1213:{tail}", TCP, True),
+                ("unix:/run/nymea-remoteproxy.sock", TCP, False),
+                (f"tcp:2213:{tail}", TCP, True),
+                ("unix:/run/nymea-remoteproxy-tunnelproxy.sock", TCP, False),
             ],
         )
         self.assertIsNotNone(configured.terms)

@@ -147,6 +147,14 @@ class ValueTests(SettingsCase):
             *("999.1.1.1", "1.2.3", "[::1]", "127.0.0.1:80", "localhost:80", "a b", "http://a"),
         )
 
+    def test_domains(self) -> None:
+        """The name of a host, as names are compared; empty means none."""
+        domain = "Front.domain"
+        self.assertValues(domain, **{"": "", "homes.example.org": "homes.example.org"})
+        self.assertValues(domain, **{"Homes.Example.Org.": "homes.example.org"})
+        self.assertValues(domain, **{"homes.bücher.example": "homes.xn--bcher-kva.example"})
+        self.assertRejected(domain, "*.a", ".", ".a", "a b", "a_b", "https://a", "a:443")
+
     def test_controlCharacters(self) -> None:
         """No setting has any; a line that is indented by mistake is told as such."""
         for text in "a\0b", "a\x1b[31mb", "a\tb", "a\x85b", "a\rb":

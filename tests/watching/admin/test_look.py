@@ -185,8 +185,15 @@ class LookTests(TestCase):
 
     @inThread
     def test_hundreds(self) -> None:
+        """This server has a front door: its page tells of names, and of each server's visitors."""
         self.show(scenes.hundreds)
         self.check("hundreds", *SCREENS)
+        told = browser().run("return document.body.innerText")
+        (visitors,) = re.findall(r"servers / clients, (\d+) visitors", told)
+        shown = re.findall(r"\d+ clients?(?:, (\d+) visitors?)?$", told, re.M)
+        self.assertEqual(sum(int(number or 0) for number in shown), int(visitors))
+        self.assertRegex(told, rf"clients of servers\s+\d+\s+0\s+{visitors}\s+0\n")
+        self.assertIn("https://[::]:443 front door, 1,200 names", told)
 
     @inThread
     def test_drained(self) -> None:
@@ -362,6 +369,8 @@ class LookTests(TestCase):
             )
         )
         self.assertEqual((rows["tunneled"], rows["registered servers"]), ("7", "2"))
+        # Without a front door there is nothing of it.
+        self.assertNotRegex(page.run("return document.body.innerText"), "(?i)visitor|front")
 
     @inThread
     def test_expiry(self) -> None:

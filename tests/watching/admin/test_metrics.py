@@ -7,8 +7,10 @@ import shutil
 import ssl
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parseOpenMetrics,
@@ -23,8 +25,9 @@ from nymearemoteproxy.common.clocks import Calendar
 from nymearemoteproxy.common.openssl import ServerContexts
 from nymearemoteproxy.common.spool import Spool
 from nymearemoteproxy.connections.limits import Bounds
-from nymearemoteproxy.connections.records import CLOSING, TCP, TRANSPORTS, WEBSOCKET
+from nymearemoteproxy.connections.records import CLOSING, FRONT, TCP, TRANSPORTS, WEBSOCKET
 from nymearemoteproxy.listening.tls import loadCertificate
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role, State
 from nymearemoteproxy.watching.admin import expiry
@@ -148,9 +151,19 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("tunnels"), 1)
         self.assertEqual(self.value("tunnel_proxy_servers"), 1)
         self.assertEqual(self.value("tunnel_proxy_clients"), 1)
+        self.assertEqual(self.value("front_visitors"), 0)
+        add(self.proxy, role=Role.CLIENT, transport=FRONT)
+        self.assertEqual((self.value("tunnel_proxy_clients"), self.value("front_visitors")), (2, 1))
         self.assertEqual(self.value("received_bytes_total", transport=WEBSOCKET), 100)
         self.assertEqual(self.value("sent_bytes_total", transport=TCP), 14)
         self.assertEqual(self.value("connections", transport=WEBSOCKET, state="waiting"), 1)
+
+    def test_names(self) -> None:
+        """Those of the list, as it is now."""
+        self.assertEqual(self.value("front_names"), 0)
+        names = FrontNames({"a.test": UUID(int=1), "*.test": UUID(int=1)}, "homes.test")
+        self.proxy.setPolicy(replace(self.proxy.policy, names=names))
+        self.assertEqual(self.value("front_names"), 2)
 
     def test_lastReload(self) -> None:
         """One that never was has not failed."""

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.connections import records
-from nymearemoteproxy.connections.records import Load, Totals
+from nymearemoteproxy.connections.records import FRONT, TCP, Load, Totals
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin import rows
 from nymearemoteproxy.watching.admin.web import Answer, Question
@@ -202,6 +202,18 @@ class RowsTests(JsonCase):
         self.assertEqual(row["traffic"], 5 + sum(range(30)) * 100)
         self.assertEqual(self.order("/api/servers", filter="c17"), ["core"])
         self.assertEqual(self.order("/api/servers", filter="lost"), [])
+
+    def test_visitors(self) -> None:
+        """A server tells how many of its clients they are, and is found by them."""
+        for uuid, transports in (("u", [TCP, FRONT, FRONT]), ("v", [TCP]), ("w", [])):
+            add(self.proxy, role=Role.SERVER, name=f"core {uuid}", uuid=uuid)
+            for transport in transports:
+                name = "front" if transport is FRONT else "app"
+                add(self.proxy, transport=transport, role=Role.CLIENT, name=name, serverUuid=uuid)
+        rows = self.get("/api/servers", sort="clients")["rows"]
+        counts = [(row["clients"], row["visitors"]) for row in rows]
+        self.assertEqual(counts, [(3, 2), (1, 0), (0, 0)])
+        self.assertEqual(self.order("/api/servers", filter="front"), ["core u"])
 
     @given(st.text(st.characters()))
     def test_anyName(self, name: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
-from nymearemoteproxy.connections.records import UNIX, Load, Totals
+from nymearemoteproxy.connections.records import FRONT, TCP, UNIX, Load, Totals
+from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin import status
@@ -13,7 +16,7 @@ from nymearemoteproxy.watching.admin.history import COLUMNS
 from nymearemoteproxy.watching.lastreload import LastReload
 from nymearemoteproxy.watching.pulse import Reading
 from nymearemoteproxy.watching.watched import Entrance
-from tests.support.admin import NOW, JsonCase, add, addTunnel, remove
+from tests.support.admin import NOW, AdminInMemory, JsonCase, add, addTunnel, remove
 
 
 class StatusTests(JsonCase):
@@ -77,17 +80,29 @@ class StatusTests(JsonCase):
         remove(self.proxy, server)
         self.assertNotIn("unix", self.get("/api/status")["registered"])
 
+    def test_front(self) -> None:
+        """How many come by the front door, and how many names it knows; where there is none, no."""
+        self.assertNotIn("front", self.get("/api/status"))
+        self.made = AdminInMemory(Front_listeners="tcp:0")
+        proxy, names = self.made.proxy, FrontNames({"a.test": UUID(int=1), "*.test": UUID(int=1)})
+        proxy.setPolicy(replace(proxy.policy, names=names))
+        for transport in (TCP, FRONT):
+            add(proxy, role=Role.CLIENT, transport=transport)
+        self.assertEqual(self.get("/api/status")["front"], {"visitors": 1, "names": 2})
+
     def test_listeners(self) -> None:
         """Where clients come in, as long as they do."""
         self.made.places = [
             Entrance("wss://[::]:2213"),
             Entrance("ws://127.0.0.1:80", behindProxy=True),
+            Entrance("https://[::]:443", isFront=True),
         ]
         self.assertEqual(
             self.get("/api/status")["listeners"],
             [
-                {"url": "wss://[::]:2213", "behindProxy": False},
-                {"url": "ws://127.0.0.1:80", "behindProxy": True},
+                {"url": "wss://[::]:2213", "behindProxy": False, "isFront": False},
+                {"url": "ws://127.0.0.1:80", "behindProxy": True, "isFront": False},
+                {"url": "https://[::]:443", "behindProxy": False, "isFront": True},
             ],
         )
         self.made.places = []

@@ -84,7 +84,8 @@ function serverCells(row, opened) {
   const [server, ...clients] = row.ends;
   let list = make("span", { class: "muted" }, "no clients");
   if (row.clients) {
-    list = make("details", {}, make("summary", {}, counted(row.clients, "client")),
+    const visitors = row.visitors ? `, ${counted(row.visitors, "visitor")}` : "";
+    list = make("details", {}, make("summary", {}, counted(row.clients, "client") + visitors),
       ...clients.map((client) => make("div", { class: "client" }, endOf(client), endClientButton(client))));
     if (row.clients > clients.length) {
       list.append(make("p", { class: "muted" }, `and ${count.format(row.clients - clients.length)} more`));
@@ -196,14 +197,16 @@ function showOutcomes(outcomes) {
 const STATES = ["connecting", "unauthenticated", "authenticating", "waiting", "verifying",
   "registering", "tunneled", "closing"];
 const REGISTERED = { servers: "registered servers", clients: "clients of servers" };
-const TRANSPORTS = ["WebSocket", "TCP", "unix"];
+const FRONT = ["front", "front-http"]; // in a column that is there with a front door only
+const TRANSPORTS = [["WebSocket"], ["TCP"], FRONT, ["unix"]];
 
 // Servers of the tunnel proxy and their clients are in the state "tunneled", too: they are apart here.
-function showStates(connections, registered, tunnelProxy) {
+function showStates({ connections, registered, tunnelProxy, front }) {
+  const columns = TRANSPORTS.filter((transports) => front || transports !== FRONT);
   const row = (title, numberOf) => make("tr", {},
     make("th", { scope: "row" }, title),
-    ...TRANSPORTS.map((transport) => {
-      const number = numberOf(transport);
+    ...columns.map((transports) => {
+      const number = transports.reduce((sum, transport) => sum + numberOf(transport), 0);
       return make("td", { class: number ? "number" : "number zero" }, count.format(number));
     }));
   const ofProxy = (transport, what) => registered[transport]?.[what] ?? 0;
@@ -245,9 +248,12 @@ function untilExpiry(left) {
   return left < 2 * DAY ? `in ${lasting(left)}` : `in ${counted(Math.floor(left / DAY), "day")}`;
 }
 
-function showListeners(listeners) {
-  $("listeners").replaceChildren(...listeners.map((each) => make("li", {}, make("bdi", { class: "url" }, each.url),
-    ...(each.behindProxy ? [make("span", { class: "muted" }, " behind a reverse proxy")] : []))));
+function showListeners({ listeners, front }) {
+  $("listeners").replaceChildren(...listeners.map((each) => {
+    const door = each.isFront ? ` front door, ${counted(front.names, "name")}` : "";
+    const kind = door + (each.behindProxy ? " behind a reverse proxy" : "");
+    return make("li", {}, make("bdi", { class: "url" }, each.url), make("span", { class: "muted" }, kind));
+  }));
   $("no-listeners").hidden = listeners.length > 0;
 }
 
@@ -426,8 +432,8 @@ class Page {
     this.showNow(status);
     this.showCharts(status);
     showOutcomes(status.outcomes);
-    showStates(status.connections, status.registered, status.tunnelProxy);
-    showListeners(status.listeners);
+    showStates(status);
+    showListeners(status);
     showCertificates(status.certificates, status.time);
     showTotals(status.totals, status.tunnelProxy);
     if (status.company) showCompany(status.company);
@@ -448,7 +454,7 @@ class Page {
     operator.showCondition(condition);
     operator.connected = `Connected at the moment: ${counted(status.tunnels, "tunnel")}, and ` +
       `${counted(status.clients, "client")} of ${counted(status.servers, "server")}.`;
-    for (const part of document.querySelectorAll("[data-needs]")) part.hidden = !status.tunnelProxy;
+    for (const part of document.querySelectorAll("[data-needs]")) part.hidden = !status[part.dataset.needs];
     const states = Object.values(status.connections).flatMap((each) => Object.entries(each));
     const inState = (name) => states.filter(([state]) => state === name)
       .reduce((sum, [, number]) => sum + number, 0);
@@ -458,8 +464,9 @@ class Page {
     setText($("now-tunnels"), count.format(status.tunnels));
     setText($("more-tunnels"), `${count.format(status.totals.tunnels)} ever`);
     setText($("now-proxy"), `${count.format(status.servers)} / ${count.format(status.clients)}`);
+    const visitors = status.front ? `, ${counted(status.front.visitors, "visitor")}` : "";
     setText($("more-proxy"), `${status.servers === 1 ? "server" : "servers"} / ` +
-      `${status.clients === 1 ? "client" : "clients"}`);
+      `${status.clients === 1 ? "client" : "clients"}${visitors}`);
     setText($("now-throughput"), speed(status.throughput + status.tunnelProxyThroughput));
     setText($("more-throughput"), `${bytes(status.totals.traffic + status.totals.tunnelProxyTraffic)} ever`);
     setText($("now-process"), bytes(status.process.memory));

@@ -1,0 +1,35 @@
+"""Where visitors come in without TLS."""
+
+from __future__ import annotations
+
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP
+from tests.support.configured import ConfigurationCase
+
+
+class FrontHttpTests(ConfigurationCase):
+    """The option, and the setting."""
+
+    def test_listeners(self) -> None:
+        """Both say the same, and with either the tunnel proxy is on, as homes are there."""
+        for arguments in (
+            ("--front-http", "tcp:80", "--front-http", "haproxy:tcp:81"),
+            ("--set", "Front.httpListeners=tcp:80, haproxy:tcp:81"),
+        ):
+            configured = self.configured("--token=t", "--websocket=tcp:1", *arguments)
+            listeners = configured.listeners[1:]
+            self.assertEqual([each.plain for each in listeners], ["tcp:80", "tcp:81"])
+            self.assertEqual([each.behindProxy for each in listeners], [False, True])
+            self.assertEqual([each.transport for each in listeners], [FRONT_HTTP] * 2)
+            self.assertIsNotNone(configured.terms)
+
+    def test_both(self) -> None:
+        configured = self.configured("--token=t", "--front-http", "tcp:80", "--front", "tcp:443")
+        transports = [each.transport for each in configured.listeners[1:]]
+        self.assertEqual(sorted(transports), [FRONT, FRONT_HTTP])
+
+    def test_tls(self) -> None:
+        """Who has TLS needs not be told that there is."""
+        for description in "tls:tcp:80", "ssl:80", "haproxy:tls:tcp:80":
+            mistake = self.assertMistake("--token=t", "--front-http", description)
+            self.assertIn("--front-http", mistake)
+            self.assertIn("write it without tls: and ssl:", mistake)
