@@ -19,6 +19,9 @@ TRIAL ?= $(BIN)/trial
 # Half as many again as there are cores, since many tests wait for something.
 JOBS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
+# More extras of setup.cfg that .venv/installed is to have at once: pip takes as long for one as for all.
+EXTRAS ?=
+
 # Scenarios of `make soak`
 TUNNELS ?= 5000
 
@@ -69,8 +72,8 @@ clean:
 $(VENV)/installed: setup.cfg setup.py
 	@echo "Installing into $(VENV) from PyPI, this takes a minute."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[test]"
-	@touch $@
+	$(BIN)/pip install --quiet --config-settings editable_mode=compat --editable ".[test$(EXTRAS:%=,%)]"
+	@touch $@ $(EXTRAS:%=$@-%)
 
 # One of the extras of setup.cfg
 $(VENV)/installed-%: $(VENV)/installed
