@@ -39,7 +39,7 @@ from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from tests.support.forking import ROOT, Forked, ForkServer
+from tests.support.forking import ROOT, Forked, ForkServer, isProgram
 
 reactor: Any = globalReactor
 
@@ -153,6 +153,17 @@ def forkServer(isMeasured: bool = False) -> ForkServer:
     return made
 
 
+def forkServerFor(
+    command: Sequence[str | bytes], environment: dict[str, str]
+) -> ForkServer | None:
+    """Return the one that can fork this program, or None if it has to be started."""
+    if not isProgram(command):
+        return None
+    # The second one is not made before it is needed.
+    servers = map(forkServer, (False, True))
+    return next((server for server in servers if server.suits(environment)), None)
+
+
 def runForked(
     command: Sequence[str], arguments: Sequence[str], environment: dict[str, str]
 ) -> tuple[int, str]:
@@ -205,8 +216,8 @@ class Program:
     ) -> subprocess.Popen[bytes] | Forked:
         if sockets:  # Twisted looks for them when it is imported
             command = (sys.executable, "-c", _PASS_SOCKETS, json.dumps(sockets), *command)
-        elif forkServer().isForkable(command, environment):
-            return forkServer().start(command, environment)
+        elif server := forkServerFor(command, environment):
+            return server.start(command, environment)
         return subprocess.Popen(
             command,
             cwd=ROOT,

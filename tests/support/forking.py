@@ -1,7 +1,7 @@
 """Programs of ours without the time that Python needs to import them: 0.7 s of CPU each.
 
 A process that has imported them all forks one each time. Run as a script this is that process.
-What the start itself is about has to start a new Python; see `isForkable`.
+What the start itself is about has to start a new Python; see `isProgram` and `ForkServer.suits`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ _LONGEST = 120.0
 
 
 # Asking
+
+
+def isProgram(command: Sequence[str | bytes]) -> bool:
+    """Tell whether it is one that can be forked."""
+    return tuple(command[:2]) == (sys.executable, "-m") and command[2] in PROGRAMS
 
 
 class Forked:
@@ -119,13 +124,9 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,  # a terminal would not be buffered
             )
 
-    def isForkable(self, command: Sequence[str | bytes], environment: Mapping[str, str]) -> bool:
-        """Tell whether a forked program would be as one that is started."""
-        return (
-            tuple(command[:2]) == (sys.executable, "-m")
-            and command[2] in PROGRAMS
-            and _fixed(environment) == self._fixed
-        )
+    def suits(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether a program that is forked here would be as one that is started."""
+        return _fixed(environment) == self._fixed
 
     def start(
         self,
