@@ -153,9 +153,7 @@ def forkServer(isMeasured: bool = False) -> ForkServer:
     return made
 
 
-def forkServerFor(
-    command: Sequence[str | bytes], environment: dict[str, str]
-) -> ForkServer | None:
+def forkServerFor(command: Sequence[str | bytes], environment: dict[str, str]) -> ForkServer | None:
     """Return the one that can fork this program, or None if it has to be started."""
     if not isProgram(command):
         return None
