@@ -119,6 +119,7 @@ class StrangeFileCase(EndToEnd):
             "Authentication.jwks": keySet([key]).decode(),
             "Admin.passwordFile": "admin:password\n",
             "TunnelProxy.serverUuidFile": anyUuid(),
+            "Front.namesFile": f"home.example.org {anyUuid()}\n",
             "Limits.denyFile": "192.0.2.1\n",
             "Cluster.directoryPasswordFile": "password\n",
             "Cluster.secretFile": "a secret of the cluster\n",

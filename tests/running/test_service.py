@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import ipaddress
+import os
 import re
 import signal
 import socket
@@ -348,6 +350,8 @@ class TuneTests(SynchronousTestCase):
                 return self
 
             def setsockopt(self, level: int, option: int, value: int) -> None:
+                if level == socket.IPPROTO_TCP and ofSocket == socket.AF_UNIX:
+                    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
                 set_[level, option] = value
 
         tuneTcp(Transport(), idle, timeout)
@@ -376,7 +380,7 @@ class TuneTests(SynchronousTestCase):
         )
 
     def test_family(self) -> None:
-        """The socket's own family decides."""
+        """The socket itself decides: one that is none of TCP's has nothing to be tuned."""
         self.assertEqual(self.tuned(30, 10, socket.AF_INET6), self.tuned(30, 10))
         self.assertEqual(self.tuned(30, 10, socket.AF_UNIX), {})
 
