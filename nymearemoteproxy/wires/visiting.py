@@ -177,6 +177,10 @@ class Visiting(Phase, Protocol):
         self._isAway = True
         super().end(outcome)
 
+    def shutDown(self) -> None:
+        if not self._isAway:
+            self.turnAway(Outcome.SHUTDOWN_WAITING)
+
     def turnAway(self, outcome: Outcome) -> None:
         """Say why, and close."""
         self._isAway = True

@@ -41,6 +41,7 @@ PROXY = "wss://proxy.example.org"
 OUTSIDE = "::1"
 
 MAIN = """
+user root;
 pid {0}/nginx.pid;
 error_log stderr;
 events {{ }}
@@ -49,7 +50,8 @@ http {{
     {1}
 }}
 """
-"""What an nginx of the test's own needs besides the example."""
+"""What an nginx of the test's own needs besides the example. Another user's workers could not read
+what is in a directory for temporary files that is root's alone."""
 
 
 def block(name: str) -> str:
@@ -93,7 +95,6 @@ class FrontPageTests(TypedCase):
 
     def open(self, *more: str) -> None:
         """Start nginx at home, and the proxy: with the files of the page."""
-        self.directory.chmod(0o755)  # nginx's workers are somebody else's
         self.certificate, key = issue(NAME, [x509.DNSName(NAME)])
         both = self.directory / "home.pem"
         both.write_bytes(pem(self.certificate, key))

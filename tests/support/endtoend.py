@@ -145,7 +145,7 @@ def environmentOfPrograms() -> dict[str, str]:
 
 
 @cache
-def forkServer(isMeasured: bool = False) -> ForkServer:
+def forkServer(isMeasured: bool, /) -> ForkServer:
     """Return the one of this run for programs whose lines are counted, or for the others."""
     made = ForkServer({**environmentOfPrograms(), **({} if isMeasured else UNMEASURED)})
     atexit.register(made.stop)
@@ -167,7 +167,7 @@ def runForked(
 ) -> tuple[int, str]:
     """Run a program often, and quickly; return its status and all that it wrote."""
     whole = {**environmentOfPrograms(), **environment}
-    return forkServer(isMeasured=True).run([*command, *arguments], whole)
+    return forkServer(True).run([*command, *arguments], whole)
 
 
 _PASS_SOCKETS = """

@@ -208,13 +208,14 @@ class TurnedAwayTests(AtTheFront):
         self.assertOutcomes(Outcome.UNKNOWN_NAME)
 
     def test_stopping(self) -> None:
-        """The server stops while it is not known whom the visitor wants."""
-        pipe = self.come()
+        """The server stops while it is not known whom the visitor wants, or is told goodbye."""
+        waiting, refused = self.come(), self.visit(helloTo("example.org"))
         for proxy in self.allProxies():
             proxy.registry.dismissal.dismissAll()
         self.clock.advance(0)
-        self.assertTrue(pipe.lost)
-        self.assertOutcomes(Outcome.SHUTDOWN_WAITING)
+        outcomes = Outcome.UNKNOWN_NAME, Outcome.SHUTDOWN_WAITING
+        self.assertTurnedAway(refused, UNRECOGNIZED, *outcomes[:1])
+        self.assertTurnedAway(waiting, INTERNAL, *outcomes)
 
 
 class CrowdTests(AtTheFront):

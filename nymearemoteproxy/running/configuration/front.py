@@ -40,11 +40,14 @@ def readNames(
         lambda: _readNames(front.namesFile, front.domain, parts.read),
         lambda previous: previous.names,
     )
-    if hasFront(settings) and not (names or front.domain):
+    if front.namesFile and not names:
+        warn(f"no home has a name at the front door: {front.namesFile} names none")
+    if hasFront(settings) and not (front.namesFile or front.domain):
         warn(
-            "no visitor finds a home by the front door: [Front] has neither a namesFile that names "
-            "one nor a domain"
+            "no visitor finds a home by the front door: [Front] has neither a namesFile nor a domain"
         )
+    if not hasFront(settings) and (front.namesFile or front.domain):
+        warn("[Front] names homes, but no visitor comes in: there are no listeners, nor --front")
     return names
 
 

@@ -55,8 +55,8 @@ def clientListeners(
     for transport, option, descriptions in (
         (WEBSOCKET, "--websocket", webSockets),
         (TCP, "--stream", streams),
-        (FRONT, "--front", settings.front.listeners),
-        (FRONT_HTTP, "--front-http", settings.front.httpListeners),
+        (FRONT, "--front or [Front] listeners", settings.front.listeners),
+        (FRONT_HTTP, "--front-http or [Front] httpListeners", settings.front.httpListeners),
     ):
         for description in descriptions:
             with mistakes.collecting():
