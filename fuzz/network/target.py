@@ -86,9 +86,7 @@ class Target:
     def __init__(self, variant: str, planted: str | None = None) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="fuzz-"))  # short, for Unix sockets
         self._redis: RedisServer | None = None
-        forkServer(
-            False
-        )  # which ends what it has forked at exit, as all do in reverse order: after us
+        forkServer(False)  # which ends what it has forked at exit, in reverse order: after us
         atexit.register(self.close)  # whatever ends this process
         try:
             if variant.startswith("cluster") and not reasonToSkip():

@@ -44,7 +44,7 @@ def readNames(
         warn(f"no home has a name at the front door: {front.namesFile} names none")
     if hasFront(settings) and not (front.namesFile or front.domain):
         warn(
-            "no visitor finds a home by the front door: [Front] has neither a namesFile nor a domain"
+            "no visitor finds a home by the front door, as [Front] has neither namesFile nor domain"
         )
     if not hasFront(settings) and (front.namesFile or front.domain):
         warn("[Front] names homes, but no visitor comes in: there are no listeners, nor --front")
