@@ -14,7 +14,7 @@ from nymearemoteproxy.connections.timing import Timing
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
 from tests.support.endtoend import BACKEND_ERROR, BACKEND_TIMEOUT, INVALID_TOKEN
-from tests.support.served import OTHER, TRANSPORTS
+from tests.support.served import OTHER, PLAYED
 from tests.support.switched import SERVER, Switched, add, answer, anyUuid
 from tests.support.wires import Inline, Registered, Wire
 
@@ -242,7 +242,7 @@ class AccountMixin:
 
 def _suites() -> None:
     """Make test classes for every transport."""
-    for transport in TRANSPORTS:
+    for transport in PLAYED:
         for mixin in (EverybodyMixin, PatienceMixin, ServersMixin, NobodyMixin, AccountMixin):
             name = f"{transport.capitalize()}{mixin.__name__.removesuffix('Mixin')}Tests"
             add(globals(), name, mixin, Access, transport=transport)

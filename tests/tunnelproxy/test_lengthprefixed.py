@@ -14,7 +14,7 @@ from nymearemoteproxy.tunnelproxy.serverend import PACKETS_A_TURN
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from tests.support.loglines import logged
 from tests.support.packets import cut, prefixed, prefixedPackets
-from tests.support.served import OTHER, TRANSPORTS
+from tests.support.served import OTHER, PLAYED
 from tests.support.switchboards import (
     MIB,
     PONG,
@@ -309,7 +309,7 @@ class HalfCloseMixin:
         yield self.ended(Outcome.CLIENT_LEFT)
 
 
-for _transport in TRANSPORTS:
+for _transport in PLAYED:
     _name = f"{_transport.capitalize()}Prefixed"
     add(globals(), f"{_name}Tests", PrefixedMixin, Switched, transport=_transport)
     if _transport in ("tcp", "unix"):

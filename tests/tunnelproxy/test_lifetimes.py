@@ -10,7 +10,7 @@ from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.clientend import ClientEnd
 from nymearemoteproxy.tunnelproxy.serverend import ServerEnd
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
-from tests.support.served import ALIVE, OTHER, TRANSPORTS, NoCollectorMixin
+from tests.support.served import ALIVE, OTHER, PLAYED, NoCollectorMixin
 from tests.support.switched import (
     Switched,
     add,
@@ -209,7 +209,7 @@ class GarbageMixin(NoCollectorMixin):
 
 def _suites() -> None:
     """Make test classes for every transport."""
-    for transport in TRANSPORTS:
+    for transport in PLAYED:
         name = transport.capitalize()
         for role, mixin in (
             ("Liveness", LivenessMixin),

@@ -17,7 +17,7 @@ from nymearemoteproxy.tunnelproxy.clientend import SLICE_SIZE
 from nymearemoteproxy.tunnelproxy.serverend import SERVER_BACKLOG
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
 from nymearemoteproxy.wires.direct import READ_SIZE
-from tests.support.served import OTHER, TRANSPORTS
+from tests.support.served import OTHER, PLAYED
 from tests.support.switched import (
     Switched,
     add,
@@ -268,7 +268,7 @@ class DeafServerMixin(PressureMixin):
 
 def _suites() -> None:
     """Make test classes for every transport."""
-    for transport in TRANSPORTS:
+    for transport in PLAYED:
         name = transport.capitalize()
         for role, mixin in (
             ("DeafClient", DeafClientMixin),

@@ -10,7 +10,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
 
 from nymearemoteproxy.protocol.outcomes import Outcome
-from tests.support.served import OTHER, TRANSPORTS, Served
+from tests.support.served import OTHER, PLAYED, Served
 from tests.support.switched import (
     CLIENT,
     ERRORS,
@@ -488,7 +488,7 @@ class StreamBeginningMixin:
 
 def _suites() -> None:
     """Make test classes for every transport."""
-    for transport in TRANSPORTS:
+    for transport in PLAYED:
         name = transport.capitalize()
         add(globals(), f"{name}OffTests", OffMixin, Served, transport=transport)
         mixins: list[type] = [BeginningMixin, RegistrationMixin]

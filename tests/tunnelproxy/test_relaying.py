@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
-from tests.support.served import OTHER, TRANSPORTS
+from tests.support.served import OTHER, PLAYED, TRANSPORTS
 from tests.support.switched import (
     CLIENT,
     Switched,
@@ -617,7 +617,7 @@ class WebSocketClientMixin:
 
 def _suites() -> None:
     """Make test classes for every transport, and for every pair of transports."""
-    for transport in TRANSPORTS:
+    for transport in PLAYED:
         name = transport.capitalize()
         for role, mixin in (
             ("Server", ServerMixin),
