@@ -38,8 +38,8 @@ from tests.support.wires import Connector, Inline, reactor
 TRANSPORTS = ("ws", "wss", "tcp", "tls", "unix")
 
 PLAYED = ("wss", "tcp") if os.environ.get("NYMEA_BRIEF") else TRANSPORTS
-"""With which each rule of the tunnel proxy is tried. What is above the transports is the same, so that
-two are enough in the build of the Debian package, beside which the whole suite runs (debian/rules).
+"""With which each rule of the tunnel proxy is tried. What is above the transports is the same: two
+are enough in the build of the Debian package, beside which the whole suite runs (debian/rules).
 """
 
 OTHER = {"ws": "tcp", "wss": "ws", "tcp": "tls", "tls": "unix", "unix": "wss"}
