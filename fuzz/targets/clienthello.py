@@ -112,7 +112,9 @@ TARGET = Target(
         Planted(
             "protocol/clienthello.py", "except (IndexError, struct.error)", "except IndexError"
         ),
-        Planted("protocol/clienthello.py", "len(message) >= end else", "len(message) > end else"),
+        Planted(
+            "protocol/clienthello.py", "self._wanted <= len(message)", "self._wanted < len(message)"
+        ),
         Planted(
             "protocol/clienthello.py",
             "at += _ENTRY.size + size\n    return",
@@ -120,8 +122,8 @@ TARGET = Target(
         ),
         Planted(
             "protocol/clienthello.py",
-            "self._head += data[begin:at]",
-            "self._head = data[begin:at]",
+            "data, self._head = self._head + data",
+            "data, self._head = data",
         ),
         Planted(
             "protocol/clienthello.py",
