@@ -19,10 +19,8 @@ class Settling:
         self.network.run()
 
 
-ALONE = dict.fromkeys(
-    ["HereTests", "AskingTests", "FaultTests", "HttpAskingTests", "HttpPressureTests"]
-)
-"""These have a switchboard of their own, or are about one process or one connection."""
+ALONE = dict.fromkeys(["AskingTests", "FaultTests", "HttpAskingTests", "HttpPressureTests"])
+"""These have a switchboard of their own, or are about one connection."""
 
 for tests in test_front, test_fronthttp:
     again(globals(), tests, AtTheFront, Settling, InCluster, others=ALONE)

@@ -115,18 +115,6 @@ class VisitTests(AtTheFront):
         self.assertOutcomes(Outcome.CLIENT_LEFT)
 
 
-class HereTests(AtTheFront):
-    """The home is in the same process."""
-
-    def test_notPaused(self) -> None:
-        """Its visitor is never paused: epoll would hear of it twice."""
-        self.register()
-        visitor = self.come()
-        self.patch(visitor, "pauseProducing", self.fail)
-        visitor.receive(helloTo(NAMED))
-        self.assertEqual(visitor.producerState, "producing")
-
-
 class ConsentTests(AtTheFront):
     """A home decides whether visitors may come."""
 
