@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from itertools import starmap
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ from tests.tunnelproxy import (
     test_endings,
     test_flowcontrol,
     test_packets,
+    test_relaying,
     test_slowclients,
     test_slowservers,
 )
@@ -289,24 +291,13 @@ class PrefixedMixin:
         yield self.left(wire)
 
 
-class HalfCloseMixin:
-    """One that closes only its sending direction, on a stream."""
+class HalfCloseMixin(test_relaying.HalfCloseMixin):
+    """The same with a server of this kind, on a stream."""
 
-    transport = ""
+    servePrefixed: Any
 
-    @inlineCallbacks
-    def test_server(self) -> Inline:
-        """It has left; its clients still get what it sent."""
-        server = yield self.servePrefixed(self.transport)
-        client, address = yield self.visit(OTHER[self.transport], server)
-        data = os.urandom(300_000)
-        server.send(address, data)
-        server.wire.transport.loseWriteConnection()
-        self.assertEqual(digests((yield client.end())), digests(data))
-        self.assertClosed(client, 1000, "tunnel partner disconnected")
-        yield server.wire.end()
-        client.leave()
-        yield self.ended(Outcome.CLIENT_LEFT)
+    def serve(self, transport: str) -> Any:
+        return self.servePrefixed(transport)
 
 
 for _transport in PLAYED:
