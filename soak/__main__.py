@@ -36,7 +36,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seconds",
         type=float,
         default=math.inf,
-        help="each setup begins nothing so long after its warm-up",
+        help="each setup begins nothing so long after its warm-up; see --at-least",
     )
     add("--setup", choices=(*SETUPS, ALL), default="one", help="what serves")
     add("--only", type=int, metavar="INDEX", help="play this scenario alone")
@@ -48,7 +48,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="N",
-        help="fail unless each setup has played so many, and everything else has happened once",
+        help="fail unless each setup has played so many, and everything else has happened once,"
+        " for which --seconds is exceeded",
     )
     add("--planted", default="", choices=sorted(FAULTS), help="a fault that the server is to have")
     return parser.parse_args(arguments)
@@ -88,8 +89,9 @@ async def _play(
     run = Run(setup, backend, options.seed, lambda line: print(line, flush=True), stopped)
     if options.only is not None:
         return await run.one(options.only)
-    result = await run.all(count, options.seconds, options.interval, options.every)
-    if options.at_least:
+    isDemanding = bool(options.at_least)
+    result = await run.all(count, options.seconds, options.interval, options.every, isDemanding)
+    if isDemanding:
         result.demand(options.at_least)
     return result
 

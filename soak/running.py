@@ -158,6 +158,11 @@ class Result:
     def count(self) -> int:
         return self.played.total()
 
+    @property
+    def missing(self) -> list[str]:
+        """What else has never happened."""
+        return [kind for kind, count in self.disturbances.items() if not count]
+
     def failed(self, text: str) -> None:
         """Something went wrong, which comes first."""
         self.problems.insert(0, text)
@@ -167,7 +172,7 @@ class Result:
         """See that so many scenarios were played, and that everything else has happened."""
         if self.count < least:
             self.failed(f"{self.count} scenarios, not {least}")
-        for kind in (kind for kind, count in self.disturbances.items() if not count):
+        for kind in self.missing:
             self.failed(f"{kind}: never")
 
 
@@ -201,25 +206,33 @@ class Run:
         self._stopped = stopped
         self._pace = Pace()
 
-    async def all(self, count: int, seconds: float, interval: float, every: float) -> Result:
+    async def all(
+        self, count: int, seconds: float, interval: float, every: float, isPatient: bool = False
+    ) -> Result:
         """Play all scenarios, and judge.
 
         :param seconds: after which nothing is begun any more, from the end of the warm-up.
+        :param isPatient: nor before everything else has happened once.
         :param interval: seconds between two disturbances.
         :param every: seconds between two lines of progress.
         """
         first = min(count, max(LEAST_WARM_UP, min(MOST_WARM_UP, int(count * WARM_UP))))
 
         async def play() -> None:
-            await self._play(range(first), math.inf)
+            await self._play(range(first), lambda: False)
             if not await self._settle():
                 self._ledger.problem(f"warm-up: not settled after {SETTLING:.0f} s")
             self.result.before = await self._level()
             disturbances = self._disturbances = Disturbances(self._setup, self._seed, interval)
             self.result.disturbances = disturbances.counts
+            deadline = time.monotonic() + seconds
+
+            def isOver() -> bool:
+                return time.monotonic() > deadline and not (isPatient and self.result.missing)
+
             async with asyncio.TaskGroup() as group:
                 group.create_task(disturbances.run())
-                await self._play(range(first, count), time.monotonic() + seconds)
+                await self._play(range(first, count), isOver)
                 disturbances.stop()
             await self._settle()
 
@@ -254,12 +267,12 @@ class Run:
 
     # Playing
 
-    async def _play(self, indices: Iterable[int], deadline: float) -> None:
+    async def _play(self, indices: Iterable[int], isOver: Callable[[], bool]) -> None:
         began, cpu = time.monotonic(), self._cpu()
         async with asyncio.TaskGroup() as group:
             for index in indices:
                 await self._pace.begin()
-                if self._stopped.is_set() or time.monotonic() > deadline:
+                if self._stopped.is_set() or isOver():
                     break
                 group.create_task(self._one(index)).add_done_callback(lambda _: self._pace.end())
         self.result.seconds += time.monotonic() - began

@@ -35,6 +35,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 MANY = 2000
 """Scenarios of which each kind is one, by far."""
 TUNNELS = 200
+ENDLESS = 100_000
+"""More than are played while a test waits."""
 PATIENCE = 240
 """Seconds for a run, which takes some twenty where nothing else runs."""
 
@@ -352,6 +354,22 @@ class RunTests(TestCase):
 
         options = ("--tunnels", str(TUNNELS), "--output", str(Path(output).resolve()))
         return self.run_(*options).addCallback(judge)
+
+    def test_atLeast(self) -> Deferred[Any]:
+        """It goes on until everything else has happened, however little time it is given."""
+        output = Path(self.mktemp()).resolve()
+
+        def judge(done: Any) -> None:
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            [result] = json.loads((output / "soak.json").read_text())
+            self.assertEqual(set(result["disturbances"]), {"reload", "certificate"})
+            self.assertGreater(min(result["disturbances"].values()), 0)
+            self.assertLess(sum(result["played"].values()), ENDLESS)
+
+        options = ("--seconds", "0", "--interval", "0.5", "--at-least", "20")
+        return self.run_("--tunnels", str(ENDLESS), *options, "--output", str(output)).addCallback(
+            judge
+        )
 
     def test_planted(self) -> Deferred[Any]:
         """What is wrong with the server is told, how to see it again, and where its log is."""
