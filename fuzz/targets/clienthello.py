@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from fuzz.target import Planted, Target, pieces
 from nymearemoteproxy.protocol.clienthello import (
     KEY_SHARE,
-    MOST_BYTES,
     MOST_ENTRIES,
+    RECORD_SIZE,
     SERVER_NAME,
     SUPPORTED_GROUPS,
     Alert,
@@ -26,8 +26,8 @@ from nymearemoteproxy.protocol.clienthello import (
 )
 from tests.support.hellos import extension, hello, listed, namesInOpenSsl, records
 
-_MOST_WAITED_FOR = 6 * MOST_BYTES
-"""With a byte in each record."""
+_RECORD = b"\x16\3\1" + RECORD_SIZE.to_bytes(2, "big") + bytes(RECORD_SIZE)
+"""As much as a record can have. Three are more than a message, and a record that was begun."""
 
 _OPENSSL_LONGEST = 255
 """Bytes of a name."""
@@ -38,7 +38,7 @@ def check(data: bytes) -> None:
     for parts in ([data], pieces(data, 1 + len(data) % 255)):
         assert _find(parts)[0] == found, "it depends on how it is cut"
     if found is None:
-        assert len(data) < _MOST_WAITED_FOR, "it is waited for without end"
+        assert _find([data, *[_RECORD] * 3])[0] is not None, "it is waited for without end"
     elif isinstance(found, bytes):
         _checkOffers(found)
         name = _nameIn(found)

@@ -132,7 +132,7 @@ class HelloReader:
             self._wanted += int.from_bytes(message[1:_MESSAGE_HEAD], "big")
             if self._wanted > MOST_BYTES:
                 raise HelloError(Alert.ILLEGAL_PARAMETER)
-        return _MESSAGE_HEAD < self._wanted <= len(message)
+        return self._wanted <= len(message)
 
 
 class ClientHello(NamedTuple):

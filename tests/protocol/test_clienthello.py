@@ -60,6 +60,8 @@ def keyShare(shares: Sequence[tuple[int, int]]) -> bytes:
     return extension(51, listed(2, b"".join(entries)))
 
 
+FULL = records(bytes(RECORD_SIZE))
+
 ORDINARY = hello(
     extension(GREASE, b""),
     serverName(NAME.encode()),
@@ -135,7 +137,9 @@ class HelloCase(SynchronousTestCase):
         for part in parts[:-1]:
             self.assertIsNone(reader.feed(part))
         with self.assertRaises(HelloError) as caught:
-            readServerName(reader.feed(parts[-1]) or b"")
+            message = reader.feed(parts[-1])
+            assert message is not None, "more is waited for"
+            readServerName(message)
         self.assertEqual(caught.exception.alert, alert)
         isNameless = alert is Alert.MISSING_EXTENSION
         outcome = Outcome.NO_SERVER_NAME if isNameless else Outcome.TLS_HANDSHAKE_FAILED
@@ -271,14 +275,25 @@ class ArrivingTests(HelloCase):
             self.assertEqual(nameIn(b"\x16" + version + helloTo(NAME)[3:]), NAME)
 
     @PROPERTY
-    @given(st.sampled_from([b"", records(ORDINARY)[:5], records(ORDINARY, 1, 2, 3)[:20]]))
+    @given(
+        st.one_of(
+            st.sampled_from([records(ORDINARY)[:5], records(ORDINARY, 1, 2, 3)[:20]]),
+            st.integers(0, MOST_BYTES).map(lambda size: records(b"\1" + size.to_bytes(3, "big"))),
+            st.binary(max_size=20).map(lambda message: records(b"\1" + message)),
+        )
+    )
     def test_bounded(self, begin: bytes) -> None:
         """No client has more waited for than what is written here."""
-        for noise in (bytes, lambda size: b"\x16" * size, os.urandom):
+        for more in (bytes(2 * MOST_BYTES), os.urandom(2 * MOST_BYTES), FULL * 2):
             try:
-                self.assertIsNotNone(found([begin + noise(2 * MOST_BYTES)]))
+                self.assertIsNotNone(found([begin + more]))
             except HelloError:
                 continue
+
+    def test_empty(self) -> None:
+        """A message of no bytes is whole, and has not what it must."""
+        for sizes in ((), (1,), (1, 2, 3)):
+            self.assertRefused(Alert.DECODE_ERROR, records(b"\1\0\0\0", *sizes))
 
     def test_atOnce(self) -> None:
         """What cannot become a message is refused with the first byte that says so."""
