@@ -13,13 +13,14 @@ from nymearemoteproxy.protocol.jsonrpc import (
     Api,
     MessageError,
     MessageSplitter,
+    Method,
     Request,
     encode,
     failure,
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
-    DISCONNECT_CLIENT,
+    ABOUT_CLIENTS,
     REGISTER_CLIENT,
     REGISTER_SERVER,
     TunnelProxyError,
@@ -31,19 +32,21 @@ NOT_HERE = "A registered server cannot call this."
 
 
 @dataclass(frozen=True)
-class Disconnect:
-    """Effect: disconnect a client, and answer with one of two messages.
+class ForClient:
+    """Effect: do something for a client, and answer with one of two messages.
 
+    :ivar method: what to do, one of `ABOUT_CLIENTS`.
     :ivar done: what to answer when there is such a client.
     :ivar unknown: what to answer otherwise.
     """
 
+    method: Method
     address: int
     done: bytes
     unknown: bytes
 
 
-DialogueEffects = list[Send | Disconnect | Close]
+DialogueEffects = list[Send | ForClient | Close]
 
 
 class Dialogue:
@@ -86,10 +89,10 @@ class Dialogue:
 
     def _answer(self, request: Request) -> DialogueEffects:
         method = request.method
-        if method is DISCONNECT_CLIENT:
+        if method in ABOUT_CLIENTS:
             done = answer(request, TunnelProxyError.NO_ERROR)
             unknown = answer(request, TunnelProxyError.UNKNOWN_SOCKET_ADDRESS)
-            return [Disconnect(request.params["socketAddress"], done, unknown)]
+            return [ForClient(method, request.params["socketAddress"], done, unknown)]
         if method is REGISTER_SERVER or method is REGISTER_CLIENT:
             self._closed = True
             refusal = answer(request, TunnelProxyError.ALREADY_REGISTERED)

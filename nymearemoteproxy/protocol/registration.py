@@ -73,6 +73,20 @@ DISCONNECT_CLIENT = Method(
     params={"socketAddress": "UInt"},
     returns={"tunnelProxyError": "$ref:TunnelProxyError"},
 )
+PAUSE_CLIENT = Method(
+    "TunnelProxy.PauseClient",
+    "Be sent nothing more of the client with this address for now; what is on its way still comes. "
+    "For registered servers.",
+    params={"socketAddress": "UInt"},
+    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
+)
+RESUME_CLIENT = Method(
+    "TunnelProxy.ResumeClient",
+    "Be sent again what the client with this address sends; for registered servers.",
+    params={"socketAddress": "UInt"},
+    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
+)
+ABOUT_CLIENTS = (DISCONNECT_CLIENT, PAUSE_CLIENT, RESUME_CLIENT)
 PING = Method(
     "TunnelProxy.Ping",
     "Get the timestamp back.",

@@ -54,11 +54,11 @@ from nymearemoteproxy.protocol.jsonrpc import (
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import (
+    ABOUT_CLIENTS,
     CLIENT_CONNECTED,
     CLIENT_DISCONNECTED,
     CLIENT_PAUSED,
     CLIENT_RESUMED,
-    DISCONNECT_CLIENT,
     PING,
     REGISTER_CLIENT,
     REGISTER_SERVER,
@@ -129,7 +129,7 @@ _ENUMS = {"AuthenticationError": [error.value for error in AuthenticationError]}
 
 TOKEN_TUNNEL_API = Api(_METHODS, _NOTIFICATIONS, _ENUMS)
 TUNNEL_PROXY_API = Api(
-    methods=(*_METHODS, REGISTER_SERVER, REGISTER_CLIENT, DISCONNECT_CLIENT, PING),
+    methods=(*_METHODS, REGISTER_SERVER, REGISTER_CLIENT, *ABOUT_CLIENTS, PING),
     notifications=(
         *_NOTIFICATIONS,
         CLIENT_CONNECTED,
@@ -162,7 +162,7 @@ class Event(Enum):
     REGISTER_WITH_TOKEN = "registration with a token that counts"
     TOKEN_MISSING = "registration without the token it needs"
     INVALID_UUID = "registration with an invalid uuid"
-    FORBIDDEN_CALL = "DisconnectClient"
+    FORBIDDEN_CALL = "DisconnectClient, PauseClient or ResumeClient"
     BAD_MESSAGE = "invalid message"
     DATA = "data out of turn"
     ACCEPTED = "token accepted"
@@ -546,7 +546,7 @@ class Session:
             return self._step(Event.AUTHENTICATE, request)
         if method is REGISTER_SERVER or method is REGISTER_CLIENT:
             return self._registrationReceived(request)
-        if method is DISCONNECT_CLIENT:
+        if method in ABOUT_CLIENTS:
             return self._step(Event.FORBIDDEN_CALL, request)
         return self._step(Event.CALL, request)
 

@@ -17,8 +17,8 @@ from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
 from nymearemoteproxy.common.words import counted
 from nymearemoteproxy.meeting.tunnel import ILeg
-from nymearemoteproxy.protocol.dialogue import Dialogue, Disconnect
-from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION
+from nymearemoteproxy.protocol.dialogue import Dialogue, ForClient
+from nymearemoteproxy.protocol.jsonrpc import CALLS_A_TURN, FIRST_NOTIFICATION, Method
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.packets import (
     HIGHEST_ADDRESS,
@@ -29,6 +29,8 @@ from nymearemoteproxy.protocol.packets import (
     Reader,
 )
 from nymearemoteproxy.protocol.registration import (
+    DISCONNECT_CLIENT,
+    PAUSE_CLIENT,
     ClientRegistration,
     clientConnected,
     clientDisconnected,
@@ -102,6 +104,7 @@ class ServerEnd(End):
         "_unanswered",
         "_unknown",
         "_unused",
+        "_unwanted",
         "_waiting",
     )
 
@@ -145,6 +148,7 @@ class ServerEnd(End):
         self._paused: dict[IClientEnd, None] = {}  # whose turn it is goes on first
         self._toPause: list[IClientEnd] = []  # in `_paused` already
         self._toResume: list[IClientEnd] = []  # in `_paused` still
+        self._unwanted: set[IClientEnd] = set()  # paused by the server
         # From the server
         self._holding: set[object] = set()
 
@@ -201,9 +205,7 @@ class ServerEnd(End):
     def dismiss(self, client: IClientEnd, wasAnnounced: bool) -> None:
         if self._isOver:
             return
-        if client in self._paused:
-            del self._paused[client]
-            client.resume()
+        self._release(client)
         self.goOn(client)
         del self._clients[client.address]
         self.visitors -= client.origin.isVisitor
@@ -254,6 +256,13 @@ class ServerEnd(End):
             self._paused = dict.fromkeys(others)
             self._pauseSome()
 
+    def _release(self, client: IClientEnd) -> None:
+        """A client leaves, and is read from for that, whatever it was paused for."""
+        if client in self._paused or client in self._unwanted:
+            self._paused.pop(client, None)
+            self._unwanted.discard(client)
+            client.resume()
+
     def _pauseSome(self) -> None:
         for _ in range(min(PAUSES_A_TURN, len(self._toPause))):
             self._toPause.pop().pause()
@@ -278,7 +287,8 @@ class ServerEnd(End):
             client = self._toResume.pop()
             if client in self._paused:
                 del self._paused[client]
-                client.resume()
+                if client not in self._unwanted:
+                    client.resume()
         if self._toResume and not (self._blocked or self._isOver):
             self._turns.wait(self._resumeSome, self._failed, relays=True)
 
@@ -397,17 +407,28 @@ class ServerEnd(End):
             for effect in effects:
                 self._perform(effect)
 
-    def _perform(self, effect: Send | Disconnect | Close) -> None:
+    def _perform(self, effect: Send | ForClient | Close) -> None:
         match effect:
             case Send(message):
                 self._tell(message)
-            case Disconnect(address, done, unknown):
+            case ForClient(method, address, done, unknown):
                 client = self._clients.get(address)
                 self._tell(unknown if client is None else done)
                 if client is not None:
-                    client.leave(Outcome.DISCONNECTED_BY_SERVER)
+                    self._do(method, client)
             case _:
                 self._end(effect.outcome)
+
+    def _do(self, method: Method, client: IClientEnd) -> None:
+        if method is DISCONNECT_CLIENT:
+            client.leave(Outcome.DISCONNECTED_BY_SERVER)
+        elif method is PAUSE_CLIENT:
+            self._unwanted.add(client)
+            client.pause()
+        elif client in self._unwanted:
+            self._unwanted.remove(client)
+            if client not in self._paused:
+                client.resume()
 
     def _failed(self, failure: Failure) -> None:
         """A fault of ours: it costs this server's connection."""
@@ -460,9 +481,7 @@ class ServerEnd(End):
         for _ in range(min(CLIENTS_A_TURN, len(self._clients))):
             _address, client = self._clients.popitem()
             try:
-                if client in self._paused:
-                    del self._paused[client]
-                    client.resume()  # a slow one leaves later, or before
+                self._release(client)  # a slow one leaves later, or before
                 client.leave(Outcome.PARTNER_LEFT)
             except Exception:  # the others are to be told all the same
                 log.fault(client.origin.number)

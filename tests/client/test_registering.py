@@ -109,6 +109,21 @@ class RegistrationTests(SynchronousTestCase):
                 self.assertEqual(phase.receive(told[:cut]) + phase.receive(told[cut:]), b"")
                 self.assertEqual(json.loads(phase.further)["params"], base | more, told)
 
+    def test_pausing(self) -> None:
+        """A proxy that has both calls for it can be told not to read from a client."""
+        registers = {"TunnelProxy.RegisterServer": {"params": {}}}
+        pauses, resumes = ({f"TunnelProxy.{name}Client": {}} for name in ("Pause", "Resume"))
+        for methods, isAble in (
+            (registers | pauses | resumes, True),
+            (registers | pauses, False),
+            (registers | resumes, False),
+            (registers, False),
+        ):
+            phase = RegisteringServer("me", SERVER)
+            phase.receive(introspection(methods))
+            phase.receive(ACCEPTED)
+            self.assertEqual(phase.partner, Partner("", "", pausesClients=isAble))
+
     def test_front(self) -> None:
         """Nothing is said of visitors unless we are told what; who wants some is told of none."""
         for front, isOffered, given, isWithout in (

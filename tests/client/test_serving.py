@@ -36,6 +36,7 @@ from nymearemoteproxy.client.local.serving import (
     MAX_QUEUE,
     MAX_QUEUES,
     MAX_UNTAKEN,
+    MUCH,
     STALL,
     STUCK,
     LocalService,
@@ -109,10 +110,12 @@ class ServingMixin:
 
     :ivar side: encrypts from end to end; None = nobody does.
     :ivar isLengthPrefixed: packets have their length in front. The tests say SLIP all the same.
+    :ivar pausesClients: the proxy can be told not to read from a client.
     """
 
     side: ServingSide | None = None
     isLengthPrefixed = False
+    pausesClients = False
 
     def begin(self) -> None:
         self.clock = Clock()
@@ -128,7 +131,7 @@ class ServingMixin:
             Refusals(self.clock, self.said.append),
         )
         self.proxy = Line(self.serving)
-        self.proxy.partner = Partner("", "", self.isLengthPrefixed)
+        self.proxy.partner = Partner("", "", self.isLengthPrefixed, self.pausesClients)
         self.serving.makeConnection(self.proxy)  # type: ignore[arg-type]
         self._said = PacketReader(0)
 
@@ -566,7 +569,7 @@ class SlowClientTests(ServingMixin, SynchronousTestCase):
         self.assertTrue(self.services.succeed().isPaused)
 
 
-class SlowServiceTests(ServingMixin, SynchronousTestCase):
+class SlowServiceMixin(ServingMixin):
     """One service connection that does not take what its client sends."""
 
     def setUp(self) -> None:
@@ -580,6 +583,77 @@ class SlowServiceTests(ServingMixin, SynchronousTestCase):
         for start in range(0, len(data), MAX_PAYLOAD):
             self.receive(encode(address, data[start : start + MAX_PAYLOAD]))
         return data
+
+
+class PausingTests(SlowServiceMixin, SynchronousTestCase):
+    """The proxy is told of whom it is to send nothing more, so that nobody else has to wait."""
+
+    pausesClients = True
+
+    def assertCalls(self, *calls: tuple[str, int]) -> None:
+        """The proxy has been called like this, and is read from."""
+        self.assertEqual(self.sent().calls, list(calls))
+        self.assertFalse(self.proxy.isPaused)
+
+    def test_much(self) -> None:
+        self.fill(MUCH - 2 * PIECE)
+        self.assertCalls()
+        self.fill(2 * PIECE)
+        self.assertCalls(("PauseClient", 1))
+        self.fill(MAX_QUEUE - MUCH - 3 * PIECE)  # was on its way
+        self.assertCalls()
+        self.assertFalse(self.slow.isLost)
+
+    def test_halfIsTaken(self) -> None:
+        data = self.fill(MUCH)
+        self.assertCalls(("PauseClient", 1))
+        for _ in range(MUCH // 2 // PIECE):
+            self.slow.protocol.resumeProducing()
+            self.assertCalls()
+        self.slow.protocol.resumeProducing()
+        self.assertCalls(("ResumeClient", 1))
+        self.slow.drain()
+        self.assertCalls()
+        self.assertEqual(self.slow.value(), data)
+
+    def test_manyClients(self) -> None:
+        """Of many, each may leave less waiting."""
+        for address in range(2, MOST_CLIENTS + 1):
+            self.client(address)
+        self.fill(MAX_QUEUES // 2 // MOST_CLIENTS)
+        self.assertCalls(("PauseClient", 1))
+
+    def test_clientLeaves(self) -> None:
+        """It need not be resumed, and who gets its address was never paused."""
+        data = self.fill(MUCH)
+        self.assertCalls(("PauseClient", 1))
+        self.receive(disconnected(1))
+        self.slow.drain()
+        self.assertEqual(self.slow.value(), data)
+        self.assertCalls()
+        self.slow = self.client(1)
+        self.slow.full = True
+        self.fill(MUCH)
+        self.assertCalls(("PauseClient", 1))
+
+    def test_serviceCloses(self) -> None:
+        """Nor who is disconnected."""
+        self.fill(MUCH)
+        self.assertCalls(("PauseClient", 1))
+        self.slow.lose()
+        self.assertCalls(("DisconnectClient", 1))
+
+    def test_proxyIsLost(self) -> None:
+        """Nobody is told anything any more."""
+        self.fill(MUCH)
+        self.proxy.lose()
+        self.sent()
+        self.slow.drain()
+        self.assertEqual(self.sent().calls, [])
+
+
+class SlowServiceTests(SlowServiceMixin, SynchronousTestCase):
+    """A proxy that cannot be told so: that connection holds up all, and not for long."""
 
     def live(self, seconds: float) -> None:
         """Let time pass, with a proxy that is there."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from nymearemoteproxy.protocol.dialogue import Dialogue, DialogueEffects, Disconnect
+from nymearemoteproxy.protocol.dialogue import Dialogue, DialogueEffects, ForClient
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import TUNNEL_PROXY_API, Close, Send
 
@@ -19,6 +20,7 @@ HELLO = {"server": "nymea-remoteproxy", "name": "x", "version": "1", "apiVersion
 UUID = "{c2a4d5a8-0a0e-4b0e-9a3e-6d3f4d2f6a11}"
 REGISTER_SERVER = {"serverName": "Home", "serverUuid": UUID}
 REGISTER_CLIENT = {"clientName": "Phone", "clientUuid": UUID, "serverUuid": UUID}
+ABOUT_CLIENTS = ("DisconnectClient", "PauseClient", "ResumeClient")
 
 
 def call(method: str, params: Any = None, number: Any = 3) -> bytes:
@@ -87,16 +89,17 @@ class DialogueTests(SynchronousTestCase):
         (send,) = hear(self.dialogue, call("RemoteProxy.Introspect"))
         assert isinstance(send, Send)
         methods = json.loads(send.data)["params"]["methods"]
-        for name in ("Ping", "DisconnectClient", "RegisterServer", "RegisterClient"):
+        for name in ("Ping", *ABOUT_CLIENTS, "RegisterServer", "RegisterClient"):
             self.assertIn("TunnelProxy." + name, methods)
 
-    def test_disconnect(self) -> None:
+    def test_aboutClients(self) -> None:
         """Both answers are there: it is not known here whether there is such a client."""
-        for address in (0, 1, 0xFFFF, 70_000):
+        for name, address in product(ABOUT_CLIENTS, (0, 1, 0xFFFF, 70_000)):
             (effect,) = hear(
-                self.dialogue, call("TunnelProxy.DisconnectClient", {"socketAddress": address}, 9)
+                self.dialogue, call(f"TunnelProxy.{name}", {"socketAddress": address}, 9)
             )
-            assert isinstance(effect, Disconnect)
+            assert isinstance(effect, ForClient)
+            self.assertEqual(effect.method.name, f"TunnelProxy.{name}")
             self.assertEqual(effect.address, address)
             for message, error in (
                 (effect.done, "TunnelProxyErrorNoError"),

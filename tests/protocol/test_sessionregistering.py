@@ -134,9 +134,13 @@ class RegistrationTests(SynchronousTestCase):
                         "o:authenticationError": "$ref:AuthenticationError",
                     },
                 ),
-                "TunnelProxy.DisconnectClient": (
-                    {"socketAddress": "UInt"},
-                    {"tunnelProxyError": "$ref:TunnelProxyError"},
+                **dict.fromkeys(
+                    (
+                        "TunnelProxy.DisconnectClient",
+                        "TunnelProxy.PauseClient",
+                        "TunnelProxy.ResumeClient",
+                    ),
+                    ({"socketAddress": "UInt"}, {"tunnelProxyError": "$ref:TunnelProxyError"}),
                 ),
                 "TunnelProxy.Ping": ({"timestamp": "UInt"}, {"timestamp": "UInt"}),
             },

@@ -208,6 +208,29 @@ class LeftBehindMixin(PressureMixin):
         self.assertClosed(slow, 1000, "tunnel partner disconnected")
 
 
+class UnwantedClientMixin(PressureMixin):
+    """A client of which its server wants nothing for now."""
+
+    @inlineCallbacks
+    def test_waits(self) -> Inline:
+        """It waits, and nobody else does; when it is wanted again, nothing is lost."""
+        server = yield self.serve(OTHER[self.transport])
+        client, first = yield self.visit(self.transport, server)
+        other, second = yield self.visit("tcp", server)
+        server.call("TunnelProxy.PauseClient", {"socketAddress": first})
+        self.assertEqual((yield server.message()), answer())
+        data = os.urandom(2_000_000)
+        client.send(data)
+        yield self.eventually(lambda: self.record(2).client.unread)
+        yield self.works(server, other, second)
+        server.send(first, b"for who waits")
+        self.assertEqual((yield client.take(13)), b"for who waits")
+        server.call("TunnelProxy.ResumeClient", {"socketAddress": first})
+        self.assertEqual((yield server.message()), answer())
+        self.assertEqual(digests((yield server.take(first, len(data)))), digests(data))
+        yield self.works(server, client, first)
+
+
 class DeafServerMixin(PressureMixin):
     """A server that reads nothing.
 
@@ -275,6 +298,7 @@ def _suites() -> None:
             ("SlowClient", SlowClientMixin),
             ("LeftBehind", LeftBehindMixin),
             ("DeafServer", DeafServerMixin),
+            ("UnwantedClient", UnwantedClientMixin),
         ):
             add(globals(), f"{name}{role}Tests", mixin, Switched, transport=transport)
 

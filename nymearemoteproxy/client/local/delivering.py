@@ -100,8 +100,7 @@ class LocalConnection(Protocol):
         if not self._queue:
             self.since = self._clock.seconds()
         self._queue.extend(data[i : i + PIECE] for i in range(0, len(data), PIECE))
-        self._waits(len(data))
-        self._pump()
+        self._pump(len(data))
 
     def finish(self, isWhole: bool = True) -> None:
         """Nothing will follow: close when all has been delivered.
@@ -167,15 +166,14 @@ class LocalConnection(Protocol):
     def stopProducing(self) -> None:
         """The connection is being lost; `connectionLost` follows."""
 
-    def _pump(self) -> None:
-        before = self.queued
-        waiting = before
+    def _pump(self, change: int = 0) -> None:
+        """Write what the service takes; `change` bytes are new in the queue."""
         while self._queue and self._isUp and not self._isFull:
             piece = self._queue.popleft()
-            waiting -= len(piece)
+            change -= len(piece)
             self.transport.write(piece)
-        if waiting != before:
-            self._waits(waiting - before)
+        if change:
+            self._waits(change)
         if self._isFinishing and not self._queue and self._isUp:
             # While there is a producer, the transport would wait for what it still has to say.
             self.transport.unregisterProducer()
@@ -200,5 +198,5 @@ class LocalConnection(Protocol):
             self._timer.cancel()
             self._timer = None
         self._queue.clear()
-        self._waits(-self.queued)
         self._owner.gone(self, failure)
+        self._waits(-self.queued)

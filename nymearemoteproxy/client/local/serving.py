@@ -51,9 +51,14 @@ MAX_UNTAKEN = 512 * 1024
 service is read from once more, 64 KiB at most, so that all take turns. Even a very slow link has
 taken as much long before it counts as stuck."""
 
+MUCH = 256 * 1024
+"""Bytes that wait for one connection of the service, from which on a proxy that can is told to send
+nothing more of its client, or of many the share that all may have together: half of `MAX_QUEUES`.
+The rest is for what is on its way."""
+
 MAX_QUEUE = 4 * 1024 * 1024
-"""Bytes that may wait for one connection of the service. The protocol cannot tell one client to be
-slow, so a full queue stops them all: it is large enough for what fast links have on their way."""
+"""Bytes that may wait for one connection of the service. More stops all clients, as the field's
+proxies cannot pause a single one: it is large enough for what fast links have on their way."""
 
 MAX_QUEUES = 64 * 1024 * 1024
 """Bytes that may wait for all of them together: the memory that a service which hangs can cost."""
@@ -110,6 +115,7 @@ class Serving(Protocol):
     transport: Any
     _reader: Reader
     _encode: Encode
+    _pausesClients: bool
 
     def __init__(
         self,
@@ -136,6 +142,7 @@ class Serving(Protocol):
         self._leaving: set[Connection] = set()
         self._waiting = 0
         self._full: set[Connection] = set()
+        self._unwanted: set[Connection] = set()  # the proxy sends nothing more of their clients
         self._isHeldUp = False
         self._isCrowded = False
         self._isPaused = False
@@ -151,6 +158,7 @@ class Serving(Protocol):
             self._encode = lengthprefixed.encode
         else:
             self._reader, self._encode = slip.PacketReader(MAX_PACKET_SIZE), slip.encode
+        self._pausesClients = self.transport.partner.pausesClients
         self.transport.registerProducer(self, True)
         self._heartbeat.start()
 
@@ -267,6 +275,7 @@ class Serving(Protocol):
             del self._addresses[local]
             self._held.pop(local, None)
             self._slow.discard(local)
+            self._unwanted.discard(local)
             self._leaving.add(local)
             local.finish()
 
@@ -324,6 +333,7 @@ class Serving(Protocol):
         self._leaving.discard(local)
         self._held.pop(local, None)
         self._slow.discard(local)
+        self._unwanted.discard(local)
         if failure is None:
             self._reports.over()
         elif not (hasLeft or failure.check(CancelledError)):
@@ -340,6 +350,8 @@ class Serving(Protocol):
     def waits(self, local: Connection, change: int) -> None:
         """More or less than before waits for the service: hold up the proxy if it is too much."""
         self._waiting += change
+        if self._pausesClients:
+            self._paceClient(local)
         # What was too much must be halved, or the proxy would be stopped and started all the time.
         if local.queued > MAX_QUEUE:
             self._full.add(local)
@@ -358,6 +370,20 @@ class Serving(Protocol):
             self._cancelStall()
             self._heartbeat.release("receiving")
             self.transport.resumeProducing()
+
+    def _paceClient(self, local: Connection) -> None:
+        """Have the proxy send nothing more of a client for whom much waits, or again."""
+        address = self._addresses.get(local)
+        if address is None:
+            return  # it has left
+        much = min(MUCH, MAX_QUEUES // 2 // len(self._addresses))
+        if local in self._unwanted:
+            if local.queued <= much // 2:
+                self._unwanted.remove(local)
+                self._tell(self._calls.resumeClient(address))
+        elif local.queued > much:
+            self._unwanted.add(local)
+            self._tell(self._calls.pauseClient(address))
 
     def _checkStalled(self) -> None:
         """Cut off who holds up the proxy and takes nothing."""

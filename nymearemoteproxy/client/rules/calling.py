@@ -14,6 +14,9 @@ from nymearemoteproxy.client.rules.errors import oneLine, stranger
 from nymearemoteproxy.client.rules.messages import REQUEST_ID, Messages, call, paramsOf
 from nymearemoteproxy.protocol.packets import HIGHEST_ADDRESS, PROXY
 
+PAUSE_CLIENT = "TunnelProxy.PauseClient"
+RESUME_CLIENT = "TunnelProxy.ResumeClient"
+
 _FRONT = "front"
 """What the proxy calls all who came by its front door."""
 
@@ -71,6 +74,14 @@ class Calls:
     def disconnectClient(self, address: int) -> bytes:
         """Return the call that disconnects a client."""
         return self._call("TunnelProxy.DisconnectClient", {"socketAddress": address})
+
+    def pauseClient(self, address: int) -> bytes:
+        """Return the call after which nothing more of a client is sent, for now."""
+        return self._call(PAUSE_CLIENT, {"socketAddress": address})
+
+    def resumeClient(self, address: int) -> bytes:
+        """Return the call after which it is."""
+        return self._call(RESUME_CLIENT, {"socketAddress": address})
 
     def ping(self, timestamp: int) -> bytes:
         """Return the call that the proxy answers with the same `timestamp`, from 0 up."""

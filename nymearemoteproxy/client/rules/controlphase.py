@@ -23,11 +23,13 @@ class Partner:
     """Who is at the tunnel's other end: a stranger's own words, escape them to show them.
 
     :ivar isLengthPrefixed: it is a proxy, and its packets have their length in front.
+    :ivar pausesClients: it is a proxy, and can be told not to read from a client.
     """
 
     name: str
     uuid: str
     isLengthPrefixed: bool = False
+    pausesClients: bool = False
 
     @property
     def shown(self) -> str:

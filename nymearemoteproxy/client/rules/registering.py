@@ -5,9 +5,10 @@ Owns what to send, and what the answers mean. Knows nothing of transports, nor o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from nymearemoteproxy.client.rules.calling import PAUSE_CLIENT, RESUME_CLIENT
 from nymearemoteproxy.client.rules.controlphase import ControlPhase, Partner
 from nymearemoteproxy.client.rules.errors import TunnelError
 from nymearemoteproxy.client.rules.messages import REQUEST_ID, call, paramsOf
@@ -34,6 +35,10 @@ _UNPROVEN = {
     "AuthenticationErrorTimeout": ("the proxy cannot have tokens checked now", True),
     "AuthenticationErrorProxyError": ("the proxy cannot have tokens checked now", True),
 }
+
+
+Methods = Mapping[str, Collection[str]]
+"""The names of each method's params."""
 
 
 class _Registering(ControlPhase):
@@ -64,7 +69,7 @@ class _Registering(ControlPhase):
         status = message.get("status")
         if self._isAsking and status in ("success", "error"):
             self._isAsking = False
-            self._register(_optionalParams(self._method, params))
+            self._register(_methodsOf(params))
         elif status == "success":
             if params.get("tunnelProxyError") != _NO_ERROR:
                 raise self._refusal(params)
@@ -74,7 +79,8 @@ class _Registering(ControlPhase):
         else:
             raise self.stranger("its answer has no status")
 
-    def _register(self, taken: set[str]) -> None:
+    def _register(self, methods: Methods) -> None:
+        taken = methods.get(self._method, ())
         given = {name: value for name, value in self._wanted.items() if name in taken}
         self.further = call(self._requestId, self._method, {**self._params, **given})
 
@@ -122,28 +128,37 @@ class RegisteringServer(_Registering):
             wanted["front"] = front
         super().__init__("TunnelProxy.RegisterServer", params, wanted)
         self.isWithoutFront = False
+        self._pausesClients = False
 
-    def _register(self, taken: set[str]) -> None:
-        super()._register(taken)
+    def _register(self, methods: Methods) -> None:
+        super()._register(methods)
+        taken = methods.get(self._method, ())
         self.isWithoutFront = bool(self._wanted.get("front")) and "front" not in taken
+        self._pausesClients = PAUSE_CLIENT in methods and RESUME_CLIENT in methods
 
     def _accepted(self, params: Mapping[str, Any]) -> None:
         isLengthPrefixed = params.get("lengthPrefixed") is True
         if not isLengthPrefixed and params.get("slipEnabled") is not True:
             raise self.stranger("it registered the server, but without SLIP")
-        self.partner = Partner("", "", isLengthPrefixed)
+        self.partner = Partner("", "", isLengthPrefixed, self._pausesClients)
 
 
 def _shown(token: str | None) -> Mapping[str, str]:
     return {} if token is None else {"token": token}
 
 
-def _optionalParams(method: str, introspection: Mapping[str, Any]) -> set[str]:
-    """Return which params a proxy takes for a method."""
-    found: Any = introspection
-    for key in ("methods", method, "params"):
-        found = found.get(key) if isinstance(found, dict) else None
-    return {name.removeprefix("o:") for name in found} if isinstance(found, dict) else set()
+def _methodsOf(introspection: Mapping[str, Any]) -> Methods:
+    """Return which methods a proxy has, and which params these take."""
+    return {
+        name: {param.removeprefix("o:") for param in _part(declaration, "params")}
+        for name, declaration in _part(introspection, "methods").items()
+    }
+
+
+def _part(of: Any, key: str) -> Mapping[str, Any]:
+    """Return an object in an object; an empty one if either is none."""
+    part = of.get(key) if isinstance(of, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 class RegisteringClient(_Registering):
