@@ -195,7 +195,10 @@ HINTS: dict[Outcome, str] = {
     Outcome.WEBSOCKET_HANDSHAKE_FAILED: (
         "The client got an HTTP error status. Often a browser or a scanner."
     ),
-    Outcome.INACTIVE_TIMEOUT: "Also when a PROXY header was awaited and did not come.",
+    Outcome.INACTIVE_TIMEOUT: (
+        "Also when a PROXY header was awaited and did not come, when a visitor's HTTP request was "
+        "not whole in time, and when a visitor's home was not found in time."
+    ),
     Outcome.ALONE_TIMEOUT: (
         "The client may try again. If it happens while the partner tries too, their tokens or "
         "nonces differ."

@@ -138,12 +138,12 @@ def _register(script: Script, random: Random) -> tuple[str, Encode]:
 def _packets(script: Script, random: Random, encode: Encode) -> None:
     """The server sends packets, for its client, for nobody, and for the proxy; some are broken."""
     for _packet in range(random.randrange(6)):
-        method = random.choice(("TunnelProxy.Ping", "TunnelProxy.DisconnectClient"))
-        params = {"timestamp": 5} if method.endswith("Ping") else {"socketAddress": 1}
+        method = random.choice(("Ping", "DisconnectClient", "PauseClient", "ResumeClient"))
+        params = {"timestamp": 5} if method == "Ping" else {"socketAddress": 1}
         packet = random.choice(
             (
                 *(encode(1, _payload(random)), encode(1, b"\xc0\xdb" * 50)),
-                *(encode(2, b"for nobody"), encode(0, call(method, 3, **params))),
+                *(encode(2, b"for nobody"), encode(0, call(f"TunnelProxy.{method}", 3, **params))),
                 *(encode(0xFFFF, b"never"), encode(0, b"{}")),
                 *(b"\0\1\xdbx\xc0", b"\0\xc0", b"\0\1" + _payload(random)),
             )

@@ -86,6 +86,8 @@ TARGET = Target(
     ),
     words=(
         packet(0, b'{"id":1,"method":"TunnelProxy.DisconnectClient","params":{"socketAddress":2}}'),
+        packet(0, b'{"id":1,"method":"TunnelProxy.PauseClient","params":{"socketAddress":1}}'),
+        packet(0, b'{"id":1,"method":"TunnelProxy.ResumeClient","params":{"socketAddress":1}}'),
         packet(0, b'{"id":1,"method":"RemoteProxy.Hello"}'),
         packet(0, b'{"id":1,"method":"TunnelProxy.Ping","params":{"timestamp":1}}'),
         packet(1, b"one"),

@@ -52,6 +52,7 @@ MESSAGES = (
     _call("TunnelProxy.RegisterClient", **_CLIENT),
     _call("TunnelProxy.RegisterClient", **_CLIENT, token=_TOKEN),
     _call("TunnelProxy.DisconnectClient", socketAddress=1),
+    _call("TunnelProxy.PauseClient", socketAddress=1),
     _call("TunnelProxy.Ping", timestamp=1),
     b"{}",
 )

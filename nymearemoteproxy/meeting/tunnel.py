@@ -46,7 +46,8 @@ class ILeg(Interface):
     def enter(tunnel: Tunnel) -> None:
         """This is the leg's tunnel. Read nothing from the client until `open`.
 
-        If that follows at once (`Tunnel.isWhole`), there is nothing to be done about it.
+        With both sides there (`Tunnel.isWhole`) that follows at once, or `finish` does: nothing
+        need be done about it.
         """
 
     def open(partner: ILeg) -> None:

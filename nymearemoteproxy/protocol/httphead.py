@@ -61,7 +61,7 @@ Fields = dict[bytes, list[bytes]]
 class Refusal(Exception):
     """The request gets an answer of ours, and is heard no further.
 
-    :param text: its content; the answer to HEAD has none.
+    :param text: its content; empty for none, as the answer to HEAD has it.
     :ivar answer: the whole response, but for its date.
     :ivar outcome: why the connection ends; None if the request is not what this listener is for.
     """

@@ -25,8 +25,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 
-RECORD_SIZE = 1 << 14
-"""Bytes of plain text in one record, at most (RFC 8446 section 5.1)."""
+from nymearemoteproxy.protocol.clienthello import RECORD_SIZE
 
 Progress = tuple[bytes, bool, ssl.SSLError | None]
 """What is to be sent, which TLS says by itself; whether the other side has sent close_notify; and

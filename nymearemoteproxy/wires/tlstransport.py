@@ -22,10 +22,10 @@ from zope.interface import Interface, implementer
 
 from nymearemoteproxy.common.logs import ProxyLogger
 from nymearemoteproxy.common.turns import Turns
+from nymearemoteproxy.protocol.clienthello import RECORD_SIZE
 from nymearemoteproxy.wires.direct import DirectTransport
 from nymearemoteproxy.wires.introduction import IIntroductionListener
 from nymearemoteproxy.wires.tlsbuffers import (
-    RECORD_SIZE,
     Progress,
     decrypt,
     encrypt,

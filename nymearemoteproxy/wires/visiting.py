@@ -85,8 +85,7 @@ class Visiting(Phase, Protocol):
             self.received(data)
 
     def deadlinePassed(self) -> None:
-        isAsked = bool(self.record.serverUuid)
-        self.turnAway(Outcome.INACTIVE_TIMEOUT if isAsked else self.timeoutOutcome)
+        self.turnAway(Outcome.INACTIVE_TIMEOUT if self._first else self.timeoutOutcome)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._isAway = True

@@ -153,8 +153,9 @@ class ReadTests(SynchronousTestCase):
             ({"front": False, "flowControl": True}, (True, False)),
         ):
             request = registerServer(TEXT)
-            registration = readRegistration(replace(request, params={**request.params, **said}))
-            self.assertEqual(registration, ServerRegistration("Home", UUID(TEXT), *wishes))
+            request = replace(request, params={**request.params, **said})
+            expected = ServerRegistration("Home", UUID(TEXT), *wishes)
+            self.assertEqual(readRegistration(request), expected)
             self.assertNotIn(b"front", answer(request, TunnelProxyError.NO_ERROR))
 
     def test_client(self) -> None:

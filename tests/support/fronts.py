@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 
 from nymearemoteproxy.connections.records import FRONT
@@ -14,7 +15,9 @@ from nymearemoteproxy.connections.tunnellimits import TunnelLimits
 from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from nymearemoteproxy.wires.arrival import ProxyFactory
 from nymearemoteproxy.wires.front import FrontDoor
+from nymearemoteproxy.wires.introduction import IntroductionFactory
 from tests.support.inmemory import InMemory
 from tests.support.memory import Pipe
 from tests.support.switchboards import packet, packets
@@ -99,6 +102,13 @@ class AtTheFront(InMemory):
     def come(self, host: str = VISITOR_ADDRESS) -> Pipe:
         """Let a visitor connect."""
         return self.accept(FRONT, host=host)
+
+    def comeIndirectly(self, host: str = VISITOR_ADDRESS) -> tuple[Pipe, bytes]:
+        """Let one come through another proxy; return the PROXY header that tells of it, too."""
+        build = self.builders[FRONT]
+        factory = IntroductionFactory(ProxyFactory(self.nextProxy(), FRONT, False, True, build))
+        header = f"PROXY TCP4 {host} 192.0.2.99 4000 1\r\n".encode()
+        return self.attach(factory, IPv4Address("TCP", "127.0.0.1", 1)), header
 
     def visit(self, data: bytes) -> Pipe:
         """Let one come and send this."""

@@ -23,8 +23,8 @@ from tests.support.inmemory import TIMING
 from tests.support.memory import Pipe
 from tests.wires.test_registration import Broken, Far
 
-UNRECOGNIZED, MISSING, UNEXPECTED, INTERNAL = (
-    b"\x15\x03\x03\x00\x02\x02" + bytes([number]) for number in (112, 109, 10, 80)
+UNRECOGNIZED, MISSING, UNEXPECTED, INTERNAL, UNREADABLE = (
+    b"\x15\x03\x03\x00\x02\x02" + bytes([number]) for number in (112, 109, 10, 80, 50)
 )
 """Fatal alerts (RFC 8446 section 6.2)."""
 
@@ -69,6 +69,20 @@ class VisitTests(AtTheFront):
             visitor.receive(bytes([octet]))
         self.settle()
         self.assertEqual(home.got(home.told()[0][1]["socketAddress"]), said)
+
+    def test_behindAnother(self) -> None:
+        """Where a PROXY header tells who it is, that comes first, however the two are cut."""
+        home = self.register()
+        said = helloTo(NAMED)
+        for cut in (-3, 0, 7, len(said)):
+            visitor, header = self.comeIndirectly()
+            cut += len(header)
+            visitor.receive((header + said)[:cut])
+            visitor.receive((header + said)[cut:])
+            self.settle()
+            ((_told, client),) = home.told()
+            self.assertEqual(client["clientPeerAddress"], VISITOR_ADDRESS)
+            self.assertEqual(home.got(client["socketAddress"]), said)
 
     def test_ends(self) -> None:
         """Each end hears of the other's."""
@@ -174,6 +188,11 @@ class TurnedAwayTests(AtTheFront):
     def test_noTls(self) -> None:
         pipe = self.visit(b"GET / HTTP/1.1\r\n")
         self.assertTurnedAway(pipe, UNEXPECTED, Outcome.TLS_HANDSHAKE_FAILED)
+
+    def test_empty(self) -> None:
+        """A hello with nothing in it is not waited for."""
+        pipe = self.visit(records(b"\1\0\0\0"))
+        self.assertTurnedAway(pipe, UNREADABLE, Outcome.TLS_HANDSHAKE_FAILED)
 
     def test_slow(self) -> None:
         """A hello has to be whole in the time that a handshake has."""
@@ -286,6 +305,24 @@ class AskingTests(AtTheFront):
     def test_notReadMeanwhile(self) -> None:
         """What comes meanwhile is left in the kernel."""
         pipe = self.visit(helloTo(NAMED))
+        self.assertWaits(pipe)
+        far, _released = self.placed()
+        self.assertEqual((pipe.producerState, far.received), ("producing", helloTo(NAMED)))
+
+    def test_homeLeavesMeanwhile(self) -> None:
+        """The place is there, and its tunnel is given up before the visitor is in it."""
+        pipe = self.visit(helloTo(NAMED))
+        tunnel = Tunnel(lambda: None)
+        tunnel.attach(Far())
+        tunnel.abandon()
+        self.answer.callback(Place(tunnel))
+        self.assertEqual(pipe.producerState, "producing")
+        self.assertTurnedAway(pipe, b"", Outcome.PARTNER_LEFT)
+
+    def test_behindAnother(self) -> None:
+        """Nor is what came with the PROXY header left behind."""
+        pipe, header = self.comeIndirectly()
+        pipe.receive(header + helloTo(NAMED))
         self.assertWaits(pipe)
         far, _released = self.placed()
         self.assertEqual((pipe.producerState, far.received), ("producing", helloTo(NAMED)))

@@ -154,6 +154,12 @@ class WaitingTests(TlsCase):
             client.session.receive(bytes([octet]))
             self.assertFalse(hasattr(client.session.transport, "_tls"))
 
+    def test_empty(self) -> None:
+        """A first message of no bytes is not waited for: OpenSSL says what is wrong with it."""
+        session = Session()
+        session.receive(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00")
+        self.assertEqual(session.lower.take()[-2:], b"\x02\x32")
+
     def test_leaves(self) -> None:
         """It goes, or has to go, in the middle of its first message."""
         client = PythonClient(X25519)

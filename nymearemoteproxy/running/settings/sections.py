@@ -145,7 +145,8 @@ class ProxyServer:
         TIME,
         Timing.inactive,
         "How long a client may be connected without a valid call. Every valid call starts the time "
-        "anew, bytes alone do not.",
+        "anew, bytes alone do not. A visitor has as long for an HTTP request, and a home to be "
+        "found for one.",
     )
     aloneTimeout: float = declared(
         TIME,
