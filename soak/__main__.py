@@ -138,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except asyncio.CancelledError:
             print("cancelled, nothing is judged", file=sys.stderr)
             return 1
-    for result in results:
+    # What has gone wrong comes last, where it is seen.
+    for result in sorted(results, key=lambda result: result.problemCount):
         print(render(result), flush=True)
     if options.output is not None:
         write(results, options.output)

@@ -106,7 +106,7 @@ class UnwantedTests(SwitchboardCase):
         self.assertReading(True, True, True)
 
     def test_leavesSlowly(self) -> None:
-        """Who has still to take something is read from, as any other that has no server any more."""
+        """Who has still to take something is read from, as any other whose server is gone."""
         client = self.clients[1]
         client.room = 0
         for _ in range(2):
