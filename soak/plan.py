@@ -11,6 +11,9 @@ from random import Random
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls", "unix")
 WEB_SOCKETS = ("ws", "wss")
+FRONT = "front"
+"""The transport of visitors: clients of a registered server that come by its name."""
+LISTENERS = (*TRANSPORTS, FRONT)
 FIRST, NEWER = "first", "0.3"
 DIALECTS = (FIRST, NEWER)
 STYLES = {"whole": 60, "pieces": 25, "fragments": 10, "bytes": 5}
@@ -137,6 +140,8 @@ def _actor(random: Random, fault: str, count: int) -> int:
 def _side(random: Random, kind: str, fault: str, number: int, actor: int) -> Side:
     isActor = number == actor
     transports = WEB_SOCKETS if fault == "unmasked" and isActor else TRANSPORTS
+    if kind == VISIT and number > 0:
+        transports = LISTENERS
     size = _size(random, fault, isActor)
     style = random.choices(list(STYLES), list(STYLES.values()))[0]
     isPackets = kind == VISIT and number == 0  # which are binary

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.lab import ROOT, Child, Lab, cpuTime
 from soak.inside.names import CENSUS, DIRECTORY, PLANTED
-from soak.plan import TRANSPORTS
+from soak.plan import FRONT, LISTENERS
 from tests.support.endtoend import STREAM, TLS_STREAM, Certificate, secret
 from tests.support.redis import RedisServer
 
@@ -35,6 +35,8 @@ STOPPING = 40.0
 """Seconds until a server has ended: more than it gives its clients."""
 ANSWERING = 20.0
 """Seconds until a server has answered, with others that need the processor."""
+DOMAIN = "homes.example.org"
+"""Below which each registered server has a name."""
 LOOK = 0.02
 """Seconds between two looks whether something has happened."""
 
@@ -94,6 +96,7 @@ class Node:
             *("--websocket", STREAM, "--websocket", TLS_STREAM),
             *("--stream", STREAM, "--stream", TLS_STREAM),
             *("--stream", f"unix:{self.directory / 'clients'}", "--tunnelproxy"),
+            *("--front", STREAM, "--set", f"Front.domain={DOMAIN}"),
             *("--admin", f"unix:{self._admin}"),
             *(word for each in settings for word in ("--set", each)),
             *arguments,
@@ -125,7 +128,7 @@ class Node:
     async def started(self) -> None:
         """Wait until it listens, and all its workers serve."""
         workers = WORKER_COUNT if self._setup.name == WORKERS else 0
-        await self.until(lambda: len(self.listening()) == len(TRANSPORTS), STARTING)
+        await self.until(lambda: len(self.listening()) == len(LISTENERS), STARTING)
         await self.until(lambda: len(self.pids) == 1 + workers, STARTING)
         await self.until(lambda: self._text().count(" serves, it is process ") >= workers, STARTING)
         self.addresses = self.listening()
@@ -133,7 +136,9 @@ class Node:
     def listening(self) -> dict[str, Any]:
         """Return its addresses, those that the log tells of so far."""
         found = re.findall(r"listening on (\w+)://127\.0\.0\.1:(\d+)", self._text())
-        addresses: dict[str, Any] = {scheme: int(port) for scheme, port in found}
+        addresses: dict[str, Any] = {
+            FRONT if scheme == "https" else scheme: int(port) for scheme, port in found
+        }
         if "listening on unix:" in self._text():
             addresses["unix"] = str(self.directory / "clients")
         return addresses

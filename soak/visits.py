@@ -13,9 +13,12 @@ from functools import partial
 from typing import Any
 
 from soak.payload import Receiving, content
+from soak.plan import FRONT
 from soak.playing import LEFT, LOST, PARTNER_LEFT, Stage, WrongError, goodbye, stalled, transmit
+from soak.servers import DOMAIN
 from soak.wires import Wire
 from tests.support.endtoend import call
+from tests.support.hellos import helloTo
 from tests.support.wires import slip, unslip
 
 PACKET = 1 << 17
@@ -26,7 +29,7 @@ NO_ERROR = "TunnelProxyErrorNoError"
 class Registered:
     """The server's end: packets from and to its clients.
 
-    :ivar addresses: of those that were announced, by uuid.
+    :ivar addresses: of those that were announced a moment ago, by uuid.
     :ivar left: of those that were said to be gone.
     """
 
@@ -42,8 +45,17 @@ class Registered:
         self._line = b""
 
     def expect(self, uuid: str, receiving: Receiving) -> None:
-        """A client with this uuid will come, and send this."""
+        """A client with this uuid will come, and send this.
+
+        :param uuid: `FRONT` for a visitor, whose own is made up by the proxy.
+        """
         self._expected[uuid] = receiving
+
+    async def announced(self, uuid: str) -> int:
+        """Wait until it has come; return its address."""
+        if not await self.wire.until(lambda: uuid in self.addresses):
+            raise WrongError("ClientConnected", self.wire.ended.result())
+        return self.addresses.pop(uuid)
 
     def take(self, data: bytes) -> None:
         """Bytes have come."""
@@ -67,8 +79,9 @@ class Registered:
     def _told(self, message: dict[str, Any]) -> None:
         kind, params = message.get("notification"), message["params"]
         if kind == "TunnelProxy.ClientConnected":
-            self.addresses[params["clientUuid"]] = params["socketAddress"]
-            self._streams[params["socketAddress"]] = self._expected.pop(params["clientUuid"])
+            uuid = FRONT if params["clientName"] == FRONT else params["clientUuid"]
+            self.addresses[uuid] = params["socketAddress"]
+            self._streams[params["socketAddress"]] = self._expected.pop(uuid)
         elif kind == "TunnelProxy.ClientDisconnected":
             self.left.add(params["socketAddress"])
         else:
@@ -119,7 +132,12 @@ async def play(stage: Stage) -> None:
     """
     scenario = stage.scenario
     if scenario.fault == "nobody":
-        await _refused(stage, 1, _registerClient(stage, 1), "ServerNotFound", "1013")
+        if scenario.sides[1].transport == FRONT:
+            wire = await _knock(stage, 1)
+            stage.expect(wire, "server-not-found")
+            await goodbye(wire, "1013")
+        else:
+            await _refused(stage, 1, _registerClient(stage, 1), "ServerNotFound", "1013")
         return
     server = await _register(stage)
     if scenario.fault == "taken":
@@ -136,13 +154,24 @@ def _uuid(stage: Stage, number: int) -> str:
 
 
 def _registerServer(stage: Stage) -> bytes:
-    params = {"serverName": "soak", "serverUuid": _uuid(stage, 0)}
+    params = {"serverName": "soak", "serverUuid": _uuid(stage, 0), "front": True}
     return call("TunnelProxy.RegisterServer", 1, **params)
 
 
 def _registerClient(stage: Stage, number: int) -> bytes:
     params = {"clientName": "soak", "clientUuid": _uuid(stage, number)}
     return call("TunnelProxy.RegisterClient", 1, serverUuid=_uuid(stage, 0), **params)
+
+
+def _hello(stage: Stage) -> bytes:
+    return helloTo(f"{_uuid(stage, 0)[1:-1]}.{DOMAIN}")
+
+
+async def _knock(stage: Stage, number: int) -> Wire:
+    """Connect a visitor."""
+    wire = await stage.connect(stage.scenario.sides[number])
+    wire.send(_hello(stage))
+    return wire
 
 
 async def _call(stage: Stage, number: int, request: bytes, error: str = NO_ERROR) -> Wire:
@@ -173,18 +202,22 @@ async def _register(stage: Stage) -> Registered:
 async def _visit(stage: Stage, server: Registered, number: int) -> Client:
     """Connect a client."""
     seed, scenario = stage.seed, stage.scenario
-    side, uuid = scenario.sides[number], _uuid(stage, number)
+    side = scenario.sides[number]
+    isVisitor = side.transport == FRONT
+    uuid = FRONT if isVisitor else _uuid(stage, number)
     sends = content(seed, scenario.index, f"from {number}", side.size, side.isText)
     given = content(seed, scenario.index, f"to {number}", scenario.sides[0].size, False)
-    heard = stage.receive(sends, server.wire)
+    heard = stage.receive(_hello(stage) + sends if isVisitor else sends, server.wire)
     server.expect(uuid, heard)
-    wire = await _call(stage, number, _registerClient(stage, number))
+    if isVisitor:
+        wire = await _knock(stage, number)
+    else:
+        wire = await _call(stage, number, _registerClient(stage, number))
     hears = stage.receive(given, wire)
     wire.relay(hears.take)
     stage.established(clients=1)
-    if not await server.wire.until(lambda: uuid in server.addresses):
-        raise WrongError("ClientConnected", server.wire.ended.result())
-    return Client(number, wire, server.addresses[uuid], sends, given, hears, heard)
+    address = await server.announced(uuid)
+    return Client(number, wire, address, sends, given, hears, heard)
 
 
 # With payload

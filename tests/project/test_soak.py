@@ -22,7 +22,7 @@ from soak.disturbances import AFTER_KILL, AFTER_OUTAGE, APART, BY_OUTAGE, OUTAGE
 from soak.ledger import LOST, Done, Ledger
 from soak.pace import GOOD_TIME, LEAST, MOST, Pace
 from soak.payload import Receiving, WrongBytesError, content
-from soak.plan import FAULTS, STYLES, TRANSPORTS, scenario
+from soak.plan import FAULTS, LISTENERS, STYLES, scenario
 from soak.playing import Stage, sourceOf
 from soak.running import COUNTED, GROWTH, Level, Result, Run, differences
 from soak.servers import CLUSTER, WORKERS
@@ -53,7 +53,7 @@ class PlanTests(SynchronousTestCase):
         faults = {(each.kind, each.fault) for each in played}
         self.assertEqual(faults, {(kind, fault) for kind in FAULTS for fault in FAULTS[kind]})
         sides = [side for each in played for side in each.sides]
-        self.assertEqual({side.transport for side in sides}, set(TRANSPORTS))
+        self.assertEqual({side.transport for side in sides}, set(LISTENERS))
         self.assertEqual({side.style for side in sides}, set(STYLES))
 
     @given(st.integers(0, 1 << 22), st.integers(0, 1 << 22))
