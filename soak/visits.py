@@ -51,10 +51,16 @@ class Registered:
         """
         self._expected[uuid] = receiving
 
-    async def announced(self, uuid: str) -> int:
-        """Wait until it has come; return its address."""
-        if not await self.wire.until(lambda: uuid in self.addresses):
-            raise WrongError("ClientConnected", self.wire.ended.result())
+    async def announced(self, uuid: str, client: Wire) -> int:
+        """Wait until it has come; return its address.
+
+        :param client: its own end, which may be told something else.
+        """
+        client.ended.add_done_callback(lambda _: self.wire.touch())
+        await self.wire.until(lambda: uuid in self.addresses or client.ended.done())
+        if uuid not in self.addresses:
+            ended = self.wire.ended if self.wire.ended.done() else client.ended
+            raise WrongError("ClientConnected", ended.result())
         return self.addresses.pop(uuid)
 
     def take(self, data: bytes) -> None:
@@ -213,10 +219,10 @@ async def _visit(stage: Stage, server: Registered, number: int) -> Client:
         wire = await _knock(stage, number)
     else:
         wire = await _call(stage, number, _registerClient(stage, number))
+    address = await server.announced(uuid, wire)
+    stage.established(clients=1)
     hears = stage.receive(given, wire)
     wire.relay(hears.take)
-    stage.established(clients=1)
-    address = await server.announced(uuid)
     return Client(number, wire, address, sends, given, hears, heard)
 
 
