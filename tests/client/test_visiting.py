@@ -161,6 +161,21 @@ class VisitorTests(ServingMixin, SynchronousTestCase):
         )
         self.assertEqual(self.sent().calls, [("DisconnectClient", 1), ("DisconnectClient", 2)])
 
+    def test_oneIsDown(self) -> None:
+        """It is said once, though the other one answers in between."""
+        for _ in range(3):
+            self.visit(1, CHALLENGE)
+            self.http.fail(ConnectionRefusedError())
+            self.visit(2, HELLO)
+            self.services.succeed().lose()
+        told = f"cannot connect to the service at {HTTP_WHERE}: connection refused"
+        self.assertEqual(self.said, [told])
+        self.visit(1, CHALLENGE)
+        self.http.succeed().lose()
+        self.visit(1, CHALLENGE)
+        self.http.fail(ConnectionRefusedError())
+        self.assertEqual(self.said, [told] * 2)  # it had come back, so this is news
+
     def test_stalled(self) -> None:
         self.visit(1, CHALLENGE)
         self.visit(2, HELLO)
