@@ -7,6 +7,7 @@ the connection, with a line that says why.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,8 @@ def _serve(parts: list[bytes]) -> Served:
     services: Any = Endpoint()
     said: list[str] = []
     service = LocalService(Destination(services, "127.0.0.1:22"), MOST_CLIENTS)
-    serving: Any = Serving(
-        clock, service, Reports(said.append), said.append, Refusals(clock, said.append)
-    )
+    reports: defaultdict[str, Reports] = defaultdict(lambda: Reports(said.append))
+    serving: Any = Serving(clock, service, reports, said.append, Refusals(clock, said.append))
     proxy = Line(serving)
     serving.makeConnection(proxy)
     for part in parts:

@@ -5,5 +5,5 @@ are written as strings; `cli` is the command ``nymea-remoteproxy-client``, and `
 line. Below them are the rooms `local`, `connecting` and `rules`.
 
 It must not know the server's code: it holds to the wire contract only, and shares with the server
-how that is spelled, `packets`, `slip`, `lengthprefixed`, `jsonobjects` and `jsonrpc`.
+how that is spelled, `packets`, `slip`, `lengthprefixed`, `jsonobjects`, `jsonrpc` and `hostnames`.
 """

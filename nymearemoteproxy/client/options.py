@@ -330,9 +330,10 @@ class ClientOptions(OnlyOptions):
     def _front(self) -> bool | None:
         """Return whether visitors may come; None if nothing is said.
 
-        A flag that is not given is 0, and False only where the file says so.
+        A flag that is not given is 0, and False only where the file says so. Browsers know nothing
+        of --end-to-end.
         """
-        if self["no-front"] or self["front"] is False:
+        if self["no-front"] or self["end-to-end"] or self["front"] is False:
             return False
         return True if self["front"] else None
 

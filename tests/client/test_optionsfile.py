@@ -101,7 +101,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((options["token"], options["token-file"]), ("line", None))
 
     def test_front(self) -> None:
-        """A file can say both, and that nothing is said is a third."""
+        """A file can say both, and that nothing is said is a third; end to end there are none."""
         serve = f"url=ws://h\nserve={anyUuid()}\nforward=h:1\n"
         for text, arguments, front in (
             ("", (), None),
@@ -112,6 +112,7 @@ class OptionsTests(SynchronousTestCase):
             ("front = true", ("--no-front",), False),
             ("front = false", ("--front",), True),
             ("no-front = true", ("--front",), True),
+            ("end-to-end = true", (), False),
         ):
             endpoint = self.options(serve + text, *arguments).endpoint(None, lambda text: None)
             phase = endpoint.control()

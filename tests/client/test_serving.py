@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import defaultdict
 from itertools import starmap
 from typing import Any
 
@@ -122,11 +123,10 @@ class ServingMixin:
         self.services = Endpoint()
         self.said: list[str] = []
         self.lost: list[str] = []
-        reports = Reports(self.said.append)
         self.serving = Serving(
             self.clock,
             self.service(),
-            reports,
+            defaultdict(lambda: Reports(self.said.append)),
             self.lost.append,
             Refusals(self.clock, self.said.append),
         )

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.client.local.delivering import LINGER, PIECE, Destination
 from nymearemoteproxy.client.local.serving import MAX_QUEUE, MAX_QUEUES, STALL, LocalService
+from nymearemoteproxy.client.local.visiting import FIRST_BYTE
 from nymearemoteproxy.protocol.slip import encode
 from tests.client.test_serving import WHERE, ServingMixin, connected, disconnected, paused
 from tests.support.nearby import Endpoint, Line
@@ -126,6 +127,19 @@ class VisitorTests(ServingMixin, SynchronousTestCase):
         self.assertEqual((self.attempts(), self.said, self.sent().calls), ((0, 0), [], []))
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the heartbeat
 
+    def test_silent(self) -> None:
+        """Who says nothing is sent away, and nothing is said of it; who has begun has time."""
+        self.visit(1)
+        self.visit(2, HELLO[:1])
+        self.visit(3, CHALLENGE[:1])
+        self.services.succeed()
+        self.clock.advance(FIRST_BYTE - 1)
+        self.assertEqual(sorted(self.serving._clients), [1, 2, 3])
+        self.clock.advance(1)
+        self.assertEqual(sorted(self.serving._clients), [2, 3])
+        self.assertIn(("DisconnectClient", 1), self.sent().calls)
+        self.assertEqual((self.attempts(), self.said), ((1, 1), []))
+
     def test_leavesAfterItsQuestion(self) -> None:
         """It is delivered, though the service is reached only then."""
         self.visit(1, CHALLENGE)
@@ -160,6 +174,21 @@ class VisitorTests(ServingMixin, SynchronousTestCase):
             ],
         )
         self.assertEqual(self.sent().calls, [("DisconnectClient", 1), ("DisconnectClient", 2)])
+
+    def test_oneIsDown(self) -> None:
+        """It is said once, though the other one answers in between."""
+        for _ in range(3):
+            self.visit(1, CHALLENGE)
+            self.http.fail(ConnectionRefusedError())
+            self.visit(2, HELLO)
+            self.services.succeed().lose()
+        told = f"cannot connect to the service at {HTTP_WHERE}: connection refused"
+        self.assertEqual(self.said, [told])
+        self.visit(1, CHALLENGE)
+        self.http.succeed().lose()
+        self.visit(1, CHALLENGE)
+        self.http.fail(ConnectionRefusedError())
+        self.assertEqual(self.said, [told] * 2)  # it had come back, so this is news
 
     def test_stalled(self) -> None:
         self.visit(1, CHALLENGE)

@@ -18,7 +18,15 @@ from unittest import skipUnless
 from uuid import uuid4
 
 from tests.endtoend.test_front import Echo, FrontCase
-from tests.support.endtoend import CLIENT, STREAM, Certificate, Program, Stream, inThread
+from tests.support.endtoend import (
+    CLIENT,
+    PATIENCE,
+    STREAM,
+    Certificate,
+    Program,
+    Stream,
+    inThread,
+)
 from tests.support.redis import freePort
 
 AUTHORITY, VISITED = shutil.which("pebble"), shutil.which("lego")
@@ -58,7 +66,7 @@ class Authority:
         """Return the certificate by which those are trusted that it has signed."""
         context = ssl.create_default_context(cafile=self.certificate.certificate)
         url = f"https://{self._management}/roots/0"
-        with urllib.request.urlopen(url, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE, context=context) as answer:
             root: bytes = answer.read()
         return root.decode()
 
@@ -67,6 +75,7 @@ class _Home(socketserver.TCPServer):
     """What the home serves with its certificate, where the ACME client listened before."""
 
     allow_reuse_address = True
+    timeout = PATIENCE
 
 
 @skipUnless(AUTHORITY and VISITED, "pebble or lego is not installed")
@@ -108,11 +117,11 @@ class CertificateTests(FrontCase):
         host, _, port = service.rpartition(":")
         with _Home((host, int(port)), Echo) as home:
             home.socket = context.wrap_socket(home.socket, server_side=True)
-            thread = threading.Thread(target=home.handle_request)
+            thread = threading.Thread(target=home.handle_request, daemon=True)
             thread.start()
             trusting = ssl.create_default_context(cadata=root)
             visitor = Stream(url, tls=False)
             with trusting.wrap_socket(visitor.socket, server_hostname=NAME) as tls:
                 tls.sendall(b"hello")
                 self.assertEqual(tls.recv(5), b"hello")
-            thread.join()
+            thread.join(PATIENCE)

@@ -148,8 +148,8 @@ class FrontTests(FrontCase):
         with self.tls(server, trusting, "localhost") as visitor:
             visitor.sendall(sent)
             received = b""
-            while len(received) < len(sent):
-                received += visitor.recv(1 << 16)
+            while len(received) < len(sent) and (piece := visitor.recv(1 << 16)):
+                received += piece
         self.assertEqual(hashlib.sha256(received).digest(), hashlib.sha256(sent).digest())
         with self.assertRaises(ssl.SSLError) as refused:
             self.tls(server, trusting, "elsewhere.test")

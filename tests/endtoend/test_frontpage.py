@@ -6,6 +6,7 @@ Visitors have the address ::1, and all who are at home 127.0.0.1. So an address 
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import re
 import shlex
@@ -75,6 +76,10 @@ class HomeAssistant(HomePage):
 
     def content(self) -> bytes:
         return f"at home, visited from {self.headers['X-Forwarded-For']}".encode()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
 
 def problem() -> str | None:
@@ -189,6 +194,19 @@ class FrontPageTests(TypedCase):
         self.assertEqual(seen, f"at home, visited from {OUTSIDE}")
         shown = used.command("Network.getCertificate", origin=origin)["tableNames"][0]
         self.assertEqual(base64.b64decode(shown), self.certificate.public_bytes(Encoding.DER))
+        self.assertEqual(self.upload(bytes(2 << 20)), seen)  # more than nginx takes unasked
+
+    def upload(self, data: bytes) -> str:
+        """Return what is answered to a visitor that sends this, as a backup."""
+        connection = http.client.HTTPConnection(NAME)
+        with (
+            socket.create_connection((OUTSIDE, int(self.front)), PATIENCE) as visitor,
+            TLS.wrap_socket(visitor, server_hostname=NAME) as connection.sock,
+        ):
+            connection.request("POST", "/", data)
+            answer = connection.getresponse()
+            self.assertEqual(answer.status, 200)
+            return answer.read().decode()
 
     @inThread
     def testChecked(self) -> None:

@@ -146,16 +146,22 @@ class NginxTests(WebServerCase):
 
     @inThread
     def testEncrypted(self) -> None:
-        """From end to end: the header is the only thing in clear, and comes first."""
+        """From end to end: the header comes first, before what was decrypted."""
         self.serve("service", "--end-to-end")
         client = self.visit("::1", "my phone")
         end = TlsClient(NAME)
+
+        def receive() -> None:
+            data = client.socket.recv(65536)
+            self.assertTrue(data, "the proxy closed the connection")
+            end.receive(data)
+
         while end.tls.version() is None:
             client.send(end.take())
-            end.receive(client.socket.recv(65536))
+            receive()
         client.send(end.say(REQUEST))
         while not end.isOver:
-            end.receive(client.socket.recv(65536))
+            receive()
         self.assertTrue(end.received.endswith(b"\r\n\r\n::1"), end.received)
 
     @inThread
@@ -163,7 +169,7 @@ class NginxTests(WebServerCase):
         """They have TLS with nginx; without it they get to where it answers challenges."""
         (command,) = commandsOf(self)
         for there, here in {
-            "wss://proxy.example.org": self.home,
+            "wss://proxy.example.org:2212": self.home,
             "127.0.0.1:443": f"unix:{self.directory}/tls",
             "127.0.0.1:8080": f"unix:{self.directory}/challenges",
         }.items():

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import socketserver
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from tests.support.endtoend import (
     STREAM,
     Certificate,
     Server,
+    Stream,
     call,
     connect,
     environmentOfPrograms,
@@ -270,7 +272,7 @@ class AccessTests(ServiceCase):
 
 
 class FlowControlTests(ServiceCase):
-    """A home behind our own client, and visitors of whom one is slow."""
+    """A home behind our own client, and visitors of whom one is slow, or not listened to."""
 
     @inThread
     def testSlowVisitor(self) -> None:
@@ -292,6 +294,57 @@ class FlowControlTests(ServiceCase):
             digest = hashlib.sha256(slow.read(len(LARGE))).digest()
             self.assertEqual(digest, hashlib.sha256(LARGE).digest())
             home.stop()
+
+    @inThread
+    def testSlowService(self) -> None:
+        """A visitor whom it does not listen to makes nobody wait, and loses nothing."""
+        directory = self.temporary()
+        home = socket.socket(socket.AF_UNIX)
+        self.addCleanup(home.close)
+        home.bind(f"{directory}/home")
+        home.listen()
+        home.settimeout(PATIENCE)
+        url = f"unix:{directory}/proxy"  # little waits in kernels then
+        self.start("--tunnelproxy", "--stream", url)
+        uuid = anyUuid()
+        command = [*CLIENT, "--url", url, "--serve", uuid, "--forward", f"unix:{directory}/home"]
+        self.launchProgram(command).waitFor("registered as server")
+        (many, deaf), (other, listening) = (self.visitHome(url, uuid, home) for _ in range(2))
+
+        def answer() -> None:
+            other.send(b"question")
+            self.assertEqual(listening.recv(8), b"question")
+            listening.sendall(b"answer")
+            self.assertEqual(other.read(6), b"answer")
+
+        data = LARGE[: 16 << 20]
+        sent = answers = 0
+        many.socket.setblocking(False)
+        while answers < 100:  # while others are answered so often, who is read from could go on
+            try:
+                sent += many.socket.send(data[sent : sent + (1 << 16)])
+                answers = 0
+            except BlockingIOError:
+                answer()
+                answers += 1
+            self.assertLess(sent, len(data), "it is read from all the same")
+        many.socket.settimeout(PATIENCE)
+        threading.Thread(target=many.send, args=(data[sent:],), daemon=True).start()
+        received, missing = hashlib.sha256(), len(data)
+        while missing and (piece := deaf.recv(1 << 16)):
+            received.update(piece)
+            missing -= len(piece)
+        self.assertEqual(received.digest(), hashlib.sha256(data).digest())
+
+    def visitHome(self, url: str, uuid: str, home: socket.socket) -> tuple[Stream, socket.socket]:
+        """Return both ends of a visit to who listens at home."""
+        visitor, said = visit(url, uuid)
+        self.keep(visitor)
+        self.assertEqual(said, error("NoError"))
+        service, _ = home.accept()
+        self.addCleanup(service.close)
+        service.settimeout(PATIENCE)
+        return visitor, service
 
 
 class OriginalsFileTests(TunnelProxyCase):

@@ -6,6 +6,7 @@ Owns when it is registered anew. Knows nothing of what goes over the connection.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,7 @@ class Publisher:
             endpoint, clock, self._reports, lambda: self._backoff, patience=None
         )
         # Clients come and go while the service is away, whatever becomes of the proxy.
-        services = Reports(say)
+        services: defaultdict[str, Reports] = defaultdict(lambda: Reports(say))
         refusals = Refusals(clock, say)
         self._factory = Factory.forProtocol(
             lambda: Serving(clock, service, services, self._lost, refusals)

@@ -7,7 +7,7 @@ to do when the connection is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ class Serving(Protocol):
 
     :param clock: measures time.
     :param service: the local service.
-    :param reports: is told when the service cannot be reached.
+    :param reports: of each place, by its address for people, are told when it cannot be reached.
     :param lost: called with the reason when the connection is lost.
     :param refusals: is told of clients that speak something else than this end.
     """
@@ -121,7 +121,7 @@ class Serving(Protocol):
         self,
         clock: Any,
         service: LocalService,
-        reports: Reports,
+        reports: Mapping[str, Reports],
         lost: Callable[[str], None],
         refusals: Refusals,
     ) -> None:
@@ -262,7 +262,7 @@ class Serving(Protocol):
         self._tell(self._calls.disconnectClient(address))
         if not self._isCrowded:
             self._isCrowded = True
-            self._reports.trouble(
+            self._reports[self._service.destination.where].trouble(
                 f"{self._service.mostClients} clients are connected, which is the most that the "
                 "limit of open files allows (ulimit -n)"
             )
@@ -335,9 +335,9 @@ class Serving(Protocol):
         self._slow.discard(local)
         self._unwanted.discard(local)
         if failure is None:
-            self._reports.over()
+            self._reports[local.where].over()
         elif not (hasLeft or failure.check(CancelledError)):
-            self._reports.trouble(
+            self._reports[local.where].trouble(
                 f"cannot connect to the service at {local.where}: {whyNotConnected(failure)}"
             )
         address = self._addresses.pop(local, None)
@@ -392,7 +392,7 @@ class Serving(Protocol):
         limit = self._clock.seconds() - patience
         for local in list(self._full or {*self._addresses, *self._leaving}):
             if local.queued and local.since <= limit:
-                self._reports.trouble(
+                self._reports[local.where].trouble(
                     f"the service at {local.where} does not read what a client sends"
                 )
                 local.cut()

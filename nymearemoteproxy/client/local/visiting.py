@@ -1,6 +1,7 @@
 """A visitor's connection: to the service, or to the one for plain HTTP.
 
-Owns that the visitor's first byte decides it. Knows nothing of SLIP, addresses or the proxy.
+Owns that the visitor's first byte decides it, and how long that may take. Knows nothing of SLIP,
+addresses or the proxy.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from nymearemoteproxy.client.local.delivering import Destination, LocalConnectio
 
 _HANDSHAKE = b"\x16"
 """How TLS begins (RFC 8446, section 5.1); no method of HTTP does."""
+
+FIRST_BYTE = 30.0
+"""Seconds in which it has to come. A front door has it before it tells of a visitor; who only calls
+himself one could keep a place for good."""
 
 
 class VisitorConnection(LocalConnection):
@@ -32,6 +37,7 @@ class VisitorConnection(LocalConnection):
     def _reach(self, destination: Destination) -> Deferred[Any]:
         self._service = destination
         self._chosen = Deferred()
+        self._chosen.addTimeout(FIRST_BYTE, self._clock, lambda cancelled, _: cancelled)
         return self._chosen.addCallback(super()._reach)
 
     def deliver(self, data: bytes) -> None:
