@@ -44,4 +44,6 @@ class FrontHttpTests(ConfigurationCase):
             configured = self.configured("--token=t", option, "unix:/run/a,b.sock")
             self.assertEqual(configured.listeners[-1].plain, "unix:/run/a,b.sock")
             for nothing in ",", " ", "tcp:1, tcp:2":
-                self.assertIn(f"{option} or [Front]", self.assertMistake("--token=t", option, nothing))
+                self.assertIn(
+                    f"{option} or [Front]", self.assertMistake("--token=t", option, nothing)
+                )
