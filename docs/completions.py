@@ -18,6 +18,9 @@ FILES = "files"
 
 _ENDPOINTS = ("tcp:", "ssl:", "unix:", "tls:tcp:", "tls:unix:", "tls:systemd:", "haproxy:tcp:")
 
+_FRONTS = ("tcp:", "unix:", "systemd:", "haproxy:tcp:")
+"""Not with TLS, which ends at the home."""
+
 ARGUMENTS: Mapping[str, str | Sequence[str]] = {
     "--admin": ("tcp:", "tls:tcp:", "unix:"),
     "--ca": FILES,
@@ -26,6 +29,8 @@ ARGUMENTS: Mapping[str, str | Sequence[str]] = {
     "--configuration": FILES,
     "--forward": ("127.0.0.1:", "unix:"),
     "--forward-http": ("127.0.0.1:", "unix:"),
+    "--front": _FRONTS,
+    "--front-http": _FRONTS,
     "--host": ("127.0.0.1", "::1", "0.0.0.0", "::"),
     "--logging": FILES,
     "--proxy": ("http://",),

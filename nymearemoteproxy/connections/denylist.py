@@ -48,7 +48,7 @@ class DenyList:
             return False
         try:
             address = packed(host.partition("%")[0])
-        except OSError:
+        except ValueError:
             return False
         if address.startswith(_MAPPED):
             address = address[len(_MAPPED) :]
@@ -71,9 +71,12 @@ def _mask(size: int, prefix: int) -> int:
 def packed(text: str) -> bytes:
     """Return the bytes of an address.
 
-    :raises OSError: it is none.
+    :raises ValueError: it is none, which the system says in three ways, by what is in it.
     """
-    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    except OSError:
+        raise ValueError("no address") from None
 
 
 def parseDenyList(entries: Iterable[tuple[int, str]]) -> DenyList:
@@ -91,7 +94,7 @@ def _parse(number: int, text: str) -> tuple[bytes, int]:
     host, slash, length = text.partition("/")
     try:
         address = packed(host)
-    except (OSError, ValueError):
+    except ValueError:
         raise ValueError(f"line {number} is no address or network") from None
     bits = 8 * len(address)
     if not slash:

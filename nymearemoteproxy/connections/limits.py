@@ -67,7 +67,7 @@ def sourceOf(host: str | None, exempt: Sequence[Network]) -> str | None:
     try:
         # From text it would take `ipaddress` five times as long.
         address = ipaddress.ip_address(packed((host or "").partition("%")[0]))
-    except OSError:
+    except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped

@@ -25,7 +25,7 @@ UNIX = "unix"
 FRONT = "front"
 FRONT_HTTP = "front-http"
 VISITORS = (FRONT, FRONT_HTTP)
-"""Of those who come by the front door."""
+"""What the connections of visitors are called, who come by the front door."""
 
 TRANSPORTS = (WEBSOCKET, TCP, UNIX, *VISITORS)
 """What connections are called by what is spoken on them; a stream is named after its address."""

@@ -360,9 +360,9 @@ class ServerOptions(OnlyOptions):
             with mistakes.collecting():
                 settings.set("Cluster.directory", " ".join(self._clusters), "--cluster")
         if self._fronts:
-            settings.set("Front.listeners", ", ".join(self._fronts), "--front")
+            settings.put("Front.listeners", tuple(self._fronts), "--front")
         if self._httpFronts:
-            settings.set("Front.httpListeners", ", ".join(self._httpFronts), "--front-http")
+            settings.put("Front.httpListeners", tuple(self._httpFronts), "--front-http")
         if self["tunnelproxy"]:
             settings.set("TunnelProxy.enabled", "true")
         return settings

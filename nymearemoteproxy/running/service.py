@@ -302,12 +302,14 @@ class ProxyService(Service):
         if self._configuration.fingerprint != madePrint:
             self._tellFingerprint()
         self._lastReload = LastReload(self._reactor.seconds(), len(problems + future))
+        names = f", {counted(len(self._configuration.names), 'name')} of homes"
         log.info(
-            "reloaded{but}: {tokens}, {servers}, {certificates}",
+            "reloaded{but}: {tokens}, {servers}, {certificates}{names}",
             but=", but not everything" if problems else "",
             tokens=counted(len(self._configuration.acceptedTokens or ()), "token"),
             servers=counted(len(self._configuration.allowedServers or ()), "server uuid"),
             certificates=counted(len(self._configuration.certificates), "certificate"),
+            names=names if self._configuration.settings.front.namesFile else "",
         )
 
     def _cannotReopenLog(self, error: OSError) -> None:

@@ -138,7 +138,7 @@ class ServerEnd(End):
         self._heard = 0.0  # when it sent something, by the clock
         self._isFresh = True
         self._nextNotice = FIRST_NOTIFICATION
-        self._unknown = 0
+        self._unknown = 0  # bytes: a packet may come in pieces
         self._calls = 0  # how many may be answered before others get their turn
         self._unanswered = False  # there may be calls that wait, for a turn or to be answered
         self._isLeaving = False  # it is gone; what it said before is still to be delivered
@@ -372,7 +372,7 @@ class ServerEnd(End):
         for address, payloads in waiting.items():
             client = self._clients.get(address)
             if client is None:
-                self._unknown += len(payloads)  # it may have left just now
+                self._unknown += sum(map(len, payloads))  # it may have left just now
                 continue
             try:
                 client.deliver(payloads[0] if len(payloads) == 1 else b"".join(payloads))
@@ -467,7 +467,7 @@ class ServerEnd(End):
                 "were not there",
                 number=self.origin.number,
                 broken=counted(self._reader.dropped, "packet"),
-                lost=counted(self._unknown, "packet"),
+                lost=counted(self._unknown, "byte"),
                 invalid=self._reader.dropped,
                 unknown=self._unknown,
             )

@@ -62,8 +62,8 @@ class Terms:
     """What the tunnel proxy demands and allows; sizes in bytes, times in seconds.
 
     The meaning of each is in the settings reference. 0 = none for `serverTimeout`, `packetSize`,
-    `messageSize`, the numbers of servers and clients, and `clientRate`, the bytes a second that a
-    client is sent at most.
+    `messageSize`, the numbers of servers, clients and visitors, and `clientRate`, the bytes a
+    second that a client is sent at most.
     """
 
     serverTimeout: float = 60.0

@@ -84,7 +84,7 @@ class Arrival(Phase, Protocol):
 class ProxyFactory(Factory):
     """Builds the first phase of every connection that a listener accepts.
 
-    :param transport: WebSocket or stream; a stream is named after its address.
+    :param transport: as in `Record`; a stream is named after its address.
     :param secure: the connections are TLS.
     :param behindProxy: a PROXY header tells the client's address.
     :param build: makes the phase that begins with the client's own first byte.

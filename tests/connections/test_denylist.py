@@ -40,7 +40,7 @@ class DenyListTests(SynchronousTestCase):
         denied = listOf("192.0.2.1", "fe80::1", "2001:DB8::/32")
         for host in "192.0.2.1", "::ffff:192.0.2.1", "fe80::1%eth0", "2001:db8:1::2":
             self.assertIn(host, denied)
-        for host in "192.0.2.2", "fe80::2", "", None, "nonsense":
+        for host in "192.0.2.2", "fe80::2", "", None, "nonsense", "a\0b", "\ud800":
             self.assertNotIn(host, denied)
         self.assertEqual(len(denied), 3)
 

@@ -354,6 +354,8 @@ class SourceTests(SynchronousTestCase):
             (None, None),
             ("", None),
             ("/run/socket", None),
+            ("a\0b", None),
+            ("\ud800", None),
             ("127.0.0.1", None),
             ("::1", None),
             ("::ffff:127.0.0.5", None),

@@ -219,7 +219,7 @@ class FrontPageTests(TypedCase):
         (token,) = re.findall("^token = (.*)$", text, re.M)
         (self.directory / "tokens").write_text(token)
         self.server.signal(SIGHUP)
-        self.server.waitFor("reloaded: ")
+        self.server.waitFor("reloaded: 1 token, 1 server uuid, 1 certificate, 3 names of homes")
         path.write_text(text.replace(f"{PROXY}:2212", f"wss://localhost:{self.port}"))
         path.chmod(0o600)
         self.register(f"{JOIN} --configuration {path}")

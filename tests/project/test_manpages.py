@@ -241,6 +241,8 @@ class CompletionTests(SynchronousTestCase):
 
     def test_endpoints(self) -> None:
         self.assertIn("tls:systemd:", self.complete("nymea-remoteproxy --stream tl"))
+        for option in "--front", "--front-http":  # TLS is not theirs
+            self.assertEqual(self.complete(f"nymea-remoteproxy {option} t"), {"tcp:"})
 
     def test_nothingIsRepeatedBeforeAColon(self) -> None:
         """bash splits words at colons, and puts an offer behind the last one."""

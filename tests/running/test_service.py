@@ -189,11 +189,12 @@ class ServiceTests(ServiceCase):
         self.assertEqual(shown, "--url ws://127.0.0.1:1")
 
     def test_commandBehindReverseProxy(self) -> None:
-        """It is for a listener that understands it; the token is shown without one, too."""
+        """It is for a listener that clients can use; the token is shown without one, too."""
         behind = ("--websocket", "haproxy:tcp:1:interface=127.0.0.1")
         shown = self.command(*behind, "--stream", "tcp:2:interface=127.0.0.1")
         self.assertEqual(shown, "--url tcp://127.0.0.1:2")
-        self.assertEqual(self.command(*behind), "")
+        for other in (), ("--front=tcp:3:interface=127.0.0.1",), ("--front-http=tcp:3",):
+            self.assertEqual(self.command(*behind, *other), "")
         self.assertIn("The token of this run is ", self.terminal.getvalue())
 
     def test_cannotStartInTheBackground(self) -> None:

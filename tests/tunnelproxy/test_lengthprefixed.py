@@ -60,6 +60,15 @@ class LengthPrefixedRelayTests(test_packets.RelayTests):
         self.assertEqual(self.clients[0].take(), b"one")
         self.assertEqual(self.clients[1].take(), b"two")
 
+    def test_piecesForNobody(self) -> None:
+        """Of what is dropped the bytes are counted, in however many reads they come."""
+        log = logged(self)
+        stream = prefixed(9, bytes(100))
+        for begin in range(0, len(stream), 10):
+            raw(self.server, stream[begin : begin + 10])
+        self.server.leave()
+        self.assertIn("0 packets invalid, 100 bytes for clients", log[0])
+
     def test_bytes(self) -> None:
         """What the proxy sends is written like that, too: a client's bytes as they are."""
         self.clients[1].receive(b"\xc0\xdb\xdc")

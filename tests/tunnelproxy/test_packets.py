@@ -95,7 +95,7 @@ class RelayTests(SwitchboardCase):
         self.server.receive(b"".join(packet(*each) for each in parts) * 20)
         self.assertEqual([client.sent for client in self.clients], [[b"ac" * 20], [b"b" * 20], []])
         self.server.leave()
-        self.assertIn("20 packets for clients", log[0])
+        self.assertIn("120 bytes for clients", log[0])
 
     def test_callsBetween(self) -> None:
         """Whole calls are carried out after what came before them, and before what follows."""
@@ -147,7 +147,7 @@ class RelayTests(SwitchboardCase):
         self.assertEqual(log, [])
         self.server.leave()
         (text,) = log
-        self.assertIn("0 packets invalid, 5 packets for clients", text)
+        self.assertIn("0 packets invalid, 5 bytes for clients", text)
 
     def test_invalidPackets(self) -> None:
         """They are dropped and counted; the connection, and the next packet, are kept."""
@@ -158,7 +158,7 @@ class RelayTests(SwitchboardCase):
         self.assertAlive(self.server, *self.clients)
         self.server.end()
         (text,) = log
-        self.assertIn("3 packets invalid, 0 packets for clients", text)
+        self.assertIn("3 packets invalid, 0 bytes for clients", text)
 
     def test_noFaults(self) -> None:
         """A server that makes none is not mentioned."""
@@ -202,7 +202,7 @@ class RelayTests(SwitchboardCase):
         self.server.receive(b"\r\n" + PING)
         self.assertEqual(self.server.heard(), [PONG])
         self.server.leave()
-        self.assertIn("2 packets for clients", log[0])
+        self.assertIn(f" {2 * len(PING) - 3} bytes for clients", log[0])
 
     def test_addressLikeALineEnd(self) -> None:
         """Where a client has such an address, its first packet reaches it."""

@@ -22,6 +22,8 @@ from tests.support.switchboards import (
     uuid,
 )
 
+VISITOR = Origin(9, isVisitor=True, isNamed=True)
+
 
 class RegistrationTests(SwitchboardCase):
     """Who gets a place."""
@@ -271,3 +273,30 @@ class NoLimitTests(SwitchboardCase):
             for _ in range(10):
                 self.world.client(server, origin=here)
         self.assertCounts(30, 300)
+
+
+class VisitorLimitTests(SwitchboardCase):
+    """How many visitors get a place."""
+
+    terms = Terms(visitorsPerServer=1)
+
+    def test_others(self) -> None:
+        """Where there is none for one more, there is for a client that comes another way."""
+        server = self.world.server()
+        visitor = self.world.client(server, origin=VISITOR)
+        self.assertRefused(
+            lambda: self.world.client(server, origin=VISITOR),
+            TunnelProxyError.INTERNAL_SERVER_ERROR,
+            Outcome.TOO_MANY_VISITORS,
+        )
+        self.assertAlive(server, visitor, self.world.client(server))
+
+
+class NoVisitorLimitTests(SwitchboardCase):
+    """Without a limit."""
+
+    terms = Terms(visitorsPerServer=0)
+
+    def test_any(self) -> None:
+        server = self.world.server()
+        self.assertAlive(*(self.world.client(server, origin=VISITOR) for _ in range(3)))

@@ -11,12 +11,14 @@ from zope.interface import implementer
 from nymearemoteproxy.accounting.entries import EndedTunnel
 from nymearemoteproxy.common.privacy import Privacy
 from nymearemoteproxy.connections.observers import IObserver
-from nymearemoteproxy.connections.records import CLOSING, FRONT, Record
+from nymearemoteproxy.connections.records import CLOSING, FRONT, FRONT_HTTP, Record
+from nymearemoteproxy.wires.fronthttp import FrontHttp
 from tests.accounting.test_bookkeeping import digest
 from tests.support.fronts import HOME, NAMED, VISITOR_ADDRESS, AtTheFront
 from tests.support.hellos import helloTo
 from tests.support.memory import Pipe
 from tests.watching.test_monitorsocket import ALL, CLIENT, WatchedCase
+from tests.wires.test_fronthttp import ASKED
 
 
 @implementer(IObserver)
@@ -104,9 +106,11 @@ class MonitorTests(WatchedCase, FrontShownCase):
         self.register()
         self.reach()
         self.visit(helloTo(NAMED))
+        self.builders[FRONT_HTTP] = FrontHttp
+        self.accept(FRONT_HTTP).receive(ASKED)
         told = self.ask(ALL)["tunnelProxyStatistic"]
-        self.assertEqual(told["transports"], {"WebSocket": 0, "TCP": 3, "unix": 0})
-        self.assertEqual((told["totalClientCount"], told["clientConnectionsCount"]), (3, 2))
+        self.assertEqual(told["transports"], {"WebSocket": 0, "TCP": 4, "unix": 0})
+        self.assertEqual((told["totalClientCount"], told["clientConnectionsCount"]), (4, 3))
         (server,) = told["tunnelConnections"]
         names = [client["name"] for client in server["clientConnections"]]
-        self.assertEqual(names, ["app", "front"])
+        self.assertEqual(names, ["app", "front", "front"])

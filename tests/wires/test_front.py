@@ -226,9 +226,9 @@ class TurnedAwayTests(AtTheFront):
 
 
 class CrowdTests(AtTheFront):
-    """One home has so many visitors at a time, and one address so many clients."""
+    """One home has so many visitors at a time; at a home they are no strangers any more."""
 
-    terms = Terms(visitorsPerServer=2, clientsPerAddress=3)
+    terms = Terms(visitorsPerServer=2)
     bounds = Bounds(unauthenticated=1)
 
     def test_visitors(self) -> None:

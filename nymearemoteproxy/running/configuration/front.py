@@ -29,8 +29,8 @@ def readNames(
     :raises FileError: the list cannot be read, or something in it is not a name and a uuid.
     :raises SettingsError: there is nobody to be visited.
     """
-    front = settings.front
-    if hasFront(settings) and not isOn:
+    front, isOpen = settings.front, hasFront(settings)
+    if isOpen and not isOn:
         raise SettingsError(
             "the front door leads to servers of the tunnel proxy, which [TunnelProxy] enabled "
             "switches off"
@@ -42,11 +42,11 @@ def readNames(
     )
     if front.namesFile and not names:
         warn(f"no home has a name at the front door: {front.namesFile} names none")
-    if hasFront(settings) and not (front.namesFile or front.domain):
+    if isOpen and not (front.namesFile or front.domain):
         warn(
             "no visitor finds a home by the front door, as [Front] has neither namesFile nor domain"
         )
-    if not hasFront(settings) and (front.namesFile or front.domain):
+    if not isOpen and (front.namesFile or front.domain):
         warn("[Front] names homes, but no visitor comes in: there are no listeners, nor --front")
     return names
 

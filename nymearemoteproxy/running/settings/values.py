@@ -113,6 +113,15 @@ class Settings(Sections):
             raise SettingsError(f"{label(section, key)} cannot be {said}: {error}") from None
         self._put(section, key, value, source or label(section, key))
 
+    def put(self, name: str, value: object, source: str) -> None:
+        """Set ``Section.key`` to a value that was not written as one text, which commas would part.
+
+        :param source: where it was set.
+        """
+        section, _, key = name.partition(".")
+        self._sections.add(section)
+        self._put(section, key, value, source)
+
     def keepAtStart(self, previous: Settings) -> list[str]:
         """Keep what takes effect at the start only as it was.
 

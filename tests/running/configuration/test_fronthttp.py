@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP
 from tests.support.configured import ConfigurationCase
 
@@ -28,8 +30,20 @@ class FrontHttpTests(ConfigurationCase):
         self.assertEqual(sorted(transports), [FRONT, FRONT_HTTP])
 
     def test_tls(self) -> None:
-        """Who has TLS needs not be told that there is."""
-        for description in "tls:tcp:80", "ssl:80", "haproxy:tls:tcp:80":
-            mistake = self.assertMistake("--token=t", "--front-http", description)
-            self.assertIn("--front-http", mistake)
+        """Whose TLS ended here would not reach the home with it, nor need to be told of https."""
+        for option, description in product(
+            ("--front", "--front-http"), ("tls:tcp:80", "ssl:80", "haproxy:tls:tcp:80")
+        ):
+            mistake = self.assertMistake("--token=t", option, description)
+            self.assertIn(f"{option} or [Front]", mistake)
             self.assertIn("write it without tls: and ssl:", mistake)
+
+    def test_commas(self) -> None:
+        """An option is one endpoint, as with ``--stream``; only in the file there are several."""
+        for option in "--front", "--front-http":
+            configured = self.configured("--token=t", option, "unix:/run/a,b.sock")
+            self.assertEqual(configured.listeners[-1].plain, "unix:/run/a,b.sock")
+            for nothing in ",", " ", "tcp:1, tcp:2":
+                self.assertIn(
+                    f"{option} or [Front]", self.assertMistake("--token=t", option, nothing)
+                )

@@ -196,6 +196,13 @@ class LookTests(TestCase):
         self.assertIn("https://[::]:443 front door, 1,200 names", told)
 
     @inThread
+    def test_frontWithoutList(self) -> None:
+        """Where a home's name is its uuid, how many names there are is nothing to be told."""
+        self.show(lambda: scenes.Scene(age=5, hasFront=True))
+        told = self.look(PHONE).run("return document.body.innerText")
+        self.assertRegex(told, r"(?m)^https://\[::\]:443 front door$")
+
+    @inThread
     def test_drained(self) -> None:
         self.show(scenes.drained)
         self.check("drained")

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from nymearemoteproxy.common import turns
 from nymearemoteproxy.connections import records
-from nymearemoteproxy.connections.records import FRONT, TCP, Load, Totals
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP, TCP, Load, Totals
 from nymearemoteproxy.protocol.session import Role
 from nymearemoteproxy.watching.admin import rows
 from nymearemoteproxy.watching.admin.web import Answer, Question
@@ -205,10 +205,10 @@ class RowsTests(JsonCase):
 
     def test_visitors(self) -> None:
         """A server tells how many of its clients they are, and is found by them."""
-        for uuid, transports in (("u", [TCP, FRONT, FRONT]), ("v", [TCP]), ("w", [])):
+        for uuid, transports in (("u", [TCP, FRONT, FRONT_HTTP]), ("v", [TCP]), ("w", [])):
             add(self.proxy, role=Role.SERVER, name=f"core {uuid}", uuid=uuid)
             for transport in transports:
-                name = "front" if transport is FRONT else "app"
+                name = "app" if transport is TCP else "front"
                 add(self.proxy, transport=transport, role=Role.CLIENT, name=name, serverUuid=uuid)
         rows = self.get("/api/servers", sort="clients")["rows"]
         counts = [(row["clients"], row["visitors"]) for row in rows]

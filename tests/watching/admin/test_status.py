@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from nymearemoteproxy.connections.records import FRONT, TCP, UNIX, Load, Totals
+from nymearemoteproxy.connections.records import FRONT, FRONT_HTTP, TCP, UNIX, Load, Totals
 from nymearemoteproxy.protocol.frontnames import FrontNames
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.session import Role
@@ -86,9 +86,9 @@ class StatusTests(JsonCase):
         self.made = AdminInMemory(Front_listeners="tcp:0")
         proxy, names = self.made.proxy, FrontNames({"a.test": UUID(int=1), "*.test": UUID(int=1)})
         proxy.setPolicy(replace(proxy.policy, names=names))
-        for transport in (TCP, FRONT):
+        for transport in (TCP, FRONT, FRONT_HTTP):
             add(proxy, role=Role.CLIENT, transport=transport)
-        self.assertEqual(self.get("/api/status")["front"], {"visitors": 1, "names": 2})
+        self.assertEqual(self.get("/api/status")["front"], {"visitors": 2, "names": 2})
 
     def test_listeners(self) -> None:
         """Where clients come in, as long as they do."""

@@ -250,8 +250,8 @@ function untilExpiry(left) {
 
 function showListeners({ listeners, front }) {
   $("listeners").replaceChildren(...listeners.map((each) => {
-    const door = each.isFront ? ` front door, ${counted(front.names, "name")}` : "";
-    const kind = door + (each.behindProxy ? " behind a reverse proxy" : "");
+    const names = front?.names ? `, ${counted(front.names, "name")}` : ""; // uuids are not counted
+    const kind = (each.isFront ? ` front door${names}` : "") + (each.behindProxy ? " behind a reverse proxy" : "");
     return make("li", {}, make("bdi", { class: "url" }, each.url), make("span", { class: "muted" }, kind));
   }));
   $("no-listeners").hidden = listeners.length > 0;
