@@ -89,10 +89,10 @@ async def _play(
     run = Run(setup, backend, options.seed, lambda line: print(line, flush=True), stopped)
     if options.only is not None:
         return await run.one(options.only)
-    isDemanding = bool(options.at_least)
-    result = await run.all(count, options.seconds, options.interval, options.every, isDemanding)
-    if isDemanding:
-        result.demand(options.at_least)
+    least = options.at_least
+    result = await run.all(count, least, options.seconds, options.interval, options.every)
+    if least:
+        result.demand(least)
     return result
 
 

@@ -207,12 +207,12 @@ class Run:
         self._pace = Pace()
 
     async def all(
-        self, count: int, seconds: float, interval: float, every: float, isPatient: bool = False
+        self, count: int, least: int, seconds: float, interval: float, every: float
     ) -> Result:
         """Play all scenarios, and judge.
 
+        :param least: scenarios at least, and everything else is to happen once; 0 = no matter.
         :param seconds: after which nothing is begun any more, from the end of the warm-up.
-        :param isPatient: nor before everything else has happened once.
         :param interval: seconds between two disturbances.
         :param every: seconds between two lines of progress.
         """
@@ -228,7 +228,8 @@ class Run:
             deadline = time.monotonic() + seconds
 
             def isOver() -> bool:
-                return time.monotonic() > deadline and not (isPatient and self.result.missing)
+                isEnough = self.result.count >= least and not (least and self.result.missing)
+                return isEnough and time.monotonic() > deadline
 
             async with asyncio.TaskGroup() as group:
                 group.create_task(disturbances.run())

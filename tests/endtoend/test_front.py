@@ -23,14 +23,9 @@ from tests.support.endtoend import (
     inThread,
     until,
 )
-from tests.support.hellos import helloTo
+from tests.support.hellos import INTERNAL, UNEXPECTED, UNRECOGNIZED, helloTo
 from tests.support.lives import reload
 from tests.support.nodes import ClusterCase
-
-UNRECOGNIZED, MISSING, UNEXPECTED, INTERNAL = (
-    b"\x15\x03\x03\x00\x02\x02" + bytes([number]) for number in (112, 109, 10, 80)
-)
-"""Fatal alerts (RFC 8446 section 6.2)."""
 
 
 class Echo(socketserver.BaseRequestHandler):

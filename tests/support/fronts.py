@@ -124,6 +124,7 @@ class AtTheFront(InMemory):
         """
         self.assertEqual(pipe.take(), answer)
         self.assertEqual((pipe.halfClosed, pipe.lost), (True, False))
+        self.assertEqual(pipe.producerState, "producing")
         pipe.receive(b"what it had sent meanwhile")
         pipe.lose(ConnectionDone())
         self.assertOutcomes(*outcomes)

@@ -9,6 +9,11 @@ import contextlib
 
 from OpenSSL import SSL
 
+UNRECOGNIZED, MISSING, UNEXPECTED, INTERNAL, UNREADABLE = (
+    b"\x15\x03\x03\x00\x02\x02" + bytes([number]) for number in (112, 109, 10, 80, 50)
+)
+"""Fatal alerts (RFC 8446 section 6.2)."""
+
 
 def listed(width: int, content: bytes) -> bytes:
     """Return a vector, whose length has so many bytes (RFC 8446 section 3.4)."""

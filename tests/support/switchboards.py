@@ -237,6 +237,9 @@ class LengthPrefixedLeg(ServerLeg):
         said = packets(b"".join(each + b"\xc0" for each in whole if each))
         self.receiveRaw(b"".join(itertools.starmap(prefixed, said)))
 
+    def say(self, address: int, data: bytes) -> None:
+        self.receiveRaw(prefixed(address, data))
+
     def receiveRaw(self, data: bytes) -> None:
         """Send any bytes."""
         super().receive(data)

@@ -282,7 +282,7 @@ class SlowClientTests(SwitchboardCase):
     def test_catchingUpSlowly(self) -> None:
         """As long as there is progress the server waits; clientPatience begins with each anew."""
         self.stall(self.slow)
-        data = bytes(range(256)) * (2 * MIB // 256)
+        data = bytes(range(128)) * (2 * MIB // 128)
         self.server.say(1, data)
         taken, seconds = b"", 0.0
         while not self.server.reading:
@@ -435,7 +435,7 @@ class SlowClientTests(SwitchboardCase):
 
     def test_leavingSlowly(self) -> None:
         """Who takes a little once in a minute gets all, however long it takes, and a clean end."""
-        data = bytes(range(256)) * (2 * MIB // 256)
+        data = bytes(range(128)) * (2 * MIB // 128)
         ends: tuple[Callable[[ServerLeg, ClientLeg], object], ...] = (
             lambda server, _client: server.leave(),
             lambda _server, client: client.end(),
@@ -561,12 +561,12 @@ class SlowClientTests(SwitchboardCase):
         """What a backlog takes of memory is near what it says, be packets ever so small."""
         self.stall(self.slow)
         self.stall(self.fast)
-        stream = packet(1, b"ab") * 100_000
+        stream = packet(1, b"ab") * 20_000
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         self.server.receive(stream)
         self.clock.advance(0)
         gc.collect()
         held, _peak = tracemalloc.get_traced_memory()
-        self.assertEqual(self.world.backlog, 200_000)
+        self.assertEqual(self.world.backlog, 40_000)
         self.assertLess(held, 3 * self.world.backlog)

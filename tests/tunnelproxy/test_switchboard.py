@@ -281,15 +281,16 @@ class VisitorLimitTests(SwitchboardCase):
     terms = Terms(visitorsPerServer=1)
 
     def test_others(self) -> None:
-        """Where there is none for one more, there is for a client that comes another way."""
+        """Who comes another way takes none of theirs, and finds one where there is none."""
         server = self.world.server()
+        early = self.world.client(server)
         visitor = self.world.client(server, origin=VISITOR)
         self.assertRefused(
             lambda: self.world.client(server, origin=VISITOR),
             TunnelProxyError.INTERNAL_SERVER_ERROR,
             Outcome.TOO_MANY_VISITORS,
         )
-        self.assertAlive(server, visitor, self.world.client(server))
+        self.assertAlive(server, early, visitor, self.world.client(server))
 
 
 class NoVisitorLimitTests(SwitchboardCase):

@@ -17,16 +17,22 @@ from nymearemoteproxy.meeting.tunnel import Tunnel
 from nymearemoteproxy.protocol.outcomes import Outcome
 from nymearemoteproxy.protocol.registration import parseUuid
 from nymearemoteproxy.tunnelproxy.switchboard import Terms
+from nymearemoteproxy.wires import visiting
 from tests.support.fronts import HOME, NAMED, UNNAMED, VISITOR_ADDRESS, AtTheFront
-from tests.support.hellos import hello, helloTo, records, serverName
+from tests.support.hellos import (
+    INTERNAL,
+    MISSING,
+    UNEXPECTED,
+    UNREADABLE,
+    UNRECOGNIZED,
+    hello,
+    helloTo,
+    records,
+    serverName,
+)
 from tests.support.inmemory import TIMING
 from tests.support.memory import Pipe
 from tests.wires.test_registration import Broken, Far
-
-UNRECOGNIZED, MISSING, UNEXPECTED, INTERNAL, UNREADABLE = (
-    b"\x15\x03\x03\x00\x02\x02" + bytes([number]) for number in (112, 109, 10, 80, 50)
-)
-"""Fatal alerts (RFC 8446 section 6.2)."""
 
 
 class VisitTests(AtTheFront):
@@ -182,8 +188,12 @@ class TurnedAwayTests(AtTheFront):
         self.assertTurnedAway(pipe, UNRECOGNIZED, Outcome.SERVER_NOT_FOUND)
 
     def test_nameless(self) -> None:
-        pipe = self.visit(records(hello()))
+        said = records(hello())
+        pipe = self.come()
+        (record,) = self.proxy.registry.records
+        pipe.receive(said)
         self.assertTurnedAway(pipe, MISSING, Outcome.NO_SERVER_NAME)
+        self.assertEqual(record.sent, len(MISSING))
 
     def test_noTls(self) -> None:
         pipe = self.visit(b"GET / HTTP/1.1\r\n")
@@ -228,14 +238,15 @@ class TurnedAwayTests(AtTheFront):
 class CrowdTests(AtTheFront):
     """One home has so many visitors at a time; at a home they are no strangers any more."""
 
-    terms = Terms(visitorsPerServer=2)
+    terms = Terms(visitorsPerServer=2, clientsPerAddress=3)
     bounds = Bounds(unauthenticated=1)
 
     def test_visitors(self) -> None:
         home = self.register()
         visitors = [self.visit(helloTo(NAMED)) for _ in range(2)]
-        pipe = self.visit(helloTo(NAMED))
-        self.assertTurnedAway(pipe, INTERNAL, Outcome.TOO_MANY_VISITORS)
+        for number in (1, 2):  # more than the address has places: none is lost
+            pipe = self.visit(helloTo(NAMED))
+            self.assertTurnedAway(pipe, INTERNAL, *[Outcome.TOO_MANY_VISITORS] * number)
         self.assertEqual(len(home.told()), 2)
         visitors.pop().lose(ConnectionDone())
         self.settle()
@@ -394,12 +405,18 @@ class FaultTests(AtTheFront):
         tunnel.attach(Broken())
         return succeed(Place(tunnel))
 
+    def hasNoLeg(self) -> Any:
+        self.patch(visiting, "hasLimits", lambda *_: self.raises())
+        tunnel = Tunnel(lambda: self.released.append("free"))
+        tunnel.attach(Far())
+        return succeed(Place(tunnel))
+
     def test_faults(self) -> None:
-        for broken in (self.raises, self.fails, self.cannotBeAttached):
+        for broken in (self.raises, self.fails, self.cannotBeAttached, self.hasNoLeg):
             self.broken = broken
             pipe = self.visit(helloTo(NAMED))
             self.assertTrue(pipe.lost)
             (error,) = self.flushLoggedErrors()
             self.assertTrue(error.check(ZeroDivisionError), error)
-        self.assertEqual(self.released, ["free"])
-        self.assertOutcomes(*[Outcome.INTERNAL_ERROR] * 3)
+        self.assertEqual(self.released, ["free", "free"])
+        self.assertOutcomes(*[Outcome.INTERNAL_ERROR] * 4)

@@ -37,6 +37,8 @@ class FrontTests(ConfigurationCase):
 
     def test_nobody(self) -> None:
         """There is nobody whom a visitor could find, or nobody can come."""
+        named = self.configured(*OPEN, "--set=Front.domain=homes.test")
+        self.assertEqual(named.warnings, ())
         for arguments, warning in (
             (OPEN, "[Front] has neither namesFile nor domain"),
             ((*OPEN, self.named("# none yet\n")), "no home has a name at the front door"),
