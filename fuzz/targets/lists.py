@@ -100,7 +100,7 @@ TARGET = Target(
             "((1 << prefix) - 1) << (8 * size - prefix)",
             "((1 << prefix) - 1) << max(0, 8 * size - prefix - 1)",
         ),
-        Planted("connections/denylist.py", "except (OSError, ValueError):", "except OSError:"),
+        Planted("connections/denylist.py", "except OSError:", "except RecursionError:"),
         Planted(
             "common/certificates.py",
             "except (ValueError, x509.InvalidVersion):",

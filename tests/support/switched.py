@@ -20,7 +20,14 @@ from tests.support.wires import Inline, LengthPrefixed, Registered, Wire
 SERVER = "{5e4a1ec3-7d34-4a0e-8b61-0c2f5a1d9e77}"
 CLIENT = "{c1a55e5f-00d1-4c0d-9b1e-2f6e7d8c9b0a}"
 NULL = "{00000000-0000-0000-0000-000000000000}"
-METHODS = ("RegisterServer", "RegisterClient", "DisconnectClient", "Ping")
+METHODS = (
+    "RegisterServer",
+    "RegisterClient",
+    "DisconnectClient",
+    "PauseClient",
+    "ResumeClient",
+    "Ping",
+)
 NOTIFICATIONS = ("ClientConnected", "ClientDisconnected")
 ERRORS = (
     "NoError",
