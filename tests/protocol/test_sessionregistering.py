@@ -314,20 +314,22 @@ class RegistrationTests(SynchronousTestCase):
                 self.assertIn(f'"{name}"', self.answered(send)["error"])
                 self.assertEqual(close, Close(Outcome.INVALID_REQUEST))
 
-    def test_disconnectClient(self) -> None:
-        """Only a server may call it, and whoever is registered as none is closed."""
-        session = proxySession()
-        send, close = session.messageReceived(DISCONNECT)
-        self.assertEqual(
-            self.answered(send),
-            {
-                "id": 3,
-                "status": "success",
-                "params": {"tunnelProxyError": "TunnelProxyErrorForbiddenCall"},
-            },
-        )
-        self.assertEqual(close, Close(Outcome.FORBIDDEN_CALL))
-        self.assertIs(session.state, State.CLOSED)
+    def test_aboutClients(self) -> None:
+        """Only a server may call these, and whoever is registered as none is closed."""
+        for name in ("Disconnect", "Pause", "Resume"):
+            session = proxySession()
+            raw = request(f"TunnelProxy.{name}Client", {"socketAddress": 1})
+            send, close = session.messageReceived(raw)
+            self.assertEqual(
+                self.answered(send),
+                {
+                    "id": 3,
+                    "status": "success",
+                    "params": {"tunnelProxyError": "TunnelProxyErrorForbiddenCall"},
+                },
+            )
+            self.assertEqual(close, Close(Outcome.FORBIDDEN_CALL))
+            self.assertIs(session.state, State.CLOSED)
 
     def test_ping(self) -> None:
         """It is answered here as well."""
