@@ -181,9 +181,9 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
-    """The declaration of one method.
+    """The declaration of one method, of which there is one: it is known by its identity.
 
     :ivar params: type by param name; the name of an optional one starts with ``o:``.
     :ivar together: names of optional params that are given together or not at all.

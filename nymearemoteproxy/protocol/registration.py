@@ -24,6 +24,13 @@ from nymearemoteproxy.protocol.jsonrpc import (
 )
 from nymearemoteproxy.protocol.outcomes import Outcome
 
+
+def _forOneClient(name: str, description: str) -> Method:
+    """Declare a method for registered servers, which is about one of their clients."""
+    params, returns = {"socketAddress": "UInt"}, {"tunnelProxyError": "$ref:TunnelProxyError"}
+    return Method(name, description, params, returns)
+
+
 REGISTER_SERVER = Method(
     "TunnelProxy.RegisterServer",
     "Be found by clients under this uuid. From the byte behind the answer on the connection is a "
@@ -67,24 +74,18 @@ REGISTER_CLIENT = Method(
         "o:authenticationError": "$ref:AuthenticationError",
     },
 )
-DISCONNECT_CLIENT = Method(
+DISCONNECT_CLIENT = _forOneClient(
     "TunnelProxy.DisconnectClient",
     "Disconnect the client with this address; for registered servers.",
-    params={"socketAddress": "UInt"},
-    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
 )
-PAUSE_CLIENT = Method(
+PAUSE_CLIENT = _forOneClient(
     "TunnelProxy.PauseClient",
     "Be sent nothing more of the client with this address for now; what is on its way still comes. "
     "For registered servers.",
-    params={"socketAddress": "UInt"},
-    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
 )
-RESUME_CLIENT = Method(
+RESUME_CLIENT = _forOneClient(
     "TunnelProxy.ResumeClient",
     "Be sent again what the client with this address sends; for registered servers.",
-    params={"socketAddress": "UInt"},
-    returns={"tunnelProxyError": "$ref:TunnelProxyError"},
 )
 ABOUT_CLIENTS = (DISCONNECT_CLIENT, PAUSE_CLIENT, RESUME_CLIENT)
 PING = Method(

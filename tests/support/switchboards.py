@@ -429,3 +429,17 @@ class SwitchboardCase(SynchronousTestCase):
         self.assertIs(leg.outcome, outcome)
         self.assertTrue(leg.isAlone)
         self.assertTrue(leg.reading)
+
+
+class ThreeClientsCase(SwitchboardCase):
+    """A server that has three clients."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.world.server()
+        self.clients = [self.world.client(self.server) for _ in range(3)]
+        self.server.heard()
+
+    def assertReading(self, *expected: bool) -> None:
+        """These clients are read from, the others not."""
+        self.assertEqual(tuple(client.reading for client in self.clients), expected)

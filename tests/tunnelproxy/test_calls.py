@@ -19,6 +19,7 @@ from tests.support.switchboards import (
     PING,
     PONG,
     SwitchboardCase,
+    ThreeClientsCase,
     answer,
     calling,
     disconnected,
@@ -27,14 +28,8 @@ from tests.support.switchboards import (
 )
 
 
-class CallTests(SwitchboardCase):
+class CallTests(ThreeClientsCase):
     """What a registered server calls."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.server = self.world.server()
-        self.clients = [self.world.client(self.server) for _ in range(3)]
-        self.server.heard()
 
     def disconnect(self, address: int) -> None:
         """Call DisconnectClient."""

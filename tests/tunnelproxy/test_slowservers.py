@@ -26,7 +26,7 @@ from tests.support.switchboards import (
     PONG,
     ClientLeg,
     ServerLeg,
-    SwitchboardCase,
+    ThreeClientsCase,
     answer,
     calling,
     connected,
@@ -36,20 +36,10 @@ from tests.support.switchboards import (
 )
 
 
-class SlowServerTests(SwitchboardCase):
+class SlowServerTests(ThreeClientsCase):
     """A server that does not read as fast as its clients send."""
 
     terms = Terms(serverTimeout=0, clientBacklog=MIB)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.server = self.world.server()
-        self.clients = [self.world.client(self.server) for _ in range(3)]
-        self.server.heard()
-
-    def assertReading(self, *expected: bool) -> None:
-        """These clients are read from, the others not."""
-        self.assertEqual(tuple(client.reading for client in self.clients), expected)
 
     def test_senders(self) -> None:
         """Who sends is paused until the server reads again; who does not, is not."""

@@ -11,33 +11,23 @@ from tests.support.memory import oneTurn
 from tests.support.switchboards import (
     PING,
     PONG,
-    SwitchboardCase,
+    ThreeClientsCase,
     answer,
     calling,
     disconnected,
 )
 
 
-class UnwantedTests(SwitchboardCase):
+class UnwantedTests(ThreeClientsCase):
     """PauseClient and ResumeClient, with which a server need not be held up by one client."""
 
     terms = Terms(serverTimeout=0)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.server = self.world.server()
-        self.clients = [self.world.client(self.server) for _ in range(3)]
-        self.server.heard()
 
     def call(self, what: str, address: int, error: str = "NoError") -> None:
         """Call it, and look at the answer."""
         self.server.call(f"TunnelProxy.{what}Client", {"socketAddress": address})
         if not self.server.blocked:
             self.assertEqual(self.server.heard(), [answer(error)])
-
-    def assertReading(self, *expected: bool) -> None:
-        """These clients are read from, the others not."""
-        self.assertEqual(tuple(client.reading for client in self.clients), expected)
 
     def test_pause(self) -> None:
         """That one is not read from until it is wanted again; it may be sent something."""
